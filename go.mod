@@ -1,0 +1,3 @@
+module github.com/agentd-go/agentd
+
+go 1.26
