@@ -1,0 +1,2 @@
+// Package wire is the contract between a host and a guest.
+package wire

@@ -1,0 +1,4 @@
+package wire
+
+// field is one entry of a record.
+type field struct{}
