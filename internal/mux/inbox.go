@@ -1,0 +1,186 @@
+package mux
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+)
+
+// ErrFull is what [Inbox.Push] returns when neither memory nor storage has room.
+// The bytes that it refused are lost to the session, which is told so.
+var ErrFull = errors.New("session input exceeds its limit")
+
+// A Storage holds what an inbox cannot keep in memory; *os.File is one. The
+// Inbox closes it.
+type Storage interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+}
+
+// A Budget bounds the memory of all inboxes that share it.
+type Budget struct{ left atomic.Int64 }
+
+// NewBudget returns a Budget of n bytes.
+func NewBudget(n int64) *Budget {
+	b := new(Budget)
+	b.left.Store(n)
+	return b
+}
+
+// Left is how many bytes nobody holds.
+func (b *Budget) Left() int64 { return b.left.Load() }
+
+func (b *Budget) take(n int) bool {
+	if b.left.Add(-int64(n)) >= 0 {
+		return true
+	}
+	b.left.Add(int64(n))
+	return false
+}
+
+func (b *Budget) give(n int) { b.left.Add(int64(n)) }
+
+// An InboxConfig says what an [Inbox] may hold.
+type InboxConfig struct {
+	Memory  int                     // Bytes in memory, at most.
+	Budget  *Budget                 // Shared with other inboxes; nil is no shared bound.
+	Storage func() (Storage, error) // Opens the overflow when it is first needed; nil is none.
+	Stored  int64                   // Bytes in the overflow, at most.
+}
+
+// An Inbox is what has arrived for one session and was not yet taken. Push
+// never waits for the session; it may wait for the storage's disk.
+type Inbox struct {
+	cfg InboxConfig
+
+	mu      sync.Mutex
+	more    sync.Cond
+	memory  fifo[[]byte]
+	bytes   int // In memory.
+	storage Storage
+	read    int64 // Offset in storage of the next byte to take.
+	write   int64 // Offset behind the last byte put.
+	ended   bool  // Nothing more is accepted; what is here can still be taken.
+	dropped bool  // Nothing can be taken either.
+}
+
+// NewInbox returns an empty Inbox.
+func NewInbox(cfg InboxConfig) *Inbox {
+	b := &Inbox{cfg: cfg}
+	b.more.L = &b.mu
+	return b
+}
+
+// Push appends p, which then belongs to the inbox. The error is [ErrFull],
+// [ErrClosed] after End or Drop, or what the storage said; p is not kept then.
+func (b *Inbox) Push(p []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended {
+		return ErrClosed
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	// Behind stored bytes everything goes to the storage, or it would overtake.
+	if b.read == b.write && b.keepLocked(p) {
+		return nil
+	}
+	return b.storeLocked(p)
+}
+
+func (b *Inbox) keepLocked(p []byte) bool {
+	if b.bytes+len(p) > b.cfg.Memory || (b.cfg.Budget != nil && !b.cfg.Budget.take(len(p))) {
+		return false
+	}
+	b.memory.push(p)
+	b.bytes += len(p)
+	b.more.Signal()
+	return true
+}
+
+func (b *Inbox) storeLocked(p []byte) error {
+	if b.cfg.Storage == nil || b.write-b.read+int64(len(p)) > b.cfg.Stored {
+		return ErrFull
+	}
+	if b.storage == nil {
+		s, err := b.cfg.Storage()
+		if err != nil {
+			return err
+		}
+		b.storage = s
+	}
+	if _, err := b.storage.WriteAt(p, b.write); err != nil {
+		return err
+	}
+	b.write += int64(len(p))
+	b.more.Signal()
+	return nil
+}
+
+// Next waits for the oldest bytes and returns some of them, which then belong
+// to the caller: io.EOF after End when nothing is left, [ErrClosed] after Drop.
+func (b *Inbox) Next() ([]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for {
+		switch {
+		case b.dropped:
+			return nil, ErrClosed
+		case !b.memory.empty():
+			p := b.memory.pop()
+			b.releaseLocked(len(p))
+			return p, nil
+		case b.read < b.write:
+			return b.loadLocked()
+		case b.ended:
+			return nil, io.EOF
+		}
+		b.more.Wait()
+	}
+}
+
+// loadLocked takes a piece back from the storage. A storage that was emptied
+// starts again at its beginning, so it never grows past its bound.
+func (b *Inbox) loadLocked() ([]byte, error) {
+	p := make([]byte, min(b.write-b.read, 2*Quantum))
+	if _, err := b.storage.ReadAt(p, b.read); err != nil {
+		return nil, err
+	}
+	if b.read += int64(len(p)); b.read == b.write {
+		b.read, b.write = 0, 0
+	}
+	return p, nil
+}
+
+func (b *Inbox) releaseLocked(n int) {
+	b.bytes -= n
+	if b.cfg.Budget != nil {
+		b.cfg.Budget.give(n)
+	}
+}
+
+// End refuses further bytes; those that are here can still be taken.
+func (b *Inbox) End() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended = true
+	b.more.Broadcast()
+}
+
+// Drop forgets everything and wakes whoever waits in Next.
+func (b *Inbox) Drop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended, b.dropped = true, true
+	b.releaseLocked(b.bytes)
+	b.memory = fifo[[]byte]{}
+	b.read, b.write = 0, 0
+	if b.storage != nil {
+		_ = b.storage.Close() // Unlinked scratch space: nothing of it is needed.
+		b.storage = nil
+	}
+	b.more.Broadcast()
+}

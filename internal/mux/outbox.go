@@ -1,0 +1,107 @@
+package mux
+
+import "sync"
+
+// DefaultOutbox is how much one session may have queued: two quanta, so that the
+// session fills one while the other is written, and a slow host holds no more of
+// it than a pipe would.
+const DefaultOutbox = 2 * Quantum
+
+// An Outbox is one session's bounded queue towards the link. Its methods may be
+// called from several goroutines; frames leave in the order of their Sends.
+type Outbox struct {
+	w        *Writer
+	limit    int
+	room     sync.Cond // On w.mu: signalled when the queue has shrunk or closed.
+	queue    fifo[[]byte]
+	bytes    int
+	deficit  int
+	listed   bool // In w.fresh or w.rest.
+	finished bool // Nothing more is accepted.
+}
+
+// Outbox returns a new session's queue of at most limit bytes (DefaultOutbox if
+// 0). A frame larger than that is accepted when nothing else is queued.
+func (w *Writer) Outbox(limit int) *Outbox {
+	if limit == 0 {
+		limit = DefaultOutbox
+	}
+	o := &Outbox{w: w, limit: limit}
+	o.room.L = &w.mu
+	return o
+}
+
+// Send queues a whole frame, which then belongs to the queue. It waits while
+// the queue is full and returns [ErrClosed] after Close, Discard or the end of
+// the link.
+func (o *Outbox) Send(frame []byte) error {
+	o.w.mu.Lock()
+	defer o.w.mu.Unlock()
+	for !o.endedLocked() && o.fullLocked(len(frame)) {
+		o.room.Wait()
+	}
+	return o.queueLocked(frame)
+}
+
+// Put queues a frame without waiting, whatever the bound says. It is for the
+// one frame that ends a session and for answers whose number is bounded by
+// what the peer sent, when the caller must not wait.
+func (o *Outbox) Put(frame []byte) error {
+	o.w.mu.Lock()
+	defer o.w.mu.Unlock()
+	return o.queueLocked(frame)
+}
+
+// Queued is how many bytes wait in the outbox.
+func (o *Outbox) Queued() int {
+	o.w.mu.Lock()
+	defer o.w.mu.Unlock()
+	return o.bytes
+}
+
+// Close refuses further frames; those queued still leave.
+func (o *Outbox) Close() {
+	o.w.mu.Lock()
+	defer o.w.mu.Unlock()
+	o.finished = true
+	o.room.Broadcast()
+}
+
+// Discard drops what is queued and refuses further frames: the peer that it was
+// for has gone.
+func (o *Outbox) Discard() {
+	o.w.mu.Lock()
+	defer o.w.mu.Unlock()
+	o.closeLocked()
+}
+
+func (o *Outbox) closeLocked() {
+	o.queue = fifo[[]byte]{}
+	o.shrinkLocked(o.bytes)
+	o.finished = true
+}
+
+func (o *Outbox) endedLocked() bool { return o.finished || o.w.err != nil }
+
+// fullLocked reports whether n more bytes must wait. An empty outbox always
+// takes a frame: its session could otherwise wait for others for ever.
+func (o *Outbox) fullLocked(n int) bool {
+	return o.bytes > 0 && (o.bytes+n > o.limit || o.w.total+n > o.w.limit)
+}
+
+func (o *Outbox) queueLocked(frame []byte) error {
+	if o.endedLocked() {
+		return ErrClosed
+	}
+	o.queue.push(frame)
+	o.bytes += len(frame)
+	o.w.total += len(frame)
+	o.w.readyLocked(o)
+	return nil
+}
+
+func (o *Outbox) shrinkLocked(n int) {
+	o.bytes -= n
+	o.w.total -= n
+	o.room.Broadcast()
+}

@@ -1,0 +1,31 @@
+package mux
+
+// fifo is a first-in first-out queue that reuses its memory.
+type fifo[T any] struct {
+	items []T
+	head  int
+}
+
+func (q *fifo[T]) empty() bool { return q.head == len(q.items) }
+
+// front returns the oldest element; the queue must not be empty.
+func (q *fifo[T]) front() T { return q.items[q.head] }
+
+func (q *fifo[T]) push(v T) {
+	if q.head > 0 && len(q.items) == cap(q.items) {
+		n := copy(q.items, q.items[q.head:])
+		clear(q.items[n:])
+		q.items, q.head = q.items[:n], 0
+	}
+	q.items = append(q.items, v)
+}
+
+func (q *fifo[T]) pop() T {
+	var none T
+	v := q.items[q.head]
+	q.items[q.head] = none
+	if q.head++; q.empty() {
+		q.items, q.head = q.items[:0], 0
+	}
+	return v
+}
