@@ -26,8 +26,7 @@ type Bootstrap struct {
 
 // BlockRoot is where the guest's root file system comes from: *DiskImage or *OCIErofs.
 type BlockRoot interface {
-	variant
-	blockRoot()
+	blockRoot() (kind string, content entries)
 }
 
 // DiskImage is a root on one block device that holds a whole file system.
@@ -44,8 +43,7 @@ type OCIErofs struct {
 
 // Upper is the writable layer of an OCIErofs: *UpperDevice or *UpperTmpfs.
 type Upper interface {
-	variant
-	upper()
+	upper() (kind string, content entries)
 }
 
 // UpperDevice keeps the writable layer on a block device.
@@ -152,16 +150,3 @@ type HandoffInit struct {
 	Cwd  *string
 	Env  []EnvVar
 }
-
-func (*DiskImage) blockRoot()        {}
-func (*OCIErofs) blockRoot()         {}
-func (*UpperDevice) upper()          {}
-func (*UpperTmpfs) upper()           {}
-func (*DiskImage) tag() string       { return "disk-image" }
-func (*OCIErofs) tag() string        { return "oci-erofs" }
-func (*UpperDevice) tag() string     { return "device" }
-func (*UpperTmpfs) tag() string      { return "tmpfs" }
-func (*DiskImage) fields() []field   { return nil }
-func (*OCIErofs) fields() []field    { return nil }
-func (*UpperDevice) fields() []field { return nil }
-func (*UpperTmpfs) fields() []field  { return nil }

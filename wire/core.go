@@ -1,0 +1,223 @@
+package wire
+
+// InitResolved is the guest's first frame: its init is done and it knows the user
+// that commands run as.
+type InitResolved struct {
+	DefaultUser User
+}
+
+// User is a user and group of the guest.
+type User struct {
+	UID, GID uint32
+}
+
+func (u *User) fields() []field {
+	return []field{
+		required("uid", num(&u.UID)),
+		required("gid", num(&u.GID)),
+	}
+}
+
+// Type returns TypeInitResolved.
+func (*InitResolved) Type() Type { return TypeInitResolved }
+
+func (m *InitResolved) fields() []field {
+	return []field{required("default_user", object(&m.DefaultUser))}
+}
+
+// InitAck is the host's answer to InitResolved.
+type InitAck struct{}
+
+// Type returns TypeInitAck.
+func (*InitAck) Type() Type { return TypeInitAck }
+
+func (*InitAck) fields() []field { return nil }
+
+// Ready says, once, that the guest serves requests.
+type Ready struct {
+	BootTimeNS   uint64 // CLOCK_BOOTTIME when the agent started
+	InitTimeNS   uint64 // how long the set-up took
+	ReadyTimeNS  uint64 // CLOCK_BOOTTIME when this was sent
+	AgentVersion string // diagnostics only; "" is not sent
+
+	BulkTransport  *BulkTransport  // generation 8: a second port is bound
+	RelayLease     *RelayLease     // generation 8: leases are acknowledged
+	LocalTransport *LocalTransport // added by a relay for its clients, never by an agent
+
+	// WorkloadTransportBarrierVersion, of generation 9, makes the host count
+	// what it sends against the guest's transport credit. The only value is 2.
+	WorkloadTransportBarrierVersion *uint8
+}
+
+// Type returns TypeReady.
+func (*Ready) Type() Type { return TypeReady }
+
+func (m *Ready) fields() []field {
+	return []field{
+		required("boot_time_ns", num(&m.BootTimeNS)),
+		required("init_time_ns", num(&m.InitTimeNS)),
+		required("ready_time_ns", num(&m.ReadyTimeNS)),
+		omitted("agent_version", text(&m.AgentVersion)),
+		omitted("bulk_transport", optionalObject(&m.BulkTransport)).since(8),
+		omitted("relay_lease", optionalObject(&m.RelayLease)).since(8),
+		omitted("local_transport", optionalObject(&m.LocalTransport)).since(8),
+		omitted("workload_transport_barrier_version", optionalNumber(&m.WorkloadTransportBarrierVersion)).since(9),
+	}
+}
+
+// BulkTransport names the second port, for raw bulk records.
+type BulkTransport struct {
+	Profile      string // "dual-port-v1"
+	Port         string // "agent-bulk"
+	ConnectionID [16]byte
+}
+
+func (b *BulkTransport) fields() []field {
+	return []field{
+		required("profile", text(&b.Profile)),
+		required("port", text(&b.Port)),
+		required("connection_id", array(b.ConnectionID[:])),
+	}
+}
+
+// RelayLease announces the newest format of lease records that the guest takes.
+type RelayLease struct {
+	MaxFormat uint8
+}
+
+func (r *RelayLease) fields() []field {
+	return []field{required("max_format", num(&r.MaxFormat))}
+}
+
+// LocalTransport announces a relay's shared-memory transport for its clients.
+type LocalTransport struct {
+	MaxFormat uint8
+}
+
+func (l *LocalTransport) fields() []field {
+	return []field{required("max_format", num(&l.MaxFormat))}
+}
+
+// Shutdown ends the machine. Its payload is null and is never looked at.
+type Shutdown struct{}
+
+// Type returns TypeShutdown.
+func (*Shutdown) Type() Type { return TypeShutdown }
+
+func (*Shutdown) fields() []field { return nil }
+
+// ClientDisconnected says that a client of the relay is gone, and with it
+// everything in its range of ids.
+type ClientDisconnected struct {
+	IDStart, IDEndExclusive uint32
+	Incarnation             *[16]byte // generation 8: the lease that ends
+}
+
+// Type returns TypeClientDisconnected.
+func (*ClientDisconnected) Type() Type { return TypeClientDisconnected }
+
+func (m *ClientDisconnected) fields() []field {
+	return []field{
+		required("id_start", num(&m.IDStart)),
+		required("id_end_exclusive", num(&m.IDEndExclusive)),
+		omitted("incarnation", optional(&m.Incarnation, array16)).since(8),
+	}
+}
+
+func array16(p *[16]byte) value { return array(p[:]) }
+
+// ClockSync tells the guest what time it is.
+type ClockSync struct {
+	UnixTimeNanos uint64
+}
+
+// Type returns TypeClockSync.
+func (*ClockSync) Type() Type { return TypeClockSync }
+
+func (m *ClockSync) fields() []field {
+	return []field{required("unix_time_nanos", num(&m.UnixTimeNanos))}
+}
+
+// ErrorKind is the reason in a ProtocolError. A kind that we do not know decodes:
+// later agents may have more.
+type ErrorKind string
+
+// The kinds of protocol error.
+const (
+	ErrorInvalidFlags          ErrorKind = "invalid_flags"
+	ErrorInvalidPayload        ErrorKind = "invalid_payload"
+	ErrorInvalidSession        ErrorKind = "invalid_session"
+	ErrorUnsupportedType       ErrorKind = "unsupported_message_type"
+	ErrorUnsupportedGeneration ErrorKind = "unsupported_protocol_generation"
+	ErrorMalformed             ErrorKind = "malformed_message"
+	ErrorUnavailable           ErrorKind = "capability_unavailable" // generation 9
+)
+
+// ProtocolError refuses a frame, on that frame's id.
+type ProtocolError struct {
+	Kind            ErrorKind
+	Message         string
+	OffendingType   Type // "" if it could not be read
+	WorkloadFailure *WorkloadFailure
+}
+
+// WorkloadFailure says what a failed freeze or thaw left behind.
+type WorkloadFailure struct {
+	AttemptID   string
+	Disposition string // "unavailable" or "recovery_required"
+}
+
+func (w *WorkloadFailure) fields() []field {
+	return []field{
+		required("attempt_id", text(&w.AttemptID)),
+		required("disposition", text(&w.Disposition)),
+	}
+}
+
+// Type returns TypeProtocolError.
+func (*ProtocolError) Type() Type { return TypeProtocolError }
+
+func (m *ProtocolError) fields() []field {
+	return []field{
+		required("kind", text(&m.Kind)),
+		required("message", text(&m.Message)),
+		omitted("offending_type", text(&m.OffendingType)),
+		omitted("workload_failure", optionalObject(&m.WorkloadFailure)).since(9),
+	}
+}
+
+// Ping asks for a Pong. It does not count as activity.
+type Ping struct{}
+
+// Type returns TypePing.
+func (*Ping) Type() Type { return TypePing }
+
+func (*Ping) fields() []field { return nil }
+
+// Pong answers a Ping.
+type Pong struct{}
+
+// Type returns TypePong.
+func (*Pong) Type() Type { return TypePong }
+
+func (*Pong) fields() []field { return nil }
+
+// Touch counts as activity and does nothing else.
+type Touch struct{}
+
+// Type returns TypeTouch.
+func (*Touch) Type() Type { return TypeTouch }
+
+func (*Touch) fields() []field { return nil }
+
+// Touched answers a Touch.
+type Touched struct {
+	ActivitySeq uint64 // with the touch already counted
+}
+
+// Type returns TypeTouched.
+func (*Touched) Type() Type { return TypeTouched }
+
+func (m *Touched) fields() []field {
+	return []field{required("activity_seq", num(&m.ActivitySeq))}
+}

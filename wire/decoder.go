@@ -1,0 +1,411 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"unicode/utf8"
+)
+
+// A frame limits what a peer can send to 4 MiB. These limit what 4 MiB can make
+// of this process: one encoded byte may not turn into many in memory, and nesting
+// may not turn into stack.
+const (
+	// maxDepth bounds nested arrays and maps. The deepest message that we
+	// know, core.bootstrap, uses 4; the rest is for fields that later
+	// generations may add and that we skip.
+	maxDepth = 32
+
+	// maxElements bounds the elements of all lists of one payload together.
+	// An empty text is 1 byte in a frame and 16 in a []string, so without it
+	// 4 MiB would become 64. Nothing real comes near: execve under the
+	// default 8 MiB stack takes 2 MiB of arguments and environment at 9 bytes
+	// or more each, which is 233,016; a directory entry takes 39 bytes or
+	// more, which is 107,546 in a frame.
+	maxElements = 1 << 18
+
+	// maxText bounds one text. It is what execve takes for all strings
+	// together under the default stack, so that an argument which the kernel
+	// refuses still decodes and gets the kernel's own error.
+	maxText = 2 << 20
+)
+
+// What can be wrong with an item of CBOR.
+var (
+	errTruncated  = errors.New("unexpected end of input")
+	errReserved   = errors.New("reserved encoding")
+	errBreak      = errors.New("break outside an indefinite item")
+	errChunk      = errors.New("bad piece of an indefinite string")
+	errDepth      = errors.New("nested too deep")
+	errElements   = errors.New("too many list elements")
+	errTextLength = errors.New("text too long")
+	errUTF8       = errors.New("text is not UTF-8")
+	errRange      = errors.New("number out of range")
+	errLength     = errors.New("wrong number of bytes")
+	errDuplicate  = errors.New("duplicate key")
+	errMissing    = errors.New("missing")
+	errUnknown    = errors.New("unknown value")
+	errNotMap     = errors.New("not a map")
+	errNotList    = errors.New("not a list")
+	errNotText    = errors.New("not text")
+	errNotBytes   = errors.New("not bytes")
+	errNotInteger = errors.New("not an integer")
+	errNotBool    = errors.New("not a boolean")
+	errNotVariant = errors.New("not a map of one entry")
+)
+
+// major is the type of a CBOR item (RFC 8949 section 3.1).
+type major uint8
+
+const (
+	majorUnsigned major = iota
+	majorNegative
+	majorBytes
+	majorText
+	majorArray
+	majorMap
+	majorTag
+	majorSimple // also floats and break
+)
+
+// The low five bits of an initial byte: a small argument itself, or what follows.
+const (
+	infoByte       = 24 // 1 byte, and each next value twice as many, up to 8
+	infoFloat16    = 25
+	infoFloat32    = 26
+	infoFloat64    = 27
+	infoReserved   = 28
+	infoIndefinite = 31
+)
+
+// Initial bytes of the simple values.
+const (
+	cborFalse     = 0xf4
+	cborTrue      = 0xf5
+	cborNull      = 0xf6
+	cborUndefined = 0xf7 // JavaScript's way to say null
+	cborBreak     = 0xff
+)
+
+// head is the initial byte of an item and its argument.
+type head struct {
+	major major
+	info  byte
+	arg   uint64
+}
+
+func (h head) indefinite() bool { return h.info == infoIndefinite }
+
+// decoder reads one item after the other from b, which it never writes to.
+type decoder struct {
+	b        []byte
+	depth    int
+	elements int
+}
+
+// take returns the next n bytes of input, shared with it.
+func (d *decoder) take(n uint64) ([]byte, error) {
+	if n > uint64(len(d.b)) {
+		return nil, errTruncated
+	}
+	out := d.b[:n:n]
+	d.b = d.b[n:]
+	return out, nil
+}
+
+// rawHead reads a head as it stands: a tag or a break too.
+func (d *decoder) rawHead() (head, error) {
+	if len(d.b) == 0 {
+		return head{}, errTruncated
+	}
+	h := head{major: major(d.b[0] >> 5), info: d.b[0] & 31}
+	d.b = d.b[1:]
+	switch {
+	case h.info < infoByte:
+		h.arg = uint64(h.info)
+		return h, nil
+	case h.info < infoReserved:
+		return d.argument(h)
+	case h.info < infoIndefinite, h.major < majorBytes, h.major == majorTag:
+		return h, errReserved
+	default:
+		return h, nil
+	}
+}
+
+// argument reads the 1, 2, 4 or 8 bytes that follow an initial byte. Forms that
+// are longer than necessary are fine, except for simple values.
+func (d *decoder) argument(h head) (head, error) {
+	p, err := d.take(1 << (h.info - infoByte))
+	if err != nil {
+		return h, err
+	}
+	switch len(p) {
+	case 1:
+		h.arg = uint64(p[0])
+		if h.major == majorSimple && h.arg < 32 {
+			return h, errReserved
+		}
+	case 2:
+		h.arg = uint64(binary.BigEndian.Uint16(p))
+	case 4:
+		h.arg = uint64(binary.BigEndian.Uint32(p))
+	default:
+		h.arg = binary.BigEndian.Uint64(p)
+	}
+	return h, nil
+}
+
+// head reads the head of the next item and passes over the tags before it: no
+// field's meaning depends on one, and JavaScript encoders put them before bytes.
+func (d *decoder) head() (head, error) {
+	for {
+		h, err := d.rawHead()
+		if err != nil {
+			return h, err
+		}
+		if h.major == majorSimple && h.indefinite() {
+			return h, errBreak
+		}
+		if h.major != majorTag {
+			return h, nil
+		}
+	}
+}
+
+// takeBreak consumes a break if it is next.
+func (d *decoder) takeBreak() bool {
+	if len(d.b) == 0 || d.b[0] != cborBreak {
+		return false
+	}
+	d.b = d.b[1:]
+	return true
+}
+
+// takeNull consumes a null or undefined if it is next.
+func (d *decoder) takeNull() bool {
+	if len(d.b) == 0 || d.b[0] != cborNull && d.b[0] != cborUndefined {
+		return false
+	}
+	d.b = d.b[1:]
+	return true
+}
+
+// each calls f for every entry of the array or map with head h. A count beyond
+// the input needs no check of its own: f finds the end.
+func (d *decoder) each(h head, f func() error) error {
+	if d.depth++; d.depth > maxDepth {
+		return errDepth
+	}
+	for i := uint64(0); h.indefinite() || i < h.arg; i++ {
+		if h.indefinite() && d.takeBreak() {
+			break
+		}
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	d.depth--
+	return nil
+}
+
+// skip passes over one whole item. It checks the structure and allocates nothing.
+func (d *decoder) skip() error {
+	h, err := d.head()
+	if err != nil {
+		return err
+	}
+	return d.skipRest(h)
+}
+
+// skipRest passes over what follows the head h.
+func (d *decoder) skipRest(h head) error {
+	switch h.major {
+	case majorBytes, majorText:
+		return d.skipString(h)
+	case majorArray:
+		return d.each(h, d.skip)
+	case majorMap:
+		return d.each(h, d.skipPair)
+	case majorUnsigned, majorNegative, majorSimple, majorTag:
+	}
+	return nil
+}
+
+func (d *decoder) skipPair() error {
+	if err := d.skip(); err != nil {
+		return err
+	}
+	return d.skip()
+}
+
+func (d *decoder) skipString(h head) error {
+	if !h.indefinite() {
+		_, err := d.take(h.arg)
+		return err
+	}
+	return d.pieces(h, func([]byte) {})
+}
+
+// pieces calls f for each piece of the indefinite string with head h.
+func (d *decoder) pieces(h head, f func([]byte)) error {
+	for !d.takeBreak() {
+		piece, err := d.rawHead()
+		if err != nil {
+			return err
+		}
+		if piece.major != h.major || piece.indefinite() {
+			return errChunk
+		}
+		p, err := d.take(piece.arg)
+		if err != nil {
+			return err
+		}
+		f(p)
+	}
+	return nil
+}
+
+// str reads the content of the string with head h. It shares the input, unless
+// the string came in pieces.
+func (d *decoder) str(h head) ([]byte, error) {
+	if !h.indefinite() {
+		return d.take(h.arg)
+	}
+	joined := []byte{}
+	err := d.pieces(h, func(p []byte) { joined = append(joined, p...) })
+	return joined, err
+}
+
+// key reads the key of a map entry; byte strings are as good as text. For any
+// other kind of key, which no message has, it returns nil.
+func (d *decoder) key() ([]byte, error) {
+	h, err := d.head()
+	if err != nil {
+		return nil, err
+	}
+	if h.major != majorText && h.major != majorBytes {
+		return nil, d.skipRest(h)
+	}
+	return d.str(h)
+}
+
+// text reads text of at most limit bytes, shared with the input where it can be.
+func (d *decoder) text(limit int) ([]byte, error) {
+	h, err := d.head()
+	if err != nil {
+		return nil, err
+	}
+	if h.major != majorText {
+		return nil, errNotText
+	}
+	p, err := d.str(h)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(p) > limit:
+		return nil, errTextLength
+	case !utf8.Valid(p):
+		return nil, errUTF8
+	}
+	return p, nil
+}
+
+// octets reads bytes in any of their forms: a byte string, whole or in pieces,
+// or an array of integers. The result shares the input if shared says so.
+func (d *decoder) octets() (p []byte, shared bool, err error) {
+	h, err := d.head()
+	if err != nil {
+		return nil, false, err
+	}
+	switch {
+	case h.major == majorArray:
+		p, err = d.octetArray(h)
+		return p, false, err
+	case h.major != majorBytes:
+		return nil, false, errNotBytes
+	}
+	p, err = d.str(h)
+	return p, !h.indefinite(), err
+}
+
+// octetArray reads an array of integers as bytes. An element takes at least a
+// byte of input, so the result is never longer than that.
+func (d *decoder) octetArray(h head) ([]byte, error) {
+	out := make([]byte, 0, min(h.arg, uint64(len(d.b))))
+	err := d.each(h, func() error {
+		negative, n, err := d.integer()
+		if err != nil {
+			return err
+		}
+		if negative || n > math.MaxUint8 {
+			return errRange
+		}
+		out = append(out, byte(n))
+		return nil
+	})
+	return out, err
+}
+
+// integer reads n, or -1-n if negative. A float with an integral value counts as
+// one: it is how JavaScript clients send offsets of 1<<32 and more.
+func (d *decoder) integer() (negative bool, n uint64, err error) {
+	h, err := d.head()
+	if err != nil {
+		return false, 0, err
+	}
+	switch {
+	case h.major == majorUnsigned:
+		return false, h.arg, nil
+	case h.major == majorNegative:
+		return true, h.arg, nil
+	case h.major == majorSimple && h.info >= infoFloat16:
+		return integral(h.float())
+	default:
+		return false, 0, errNotInteger
+	}
+}
+
+// float returns the value of a floating-point head.
+func (h head) float() float64 {
+	switch h.info {
+	case infoFloat16:
+		return halfFloat(uint16(h.arg))
+	case infoFloat32:
+		return float64(math.Float32frombits(uint32(h.arg)))
+	default:
+		return math.Float64frombits(h.arg)
+	}
+}
+
+// halfFloat widens a 16-bit float: 1 bit sign, 5 exponent, 10 fraction.
+func halfFloat(bits uint16) float64 {
+	exponent, fraction := int(bits>>10&31), float64(bits&0x3ff)
+	var f float64
+	switch exponent {
+	case 0:
+		f = math.Ldexp(fraction, -24)
+	case 31:
+		return math.NaN() // infinite or not a number: no integer either way
+	default:
+		f = math.Ldexp(fraction+1024, exponent-25)
+	}
+	if bits>>15 != 0 {
+		f = -f
+	}
+	return f
+}
+
+// integral splits a float with an integral value as integer does.
+func integral(f float64) (negative bool, n uint64, err error) {
+	switch {
+	case f != math.Trunc(f) || math.IsInf(f, 0): // also not a number
+		return false, 0, errNotInteger
+	case f <= -0x1p64 || f >= 0x1p64:
+		return false, 0, errRange
+	case f < 0:
+		return true, uint64(-f) - 1, nil
+	default:
+		return false, uint64(f), nil
+	}
+}

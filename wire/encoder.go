@@ -1,0 +1,88 @@
+package wire
+
+import (
+	"encoding/binary"
+	"math"
+	"unicode/utf8"
+)
+
+// encoder appends CBOR in the one form that we emit. It remembers the first error.
+type encoder struct {
+	b   []byte
+	err error
+}
+
+func (e *encoder) fail(err error) {
+	if e.err == nil {
+		e.err = err
+	}
+}
+
+// head appends the shortest head.
+func (e *encoder) head(m major, n uint64) {
+	e.b = appendHead(e.b, m, n)
+}
+
+func appendHead(b []byte, m major, n uint64) []byte {
+	top := byte(m) << 5
+	switch {
+	case n < infoByte:
+		return append(b, top|byte(n))
+	case n <= math.MaxUint8:
+		return append(b, top|infoByte, byte(n))
+	case n <= math.MaxUint16:
+		return binary.BigEndian.AppendUint16(append(b, top|infoByte+1), uint16(n))
+	case n <= math.MaxUint32:
+		return binary.BigEndian.AppendUint32(append(b, top|infoByte+2), uint32(n))
+	default:
+		return binary.BigEndian.AppendUint64(append(b, top|infoByte+3), n)
+	}
+}
+
+// headSize is the length of the shortest head for n.
+func headSize(n int) int {
+	switch {
+	case n < infoByte:
+		return 1
+	case n <= math.MaxUint8:
+		return 2
+	case n <= math.MaxUint16:
+		return 3
+	default:
+		return maxHead // a frame is far below the next step
+	}
+}
+
+// maxHead is the longest head of anything inside a frame: a 4-byte argument.
+const maxHead = 5
+
+func (e *encoder) text(s string) {
+	if !utf8.ValidString(s) {
+		e.fail(errUTF8)
+	}
+	e.head(majorText, uint64(len(s)))
+	e.b = append(e.b, s...)
+}
+
+func (e *encoder) octets(p []byte) {
+	e.head(majorBytes, uint64(len(p)))
+	e.b = append(e.b, p...)
+}
+
+func (e *encoder) null() {
+	e.b = append(e.b, cborNull)
+}
+
+// nested appends what f encodes as a byte string. Its length is known only
+// afterwards: leave room for the longest head, then close the gap.
+func (e *encoder) nested(f func()) {
+	var room [maxHead]byte
+	start := len(e.b)
+	e.b = append(e.b, room[:]...)
+	f()
+	n := len(e.b) - start - maxHead
+	content := start + headSize(n)
+	copy(e.b[content:], e.b[start+maxHead:])
+	appendHead(e.b[:start], majorBytes, uint64(n))
+	e.b = e.b[:content+n]
+}

@@ -1,0 +1,166 @@
+package wire
+
+import (
+	"bytes"
+	"math"
+)
+
+// maxTypeName bounds the name of a message type that we do not know, because
+// the answer repeats it. The longest that we do know has 30 bytes.
+const maxTypeName = 128
+
+// Envelope is a frame's body with its payload still closed.
+type Envelope struct {
+	Generation Generation // the sender's
+	Type       Type       // not necessarily one that we know
+	Payload    []byte     // shares the body that it was decoded from if it can
+}
+
+// EnvelopeError reports a body that is not an envelope. It has what could be read
+// up to the error, because whether the sender understands an answer depends on its
+// generation.
+type EnvelopeError struct {
+	Generation      Generation
+	GenerationKnown bool
+	Type            Type // "" if not known
+	Err             error
+}
+
+func (e *EnvelopeError) Error() string { return "decode envelope: " + e.Err.Error() }
+func (e *EnvelopeError) Unwrap() error { return e.Err }
+
+// DecodeEnvelope opens a frame's body. The error is an *EnvelopeError. A type
+// that we do not know is none: see [Lookup].
+func DecodeEnvelope(body []byte) (Envelope, error) {
+	d := decoder{b: body}
+	var v envelopeReader
+	if err := v.decode(&d); err != nil {
+		return Envelope{}, &EnvelopeError{
+			Generation: v.Generation, GenerationKnown: v.seen.has(fieldV), Type: v.Type, Err: err,
+		}
+	}
+	return v.Envelope, nil
+}
+
+// The entries of an envelope.
+const (
+	fieldV = iota
+	fieldT
+	fieldP
+	envelopeFields
+)
+
+var envelopeNames = [envelopeFields]string{fieldV: "v", fieldT: "t", fieldP: "p"}
+
+// envelopeReader fills an envelope entry by entry. It is written out, and not
+// described by fields as payloads are, to decode a frame without allocating.
+type envelopeReader struct {
+	Envelope
+	seen fieldSet
+}
+
+func (v *envelopeReader) decode(d *decoder) error {
+	h, err := d.head()
+	if err != nil {
+		return err
+	}
+	if h.major != majorMap {
+		return errNotMap
+	}
+	if err := d.each(h, func() error { return v.entry(d) }); err != nil {
+		return err
+	}
+	for i, name := range envelopeNames {
+		if !v.seen.has(i) {
+			return inField(name, errMissing)
+		}
+	}
+	return nil
+}
+
+func (v *envelopeReader) entry(d *decoder) error {
+	key, err := d.key()
+	if err != nil {
+		return err
+	}
+	i := envelopeField(key)
+	switch {
+	case i == envelopeFields:
+		return d.skip()
+	case v.seen.has(i):
+		err = errDuplicate
+	default:
+		err = v.value(d, i)
+	}
+	if err != nil {
+		return inField(envelopeNames[i], err)
+	}
+	v.seen.add(i)
+	return nil
+}
+
+// envelopeField returns envelopeFields for a key that envelopes do not have.
+func envelopeField(key []byte) int {
+	for i, name := range envelopeNames {
+		if string(key) == name {
+			return i
+		}
+	}
+	return envelopeFields
+}
+
+func (v *envelopeReader) value(d *decoder, i int) (err error) {
+	switch i {
+	case fieldV:
+		v.Generation, err = decodeGeneration(d)
+	case fieldT:
+		v.Type, err = decodeType(d)
+	default:
+		v.Payload, _, err = d.octets()
+	}
+	return err
+}
+
+// decodeGeneration is stricter than other integers: a float is refused, as
+// every agent does.
+func decodeGeneration(d *decoder) (Generation, error) {
+	h, err := d.head()
+	if err != nil {
+		return 0, err
+	}
+	if h.major != majorUnsigned {
+		return 0, errNotInteger
+	}
+	if h.arg > math.MaxUint8 {
+		return 0, errRange
+	}
+	return Generation(h.arg), nil
+}
+
+// decodeType returns our own copy of a name that we know.
+func decodeType(d *decoder) (Type, error) {
+	name, err := d.text(maxTypeName)
+	if err != nil {
+		return "", err
+	}
+	if i, ok := byType[Type(name)]; ok {
+		return rows[i].Type, nil
+	}
+	return Type(bytes.Clone(name)), nil
+}
+
+// envelope appends an envelope whose payload is what f encodes.
+func (e *encoder) envelope(gen Generation, t Type, payload func()) {
+	e.b = appendEnvelopeHead(e.b, gen, t)
+	e.nested(payload)
+}
+
+// appendEnvelopeHead appends an envelope up to the payload.
+func appendEnvelopeHead(b []byte, gen Generation, t Type) []byte {
+	b = append(b, byte(majorMap)<<5|envelopeFields, byte(majorText)<<5|1, 'v')
+	b = appendHead(b, majorUnsigned, uint64(gen))
+	b = append(b, byte(majorText)<<5|1, 't')
+	b = appendHead(b, majorText, uint64(len(t)))
+	b = append(b, t...)
+	return append(b, byte(majorText)<<5|1, 'p')
+}

@@ -1,0 +1,187 @@
+package wire
+
+// ExecRequest starts a command. The answer is ExecFailed, or ExecStarted followed
+// by output and ExecExited.
+type ExecRequest struct {
+	Cmd        string // a path, or a name to search in PATH; also the command's argv[0]
+	Args       []string
+	Env        []string // KEY=VALUE
+	Cwd        *string  // nil: the guest's default
+	User       *string  // USER[:GROUP]; nil: the guest's default
+	TTY        bool
+	Rows, Cols uint16 // of the terminal; 24 and 80 when left out
+	Rlimits    []Rlimit
+}
+
+// The size of a terminal that the request does not give: a VT100's.
+const (
+	defaultRows = 24
+	defaultCols = 80
+)
+
+func newExecRequest() Message {
+	return &ExecRequest{Rows: defaultRows, Cols: defaultCols}
+}
+
+// Type returns TypeExecRequest.
+func (*ExecRequest) Type() Type { return TypeExecRequest }
+
+func (m *ExecRequest) fields() []field {
+	return []field{
+		required("cmd", text(&m.Cmd)),
+		defaulted("args", texts(&m.Args)),
+		defaulted("env", texts(&m.Env)),
+		defaulted("cwd", optionalText(&m.Cwd)),
+		defaulted("user", optionalText(&m.User)),
+		defaulted("tty", flag(&m.TTY)),
+		defaulted("rows", num(&m.Rows)),
+		defaulted("cols", num(&m.Cols)),
+		defaulted("rlimits", objects(&m.Rlimits)),
+	}
+}
+
+// ExecStarted says that the command runs.
+type ExecStarted struct {
+	PID uint32 // in the guest
+}
+
+// Type returns TypeExecStarted.
+func (*ExecStarted) Type() Type { return TypeExecStarted }
+
+func (m *ExecStarted) fields() []field {
+	return []field{required("pid", num(&m.PID))}
+}
+
+// ExecStdin is input for a command. No data at all means the end of it.
+type ExecStdin struct {
+	Data []byte
+}
+
+// Type returns TypeExecStdin.
+func (*ExecStdin) Type() Type { return TypeExecStdin }
+
+func (m *ExecStdin) fields() []field {
+	return []field{required(dataField, data(&m.Data))}
+}
+
+// ExecStdout is output of a command; on a terminal, all of it.
+type ExecStdout struct {
+	Data []byte
+}
+
+// Type returns TypeExecStdout.
+func (*ExecStdout) Type() Type { return TypeExecStdout }
+
+func (m *ExecStdout) fields() []field {
+	return []field{required(dataField, data(&m.Data))}
+}
+
+// ExecStderr is diagnostic output of a command without a terminal.
+type ExecStderr struct {
+	Data []byte
+}
+
+// Type returns TypeExecStderr.
+func (*ExecStderr) Type() Type { return TypeExecStderr }
+
+func (m *ExecStderr) fields() []field {
+	return []field{required(dataField, data(&m.Data))}
+}
+
+// ExecStdinError says that input could not be delivered. The command goes on.
+type ExecStdinError struct {
+	Errno     *int32
+	ErrnoName *string
+	Message   string
+}
+
+// Type returns TypeExecStdinError.
+func (*ExecStdinError) Type() Type { return TypeExecStdinError }
+
+func (m *ExecStdinError) fields() []field {
+	return []field{
+		defaulted("errno", optionalNumber(&m.Errno)),
+		defaulted("errno_name", optionalText(&m.ErrnoName)),
+		required("message", text(&m.Message)),
+	}
+}
+
+// ExecExited is the end of a command.
+type ExecExited struct {
+	Code int32 // 0…255, or -1 if a signal killed it
+}
+
+// Type returns TypeExecExited.
+func (*ExecExited) Type() Type { return TypeExecExited }
+
+func (m *ExecExited) fields() []field {
+	return []field{required("code", num(&m.Code))}
+}
+
+// FailureKind says why a command could not be started. A kind that we do not know
+// decodes: later agents may have more.
+type FailureKind string
+
+// The kinds of failure, with the errors of execve and its surroundings that each
+// stands for (protocol section 8.8).
+const (
+	FailureNotFound         FailureKind = "not_found"
+	FailurePermissionDenied FailureKind = "permission_denied"
+	FailureNotExecutable    FailureKind = "not_executable"
+	FailureBadCwd           FailureKind = "bad_cwd"
+	FailureBadArgs          FailureKind = "bad_args"
+	FailureResourceLimit    FailureKind = "resource_limit"
+	FailureUserSetup        FailureKind = "user_setup_failed"
+	FailurePTYSetup         FailureKind = "pty_setup_failed"
+	FailureOutOfMemory      FailureKind = "out_of_memory"
+	FailureOther            FailureKind = "other"
+)
+
+// ExecFailed says that a command was not started.
+type ExecFailed struct {
+	Kind      FailureKind
+	Errno     *int32
+	ErrnoName *string
+	Message   string
+	Stage     *string // the step that failed
+}
+
+// Type returns TypeExecFailed.
+func (*ExecFailed) Type() Type { return TypeExecFailed }
+
+func (m *ExecFailed) fields() []field {
+	return []field{
+		required("kind", text(&m.Kind)),
+		defaulted("errno", optionalNumber(&m.Errno)),
+		defaulted("errno_name", optionalText(&m.ErrnoName)),
+		required("message", text(&m.Message)),
+		defaulted("stage", optionalText(&m.Stage)),
+	}
+}
+
+// ExecResize gives a command's terminal a new size.
+type ExecResize struct {
+	Rows, Cols uint16
+}
+
+// Type returns TypeExecResize.
+func (*ExecResize) Type() Type { return TypeExecResize }
+
+func (m *ExecResize) fields() []field {
+	return []field{
+		required("rows", num(&m.Rows)),
+		required("cols", num(&m.Cols)),
+	}
+}
+
+// ExecSignal sends a signal to a command.
+type ExecSignal struct {
+	Signal int32 // Linux's number; only 1…31 have an effect
+}
+
+// Type returns TypeExecSignal.
+func (*ExecSignal) Type() Type { return TypeExecSignal }
+
+func (m *ExecSignal) fields() []field {
+	return []field{required("signal", num(&m.Signal))}
+}

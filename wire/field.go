@@ -1,0 +1,414 @@
+package wire
+
+import (
+	"bytes"
+	"math"
+	"slices"
+	"strings"
+)
+
+// value is one item of CBOR bound to the place in memory that holds it.
+type value interface {
+	encode(e *encoder)
+	decode(d *decoder) error
+}
+
+// omittable is a value that can say that there is nothing to send.
+type omittable interface {
+	value
+	absent() bool
+}
+
+// field is one entry of a record.
+type field struct {
+	name     string
+	value    value
+	required bool       // refuse the record when the field is missing
+	omit     omittable  // leave the field out when this is absent
+	gen      Generation // first generation with the field; 0: as old as its message
+}
+
+// required describes a field that every sender writes.
+func required(name string, v value) field {
+	return field{name: name, value: v, required: true}
+}
+
+// defaulted describes a field that we always write and do not insist on; a
+// missing one keeps the value that the record was made with.
+func defaulted(name string, v value) field {
+	return field{name: name, value: v}
+}
+
+// omitted describes a field that is left out rather than written as null or empty.
+func omitted(name string, v omittable) field {
+	return field{name: name, value: v, omit: v}
+}
+
+// since marks a field that is newer than its message.
+func (f field) since(gen Generation) field {
+	f.gen = gen
+	return f
+}
+
+// record is something that is written as a map with text keys.
+type record interface {
+	fields() []field
+}
+
+// entries is a record's map, in the order in which it is written.
+type entries []field
+
+func object(r record) value { return entries(r.fields()) }
+
+func (es entries) encode(e *encoder) {
+	n := 0
+	for _, f := range es {
+		if f.omit == nil || !f.omit.absent() {
+			n++
+		}
+	}
+	e.head(majorMap, uint64(n))
+	for _, f := range es {
+		if f.omit == nil || !f.omit.absent() {
+			f.encode(e)
+		}
+	}
+}
+
+func (f field) encode(e *encoder) {
+	e.text(f.name)
+	before := e.err
+	f.value.encode(e)
+	if before == nil && e.err != nil {
+		e.err = inField(f.name, e.err)
+	}
+}
+
+func (es entries) decode(d *decoder) error {
+	h, err := d.head()
+	if err != nil {
+		return err
+	}
+	if h.major != majorMap {
+		return errNotMap
+	}
+	var seen fieldSet
+	if err := d.each(h, func() error { return es.decodeOne(d, &seen) }); err != nil {
+		return err
+	}
+	for i, f := range es {
+		if f.required && !seen.has(i) {
+			return inField(f.name, errMissing)
+		}
+	}
+	return nil
+}
+
+// decodeOne reads one key and its value. Keys that we do not know are somebody's
+// later additions and are passed over.
+func (es entries) decodeOne(d *decoder, seen *fieldSet) error {
+	key, err := d.key()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(es, func(f field) bool { return f.name == string(key) })
+	if i < 0 {
+		return d.skip()
+	}
+	if seen.has(i) {
+		return inField(es[i].name, errDuplicate)
+	}
+	seen.add(i)
+	if err := es[i].value.decode(d); err != nil {
+		return inField(es[i].name, err)
+	}
+	return nil
+}
+
+// fieldSet remembers which fields of a record have come. The longest has 14.
+type fieldSet uint32
+
+func (s *fieldSet) add(i int)      { *s |= 1 << i }
+func (s *fieldSet) has(i int) bool { return *s&(1<<i) != 0 }
+
+// fieldError says in which field of a payload an error is, as a path with dots.
+type fieldError struct {
+	path string
+	err  error
+}
+
+func (e *fieldError) Error() string { return e.path + ": " + e.err.Error() }
+func (e *fieldError) Unwrap() error { return e.err }
+
+// inField puts name before the path of err.
+func inField(name string, err error) error {
+	if inner, ok := err.(*fieldError); ok { //nolint:errorlint // only one that is not wrapped can be extended
+		return &fieldError{path: name + "." + inner.path, err: inner.err}
+	}
+	return &fieldError{path: name, err: err}
+}
+
+// word is text, of a closed set if there is one.
+type word[T ~string] struct {
+	p   *T
+	set []T
+}
+
+func text[T ~string](p *T) omittable            { return word[T]{p: p} }
+func oneOf[T ~string](p *T, set ...T) omittable { return word[T]{p: p, set: set} }
+
+func (w word[T]) absent() bool { return *w.p == "" }
+
+func (w word[T]) encode(e *encoder) {
+	if !w.allows(*w.p) {
+		e.fail(errUnknown)
+	}
+	e.text(string(*w.p))
+}
+
+func (w word[T]) decode(d *decoder) error {
+	p, err := d.text(maxText)
+	if err != nil {
+		return err
+	}
+	s := T(p)
+	if !w.allows(s) {
+		return errUnknown
+	}
+	*w.p = s
+	return nil
+}
+
+func (w word[T]) allows(s T) bool {
+	return w.set == nil || slices.Contains(w.set, s)
+}
+
+type boolean struct{ p *bool }
+
+func flag(p *bool) value { return boolean{p} }
+
+func (b boolean) encode(e *encoder) {
+	if *b.p {
+		e.b = append(e.b, cborTrue)
+	} else {
+		e.b = append(e.b, cborFalse)
+	}
+}
+
+func (b boolean) decode(d *decoder) error {
+	h, err := d.head()
+	if err != nil {
+		return err
+	}
+	if h.major != majorSimple || h.arg != cborFalse&31 && h.arg != cborTrue&31 || h.info >= infoByte {
+		return errNotBool
+	}
+	*b.p = h.arg == cborTrue&31
+	return nil
+}
+
+type integer interface {
+	~uint8 | ~uint16 | ~uint32 | ~uint64 | ~int32 | ~int64
+}
+
+// number is an integer, of a closed range if there is one.
+type number[T integer] struct {
+	p           *T
+	least, most T // both 0: all that T holds
+}
+
+func num[T integer](p *T) value                    { return number[T]{p: p} }
+func between[T integer](p *T, least, most T) value { return number[T]{p, least, most} }
+
+func (n number[T]) encode(e *encoder) {
+	if !n.allows(*n.p) {
+		e.fail(errUnknown)
+	}
+	if *n.p < 0 {
+		e.head(majorNegative, uint64(-1-int64(*n.p)))
+	} else {
+		e.head(majorUnsigned, uint64(*n.p))
+	}
+}
+
+func (n number[T]) decode(d *decoder) error {
+	negative, arg, err := d.integer()
+	if err != nil {
+		return err
+	}
+	v, fits := narrow[T](negative, arg)
+	switch {
+	case !fits:
+		return errRange
+	case !n.allows(v):
+		return errUnknown
+	}
+	*n.p = v
+	return nil
+}
+
+func (n number[T]) allows(v T) bool {
+	return n.least == n.most || n.least <= v && v <= n.most
+}
+
+// narrow makes a T of n, or of -1-n if negative, if there is one.
+func narrow[T integer](negative bool, n uint64) (v T, fits bool) {
+	if !negative {
+		v = T(n)
+		return v, v >= 0 && uint64(v) == n
+	}
+	if n > math.MaxInt64 {
+		return 0, false
+	}
+	v = T(-1 - int64(n))
+	return v, v < 0 && int64(v) == -1-int64(n)
+}
+
+type octets struct{ p *[]byte }
+
+func data(p *[]byte) value { return octets{p} }
+
+func (o octets) encode(e *encoder) { e.octets(*o.p) }
+
+func (o octets) decode(d *decoder) error {
+	p, shared, err := d.octets()
+	if err != nil {
+		return err
+	}
+	if shared {
+		p = bytes.Clone(p)
+	}
+	*o.p = p
+	return nil
+}
+
+// fixed is a byte array of fixed size; it is written as an array of integers.
+type fixed struct{ b []byte }
+
+func array(b []byte) value { return fixed{b} }
+
+func (f fixed) encode(e *encoder) {
+	e.head(majorArray, uint64(len(f.b)))
+	for _, c := range f.b {
+		e.head(majorUnsigned, uint64(c))
+	}
+}
+
+func (f fixed) decode(d *decoder) error {
+	p, _, err := d.octets()
+	if err != nil {
+		return err
+	}
+	if len(p) != len(f.b) {
+		return errLength
+	}
+	copy(f.b, p)
+	return nil
+}
+
+// option is a value that may be null.
+type option[T any] struct {
+	p  **T
+	of func(*T) value
+}
+
+func optionalText(p **string) omittable                  { return option[string]{p, stringValue} }
+func optionalNumber[T integer](p **T) omittable          { return option[T]{p, num[T]} }
+func optional[T any](p **T, of func(*T) value) omittable { return option[T]{p, of} }
+
+func stringValue(p *string) value { return text(p) }
+
+// optionalObject is a record that may be null.
+func optionalObject[T any, P interface {
+	*T
+	record
+}](p **T,
+) omittable {
+	return option[T]{p, func(t *T) value { return object(P(t)) }}
+}
+
+func (o option[T]) absent() bool { return *o.p == nil }
+
+func (o option[T]) encode(e *encoder) {
+	if *o.p == nil {
+		e.null()
+		return
+	}
+	o.of(*o.p).encode(e)
+}
+
+func (o option[T]) decode(d *decoder) error {
+	if d.takeNull() {
+		*o.p = nil
+		return nil
+	}
+	v := new(T)
+	if err := o.of(v).decode(d); err != nil {
+		return err
+	}
+	*o.p = v
+	return nil
+}
+
+// list is an array of values; decoding makes an empty one nil.
+type list[T any] struct {
+	p  *[]T
+	of func(*T) value
+}
+
+func texts(p *[]string) omittable { return list[string]{p, stringValue} }
+
+// objects is an array of records.
+func objects[T any, P interface {
+	*T
+	record
+}](p *[]T,
+) omittable {
+	return list[T]{p, func(t *T) value { return object(P(t)) }}
+}
+
+func (l list[T]) absent() bool { return len(*l.p) == 0 }
+
+// encode, like decode, moves the elements through one place in memory, so that
+// the description of an element is made once and not for each.
+func (l list[T]) encode(e *encoder) {
+	e.head(majorArray, uint64(len(*l.p)))
+	one := new(T)
+	v := l.of(one)
+	for _, *one = range *l.p {
+		v.encode(e)
+	}
+}
+
+func (l list[T]) decode(d *decoder) error {
+	h, err := d.head()
+	if err != nil {
+		return err
+	}
+	if h.major != majorArray {
+		return errNotList
+	}
+	var all []T
+	one, zero := new(T), *new(T)
+	v := l.of(one)
+	err = d.each(h, func() error {
+		if d.elements++; d.elements > maxElements {
+			return errElements
+		}
+		*one = zero
+		if err := v.decode(d); err != nil {
+			return err
+		}
+		all = append(all, *one)
+		return nil
+	})
+	*l.p = all
+	return err
+}
+
+// ValidText returns s as text that can be sent: each byte that is not part of
+// valid UTF-8 becomes U+FFFD. Encoding refuses such text instead of changing it,
+// so that a name which is not UTF-8 is never altered unseen.
+func ValidText(s string) string {
+	return strings.Map(func(r rune) rune { return r }, s)
+}

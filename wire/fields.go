@@ -1,4 +1,0 @@
-package wire
-
-// field is one entry of a record.
-type field struct{}

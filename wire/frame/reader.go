@@ -1,0 +1,161 @@
+package frame
+
+import (
+	"errors"
+	"io"
+)
+
+const (
+	// bufferSize is one read. A virtio port gives at most a page for each, a
+	// socket or pipe up to 64 KiB, which also holds hundreds of small frames.
+	bufferSize = 64 << 10
+
+	// emptyReads is how often in a row a reader may return nothing and no
+	// error before it counts as broken, as in package bufio.
+	emptyReads = 100
+)
+
+// Reader takes frames out of a byte stream, however the stream is split. It is
+// not safe for concurrent use.
+//
+// An error of the stream does not end a Reader: it keeps what it has read, and the
+// next call of Next goes on from there. So a read can be interrupted by a deadline
+// and the link, with Buffered, be given to somebody else. Only a *LengthError is
+// final, because nothing tells where the next frame would begin.
+type Reader struct {
+	r io.Reader
+
+	buf        []byte
+	start, end int // what has been read into buf and not been taken out
+
+	// A frame whose body is not wholly in buf is collected here.
+	partial bool
+	head    [HeaderSize]byte
+	frame   Frame
+	have    int // of frame.Body
+}
+
+// NewReader returns a Reader of r.
+func NewReader(r io.Reader) *Reader {
+	return &Reader{r: r, buf: make([]byte, bufferSize)}
+}
+
+// NewReaderFrom returns a Reader that begins with leftover, the Buffered bytes of
+// another Reader, and goes on with r. It copies leftover.
+func NewReaderFrom(leftover []byte, r io.Reader) *Reader {
+	fr := &Reader{r: r, buf: make([]byte, max(bufferSize, len(leftover)))}
+	fr.end = copy(fr.buf, leftover)
+	return fr
+}
+
+// Buffered returns a copy of everything that was read from the stream and not
+// returned by Next, a partly read frame included.
+func (r *Reader) Buffered() []byte {
+	var b []byte
+	if r.partial {
+		b = append(b, r.head[:]...)
+		b = append(b, r.frame.Body[:r.have]...)
+	}
+	return append(b, r.buf[r.start:r.end]...)
+}
+
+// Next returns the next frame; its body belongs to the caller. The error is
+// io.EOF only between two frames and io.ErrUnexpectedEOF inside one; a
+// *LengthError if the peer breaks the rule; else that of the stream.
+func (r *Reader) Next() (Frame, error) {
+	if !r.partial {
+		if err := r.begin(); err != nil {
+			return Frame{}, err
+		}
+	}
+	if err := r.fillBody(); err != nil {
+		return Frame{}, err
+	}
+	f := r.frame
+	r.partial, r.frame, r.have = false, Frame{}, 0
+	return f, nil
+}
+
+// begin reads a header and what there is of its body.
+func (r *Reader) begin() error {
+	for r.end-r.start < HeaderSize {
+		if r.end-r.start >= 4 {
+			if err := checkLength(r.buf[r.start:]); err != nil {
+				return err
+			}
+		}
+		if err := r.fill(); err != nil {
+			return err
+		}
+	}
+	h, err := parseHeader(r.buf[r.start:])
+	if err != nil {
+		return err
+	}
+	r.start += copy(r.head[:], r.buf[r.start:])
+	// The whole body at once: growing would copy it again, and a link has one
+	// Reader, so a peer that announces much and sends little holds 4 MiB.
+	r.frame = Frame{ID: h.id, Flags: h.flags, Body: make([]byte, h.body)}
+	r.have = copy(r.frame.Body, r.buf[r.start:r.end])
+	r.start += r.have
+	r.partial = true
+	return nil
+}
+
+// fill reads more into the buffer, of which less than a header is in use.
+func (r *Reader) fill() error {
+	if len(r.buf) > bufferSize {
+		r.shrink() // large only for what it was made with
+	}
+	if r.start > 0 {
+		r.end = copy(r.buf, r.buf[r.start:r.end])
+		r.start = 0
+	}
+	n, err := readSome(r.r, r.buf[r.end:])
+	r.end += n
+	if err == io.EOF && r.end > 0 { //nolint:errorlint // io.Reader returns it bare
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (r *Reader) shrink() {
+	small := make([]byte, bufferSize)
+	r.end = copy(small, r.buf[r.start:r.end])
+	r.buf, r.start = small, 0
+}
+
+// fillBody reads the rest of a body straight to where it belongs.
+func (r *Reader) fillBody() error {
+	for r.have < len(r.frame.Body) {
+		n, err := readSome(r.r, r.frame.Body[r.have:])
+		r.have += n
+		if err == io.EOF { //nolint:errorlint // io.Reader returns it bare
+			return io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errCount reports a reader that breaks the contract of io.Reader.
+var errCount = errors.New("reader returned an impossible count")
+
+// readSome reads at least one byte, or returns an error. An error that comes with
+// bytes is left for the next call, which meets it again.
+func readSome(r io.Reader, p []byte) (int, error) {
+	for range emptyReads {
+		n, err := r.Read(p)
+		switch {
+		case n < 0 || n > len(p):
+			return 0, errCount
+		case n > 0:
+			return n, nil
+		case err != nil:
+			return 0, err
+		}
+	}
+	return 0, io.ErrNoProgress
+}

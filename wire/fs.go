@@ -1,0 +1,169 @@
+package wire
+
+// FSRequest is one file system operation. The answer is one FSResponse; reading
+// and writing have FSData before it.
+type FSRequest struct {
+	Op   FSOp // never nil after decoding
+	Bulk *BulkOffer
+}
+
+// Type returns TypeFSRequest.
+func (*FSRequest) Type() Type { return TypeFSRequest }
+
+func (m *FSRequest) fields() []field {
+	return []field{
+		required("op", external[FSOp]{p: &m.Op, open: FSOp.op, all: fsOps}),
+		omitted("bulk", optionalObject(&m.Bulk)).since(8),
+	}
+}
+
+// FSResponse is the outcome of a file system operation.
+type FSResponse struct {
+	OK    bool
+	Error *string  // why not
+	Data  FSResult // nil for operations that return none
+}
+
+// Type returns TypeFSResponse.
+func (*FSResponse) Type() Type { return TypeFSResponse }
+
+func (m *FSResponse) fields() []field {
+	return []field{
+		required("ok", flag(&m.OK)),
+		defaulted("error", optionalText(&m.Error)),
+		defaulted("data", external[FSResult]{p: &m.Data, open: FSResult.result, all: fsResults, nullable: true}),
+	}
+}
+
+// FSResult is what an operation returns: *ResultPath, *ResultStat, *ResultList or
+// *ResultHandle.
+type FSResult interface {
+	result() (name string, content value)
+}
+
+var fsResults = named(
+	FSResult.result,
+	func() FSResult { return new(ResultPath) },
+	func() FSResult { return new(ResultStat) },
+	func() FSResult { return new(ResultList) },
+	func() FSResult { return new(ResultHandle) },
+)
+
+// ResultPath is the result of OpRealPath and OpReadLink.
+type ResultPath struct {
+	Path string
+}
+
+func (r *ResultPath) result() (string, value) { return "Path", text(&r.Path) }
+
+// ResultStat is the result of OpStat and OpFStat.
+type ResultStat struct {
+	Entry FSEntry
+}
+
+func (r *ResultStat) result() (string, value) { return "Stat", object(&r.Entry) }
+
+// ResultList is the result of OpList and OpReadDir. No entries at all mean the
+// end of the directory.
+type ResultList struct {
+	Entries []FSEntry
+}
+
+func (r *ResultList) result() (string, value) { return "List", objects(&r.Entries) }
+
+// ResultHandle is the result of OpOpenFile and OpOpenDir.
+type ResultHandle struct {
+	Handle uint64
+}
+
+func (r *ResultHandle) result() (string, value) { return "Handle", num(&r.Handle) }
+
+// EntryKind is the sort of a file. One that we do not know decodes: later agents
+// may have more.
+type EntryKind string
+
+// The sorts of file. Devices, sockets and fifos are EntryOther.
+const (
+	EntryFile    EntryKind = "file"
+	EntryDir     EntryKind = "dir"
+	EntrySymlink EntryKind = "symlink"
+	EntryOther   EntryKind = "other"
+)
+
+// FSEntry describes one file. Times are Unix seconds.
+type FSEntry struct {
+	Path     string // as the request gave it, or joined with it
+	Kind     EntryKind
+	Size     uint64
+	Mode     uint32 // all of st_mode, with the type
+	Modified *int64 // the same as Mtime
+	UID, GID uint32
+	Atime    *int64
+	Mtime    *int64
+}
+
+func (f *FSEntry) fields() []field {
+	return []field{
+		required("path", text(&f.Path)),
+		required("kind", text(&f.Kind)),
+		required("size", num(&f.Size)),
+		required("mode", num(&f.Mode)),
+		defaulted("modified", optionalNumber(&f.Modified)),
+		required("uid", num(&f.UID)),
+		required("gid", num(&f.GID)),
+		defaulted("atime", optionalNumber(&f.Atime)),
+		defaulted("mtime", optionalNumber(&f.Mtime)),
+	}
+}
+
+// FSAttrs are attributes to change; nil ones stay. Times are Unix seconds.
+type FSAttrs struct {
+	Mode     *uint32
+	UID, GID *uint32
+	Size     *uint64
+	Atime    *int64
+	Mtime    *int64
+}
+
+func (a *FSAttrs) fields() []field {
+	return []field{
+		defaulted("mode", optionalNumber(&a.Mode)),
+		defaulted("uid", optionalNumber(&a.UID)),
+		defaulted("gid", optionalNumber(&a.GID)),
+		defaulted("size", optionalNumber(&a.Size)),
+		defaulted("atime", optionalNumber(&a.Atime)),
+		defaulted("mtime", optionalNumber(&a.Mtime)),
+	}
+}
+
+// OpenOptions are the ways to open a file.
+type OpenOptions struct {
+	Read, Write, Append, Create, Truncate, CreateNew bool
+
+	Mode *uint32 // of a new file, before the umask; nil: 0666
+}
+
+func (o *OpenOptions) fields() []field {
+	return []field{
+		required("read", flag(&o.Read)),
+		required("write", flag(&o.Write)),
+		required("append", flag(&o.Append)),
+		required("create", flag(&o.Create)),
+		required("truncate", flag(&o.Truncate)),
+		required("create_new", flag(&o.CreateNew)),
+		defaulted("mode", optionalNumber(&o.Mode)),
+	}
+}
+
+// FSData is a piece of a file, either way. From the host, no data at all means
+// the end of it; the guest never sends that.
+type FSData struct {
+	Data []byte
+}
+
+// Type returns TypeFSData.
+func (*FSData) Type() Type { return TypeFSData }
+
+func (m *FSData) fields() []field {
+	return []field{required(dataField, data(&m.Data))}
+}

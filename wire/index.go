@@ -1,0 +1,162 @@
+package wire
+
+import "github.com/agentd-go/agentd/wire/frame"
+
+// Generation counts the versions of the protocol. A sender states its own in
+// every envelope, and sends nothing that the peer's generation does not have.
+type Generation uint8
+
+// Newest is the generation that we announce. Types of 8 (raw bulk records) and 9
+// (freezing, transport credit, root disk growth) are described here all the same:
+// announcing them makes their use a duty, see protocol section 6.
+const Newest Generation = 7
+
+// Type names a message.
+type Type string
+
+// The messages of all generations, in the order of the protocol's index.
+const (
+	TypeInitResolved            Type = "core.init.resolved"
+	TypeInitAck                 Type = "core.init.ack"
+	TypeReady                   Type = "core.ready"
+	TypeShutdown                Type = "core.shutdown"
+	TypeClientDisconnected      Type = "core.relay.client.disconnected"
+	TypeClockSync               Type = "core.clock.sync"
+	TypeExecRequest             Type = "core.exec.request"
+	TypeExecStarted             Type = "core.exec.started"
+	TypeExecStdin               Type = "core.exec.stdin"
+	TypeExecStdinError          Type = "core.exec.stdin.error"
+	TypeExecStdout              Type = "core.exec.stdout"
+	TypeExecStderr              Type = "core.exec.stderr"
+	TypeExecExited              Type = "core.exec.exited"
+	TypeExecFailed              Type = "core.exec.failed"
+	TypeExecResize              Type = "core.exec.resize"
+	TypeExecSignal              Type = "core.exec.signal"
+	TypeFSRequest               Type = "core.fs.request"
+	TypeFSResponse              Type = "core.fs.response"
+	TypeFSData                  Type = "core.fs.data"
+	TypeTCPConnect              Type = "core.tcp.connect"
+	TypeTCPConnected            Type = "core.tcp.connected"
+	TypeTCPData                 Type = "core.tcp.data"
+	TypeTCPEOF                  Type = "core.tcp.eof"
+	TypeTCPClose                Type = "core.tcp.close"
+	TypeTCPClosed               Type = "core.tcp.closed"
+	TypeTCPFailed               Type = "core.tcp.failed"
+	TypeProtocolError           Type = "core.error"
+	TypePing                    Type = "core.ping"
+	TypePong                    Type = "core.pong"
+	TypeTouch                   Type = "core.touch"
+	TypeTouched                 Type = "core.touched"
+	TypeBootstrap               Type = "core.bootstrap"
+	TypeBulkAccepted            Type = "core.bulk.accepted"
+	TypeBulkCredit              Type = "core.bulk.credit"
+	TypeBulkFinish              Type = "core.bulk.finish"
+	TypeBulkCancel              Type = "core.bulk.cancel"
+	TypeWorkloadFreeze          Type = "core.workload.freeze"
+	TypeWorkloadThaw            Type = "core.workload.thaw"
+	TypeWorkloadFrozen          Type = "core.workload.frozen"
+	TypeWorkloadThawed          Type = "core.workload.thawed"
+	TypeWorkloadTransportCredit Type = "core.workload.transport.credit"
+	TypeRootDiskPrepare         Type = "core.root_disk.prepare"
+	TypeRootDiskGrow            Type = "core.root_disk.grow"
+	TypeRootDiskState           Type = "core.root_disk.state"
+)
+
+// Direction says who sends a message.
+type Direction uint8
+
+// The directions.
+const (
+	HostToGuest Direction = 1 << iota
+	GuestToHost
+	Both = HostToGuest | GuestToHost
+)
+
+// Info is what is fixed about a message.
+type Info struct {
+	Type      Type
+	Direction Direction
+	Since     Generation  // the first generation that has it
+	Flags     frame.Flags // exactly these, on every frame of this type
+}
+
+// row is an entry of the message index.
+type row struct {
+	Info
+	make func() Message // with the defaults of fields that may be missing
+}
+
+// rows is the message index.
+var rows = []row{
+	{Info{TypeInitResolved, GuestToHost, 1, 0}, func() Message { return new(InitResolved) }},
+	{Info{TypeInitAck, HostToGuest, 1, 0}, func() Message { return new(InitAck) }},
+	{Info{TypeReady, GuestToHost, 1, 0}, func() Message { return new(Ready) }},
+	{Info{TypeShutdown, HostToGuest, 1, frame.Shutdown}, func() Message { return new(Shutdown) }},
+	{Info{TypeClientDisconnected, HostToGuest, 1, 0}, func() Message { return new(ClientDisconnected) }},
+	{Info{TypeClockSync, HostToGuest, 1, 0}, func() Message { return new(ClockSync) }},
+	{Info{TypeExecRequest, HostToGuest, 1, frame.SessionStart}, newExecRequest},
+	{Info{TypeExecStarted, GuestToHost, 1, 0}, func() Message { return new(ExecStarted) }},
+	{Info{TypeExecStdin, HostToGuest, 1, 0}, func() Message { return new(ExecStdin) }},
+	{Info{TypeExecStdinError, GuestToHost, 1, 0}, func() Message { return new(ExecStdinError) }},
+	{Info{TypeExecStdout, GuestToHost, 1, 0}, func() Message { return new(ExecStdout) }},
+	{Info{TypeExecStderr, GuestToHost, 1, 0}, func() Message { return new(ExecStderr) }},
+	{Info{TypeExecExited, GuestToHost, 1, frame.Terminal}, func() Message { return new(ExecExited) }},
+	{Info{TypeExecFailed, GuestToHost, 1, frame.Terminal}, func() Message { return new(ExecFailed) }},
+	{Info{TypeExecResize, HostToGuest, 1, 0}, func() Message { return new(ExecResize) }},
+	{Info{TypeExecSignal, HostToGuest, 1, 0}, func() Message { return new(ExecSignal) }},
+	{Info{TypeFSRequest, HostToGuest, 2, frame.SessionStart}, func() Message { return new(FSRequest) }},
+	{Info{TypeFSResponse, GuestToHost, 2, frame.Terminal}, func() Message { return new(FSResponse) }},
+	{Info{TypeFSData, Both, 2, 0}, func() Message { return new(FSData) }},
+	{Info{TypeTCPConnect, HostToGuest, 4, frame.SessionStart}, func() Message { return new(TCPConnect) }},
+	{Info{TypeTCPConnected, GuestToHost, 4, 0}, func() Message { return new(TCPConnected) }},
+	{Info{TypeTCPData, Both, 4, 0}, func() Message { return new(TCPData) }},
+	{Info{TypeTCPEOF, Both, 4, 0}, func() Message { return new(TCPEOF) }},
+	{Info{TypeTCPClose, HostToGuest, 4, 0}, func() Message { return new(TCPClose) }},
+	{Info{TypeTCPClosed, GuestToHost, 4, frame.Terminal}, func() Message { return new(TCPClosed) }},
+	{Info{TypeTCPFailed, GuestToHost, 4, frame.Terminal}, func() Message { return new(TCPFailed) }},
+	{Info{TypeProtocolError, GuestToHost, 5, frame.Terminal}, func() Message { return new(ProtocolError) }},
+	{Info{TypePing, HostToGuest, 6, 0}, func() Message { return new(Ping) }},
+	{Info{TypePong, GuestToHost, 6, frame.Terminal}, func() Message { return new(Pong) }},
+	{Info{TypeTouch, HostToGuest, 6, 0}, func() Message { return new(Touch) }},
+	{Info{TypeTouched, GuestToHost, 6, frame.Terminal}, func() Message { return new(Touched) }},
+	{Info{TypeBootstrap, HostToGuest, 7, 0}, func() Message { return new(Bootstrap) }},
+	{Info{TypeBulkAccepted, GuestToHost, 8, 0}, func() Message { return new(BulkAccepted) }},
+	{Info{TypeBulkCredit, Both, 8, 0}, func() Message { return new(BulkCredit) }},
+	{Info{TypeBulkFinish, Both, 8, 0}, func() Message { return new(BulkFinish) }},
+	{Info{TypeBulkCancel, Both, 8, 0}, func() Message { return new(BulkCancel) }},
+	{Info{TypeWorkloadFreeze, HostToGuest, 9, 0}, func() Message { return new(WorkloadFreeze) }},
+	{Info{TypeWorkloadThaw, HostToGuest, 9, 0}, func() Message { return new(WorkloadThaw) }},
+	{Info{TypeWorkloadFrozen, GuestToHost, 9, frame.Terminal}, func() Message { return new(WorkloadFrozen) }},
+	{Info{TypeWorkloadThawed, GuestToHost, 9, frame.Terminal}, func() Message { return new(WorkloadThawed) }},
+	{Info{TypeWorkloadTransportCredit, GuestToHost, 9, 0}, func() Message { return new(WorkloadTransportCredit) }},
+	{Info{TypeRootDiskPrepare, HostToGuest, 9, 0}, func() Message { return new(RootDiskPrepare) }},
+	{Info{TypeRootDiskGrow, HostToGuest, 9, 0}, func() Message { return new(RootDiskGrow) }},
+	{Info{TypeRootDiskState, GuestToHost, 9, frame.Terminal}, func() Message { return new(RootDiskState) }},
+}
+
+// byType finds the place of a message in rows.
+var byType = func() map[Type]int {
+	index := make(map[Type]int, len(rows))
+	for i, r := range rows {
+		index[r.Type] = i
+	}
+	return index
+}()
+
+// Lookup returns what is fixed about a message, and false if there is no such.
+func Lookup(t Type) (Info, bool) {
+	i, ok := byType[t]
+	if !ok {
+		return Info{}, false
+	}
+	return rows[i].Info, true
+}
+
+// Types returns all messages in the order of the protocol's index.
+func Types() []Info {
+	all := make([]Info, len(rows))
+	for i, r := range rows {
+		all[i] = r.Info
+	}
+	return all
+}

@@ -1,0 +1,135 @@
+package wire
+
+// alternatives makes the members of a tagged value by name.
+type alternatives[V any] map[string]func() V
+
+// named collects the members of a tagged value under the names that they state.
+func named[V, C any](open func(V) (string, C), makers ...func() V) alternatives[V] {
+	all := make(alternatives[V], len(makers))
+	for _, maker := range makers {
+		name, _ := open(maker())
+		all[name] = maker
+	}
+	return all
+}
+
+// external is a tagged value written as a map of one entry, {Name: content}.
+type external[V comparable] struct {
+	p        *V
+	open     func(V) (string, value)
+	all      alternatives[V]
+	nullable bool
+}
+
+func (x external[V]) encode(e *encoder) {
+	var none V
+	switch {
+	case *x.p != none:
+		name, content := x.open(*x.p)
+		e.head(majorMap, 1)
+		e.text(name)
+		content.encode(e)
+	case x.nullable:
+		e.null()
+	default:
+		e.fail(errMissing)
+	}
+}
+
+func (x external[V]) decode(d *decoder) error {
+	if x.nullable && d.takeNull() {
+		return nil
+	}
+	h, err := d.head()
+	if err != nil {
+		return err
+	}
+	if h.major != majorMap {
+		return errNotVariant
+	}
+	n := 0
+	err = d.each(h, func() error {
+		if n++; n > 1 {
+			return errNotVariant
+		}
+		return x.decodeOne(d)
+	})
+	if err == nil && n == 0 {
+		return errNotVariant
+	}
+	return err
+}
+
+func (x external[V]) decodeOne(d *decoder) error {
+	key, err := d.key()
+	if err != nil {
+		return err
+	}
+	maker, ok := x.all[string(key)]
+	if !ok {
+		return errUnknown
+	}
+	v := maker()
+	name, content := x.open(v)
+	if err := content.decode(d); err != nil {
+		return inField(name, err)
+	}
+	*x.p = v
+	return nil
+}
+
+// kinded is a tagged value written as one map whose entry "kind" names the
+// member, wherever it stands among the member's own fields.
+type kinded[V comparable] struct {
+	p    *V
+	open func(V) (string, entries)
+	all  alternatives[V]
+}
+
+func (k kinded[V]) absent() bool {
+	var none V
+	return *k.p == none
+}
+
+func (k kinded[V]) encode(e *encoder) {
+	if k.absent() {
+		e.fail(errMissing)
+		return
+	}
+	name, content := k.open(*k.p)
+	withKind(&name, content).encode(e)
+}
+
+// decode reads the map twice: for its kind first, then as what that is.
+func (k kinded[V]) decode(d *decoder) error {
+	var kind string
+	ahead := *d
+	if err := withKind(&kind, nil).decode(&ahead); err != nil {
+		return err
+	}
+	maker, ok := k.all[kind]
+	if !ok {
+		return inField("kind", errUnknown)
+	}
+	v := maker()
+	_, content := k.open(v)
+	if err := withKind(&kind, content).decode(d); err != nil {
+		return err
+	}
+	*k.p = v
+	return nil
+}
+
+func withKind(kind *string, content entries) entries {
+	return append(entries{required("kind", text(kind))}, content...)
+}
+
+// nullableKind is a kinded value that may be null or left out.
+type nullableKind[V comparable] struct{ kinded[V] }
+
+func (k nullableKind[V]) decode(d *decoder) error {
+	if d.takeNull() {
+		return nil
+	}
+	return k.kinded.decode(d)
+}

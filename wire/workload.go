@@ -1,0 +1,143 @@
+package wire
+
+// WorkloadID is the id of the messages about freezing and of transport credit: the
+// last one, which belongs to no client.
+const WorkloadID uint32 = 0xFFFFFFFF
+
+// TransportCounters are running totals of what the host has sent, or may send,
+// since the boot handshake. A counted frame is charged with its whole length.
+type TransportCounters struct {
+	ControlBytes, ControlFrames uint64
+	BulkBytes, BulkFrames       uint64
+}
+
+func (c *TransportCounters) fields() []field {
+	return []field{
+		required("control_bytes", num(&c.ControlBytes)),
+		required("control_frames", num(&c.ControlFrames)),
+		required("bulk_bytes", num(&c.BulkBytes)),
+		required("bulk_frames", num(&c.BulkFrames)),
+	}
+}
+
+// WorkloadFreeze stops all commands once everything that the host has sent is in.
+type WorkloadFreeze struct {
+	AttemptID         string
+	HostInput         TransportCounters
+	ExternalMountTags []string // mounts to write back: a virtiofs tag, or path:/abs
+}
+
+// Type returns TypeWorkloadFreeze.
+func (*WorkloadFreeze) Type() Type { return TypeWorkloadFreeze }
+
+func (m *WorkloadFreeze) fields() []field {
+	return []field{
+		required("attempt_id", text(&m.AttemptID)),
+		required("host_input", object(&m.HostInput)),
+		defaulted("external_mount_tags", texts(&m.ExternalMountTags)),
+	}
+}
+
+// ThawMode says what happens to the sessions after a freeze.
+type ThawMode string
+
+// The modes of thawing. An unknown one does not decode.
+const (
+	ThawContinue ThawMode = "continue"
+	ThawRestore  ThawMode = "restore" // the sessions' host is gone: detach them
+)
+
+// WorkloadThaw lets commands go on.
+type WorkloadThaw struct {
+	AttemptID string
+	Mode      ThawMode
+}
+
+// Type returns TypeWorkloadThaw.
+func (*WorkloadThaw) Type() Type { return TypeWorkloadThaw }
+
+func (m *WorkloadThaw) fields() []field {
+	return []field{
+		required("attempt_id", text(&m.AttemptID)),
+		required("mode", oneOf(&m.Mode, ThawContinue, ThawRestore)),
+	}
+}
+
+// WorkloadFrozen says that all commands are stopped and all output is out.
+type WorkloadFrozen struct {
+	AttemptID            string
+	GuestBulkBytesTarget uint64 // what the second port will have carried; 0 without one
+	InputCredit          TransportCounters
+	ExternalMountsSynced bool
+}
+
+// Type returns TypeWorkloadFrozen.
+func (*WorkloadFrozen) Type() Type { return TypeWorkloadFrozen }
+
+func (m *WorkloadFrozen) fields() []field {
+	return []field{
+		required("attempt_id", text(&m.AttemptID)),
+		required("guest_bulk_bytes_target", num(&m.GuestBulkBytesTarget)),
+		required("input_credit", object(&m.InputCredit)),
+		required("external_mounts_synced", flag(&m.ExternalMountsSynced)),
+	}
+}
+
+// WorkloadThawed answers WorkloadThaw.
+type WorkloadThawed struct {
+	AttemptID string
+}
+
+// Type returns TypeWorkloadThawed.
+func (*WorkloadThawed) Type() Type { return TypeWorkloadThawed }
+
+func (m *WorkloadThawed) fields() []field {
+	return []field{required("attempt_id", text(&m.AttemptID))}
+}
+
+// WorkloadTransportCredit says how much the host may have sent in total.
+type WorkloadTransportCredit struct {
+	TransportCounters
+}
+
+// Type returns TypeWorkloadTransportCredit.
+func (*WorkloadTransportCredit) Type() Type { return TypeWorkloadTransportCredit }
+
+// RootDiskPrepare asks whether the root file system could grow to a size.
+type RootDiskPrepare struct {
+	SizeBytes uint64
+}
+
+// Type returns TypeRootDiskPrepare.
+func (*RootDiskPrepare) Type() Type { return TypeRootDiskPrepare }
+
+func (m *RootDiskPrepare) fields() []field {
+	return []field{required("size_bytes", num(&m.SizeBytes))}
+}
+
+// RootDiskGrow makes the root file system grow to a size.
+type RootDiskGrow struct {
+	SizeBytes uint64
+}
+
+// Type returns TypeRootDiskGrow.
+func (*RootDiskGrow) Type() Type { return TypeRootDiskGrow }
+
+func (m *RootDiskGrow) fields() []field {
+	return []field{required("size_bytes", num(&m.SizeBytes))}
+}
+
+// RootDiskState answers both.
+type RootDiskState struct {
+	FilesystemBytes, DeviceBytes uint64
+}
+
+// Type returns TypeRootDiskState.
+func (*RootDiskState) Type() Type { return TypeRootDiskState }
+
+func (m *RootDiskState) fields() []field {
+	return []field{
+		required("filesystem_bytes", num(&m.FilesystemBytes)),
+		required("device_bytes", num(&m.DeviceBytes)),
+	}
+}
