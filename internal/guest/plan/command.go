@@ -1,0 +1,151 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/agentd-go/agentd/wire"
+)
+
+// DefaultPath is the search path of a machine whose image names none.
+const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// ScriptsPath puts [ScriptsDir] before a search path, unless a component of it
+// is that directory already.
+func ScriptsPath(p string) string {
+	if slices.Contains(strings.Split(p, ":"), ScriptsDir) {
+		return p
+	}
+	return ScriptsDir + ":" + p
+}
+
+// env is an environment in the order in which its keys first came, each once.
+type env struct {
+	list []string       // KEY=VALUE
+	at   map[string]int // key to its place in list
+}
+
+func newEnv(list []string) *env {
+	e := &env{at: make(map[string]int, len(list))}
+	for _, entry := range list {
+		e.add(entry)
+	}
+	return e
+}
+
+// add sets one KEY=VALUE, in place if the key is there. An entry without '='
+// is no variable and is dropped.
+func (e *env) add(entry string) {
+	key, value, ok := strings.Cut(entry, "=")
+	if ok {
+		e.set(key, value)
+	}
+}
+
+func (e *env) set(key, value string) {
+	entry := key + "=" + value
+	if i, ok := e.at[key]; ok {
+		e.list[i] = entry
+		return
+	}
+	e.at[key] = len(e.list)
+	e.list = append(e.list, entry)
+}
+
+// get returns the value of key, "" if it is absent.
+func (e *env) get(key string) string {
+	i, ok := e.at[key]
+	if !ok {
+		return ""
+	}
+	return e.list[i][len(key)+1:]
+}
+
+// Overlay returns base with the variables of over set in it: those that base
+// has in their places, the others behind. Later entries win; entries without
+// '=' are dropped.
+func Overlay(base, over []string) []string {
+	e := newEnv(base)
+	for _, entry := range over {
+		e.add(entry)
+	}
+	return e.list
+}
+
+// inherited returns what a command may see of the environment of PID 1: not how
+// the machine was configured, and not what its monitor said to itself.
+func inherited(environ []string) []string {
+	hidden := make(map[string]bool)
+	for _, v := range variables() {
+		hidden[v.name] = true
+	}
+	e := newEnv(nil)
+	for _, entry := range environ {
+		key, _, _ := strings.Cut(entry, "=")
+		if key == "" || hidden[key] || strings.HasPrefix(key, "AGENTD_") || strings.HasPrefix(key, "KRUN_") {
+			continue
+		}
+		e.add(entry)
+	}
+	return e.list
+}
+
+// onceSince is the generation whose hosts find the scripts directory once in a
+// PATH; before it was put before every PATH, also before one that had it.
+const onceSince wire.Generation = 7
+
+// CommandEnv returns the environment of one command: base ([Commands].Env and
+// what the boot added), then the entries of its request, later ones winning.
+//
+//   - The first PATH= of the request gets [ScriptsDir] before it; a later one
+//     stands as it is. Without any the inherited PATH, or [DefaultPath], gets it.
+//     From generation 7 on a PATH that has the directory keeps its form.
+//   - HOME is home unless the request has a HOME=; an empty home, that of a user
+//     without an entry in the password file, leaves the inherited one.
+//
+// A terminal's command sees the inherited order, new variables behind; any other
+// sees its variables sorted by key. The arguments are not changed.
+func CommandEnv(g wire.Generation, base, request []string, home string, tty bool) []string {
+	prefix := ScriptsPath
+	if g < onceSince {
+		prefix = func(p string) string { return ScriptsDir + ":" + p }
+	}
+	e := newEnv(base)
+	if _, ok := e.at["PATH"]; !ok && !hasEntry(request, "PATH=") {
+		e.set("PATH", DefaultPath)
+	}
+	if !hasEntry(request, "PATH=") {
+		e.set("PATH", prefix(e.get("PATH")))
+	}
+	e.overlayRequest(request, prefix)
+	if home != "" && !hasEntry(request, "HOME=") {
+		e.set("HOME", home)
+	}
+	if !tty {
+		slices.SortFunc(e.list, compareKeys)
+	}
+	return e.list
+}
+
+// overlayRequest adds the entries of a request, the first PATH prefixed.
+func (e *env) overlayRequest(request []string, prefix func(string) string) {
+	first := true
+	for _, entry := range request {
+		if p, ok := strings.CutPrefix(entry, "PATH="); ok && first {
+			first = false
+			e.set("PATH", prefix(p))
+			continue
+		}
+		e.add(entry)
+	}
+}
+
+func hasEntry(list []string, prefix string) bool {
+	return slices.ContainsFunc(list, func(e string) bool { return strings.HasPrefix(e, prefix) })
+}
+
+func compareKeys(a, b string) int {
+	ka, _, _ := strings.Cut(a, "=")
+	kb, _, _ := strings.Cut(b, "=")
+	return strings.Compare(ka, kb)
+}

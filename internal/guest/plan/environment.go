@@ -1,0 +1,202 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// variable is one configuration variable: its name and what it does to a
+// configuration.
+type variable struct {
+	name string
+	// raw values are lists of other programs' words, in which space counts.
+	raw   bool
+	parse func(c *config, value string) *Error
+}
+
+// variables returns the recognised variables in the order in which they are
+// parsed. The two side variables of the handover stand behind it, since they
+// mean nothing without; the security profile applies to mounts that stand before
+// it, which is why mounts become steps only after all of them.
+func variables() []variable {
+	return []variable{
+		{name: "MSB_BLOCK_ROOT", parse: parseBlockRoot},
+		{name: "MSB_DIR_MOUNTS", parse: mountList(kindDir)},
+		{name: "MSB_FILE_MOUNTS", parse: mountList(kindFile)},
+		{name: "MSB_DISK_MOUNTS", parse: mountList(kindDisk)},
+		{name: "MSB_TMPFS", parse: mountList(kindTmpfs)},
+		{name: "MSB_HOSTNAME", parse: parseHostname},
+		{name: "MSB_HOST_ALIAS", parse: parseAlias},
+		{name: "MSB_NET", parse: parseNet},
+		{name: "MSB_NET_IPV4", parse: parseIPv4},
+		{name: "MSB_NET_IPV6", parse: parseIPv6},
+		{name: "MSB_RLIMITS", parse: parseLimits},
+		{name: "MSB_SECURITY_PROFILE", parse: parseProfile},
+		{name: "MSB_HANDOFF_INIT", raw: true, parse: parseHandover},
+		{name: "MSB_HANDOFF_INIT_ARGS", raw: true, parse: parseHandoverArgs},
+		{name: "MSB_HANDOFF_INIT_ENV", raw: true, parse: parseHandoverEnv},
+		{name: "MSB_USER", parse: parseUser},
+	}
+}
+
+// Configured reports whether environ holds any configuration variable with a
+// value. A machine with one is configured by [FromEnvironment] and must not
+// wait for a message; a machine without is configured by [FromBootstrap].
+func Configured(environ []string) bool {
+	return slices.ContainsFunc(variables(), func(v variable) bool {
+		return strings.TrimSpace(lookup(environ, v.name)) != ""
+	})
+}
+
+// lookup returns the value of a variable, "" if it is absent. Of several the
+// last counts: so the kernel keeps them when it builds an environment.
+func lookup(environ []string, name string) string {
+	for _, e := range slices.Backward(environ) {
+		if value, ok := strings.CutPrefix(e, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// FromEnvironment returns the plan that the variables of environ describe. Every
+// rejection is an [*Error] with the variable as its field; the first in the
+// order of the variables is returned.
+func FromEnvironment(environ []string) (*Plan, error) {
+	c := config{
+		source: Environment, generation: environmentGeneration,
+		cwd: "/", env: inherited(environ),
+	}
+	for _, v := range variables() {
+		if e := v.apply(&c, lookup(environ, v.name)); e != nil {
+			e.Source, e.Field = Environment, v.name
+			return nil, e
+		}
+	}
+	return c.plan(), nil
+}
+
+// apply trims and checks a value and parses it. A value of nothing but space is
+// no value.
+func (v variable) apply(c *config, value string) *Error {
+	trimmed := strings.TrimSpace(value)
+	if trimmed == "" && (!v.raw || v.name == "MSB_HANDOFF_INIT" || value == "") {
+		return nil
+	}
+	if !v.raw {
+		value = trimmed
+	}
+	if rule := firstRule(when(!utf8.ValidString(value), ruleUTF8), checkNUL(value)); rule != "" {
+		return reject(value, rule)
+	}
+	return v.parse(c, value)
+}
+
+// reject returns a rejection that does not know its field yet.
+func reject(value, rule string) *Error { return &Error{Value: value, Rule: rule} }
+
+// rejectIf returns a rejection unless rule is "".
+func rejectIf(value, rule string) *Error {
+	if rule == "" {
+		return nil
+	}
+	return reject(value, rule)
+}
+
+func parseHostname(c *config, value string) *Error {
+	c.hostname = value
+	return rejectIf(value, checkHostname(value))
+}
+
+func parseAlias(c *config, value string) *Error {
+	c.alias = value
+	return rejectIf(value, checkAlias(value))
+}
+
+func parseUser(c *config, value string) *Error {
+	c.user = value
+	return rejectIf(value, checkUser(value))
+}
+
+const ruleProfile = "must be default or restricted"
+
+func parseProfile(c *config, value string) *Error {
+	c.restricted = value == "restricted"
+	return rejectIf(value, when(!c.restricted && value != "default", ruleProfile))
+}
+
+const (
+	ruleLimitForm   = "must have the form resource=soft[:hard]"
+	ruleLimitNumber = "must be an unsigned number"
+)
+
+func parseLimits(c *config, value string) *Error {
+	for entry := range strings.SplitSeq(value, ";") {
+		if entry == "" {
+			continue
+		}
+		if rule := parseLimit(c, entry); rule != "" {
+			return reject(entry, rule)
+		}
+	}
+	return nil
+}
+
+// parseLimit adds the limit of one entry. Without a hard value the soft one is
+// both.
+func parseLimit(c *config, entry string) (rule string) {
+	name, values, ok := strings.Cut(entry, "=")
+	if !ok {
+		return ruleLimitForm
+	}
+	first, second, both := strings.Cut(values, ":")
+	if !both {
+		second = first
+	}
+	soft, softOK := parseUint(first, 10, 64)
+	hard, hardOK := parseUint(second, 10, 64)
+	if !softOK || !hardOK {
+		return ruleLimitNumber
+	}
+	c.limits, rule = addLimit(c.limits, name, soft, hard)
+	return rule
+}
+
+// listSeparator joins the words of the two handover lists: a control character
+// that no path and no option has (ASCII unit separator).
+const listSeparator = "\x1f"
+
+const (
+	ruleInit = `must be an absolute path or "auto"`
+	rulePair = "must have the form KEY=VALUE with a key"
+)
+
+func parseHandover(c *config, value string) *Error {
+	c.handover = &Handover{Init: value}
+	return rejectIf(value, checkInit(value))
+}
+
+func checkInit(s string) string {
+	return firstRule(checkNUL(s), when(s != AutoInit && !strings.HasPrefix(s, "/"), ruleInit))
+}
+
+func parseHandoverArgs(c *config, value string) *Error {
+	if c.handover != nil {
+		c.handover.Args = strings.Split(value, listSeparator)
+	}
+	return nil
+}
+
+func parseHandoverEnv(c *config, value string) *Error {
+	if c.handover == nil {
+		return nil
+	}
+	for entry := range strings.SplitSeq(value, listSeparator) {
+		if strings.Index(entry, "=") < 1 {
+			return reject(entry, rulePair)
+		}
+		c.handover.Env = append(c.handover.Env, entry)
+	}
+	return nil
+}

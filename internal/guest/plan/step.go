@@ -1,0 +1,207 @@
+package plan
+
+import (
+	"net/netip"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// Step is one thing that a boot does. The set is closed: a switch over the
+// types of this file handles every plan. Steps are values and touch nothing.
+type Step interface {
+	// Name is the short stable name for errors and timings.
+	Name() string
+	// String is the name followed by what the step does, on one line.
+	String() string
+	sealed()
+}
+
+// Limits sets the resource limits that every process of the machine inherits.
+type Limits struct{ Limits []Limit }
+
+// Mounts makes the essential mounts, then the links that lead into them. With a
+// root on a block device it runs twice, before and after the change of root.
+type Mounts struct {
+	List  []Mount
+	Links []Link
+}
+
+// Share mounts the directory shared with the host.
+type Share struct{ Mount }
+
+// BlockRoot puts the root together at [NewRoot] from block devices and makes it
+// the root, with [ShareDir] in it. Exactly one of the fields is set.
+type BlockRoot struct {
+	DiskImage *Mount
+	OCI       *OCI
+}
+
+// OCI is a root of two layers: a lower that nobody writes to, and an upper.
+type OCI struct {
+	Lower, Upper, Overlay Mount
+	// Dirs are made on the upper before the overlay: its upper and its work
+	// directory.
+	Dirs []string
+	// Metrics says that the path of the upper is registered with the kernel.
+	Metrics bool
+}
+
+// Handshake tells the host which user commands run as, and waits for its word
+// that the file systems it serves fit that user. It comes before every mount of
+// the user's, since the host maps their owners by it. User is a spec for
+// [ResolveUser], and empty for root.
+type Handshake struct{ User string }
+
+// DirMount mounts a directory of the host: Source is the virtiofs tag.
+type DirMount struct{ Mount }
+
+// FileMount shows one file of the host at Path: the directory with the virtiofs
+// tag Tag is mounted aside, its entry Filename is bound to Path.
+type FileMount struct {
+	Tag, Filename, Path string
+	Flags               Flags
+}
+
+// Staging returns the directory at which the tag is mounted meanwhile.
+func (f FileMount) Staging() string { return path.Join(FileMountsDir, f.Tag) }
+
+// DiskMount mounts the block device whose serial is ID. An empty Type means
+// that the file system has to be probed.
+type DiskMount struct {
+	ID, Path, Type string
+	Flags          Flags
+}
+
+// Data returns the mount data for the file system type that was given or
+// probed. An ext4 image that may not be written to cannot replay its journal,
+// so it has to be mounted without.
+func (d DiskMount) Data(fstype string) string {
+	if fstype == "ext4" && d.Flags.Has(ReadOnly) {
+		return "noload"
+	}
+	return ""
+}
+
+// TmpfsMount mounts a file system in memory.
+type TmpfsMount struct{ Mount }
+
+// Hostname names the machine to its kernel, and in /etc/hostname with a newline.
+type Hostname struct{ Host string }
+
+// HostsFile writes /etc/hosts. Content is the whole file.
+type HostsFile struct{ Content string }
+
+// TempDirs makes directories that everybody can write to, mode 1777.
+type TempDirs struct{ Paths []string }
+
+// Loopback brings up lo with its two addresses.
+type Loopback struct{}
+
+// Interface brings up the network interface of the machine.
+type Interface struct {
+	Device     string
+	MAC        MAC
+	MTU        uint16
+	IPv4, IPv6 Address
+}
+
+// Address is what one family of an interface has. The zero value means that the
+// family is not configured; DNS may be absent in any other.
+type Address struct {
+	Prefix       netip.Prefix
+	Gateway, DNS netip.Addr
+}
+
+// Configured reports whether there is an address.
+func (a Address) Configured() bool { return a.Prefix.IsValid() }
+
+// String prints addr/bits via gateway.
+func (a Address) String() string {
+	if !a.Configured() {
+		return "none"
+	}
+	return a.Prefix.String() + " via " + a.Gateway.String()
+}
+
+// MAC is an Ethernet address.
+type MAC [6]byte
+
+// String prints six octets in hexadecimal, joined by colons.
+func (m MAC) String() string {
+	const hex = "0123456789abcdef"
+	var b strings.Builder
+	for i, o := range m {
+		if i > 0 {
+			b.WriteByte(':')
+		}
+		b.WriteByte(hex[o>>4])
+		b.WriteByte(hex[o&15])
+	}
+	return b.String()
+}
+
+// Resolver writes /etc/resolv.conf. Content is the whole file.
+type Resolver struct{ Content string }
+
+// Trust adds the certificate authorities that lie in the share, if any do.
+type Trust struct{}
+
+// ProfileBlock makes login shells find [ScriptsDir].
+type ProfileBlock struct{}
+
+// RunDirs makes directories for files that live as long as the machine.
+type RunDirs struct{ Paths []string }
+
+// AutoInit is the word that has the guest look for an init by itself.
+const AutoInit = "auto"
+
+// Handover gives PID 1 to another init. Env lies over [Commands].Env, as
+// [Overlay] does it. Init is an absolute path, or [AutoInit]. An empty Cwd
+// leaves the working directory alone.
+type Handover struct {
+	Init string
+	Args []string
+	Cwd  string
+	Env  []string
+}
+
+// Candidates returns the paths to try, in order: the first that is a regular
+// file with an execute bit is the init.
+func (h Handover) Candidates() []string {
+	if h.Init == AutoInit {
+		return []string{"/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd"}
+	}
+	return []string{h.Init}
+}
+
+func (Limits) sealed()       {}
+func (Mounts) sealed()       {}
+func (Share) sealed()        {}
+func (BlockRoot) sealed()    {}
+func (Handshake) sealed()    {}
+func (DirMount) sealed()     {}
+func (FileMount) sealed()    {}
+func (DiskMount) sealed()    {}
+func (TmpfsMount) sealed()   {}
+func (Hostname) sealed()     {}
+func (HostsFile) sealed()    {}
+func (TempDirs) sealed()     {}
+func (Loopback) sealed()     {}
+func (Interface) sealed()    {}
+func (Resolver) sealed()     {}
+func (Trust) sealed()        {}
+func (ProfileBlock) sealed() {}
+func (RunDirs) sealed()      {}
+func (Handover) sealed()     {}
+
+// maxComponent is NAME_MAX: the kernel refuses a longer name in any path.
+const maxComponent = 255
+
+// maxPath is PATH_MAX less its NUL: the kernel refuses a longer path.
+const maxPath = 4095
+
+var (
+	ruleComponent = "must not have a component of more than " + strconv.Itoa(maxComponent) + " bytes"
+	rulePath      = "must not be longer than " + strconv.Itoa(maxPath) + " bytes"
+)

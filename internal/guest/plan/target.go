@@ -1,0 +1,178 @@
+package plan
+
+import (
+	"path"
+	"slices"
+	"strings"
+)
+
+// kind is what a mount of the user's shows.
+type kind uint8
+
+const (
+	kindDir kind = iota
+	kindFile
+	kindDisk
+	kindTmpfs
+)
+
+// String names the kind for errors.
+func (k kind) String() string {
+	return [...]string{"directory", "file", "disk", "tmpfs"}[k]
+}
+
+// userMount is one mount of the user's as either source writes it. Which of the
+// fields are in use depends on the kind.
+type userMount struct {
+	kind     kind
+	field    string // for errors of the whole list
+	source   string // tag or disk id
+	filename string
+	given    string // the path as written
+	path     string // the canonical path
+	fstype   string
+	sizeMiB  *uint32
+	mode     *uint32
+	flags    Flags
+}
+
+// setPath keeps the path as written, for errors, and its canonical form.
+func (m *userMount) setPath(given string) {
+	m.given, m.path = given, path.Clean(given)
+}
+
+// checkSource is the rule for a tag or an id. Those of files and of disks become
+// components of paths in the guest.
+func (m *userMount) checkSource() (rule string) {
+	switch m.kind {
+	case kindDir:
+		return checkText(m.source)
+	case kindFile, kindDisk:
+		return checkComponent(m.source)
+	case kindTmpfs:
+	}
+	return ""
+}
+
+// checkFilename is the rule for the entry that a file mount shows: one of the
+// directory itself, not of what lies below or beside it.
+func (m *userMount) checkFilename() (rule string) {
+	if m.kind != kindFile {
+		return ""
+	}
+	return checkComponent(m.filename)
+}
+
+// step turns the mount into its step. Restricted machines let no file of the
+// user's change who runs it or act as a device.
+func (m userMount) step(restricted bool) Step {
+	f := m.flags | RelAtime
+	if restricted {
+		f |= NoSUID | NoDev
+	}
+	switch m.kind {
+	case kindDir:
+		return DirMount{Mount{Source: m.source, Target: m.path, Type: "virtiofs", Flags: f}}
+	case kindFile:
+		return FileMount{Tag: m.source, Filename: m.filename, Path: m.path, Flags: f}
+	case kindDisk:
+		return DiskMount{ID: m.source, Path: m.path, Type: m.fstype, Flags: f}
+	case kindTmpfs:
+		return TmpfsMount{Mount{Source: "tmpfs", Target: m.path, Type: "tmpfs", Flags: f, Data: m.data()}}
+	}
+	return nil
+}
+
+// data returns the mount data of a tmpfs. The two directories of temporary
+// files are open to everybody; the kernel looks at the twelve permission bits
+// of the mode and ignores the rest, so the plan shows those.
+func (m userMount) data() string {
+	mode := uint32(0o755)
+	if m.path == "/tmp" || m.path == "/var/tmp" {
+		mode = 0o1777
+	}
+	if m.mode != nil {
+		mode = *m.mode & 0o7777
+	}
+	return tmpfsData(m.sizeMiB, mode)
+}
+
+// reserved are the trees that belong to the kernel and to the host. A mount
+// over one of them would take the machine away from its agent.
+var reserved = [...]string{"/proc", "/sys", "/dev", ShareDir}
+
+const (
+	ruleDotDot   = `must not have a ".." component`
+	ruleRoot     = "must not be the root directory"
+	ruleReserved = "must not be at or below /proc, /sys, /dev or /.msb"
+)
+
+// checkTarget is the rule for the target of a mount of the user's. Paths are
+// kept without "..", so that the canonical form names the same file.
+func checkTarget(p string) string {
+	if rule := checkAbsolute(p); rule != "" {
+		return rule
+	}
+	canonical := path.Clean(p)
+	return firstRule(
+		when(slices.Contains(strings.Split(p, "/"), ".."), ruleDotDot),
+		when(canonical == "/", ruleRoot),
+		when(slices.ContainsFunc(reserved[:], func(r string) bool { return within(canonical, r) }), ruleReserved),
+		when(len(p) > maxPath, rulePath),
+		when(slices.ContainsFunc(strings.Split(p, "/"), longComponent), ruleComponent),
+	)
+}
+
+func longComponent(c string) bool { return len(c) > maxComponent }
+
+// within reports whether p is dir or lies below it.
+func within(p, dir string) bool {
+	return p == dir || strings.HasPrefix(p, dir+"/")
+}
+
+// maxMounts bounds the mounts of one machine. A kernel has 100000 mounts in a
+// namespace (fs.mount-max), far more than the time a host allows for a boot;
+// 4096 take seconds, and no host has as many devices.
+const maxMounts = 4096
+
+const (
+	ruleMounts    = "machine must not have more than 4096 mounts"
+	ruleDuplicate = "must not be the target of two mounts"
+	ruleFileAbove = "must not lie below the target of a file mount"
+)
+
+// sortMounts brings all mounts into one order in which every parent comes
+// before its children: by depth, then by name. It returns the first mount that
+// has no place in such an order, and the rule it breaks.
+func sortMounts(mounts []userMount) (bad *userMount, rule string) {
+	seen := make(map[string]kind, len(mounts))
+	for i := range mounts {
+		m := &mounts[i]
+		if _, twice := seen[m.path]; twice {
+			return m, ruleDuplicate
+		}
+		seen[m.path] = m.kind
+	}
+	for i := range mounts {
+		if m := &mounts[i]; belowFile(m.path, seen) {
+			return m, ruleFileAbove
+		}
+	}
+	slices.SortFunc(mounts, func(a, b userMount) int {
+		if d := strings.Count(a.path, "/") - strings.Count(b.path, "/"); d != 0 {
+			return d
+		}
+		return strings.Compare(a.path, b.path)
+	})
+	return nil, ""
+}
+
+// belowFile reports whether an ancestor of p is the target of a file mount.
+func belowFile(p string, kinds map[string]kind) bool {
+	for dir := path.Dir(p); dir != "/"; dir = path.Dir(dir) {
+		if k, ok := kinds[dir]; ok && k == kindFile {
+			return true
+		}
+	}
+	return false
+}
