@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/agentd-go/agentd/wire"
@@ -138,7 +139,7 @@ func (m *message) network(n *wire.Network) {
 		return
 	}
 	m.check("network.interface", n.Interface, checkDevice(n.Interface))
-	m.check("network.mtu", fmt.Sprint(n.MTU), checkMTU(n.MTU))
+	m.check("network.mtu", strconv.Itoa(int(n.MTU)), checkMTU(n.MTU))
 	m.device = &Interface{Device: n.Interface, MAC: n.MAC, MTU: n.MTU}
 	if a := n.IPv4; a != nil {
 		m.ipv4 = m.address("network.ipv4", netip.AddrFrom4(a.Address), a.PrefixLen, netip.AddrFrom4(a.Gateway), rulesIPv4)
@@ -155,7 +156,7 @@ func (m *message) network(n *wire.Network) {
 }
 
 func (m *message) address(field string, a netip.Addr, bits uint8, gateway netip.Addr, rules familyRules) Address {
-	m.check(field+".prefix_len", fmt.Sprint(bits), when(int(bits) > a.BitLen(), rules.prefix))
+	m.check(field+".prefix_len", strconv.Itoa(int(bits)), when(int(bits) > a.BitLen(), rules.prefix))
 	return Address{Prefix: netip.PrefixFrom(a, int(bits)), Gateway: gateway}
 }
 

@@ -28,7 +28,8 @@ func TestHostsFile(t *testing.T) {
 		{"alias, IPv4", []string{"MSB_HOST_ALIAS=host", v4}, anon + "172.16.0.169\thost\n" + tail},
 		{"alias, IPv6", []string{"MSB_HOST_ALIAS=host", v6}, anon + "fd42:6d73:62:2a::1\thost\n" + tail},
 		{
-			"all", []string{"MSB_HOSTNAME=web-1", "MSB_HOST_ALIAS=host", v4, v6},
+			"all",
+			[]string{"MSB_HOSTNAME=web-1", "MSB_HOST_ALIAS=host", v4, v6},
 			own + "172.16.0.169\thost\nfd42:6d73:62:2a::1\thost\n" + tail,
 		},
 	} {

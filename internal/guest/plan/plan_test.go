@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -190,7 +191,7 @@ func TestPrintedPlanHasOneLineForEachStep(t *testing.T) {
 	}
 }
 
-// order is every step of the fullest plan of each source, by name.
+// TestOrder has every step of the fullest plan of each source, by name.
 func TestOrder(t *testing.T) {
 	env := slices.Concat(environments["env-network"], environments["env-mounts"][1:8], environments["env-handover"][3:])
 	b := bootstraps()["boot-mounts"]
@@ -210,7 +211,7 @@ func TestOrder(t *testing.T) {
 		plan *Plan
 		want string
 	}{
-		{fromEnv, "dir-mount dir-mount file-mount disk-mount disk-mount hostname hosts tmpfs-mount tmpfs-mount "},
+		{fromEnv, "2*dir-mount file-mount 2*disk-mount hostname hosts 2*tmpfs-mount "},
 		{fromBoot, "dir-mount disk-mount file-mount tmpfs-mount hostname hosts "},
 	} {
 		if got, want := stepNames(c.plan), head+c.want+tail; got != want {
@@ -219,10 +220,20 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// stepNames returns the names of the steps, with a count before those that
+// follow themselves.
 func stepNames(p *Plan) string {
 	var names []string
-	for _, s := range p.Steps {
-		names = append(names, s.Name())
+	for rest := p.Steps; len(rest) > 0; {
+		name, n := rest[0].Name(), 1
+		for n < len(rest) && rest[n].Name() == name {
+			n++
+		}
+		rest = rest[n:]
+		if n > 1 {
+			name = strconv.Itoa(n) + "*" + name
+		}
+		names = append(names, name)
 	}
 	return strings.Join(names, " ")
 }
@@ -330,14 +341,23 @@ func TestHandoverCandidates(t *testing.T) {
 	}
 }
 
+func TestFileMountStaging(t *testing.T) {
+	if got := (FileMount{Tag: "fm_1"}).Staging(); got != "/.msb/file-mounts/fm_1" {
+		t.Errorf("staged at %q", got)
+	}
+}
+
 func TestDiskData(t *testing.T) {
 	for _, c := range []struct {
 		flags  Flags
 		fstype string
 		want   string
 	}{
-		{ReadOnly, "ext4", "noload"}, {ReadOnly | RelAtime, "ext4", "noload"},
-		{0, "ext4", ""}, {ReadOnly, "xfs", ""}, {ReadOnly, "", ""},
+		{ReadOnly, "ext4", "noload"},
+		{ReadOnly | RelAtime, "ext4", "noload"},
+		{0, "ext4", ""},
+		{ReadOnly, "xfs", ""},
+		{ReadOnly, "", ""},
 	} {
 		if got := (DiskMount{Flags: c.flags}).Data(c.fstype); got != c.want {
 			t.Errorf("%v %q: data %q, want %q", c.flags, c.fstype, got, c.want)

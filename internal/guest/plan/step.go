@@ -64,7 +64,7 @@ type FileMount struct {
 }
 
 // Staging returns the directory at which the tag is mounted meanwhile.
-func (f FileMount) Staging() string { return path.Join(FileMountsDir, f.Tag) }
+func (s FileMount) Staging() string { return path.Join(FileMountsDir, s.Tag) }
 
 // DiskMount mounts the block device whose serial is ID. An empty Type means
 // that the file system has to be probed.
@@ -76,8 +76,8 @@ type DiskMount struct {
 // Data returns the mount data for the file system type that was given or
 // probed. An ext4 image that may not be written to cannot replay its journal,
 // so it has to be mounted without.
-func (d DiskMount) Data(fstype string) string {
-	if fstype == "ext4" && d.Flags.Has(ReadOnly) {
+func (s DiskMount) Data(fstype string) string {
+	if fstype == "ext4" && s.Flags.Has(ReadOnly) {
 		return "noload"
 	}
 	return ""
@@ -168,11 +168,11 @@ type Handover struct {
 
 // Candidates returns the paths to try, in order: the first that is a regular
 // file with an execute bit is the init.
-func (h Handover) Candidates() []string {
-	if h.Init == AutoInit {
+func (s Handover) Candidates() []string {
+	if s.Init == AutoInit {
 		return []string{"/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd"}
 	}
-	return []string{h.Init}
+	return []string{s.Init}
 }
 
 func (Limits) sealed()       {}

@@ -101,37 +101,30 @@ func ResolveUser(spec string, passwd, group []byte) (Credential, error) {
 		}
 	}
 	if c.Name != "" {
-		c.Groups, err = initGroups(c.Name, c.GID, group)
-	}
-	if err != nil {
-		return Credential{}, err
+		if c.Groups, err = initGroups(c.Name, c.GID, group); err != nil {
+			return Credential{}, err
+		}
 	}
 	return c, nil
 }
 
 func resolveUser(user string, passwd []byte) (Credential, error) {
-	var a account
-	uid, numeric := parseUint(user, 10, 32)
-	found := false
-	if numeric {
-		a, found = findUID(passwd, uint32(uid))
-	} else {
-		a, found = findAccount(passwd, func(a account) bool { return string(a.name) == user })
-		uid = uint64(a.uid)
+	if uid, numeric := parseUint(user, 10, 32); numeric {
+		a, _ := findUID(passwd, uint32(uid))
+		return a.credential(uint32(uid)), nil
 	}
-	if !found && !numeric {
+	a, found := findAccount(passwd, func(a account) bool { return string(a.name) == user })
+	if !found {
 		return Credential{}, fmt.Errorf("%w: %s", ErrUserNotFound, user)
 	}
-	return Credential{Switch: true, UID: uint32(uid), GID: a.gid, Name: string(a.name), Home: string(a.home)}, nil
+	return a.credential(a.uid), nil
 }
 
 func resolveGroup(name string, group []byte) (uint32, error) {
 	if gid, ok := parseUint(name, 10, 32); ok {
 		return uint32(gid), nil
 	}
-	for rest := group; len(rest) > 0; {
-		var line []byte
-		line, rest, _ = bytes.Cut(rest, newline)
+	for line := range bytes.SplitSeq(group, newline) {
 		if g, ok := parseMembership(line); ok && string(g.name) == name {
 			return g.gid, nil
 		}
@@ -142,12 +135,11 @@ func resolveGroup(name string, group []byte) (uint32, error) {
 // initGroups returns gid and every group that lists the user.
 func initGroups(user string, gid uint32, group []byte) ([]uint32, error) {
 	groups := []uint32{gid}
-	for rest := group; len(rest) > 0; {
-		var line []byte
-		line, rest, _ = bytes.Cut(rest, newline)
-		if g, ok := parseMembership(line); !ok || !g.lists(user) {
-			continue
-		} else if groups = append(groups, g.gid); len(groups) > maxGroups {
+	for line := range bytes.SplitSeq(group, newline) {
+		if g, ok := parseMembership(line); ok && g.lists(user) {
+			groups = append(groups, g.gid)
+		}
+		if len(groups) > maxGroups {
 			return nil, fmt.Errorf("%w: %s", ErrTooManyGroups, user)
 		}
 	}
@@ -159,6 +151,12 @@ func initGroups(user string, gid uint32, group []byte) ([]uint32, error) {
 type account struct {
 	name, home []byte
 	uid, gid   uint32
+}
+
+// credential returns the user uid with what the entry says; the zero entry says
+// nothing but group 0, which is that of the agent.
+func (a account) credential(uid uint32) Credential {
+	return Credential{Switch: true, UID: uid, GID: a.gid, Name: string(a.name), Home: string(a.home)}
 }
 
 type membership struct {
@@ -184,9 +182,7 @@ func findUID(passwd []byte, uid uint32) (account, bool) {
 
 // findAccount returns the first entry that matches, as getpwent(3) finds it.
 func findAccount(passwd []byte, match func(account) bool) (account, bool) {
-	for rest := passwd; len(rest) > 0; {
-		var line []byte
-		line, rest, _ = bytes.Cut(rest, newline)
+	for line := range bytes.SplitSeq(passwd, newline) {
 		if a, ok := parseAccount(line); ok && match(a) {
 			return a, true
 		}
@@ -245,9 +241,7 @@ func parseID(field []byte) (uint32, bool) {
 
 // lists reports whether user is among the members.
 func (g membership) lists(user string) bool {
-	for rest, more := g.members, true; more; {
-		var member []byte
-		member, rest, more = bytes.Cut(rest, []byte(","))
+	for member := range bytes.SplitSeq(g.members, []byte(",")) {
 		if string(member) == user {
 			return true
 		}
