@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,7 +16,7 @@ import (
 // first in the order of the message is returned.
 func FromBootstrap(b *wire.Bootstrap, environ []string) (*Plan, error) {
 	m := message{config: config{source: Bootstrap, generation: bootstrapGeneration, cwd: "/"}}
-	m.root(b.BlockRoot)
+	m.blockRoot(b.BlockRoot)
 	m.mountLists(b)
 	m.names(b)
 	m.network(b.Network)
@@ -54,14 +55,14 @@ func (m *message) text(field string, value *string, rule func(string) string) st
 	return *value
 }
 
-func (m *message) root(r wire.BlockRoot) {
+func (m *message) blockRoot(r wire.BlockRoot) {
 	switch r := r.(type) {
 	case *wire.DiskImage:
 		m.check("block_root.device", r.Device, checkAbsolute(r.Device))
-		m.config.root = diskImage(r.Device, m.text("block_root.fstype", r.FSType, checkText))
+		m.root = diskImage(r.Device, m.text("block_root.fstype", r.FSType, checkText))
 	case *wire.OCIErofs:
 		m.check("block_root.lower", r.Lower, checkAbsolute(r.Lower))
-		m.config.root = ociRoot(r.Lower, m.upper(r.Upper), true)
+		m.root = ociRoot(r.Lower, m.upper(r.Upper), true)
 	}
 }
 
@@ -180,12 +181,14 @@ func (m *message) defaults(b *wire.Bootstrap, environ []string) {
 	if cwd := m.text("default_cwd", b.DefaultCwd, checkText); cwd != "" {
 		m.cwd = absolute(cwd)
 	}
-	env := newEnv(inherited(environ))
-	env.set("PATH", DefaultPath)
+	env, search := newEnv(inherited(environ)), DefaultPath
 	for _, e := range m.pairs("default_env", b.DefaultEnv) {
 		env.add(e)
+		if p, ok := strings.CutPrefix(e, "PATH="); ok {
+			search = p
+		}
 	}
-	env.set("PATH", ScriptsPath(env.get("PATH")))
+	env.set("PATH", ScriptsPath(search))
 	m.env = env.list
 }
 
@@ -200,13 +203,14 @@ func absolute(p string) string {
 
 const ruleEquals = "must not contain '='"
 
-// pairs checks a list of variables and returns it as KEY=VALUE.
+// pairs checks a list of variables and returns it as KEY=VALUE. An error shows
+// the key of a bad value, since values may be secrets.
 func (m *message) pairs(field string, vars []wire.EnvVar) []string {
 	var out []string
 	for i, v := range vars {
 		m.check(fmt.Sprintf("%s[%d].key", field, i), v.Key,
 			firstRule(checkText(v.Key), when(strings.Contains(v.Key, "="), ruleEquals)))
-		m.check(fmt.Sprintf("%s[%d].value", field, i), v.Value, checkNUL(v.Value))
+		m.check(fmt.Sprintf("%s[%d].value", field, i), v.Key, checkNUL(v.Value))
 		out = append(out, v.Key+"="+v.Value)
 	}
 	return out
@@ -228,7 +232,7 @@ func (m *message) handoff(h *wire.HandoffInit) {
 	}
 	m.handover = &Handover{
 		Init: h.Cmd,
-		Args: h.Args,
+		Args: slices.Clone(h.Args),
 		Cwd:  m.text("handoff_init.cwd", h.Cwd, checkAbsolute),
 		Env:  m.pairs("handoff_init.env", h.Env),
 	}

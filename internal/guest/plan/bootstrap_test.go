@@ -82,7 +82,7 @@ func TestBootstrapRejects(t *testing.T) {
 		{"default_env[0].key", "", "empty", message{DefaultEnv: []wire.EnvVar{{Value: "x"}}}},
 		{"default_env[1].key", "A=B", "'='", message{DefaultEnv: []wire.EnvVar{{Key: "A"}, {Key: "A=B"}}}},
 		{"default_env[0].key", "A\x00", "NUL", message{DefaultEnv: []wire.EnvVar{{Key: "A\x00"}}}},
-		{"default_env[0].value", "\x00", "NUL", message{DefaultEnv: []wire.EnvVar{{Key: "A", Value: "\x00"}}}},
+		{"default_env[0].value", "A", "NUL", message{DefaultEnv: []wire.EnvVar{{Key: "A", Value: "\x00"}}}},
 		{"security_profile", "strict", "default or restricted", message{SecurityProfile: "strict"}},
 
 		{"handoff_init.cmd", "", "absolute path or", message{HandoffInit: &wire.HandoffInit{}}},
@@ -92,7 +92,7 @@ func TestBootstrapRejects(t *testing.T) {
 		{"handoff_init.cwd", "app", "absolute", message{HandoffInit: &wire.HandoffInit{Cmd: "auto", Cwd: new("app")}}},
 		{"handoff_init.cwd", "", "absolute", message{HandoffInit: &wire.HandoffInit{Cmd: "auto", Cwd: new("")}}},
 		{"handoff_init.env[0].key", "", "empty", message{HandoffInit: &wire.HandoffInit{Cmd: "auto", Env: []wire.EnvVar{{}}}}},
-		{"handoff_init.env[0].value", "\x00", "NUL", message{HandoffInit: &wire.HandoffInit{Cmd: "auto", Env: []wire.EnvVar{{Key: "A", Value: "\x00"}}}}},
+		{"handoff_init.env[0].value", "A", "NUL", message{HandoffInit: &wire.HandoffInit{Cmd: "auto", Env: []wire.EnvVar{{Key: "A", Value: "\x00"}}}}},
 	} {
 		t.Run(c.field+"/"+showValue(c.value), func(t *testing.T) {
 			if c.b.Network == nil {
@@ -132,8 +132,8 @@ func TestMountOrderRejects(t *testing.T) {
 		{tmpfs("/a", "/b", "/a"), "tmpfs_mounts[2].path", "/a", "two mounts"},
 		{tmpfs("/a/b", "//a/./b/"), "tmpfs_mounts[1].path", "//a/./b/", "two mounts"},
 		{withFile("/a", tmpfs("/a")), "tmpfs_mounts[0].path", "/a", "two mounts"},
-		{withFile("/a", tmpfs("/a/b")), "tmpfs_mounts[0].path", "/a/b", "below the target of a file"},
-		{withFile("/a/", tmpfs("/x", "/a/b/c/d")), "tmpfs_mounts[1].path", "/a/b/c/d", "below the target of a file"},
+		{withFile("/a", tmpfs("/a/b")), "file_mounts[0].guest_path", "/a", "above the target of another"},
+		{withFile("/a/", tmpfs("/x", "/a/b/c/d", "/a-b")), "file_mounts[0].guest_path", "/a/", "above the target of another"},
 	} {
 		p, err := FromBootstrap(c.b, nil)
 		rejected(t, p, err, Bootstrap, c.field, c.value, c.rule)

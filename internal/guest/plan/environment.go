@@ -10,7 +10,7 @@ import (
 // configuration.
 type variable struct {
 	name string
-	// raw values are lists of other programs' words, in which space counts.
+	// raw values are words of another program, in which space counts.
 	raw   bool
 	parse func(c *config, value string) *Error
 }
@@ -77,15 +77,14 @@ func FromEnvironment(environ []string) (*Plan, error) {
 	return c.plan(), nil
 }
 
-// apply trims and checks a value and parses it. A value of nothing but space is
-// no value.
+// apply trims a value, unless it is raw, checks and parses it. No value is the
+// same as no variable.
 func (v variable) apply(c *config, value string) *Error {
-	trimmed := strings.TrimSpace(value)
-	if trimmed == "" && (!v.raw || v.name == "MSB_HANDOFF_INIT" || value == "") {
-		return nil
-	}
 	if !v.raw {
-		value = trimmed
+		value = strings.TrimSpace(value)
+	}
+	if value == "" {
+		return nil
 	}
 	if rule := firstRule(when(!utf8.ValidString(value), ruleUTF8), checkNUL(value)); rule != "" {
 		return reject(value, rule)
@@ -172,7 +171,11 @@ const (
 	rulePair = "must have the form KEY=VALUE with a key"
 )
 
+// parseHandover keeps space around a path, but nothing except space is no path.
 func parseHandover(c *config, value string) *Error {
+	if strings.TrimSpace(value) == "" {
+		return nil
+	}
 	c.handover = &Handover{Init: value}
 	return rejectIf(value, checkInit(value))
 }

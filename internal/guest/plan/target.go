@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"cmp"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -113,13 +115,16 @@ func checkTarget(p string) string {
 	if rule := checkAbsolute(p); rule != "" {
 		return rule
 	}
-	canonical := path.Clean(p)
+	// The length comes first, so that the rest is small work on a long path.
+	if len(p) > maxPath {
+		return rulePath
+	}
+	canonical, components := path.Clean(p), strings.Split(p, "/")
 	return firstRule(
-		when(slices.Contains(strings.Split(p, "/"), ".."), ruleDotDot),
+		when(slices.Contains(components, ".."), ruleDotDot),
 		when(canonical == "/", ruleRoot),
 		when(slices.ContainsFunc(reserved[:], func(r string) bool { return within(canonical, r) }), ruleReserved),
-		when(len(p) > maxPath, rulePath),
-		when(slices.ContainsFunc(strings.Split(p, "/"), longComponent), ruleComponent),
+		when(slices.ContainsFunc(components, longComponent), ruleComponent),
 	)
 }
 
@@ -130,49 +135,46 @@ func within(p, dir string) bool {
 	return p == dir || strings.HasPrefix(p, dir+"/")
 }
 
-// maxMounts bounds the mounts of one machine. A kernel has 100000 mounts in a
-// namespace (fs.mount-max), far more than the time a host allows for a boot;
-// 4096 take seconds, and no host has as many devices.
+// maxMounts bounds the mounts of one machine. A kernel allows 100000 in a
+// namespace (fs.mount-max), which is more than a boot has the time for; a virtual
+// machine has hundreds of devices at most, so 4096 leaves room for many tmpfs.
 const maxMounts = 4096
 
 const (
 	ruleMounts    = "machine must not have more than 4096 mounts"
 	ruleDuplicate = "must not be the target of two mounts"
-	ruleFileAbove = "must not lie below the target of a file mount"
+	ruleFileAbove = "file must not lie above the target of another mount"
 )
 
 // sortMounts brings all mounts into one order in which every parent comes
 // before its children: by depth, then by name. It returns the first mount that
 // has no place in such an order, and the rule it breaks.
 func sortMounts(mounts []userMount) (bad *userMount, rule string) {
-	seen := make(map[string]kind, len(mounts))
+	targets := make(map[string]bool, len(mounts))
 	for i := range mounts {
-		m := &mounts[i]
-		if _, twice := seen[m.path]; twice {
-			return m, ruleDuplicate
+		if targets[mounts[i].path] {
+			return &mounts[i], ruleDuplicate
 		}
-		seen[m.path] = m.kind
+		targets[mounts[i].path] = true
 	}
+	sorted := slices.Sorted(maps.Keys(targets))
 	for i := range mounts {
-		if m := &mounts[i]; belowFile(m.path, seen) {
+		if m := &mounts[i]; m.kind == kindFile && hasBelow(sorted, m.path) {
 			return m, ruleFileAbove
 		}
 	}
 	slices.SortFunc(mounts, func(a, b userMount) int {
-		if d := strings.Count(a.path, "/") - strings.Count(b.path, "/"); d != 0 {
-			return d
-		}
-		return strings.Compare(a.path, b.path)
+		return cmp.Or(
+			cmp.Compare(strings.Count(a.path, "/"), strings.Count(b.path, "/")),
+			strings.Compare(a.path, b.path),
+		)
 	})
 	return nil, ""
 }
 
-// belowFile reports whether an ancestor of p is the target of a file mount.
-func belowFile(p string, kinds map[string]kind) bool {
-	for dir := path.Dir(p); dir != "/"; dir = path.Dir(dir) {
-		if k, ok := kinds[dir]; ok && k == kindFile {
-			return true
-		}
-	}
-	return false
+// hasBelow reports whether a sorted list has a path below dir. All of those begin
+// with dir and a slash, so the first of them stands where that would.
+func hasBelow(sorted []string, dir string) bool {
+	i, _ := slices.BinarySearch(sorted, dir+"/")
+	return i < len(sorted) && strings.HasPrefix(sorted[i], dir+"/")
 }
