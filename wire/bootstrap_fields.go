@@ -62,10 +62,10 @@ func (u *UpperTmpfs) upper() (string, entries) {
 
 func (f *MountFlags) fields() []field {
 	return []field{
-		defaulted("readonly", flag(&f.ReadOnly)),
-		defaulted("noexec", flag(&f.NoExec)),
-		defaulted("nosuid", flag(&f.NoSuid)),
-		defaulted("nodev", flag(&f.NoDev)),
+		defaulted("readonly", truth(&f.ReadOnly)),
+		defaulted("noexec", truth(&f.NoExec)),
+		defaulted("nosuid", truth(&f.NoSuid)),
+		defaulted("nodev", truth(&f.NoDev)),
 	}
 }
 

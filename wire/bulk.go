@@ -23,7 +23,7 @@ const (
 func kindOf(p *BulkKind) value { return between(p, BulkFS, BulkTCP) }
 func flowOf(p *BulkFlow) value { return between(p, FlowHostToGuest, FlowGuestToHost) }
 
-// BulkOffer, inside a request, offers to move its data as raw records.
+// BulkOffer is the part of a request that offers to move its data as raw records.
 type BulkOffer struct {
 	Format                 uint16 // 1
 	MaxRecordPayload       uint32

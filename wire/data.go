@@ -16,8 +16,9 @@ const (
 	// head 5. Rounded up to a cache line, data in an aligned buffer is aligned.
 	DataHead = 64
 
-	// MaxData is how much data fits one frame whatever the type and generation.
-	MaxData = frame.MaxLength - 51 + 4 // the length field does not count itself
+	// MaxData is how much data fits one frame whatever the type and
+	// generation: what the longest prefix leaves of a body.
+	MaxData = frame.MaxBody - (51 - frame.HeaderSize)
 )
 
 // tooMuchData has an element for every n that PutDataHead takes.
@@ -33,17 +34,16 @@ func PutDataHead(b []byte, gen Generation, id uint32, t Type, n int) (start int)
 	_ = tooMuchData{}[n]
 	_ = b[:DataHead+n]
 	var room [DataHead]byte
-	// What stands before the payload's length comes last in memory order but
-	// its size depends on it: build from the front, then move to the end.
-	payload := payloadHeadSize(n) + n
+	// The prefix has to end where the data begins, and its length is known
+	// only when it is complete: build it aside, then move it.
+	payload := len(dataKey) + headSize(n) + n
 	head := appendEnvelopeHead(room[:frame.HeaderSize], gen, t)
 	head = appendHead(head, majorBytes, uint64(payload))
 	head = append(head, dataKey...)
 	head = appendHead(head, majorBytes, uint64(n))
 	frame.PutHeader(head, id, 0, len(head)-frame.HeaderSize+n)
-	start = DataHead - len(head)
-	copy(b[start:DataHead], head)
-	return start
+	copy(b[DataHead-len(head):], head)
+	return DataHead - len(head)
 }
 
 // dataKey is the payload of a data message up to the data's own head.
@@ -54,11 +54,6 @@ const dataKeyLong = "\xb9\x00\x01\x64" + dataField
 
 // byteTag is the tag that they put before bytes: 64, a typed array of uint8.
 const byteTag = "\xd8\x40"
-
-// payloadHeadSize is the length of a data message's payload without the data.
-func payloadHeadSize(n int) int {
-	return len(dataKey) + headSize(n)
-}
 
 // DataOf returns the data of a data message. In the forms that senders use it
 // shares the envelope's payload and costs next to nothing; in any other form that

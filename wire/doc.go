@@ -4,8 +4,8 @@
 // A frame (package frame) carries an envelope, and the envelope a payload:
 //
 //	frame     length, id, flags
-//	envelope  CBOR map: v the sender's generation, t the message type, p the payload
-//	payload   CBOR map of the message's own fields, inside p as a byte string
+//	envelope  CBOR map: v the sender's generation, t the message type, p see below
+//	payload   CBOR map of the message's own fields, as a byte string in p
 //
 // [DecodeEnvelope] opens the first layer and [Decode] the second, so that a
 // receiver can route, refuse or skip a message that it does not know. [AppendFrame]

@@ -33,7 +33,7 @@ func (m *ExecRequest) fields() []field {
 		defaulted("env", texts(&m.Env)),
 		defaulted("cwd", optionalText(&m.Cwd)),
 		defaulted("user", optionalText(&m.User)),
-		defaulted("tty", flag(&m.TTY)),
+		defaulted("tty", truth(&m.TTY)),
 		defaulted("rows", num(&m.Rows)),
 		defaulted("cols", num(&m.Cols)),
 		defaulted("rlimits", objects(&m.Rlimits)),

@@ -185,7 +185,7 @@ func (w word[T]) allows(s T) bool {
 
 type boolean struct{ p *bool }
 
-func flag(p *bool) value { return boolean{p} }
+func truth(p *bool) value { return boolean{p} }
 
 func (b boolean) encode(e *encoder) {
 	if *b.p {

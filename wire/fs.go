@@ -29,7 +29,7 @@ func (*FSResponse) Type() Type { return TypeFSResponse }
 
 func (m *FSResponse) fields() []field {
 	return []field{
-		required("ok", flag(&m.OK)),
+		required("ok", truth(&m.OK)),
 		defaulted("error", optionalText(&m.Error)),
 		defaulted("data", external[FSResult]{p: &m.Data, open: FSResult.result, all: fsResults, nullable: true}),
 	}
@@ -145,12 +145,12 @@ type OpenOptions struct {
 
 func (o *OpenOptions) fields() []field {
 	return []field{
-		required("read", flag(&o.Read)),
-		required("write", flag(&o.Write)),
-		required("append", flag(&o.Append)),
-		required("create", flag(&o.Create)),
-		required("truncate", flag(&o.Truncate)),
-		required("create_new", flag(&o.CreateNew)),
+		required("read", truth(&o.Read)),
+		required("write", truth(&o.Write)),
+		required("append", truth(&o.Append)),
+		required("create", truth(&o.Create)),
+		required("truncate", truth(&o.Truncate)),
+		required("create_new", truth(&o.CreateNew)),
 		defaulted("mode", optionalNumber(&o.Mode)),
 	}
 }

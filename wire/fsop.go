@@ -47,7 +47,7 @@ type OpStat struct {
 func (o *OpStat) op() (string, value) {
 	return "Stat", entries{
 		required("path", text(&o.Path)),
-		required("follow_symlink", flag(&o.FollowSymlink)),
+		required("follow_symlink", truth(&o.FollowSymlink)),
 	}
 }
 
@@ -61,7 +61,7 @@ type OpSetStat struct {
 func (o *OpSetStat) op() (string, value) {
 	return "SetStat", entries{
 		required("path", text(&o.Path)),
-		required("follow_symlink", flag(&o.FollowSymlink)),
+		required("follow_symlink", truth(&o.FollowSymlink)),
 		required("attrs", object(&o.Attrs)),
 	}
 }
@@ -128,7 +128,7 @@ type OpRemoveDir struct {
 func (o *OpRemoveDir) op() (string, value) {
 	return "RemoveDir", entries{
 		required("path", text(&o.Path)),
-		required("recursive", flag(&o.Recursive)),
+		required("recursive", truth(&o.Recursive)),
 	}
 }
 

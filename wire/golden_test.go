@@ -16,11 +16,11 @@ type goldenFrame struct {
 	bytes []byte
 }
 
-func goldenFrames(t testing.TB) []goldenFrame {
-	t.Helper()
+func goldenFrames(tb testing.TB) []goldenFrame {
+	tb.Helper()
 	file, err := os.ReadFile("testdata/golden/frames.txt")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var all []goldenFrame
 	for line := range strings.Lines(string(file)) {
@@ -30,7 +30,7 @@ func goldenFrames(t testing.TB) []goldenFrame {
 		}
 		b, err := hex.DecodeString(parts[2])
 		if err != nil {
-			t.Fatalf("%s: %v", parts[0], err)
+			tb.Fatalf("%s: %v", parts[0], err)
 		}
 		all = append(all, goldenFrame{parts[0] + " " + parts[1], b})
 	}

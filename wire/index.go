@@ -56,7 +56,7 @@ const (
 	TypeWorkloadThaw            Type = "core.workload.thaw"
 	TypeWorkloadFrozen          Type = "core.workload.frozen"
 	TypeWorkloadThawed          Type = "core.workload.thawed"
-	TypeWorkloadTransportCredit Type = "core.workload.transport.credit"
+	TypeWorkloadTransportCredit Type = "core.workload.transport.credit" //nolint:gosec // no credentials, a type name
 	TypeRootDiskPrepare         Type = "core.root_disk.prepare"
 	TypeRootDiskGrow            Type = "core.root_disk.grow"
 	TypeRootDiskState           Type = "core.root_disk.state"

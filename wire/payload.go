@@ -32,8 +32,7 @@ func (e *PayloadError) Error() string {
 func (e *PayloadError) Unwrap() error { return e.Err }
 
 func payloadError(t Type, err error) error {
-	var in *fieldError
-	if errors.As(err, &in) {
+	if in, ok := errors.AsType[*fieldError](err); ok {
 		return &PayloadError{Type: t, Field: in.path, Err: in.err}
 	}
 	return &PayloadError{Type: t, Err: err}

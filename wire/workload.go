@@ -79,7 +79,7 @@ func (m *WorkloadFrozen) fields() []field {
 		required("attempt_id", text(&m.AttemptID)),
 		required("guest_bulk_bytes_target", num(&m.GuestBulkBytesTarget)),
 		required("input_credit", object(&m.InputCredit)),
-		required("external_mounts_synced", flag(&m.ExternalMountsSynced)),
+		required("external_mounts_synced", truth(&m.ExternalMountsSynced)),
 	}
 }
 

@@ -1,0 +1,160 @@
+package wire
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
+
+// TestSchema holds the fields of every generation. The file of a generation that
+// has been released must not change: what is new belongs to the next one.
+func TestSchema(t *testing.T) {
+	t.Parallel()
+	for gen := Generation(1); gen <= 9; gen++ {
+		t.Run(fmt.Sprint(gen), func(t *testing.T) {
+			t.Parallel()
+			name := fmt.Sprintf("testdata/schema/gen-%d.txt", gen)
+			got := schema(gen)
+			if *update {
+				must(t, os.WriteFile(name, []byte(got), 0o644))
+			}
+			want, err := os.ReadFile(name)
+			must(t, err)
+			if got != string(want) {
+				t.Errorf("generation %d is\n%s\nwant\n%s", gen, got, want)
+			}
+		})
+	}
+}
+
+// schema prints the messages of a generation with their fields. Of a field that
+// is not required it says what a sender writes who has nothing to say.
+func schema(gen Generation) string {
+	p := &printer{gen: gen}
+	for _, r := range rows {
+		if r.Since <= gen {
+			p.line("%s", r.Type)
+			p.fields(r.make().fields())
+		}
+	}
+	return p.String()
+}
+
+// printer writes indented lines.
+type printer struct {
+	strings.Builder
+	gen    Generation
+	indent string
+}
+
+func (p *printer) line(format string, args ...any) {
+	p.WriteString(p.indent + fmt.Sprintf(format, args...) + "\n")
+}
+
+func (p *printer) fields(all []field) {
+	outer := p.indent
+	p.indent += "    "
+	for _, f := range all {
+		if f.gen <= p.gen {
+			p.field(f)
+		}
+	}
+	p.indent = outer
+}
+
+func (p *printer) field(f field) {
+	rule := ""
+	switch {
+	case f.omit != nil:
+		rule = ", or left out"
+	case !f.required:
+		rule = ", may be missing"
+	}
+	v := describe(f.value)
+	p.line("%s %s%s", f.name, v.kind(), rule)
+	v.inside(p)
+}
+
+// described is a value of which the schema can be printed: its kind in a word, and
+// the fields inside it.
+type described interface {
+	kind() string
+	inside(p *printer)
+}
+
+func describe(v any) described {
+	d, ok := v.(described)
+	if !ok {
+		panic(fmt.Sprintf("%T has no printed form", v))
+	}
+	return d
+}
+
+func (w word[T]) kind() string {
+	if w.set == nil {
+		return "text"
+	}
+	quoted := make([]string, len(w.set))
+	for i, s := range w.set {
+		quoted[i] = fmt.Sprintf("%q", string(s))
+	}
+	return strings.Join(quoted, " or ")
+}
+
+func (n number[T]) kind() string {
+	k := reflect.TypeFor[T]().Kind().String()
+	k = strings.Replace(strings.Replace(k, "uint", "u", 1), "int", "i", 1)
+	if n.least != n.most {
+		k += fmt.Sprintf(" %d-%d", n.least, n.most)
+	}
+	return k
+}
+
+func (boolean) kind() string   { return "bool" }
+func (octets) kind() string    { return "bytes" }
+func (f fixed) kind() string   { return fmt.Sprintf("%d integers", len(f.b)) }
+func (entries) kind() string   { return "map" }
+func (kinded[V]) kind() string { return "map by kind" }
+
+func (nullableKind[V]) kind() string { return "map by kind or null" }
+
+func (x external[V]) kind() string {
+	if x.nullable {
+		return "one of these or null"
+	}
+	return "one of these"
+}
+
+func (o option[T]) kind() string { return describe(o.of(new(T))).kind() + " or null" }
+func (l list[T]) kind() string   { return "list of " + describe(l.of(new(T))).kind() }
+
+func (word[T]) inside(*printer)   {}
+func (number[T]) inside(*printer) {}
+func (boolean) inside(*printer)   {}
+func (octets) inside(*printer)    {}
+func (fixed) inside(*printer)     {}
+
+func (es entries) inside(p *printer)    { p.fields(es) }
+func (o option[T]) inside(p *printer)   { describe(o.of(new(T))).inside(p) }
+func (l list[T]) inside(p *printer)     { describe(l.of(new(T))).inside(p) }
+func (x external[V]) inside(p *printer) { alternativesInside(p, x.open, x.all) }
+func (k kinded[V]) inside(p *printer)   { alternativesInside(p, k.open, k.all) }
+
+func alternativesInside[V, C any](p *printer, open func(V) (string, C), all alternatives[V]) {
+	outer := p.indent
+	p.indent += "    "
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		_, content := open(all[name]())
+		v := describe(content)
+		p.line("%s: %s", name, v.kind())
+		v.inside(p)
+	}
+	p.indent = outer
+}
