@@ -1,10 +1,12 @@
 package plan
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/agentd-go/agentd/wire"
 )
@@ -188,6 +190,41 @@ func TestRestrictedReachesEveryUserMount(t *testing.T) {
 		if got != want || p.Commands.Restricted != (want == 10) {
 			t.Errorf("%s: %d mounts with both flags, want %d", profile, got, want)
 		}
+	}
+}
+
+func TestMessageFlags(t *testing.T) {
+	for _, c := range []struct {
+		in   wire.MountFlags
+		want Flags
+	}{
+		{wire.MountFlags{}, 0},
+		{wire.MountFlags{ReadOnly: true}, ReadOnly},
+		{wire.MountFlags{NoExec: true}, NoExec},
+		{wire.MountFlags{NoSuid: true}, NoSUID},
+		{wire.MountFlags{NoDev: true}, NoDev},
+		{wire.MountFlags{ReadOnly: true, NoExec: true, NoSuid: true, NoDev: true}, ReadOnly | NoExec | NoSUID | NoDev},
+	} {
+		if got := messageFlags(c.in); got != c.want {
+			t.Errorf("%+v: %v, want %v", c.in, got, c.want)
+		}
+	}
+}
+
+// TestMountOrderOfManyDeepMounts has the most work that a message of 4 MiB can
+// ask for: paths as long as they may be, of components as short as they can be.
+func TestMountOrderOfManyDeepMounts(t *testing.T) {
+	paths := make([]string, 1024)
+	for i := range paths {
+		paths[i] = fmt.Sprintf("/%04d%s", i, strings.Repeat("/x", (maxPath-5)/2))
+	}
+	b := tmpfs(paths...)
+	b.FileMounts = []wire.FileMount{{Tag: "t", Filename: "f", GuestPath: "/1023x"}}
+	start := time.Now()
+	mustBootstrap(t, b)
+	// Some 50 ms; the rest is room for a loaded machine and the race detector.
+	if d := time.Since(start); d > 5*time.Second {
+		t.Errorf("took %v", d)
 	}
 }
 

@@ -15,9 +15,9 @@
 //
 // # Differences from the reference agent
 //
-// A host that works with the reference works with this package. What differs is
-// either refused where the reference fails later, or accepted by it without
-// effect and sent by no host.
+// The configurations that hosts of generations 4 and 7 build boot unchanged. What
+// is rejected here and not there has no effect in the reference, fails in it
+// later and less clearly, or takes away what the agent or the host needs.
 //
 //	what                                            reference        here
 //	values that are not UTF-8, or hold a NUL        absent           rejected

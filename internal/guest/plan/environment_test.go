@@ -278,6 +278,7 @@ func TestEnvironmentAccepts(t *testing.T) {
 		{"MSB_DIR_MOUNTS=;;data:/data:;", "dir-mount data /data virtiofs relatime"},
 		{"MSB_DIR_MOUNTS=data:/data:ro,,noexec", "dir-mount data /data virtiofs ro,noexec,relatime"},
 		{"MSB_DIR_MOUNTS=data:/data: nodev , rw", "dir-mount data /data virtiofs nodev,relatime"},
+		{"MSB_DIR_MOUNTS=data:/data:nosuid", "dir-mount data /data virtiofs nosuid,relatime"},
 		{"MSB_DIR_MOUNTS=data://data/./x/", "dir-mount data /data/x virtiofs relatime"},
 		{"MSB_DIR_MOUNTS=data:/a..b/...", "dir-mount data /a..b/... virtiofs relatime"},
 		{"MSB_DIR_MOUNTS=data:/procedure", "dir-mount data /procedure virtiofs relatime"},

@@ -171,6 +171,8 @@ func odd() *Plan {
 			FileMount{Tag: `t"`, Filename: `\`, Path: "/f\xff"},
 			DiskMount{ID: "\u2028", Path: "/ü"},
 			TmpfsMount{Mount{Source: "tmpfs", Target: "/t", Type: "tmpfs", Data: "mode=0", Optional: true}},
+			Handshake{User: "none"},
+			DiskMount{ID: "none", Path: "/d", Type: "probe"},
 			Hostname{Host: "a b"},
 			Interface{Device: "eth0"},
 			Resolver{Content: "nameserver 1.1.1.1\n"},
