@@ -52,6 +52,22 @@ func (o *Outbox) Put(frame []byte) error {
 	return o.queueLocked(frame)
 }
 
+// Offer queues a frame if there is room and reports whether it did.
+func (o *Outbox) Offer(frame []byte) bool {
+	o.w.mu.Lock()
+	defer o.w.mu.Unlock()
+	return !o.fullLocked(len(frame)) && o.queueLocked(frame) == nil
+}
+
+// Drain waits until nothing is queued any more.
+func (o *Outbox) Drain() {
+	o.w.mu.Lock()
+	defer o.w.mu.Unlock()
+	for o.bytes > 0 {
+		o.room.Wait()
+	}
+}
+
 // Queued is how many bytes wait in the outbox.
 func (o *Outbox) Queued() int {
 	o.w.mu.Lock()

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/agent"
+	"github.com/agentd-go/agentd/internal/guest/boot"
+	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/guest/proc"
+	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/wire"
+)
+
+const (
+	// portName is the virtio port between host and guest.
+	portName = "agent"
+
+	// portDeadline is how long the port may take to appear: its name comes by a
+	// message of the host after the device, some 10 ms later on an idle machine.
+	portDeadline = 10 * time.Second
+	portInterval = 10 * time.Millisecond
+
+	// spareThreads is what the agent needs when no process id is left for a
+	// thread: one for each processor of a large guest and each system call that
+	// may hang at once (the spawner, teardown, file reads of the loop).
+	spareThreads = 16
+
+	// A host of generation 7 ends the machine 2 s after it asked for the end.
+	// Commands get the larger part of that to handle SIGTERM, the killed ones
+	// a little to be reaped, the file systems the rest.
+	shutdownGrace = 1000 * time.Millisecond
+	killGrace     = 300 * time.Millisecond
+	downDeadline  = 5 * time.Second // Longer: a large sync is worth the host's 8 s.
+
+	// debugVariable lists what to print to the console: "boot" (the time of
+	// each step), "plan" (what is going to be done).
+	debugVariable = "AGENTD_DEBUG"
+)
+
+// guest is the machine and what has been opened for it so far.
+type guest struct {
+	started time.Duration
+	debug   map[string]bool
+	init    time.Duration // How long the bringing up took.
+
+	plan    *plan.Plan
+	agent   *agent.Agent
+	machine *boot.Machine
+	procs   *proc.Table
+	port    *sys.Port
+}
+
+func parseDebug(list string) map[string]bool {
+	all := map[string]bool{}
+	for word := range strings.SplitSeq(list, ",") {
+		all[word] = true
+	}
+	return all
+}
+
+// configure decides what to bring up: from the environment if that says
+// anything, else from the first message on the port. Never from both.
+func (g *guest) configure() (err error) {
+	if plan.Configured(os.Environ()) {
+		if g.plan, err = plan.FromEnvironment(os.Environ()); err != nil {
+			return phase("config parse failed", err)
+		}
+	} else if err := g.receive(); err != nil {
+		return err
+	}
+	if g.debug["plan"] {
+		logf("plan\n%s", g.plan)
+	}
+	return phase("config parse failed", boot.Check(g.plan))
+}
+
+// receive takes the configuration from the port.
+func (g *guest) receive() error {
+	if err := boot.EarlyMounts(); err != nil {
+		return phase("early init failed", err)
+	}
+	if err := g.openPort(); err != nil {
+		return phase("console open failed", err)
+	}
+	b, err := g.agent.Bootstrap()
+	if err != nil {
+		return phase("bootstrap receive failed", err)
+	}
+	g.plan, err = plan.FromBootstrap(b, os.Environ())
+	return phase("bootstrap validation failed", err)
+}
+
+// openPort waits for the port and opens it, once.
+func (g *guest) openPort() error {
+	if g.port != nil {
+		return nil
+	}
+	device, err := waitPort()
+	if err != nil {
+		return err
+	}
+	if g.port, err = sys.OpenPort(device); err != nil {
+		return err
+	}
+	g.port.Patient.Store(true) // The host may connect later than we open.
+	g.agent = agent.Open(g.port)
+	return nil
+}
+
+func waitPort() (string, error) {
+	deadline := time.After(portDeadline)
+	tick := time.NewTicker(portInterval)
+	defer tick.Stop()
+	for {
+		device, err := sys.FindPort(portName)
+		if err == nil {
+			return device, nil
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return "", fmt.Errorf("after %v: %w", portDeadline, err)
+		}
+	}
+}
+
+// bringUp carries the plan out.
+func (g *guest) bringUp() (err error) {
+	start := sys.BootTime()
+	g.machine, err = boot.Up(g.plan, g.greet)
+	g.init = sys.BootTime() - start
+	if g.debug["boot"] {
+		for _, t := range g.machine.Timings {
+			logf("step %s took %v", t.Step, t.Took)
+		}
+	}
+	return err
+}
+
+// greet is the handshake, in the middle of the boot: the root is final, and
+// nothing of the user's is mounted yet.
+func (g *guest) greet(user string) error {
+	who, err := session.LookUpAccount(user)
+	if err != nil {
+		return err
+	}
+	if err := g.openPort(); err != nil {
+		return err
+	}
+	return g.agent.Greet(g.plan.Generation, who.UID, who.GID)
+}
+
+// serve serves the host until the end.
+func (g *guest) serve() (end agent.End, err error) {
+	if g.procs, err = proc.New(proc.Options{Restricted: g.plan.Commands.Restricted}); err != nil {
+		return 0, err
+	}
+	g.port.Patient.Store(false) // From now on a closed port means that the host has gone.
+	commands := g.plan.Commands
+	commands.Env = plan.Overlay(commands.Env, g.machine.Env)
+	return g.agent.Serve(&session.Host{
+		Generation: g.plan.Generation,
+		Procs:      g.procs,
+		Commands:   commands,
+		Limits:     commandLimits(g.machine.CommandLimits),
+	}, &wire.Ready{
+		BootTimeNS:   uint64(g.started),
+		InitTimeNS:   uint64(g.init),
+		AgentVersion: version,
+	})
+}
+
+func commandLimits(list []plan.Limit) (all []proc.Limit) {
+	for _, l := range list {
+		all = append(all, proc.Limit{Resource: int(l.Resource), Soft: l.Soft, Hard: l.Hard})
+	}
+	return slices.Clip(all)
+}
+
+// killAll ends every process that is left and gives the reaper a moment.
+func (g *guest) killAll() {
+	if err := sys.KillAll(); err != nil {
+		logf("%v", err)
+	}
+	if g.procs == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), killGrace)
+	defer cancel()
+	if err := g.procs.Wait(ctx); err != nil {
+		logf("commands are still there: %v", err)
+	}
+}
+
+// end ends the machine. A restart is what every microVM monitor takes for its
+// end: without ACPI, a power-off only halts the processor.
+func (g *guest) end() {
+	sys.Sync()
+	logf("%v", sys.Restart())
+	select {} // The kernel refused; dying would be a panic.
+}
+
+// phase names the part of the life in which err came up, as hosts find it in
+// the console's log.
+func phase(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, "agentd: "+format+"\n", args...) }

@@ -1,0 +1,144 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+const (
+	// maxSessions bounds the sessions that run or whose last frame has not left:
+	// each holds some 30 KiB (two read buffers, four goroutines), all together
+	// half of what the agent may use under load.
+	maxSessions = 1024
+
+	// maxReplies is what may wait of the agent's own short answers. A host that
+	// has left ten thousand of them unread has stopped listening; more are dropped.
+	maxReplies = 1 << 20
+)
+
+// An End says why Serve returned without an error.
+type End uint8
+
+// The ends.
+const (
+	Closed   End = iota + 1 // The host closed the port.
+	Shutdown                // The host sent core.shutdown.
+)
+
+// A Port is the byte link to the host.
+type Port interface {
+	io.ReadWriteCloser
+	SetDeadline(t time.Time) error
+}
+
+// An Agent serves one host over one port.
+type Agent struct {
+	port   Port
+	frames *frame.Reader
+	writer *mux.Writer
+	own    *mux.Outbox // The agent's answers that belong to no session.
+	host   *session.Host
+
+	mu       sync.Mutex
+	sessions map[uint32]*session.Exec
+	slots    int  // Sessions that run or whose last frame has not left.
+	muffled  bool // Answers were dropped, which was logged once.
+}
+
+// Open begins a link. Nothing is read or written before the first call.
+func Open(port Port) *Agent {
+	w := mux.NewWriter(port, 0)
+	return &Agent{
+		port:     port,
+		frames:   frame.NewReader(port),
+		writer:   w,
+		own:      w.Outbox(maxReplies),
+		sessions: map[uint32]*session.Exec{},
+	}
+}
+
+// Serve sends core.ready and serves the host until it closes the port or asks
+// for the end. It completes host with the link's side.
+func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
+	host.Writer = a.writer
+	host.Input = mux.NewBudget(session.InputBudget)
+	a.host = host
+	go func() { _ = a.writer.Run() }() // Its failure ends the reading below too.
+	ready.ReadyTimeNS = uint64(sys.BootTime())
+	// Nothing may follow ready before the host has spoken: reference hosts throw
+	// away what arrives in the same burst (protocol section 1).
+	b, err := wire.AppendFrame(nil, host.Generation, 0, ready)
+	if err == nil {
+		err = a.own.Send(b)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("send core.ready: %w", err)
+	}
+	return a.loop()
+}
+
+func (a *Agent) loop() (End, error) {
+	for {
+		f, err := a.frames.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return Closed, nil
+		case err != nil:
+			return 0, fmt.Errorf("read port: %w", err)
+		}
+		if a.handle(f) == Shutdown {
+			return Shutdown, nil
+		}
+	}
+}
+
+// Finish ends the commands: SIGTERM now, and when grace has passed whatever is
+// left is the caller's. What they said until then is sent, if the host takes it.
+func (a *Agent) Finish(grace time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	const terminate = 15 // SIGTERM.
+	a.host.Procs.Close()
+	a.host.Procs.Signal(terminate)
+	if err := a.host.Procs.Wait(ctx); err != nil {
+		return
+	}
+	if err := a.settle(ctx); err != nil {
+		logf("output was left unsent: %v", err)
+	}
+}
+
+// settle waits until every session has sent its last frame.
+func (a *Agent) settle(ctx context.Context) error {
+	for _, s := range a.all() {
+		select {
+		case <-s.Done():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return a.writer.Drain(ctx)
+}
+
+func (a *Agent) all() (list []*session.Exec) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range a.sessions {
+		list = append(list, s)
+	}
+	return list
+}
+
+// logf writes a line to the console, which the host keeps.
+func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, "agentd: "+format+"\n", args...) }

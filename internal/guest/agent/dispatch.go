@@ -1,0 +1,213 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+// errorSince is the first generation that has core.error.
+const errorSince wire.Generation = 5
+
+// clockTolerance is how far the wall clock may be off before it is set: the
+// host's word takes some of that to arrive.
+const clockTolerance = 100 * time.Millisecond
+
+// handle acts on one frame. It never waits for a session.
+func (a *Agent) handle(f frame.Frame) End {
+	e, err := wire.DecodeEnvelope(f.Body)
+	if err != nil {
+		a.malformed(f.ID, err)
+		return 0
+	}
+	info, known := wire.Lookup(e.Type)
+	switch {
+	case !known:
+		a.refuse(f.ID, e, wire.ErrorUnsupportedType, "unknown message type "+string(e.Type))
+		return 0
+	case info.Direction&wire.HostToGuest == 0, e.Type == wire.TypeInitAck, e.Type == wire.TypeBootstrap:
+		return 0 // Late or misdirected; the reference agents pass over them as well.
+	case f.Flags != info.Flags && e.Generation >= errorSince:
+		a.refuse(f.ID, e, wire.ErrorInvalidFlags,
+			fmt.Sprintf("invalid flags for %s: got %d, expected %d", e.Type, f.Flags, info.Flags))
+		return 0
+	}
+	a.host.Activity.Received(e.Type)
+	if e.Type == wire.TypeExecStdin { // The one data message; it skips the general decoder.
+		a.stdin(f.ID, e)
+		return 0
+	}
+	m, err := wire.Decode(e)
+	if err != nil {
+		a.refuse(f.ID, e, wire.ErrorInvalidPayload, fmt.Sprintf("decode payload for %s: %v", e.Type, err))
+		return 0
+	}
+	return a.act(f.ID, e, m)
+}
+
+// act carries a decoded message out.
+func (a *Agent) act(id uint32, e wire.Envelope, m wire.Message) End {
+	switch m := m.(type) {
+	case *wire.Shutdown:
+		return Shutdown
+	case *wire.ExecRequest:
+		a.exec(id, m)
+	case *wire.ExecSignal:
+		if s := a.session(id); s != nil {
+			s.Signal(int(m.Signal))
+		}
+	case *wire.ExecResize:
+		if s := a.session(id); s != nil {
+			s.Resize(m)
+		}
+	case *wire.ClockSync:
+		setClock(m)
+	case *wire.Ping:
+		a.reply(id, &wire.Pong{})
+	case *wire.Touch:
+		a.reply(id, &wire.Touched{ActivitySeq: a.host.Activity.Touch()})
+	case *wire.ClientDisconnected:
+		a.disconnect(m.IDStart, m.IDEndExclusive)
+	case *wire.FSRequest:
+		reason := "file operations are not served by this agent"
+		a.reply(id, &wire.FSResponse{Error: &reason})
+	case *wire.TCPConnect:
+		a.reply(id, &wire.TCPFailed{Error: "connect " + m.Host + ":" + strconv.Itoa(int(m.Port)) +
+			": TCP streams are not served by this agent"})
+	case *wire.FSData, *wire.TCPData, *wire.TCPEOF, *wire.TCPClose:
+		// Nothing was opened that they could belong to.
+	default: // Types of generations that we do not announce.
+		a.refuse(id, e, wire.ErrorUnsupportedType, string(e.Type)+" needs a newer agent")
+	}
+	return 0
+}
+
+func (a *Agent) stdin(id uint32, e wire.Envelope) {
+	data, err := wire.DataOf(e)
+	if err != nil {
+		a.refuse(id, e, wire.ErrorInvalidPayload, fmt.Sprintf("decode payload for %s: %v", e.Type, err))
+		return
+	}
+	if s := a.session(id); s != nil {
+		s.Stdin(data)
+	}
+}
+
+func (a *Agent) exec(id uint32, req *wire.ExecRequest) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.sessions[id] != nil:
+		a.reply(id, refusal("a command is running on id "+strconv.FormatUint(uint64(id), 10), 0))
+	case a.slots >= maxSessions:
+		a.reply(id, refusal("there are "+strconv.Itoa(maxSessions)+" sessions already", syscall.EAGAIN))
+	default:
+		a.slots++
+		a.sessions[id] = a.host.StartExec(id, req, session.Ending{
+			Forget:  func(s *session.Exec) { a.forget(id, s) },
+			Release: a.release,
+		})
+	}
+}
+
+func refusal(why string, errno syscall.Errno) *wire.ExecFailed {
+	m := &wire.ExecFailed{Kind: wire.FailureOther, Message: "exec session error: " + why}
+	if errno != 0 {
+		n := int32(errno)
+		m.Kind, m.Errno = wire.FailureResourceLimit, &n
+	}
+	return m
+}
+
+func (a *Agent) session(id uint32) *session.Exec {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sessions[id]
+}
+
+// forget frees the id of a session that is about to send its last frame.
+func (a *Agent) forget(id uint32, s *session.Exec) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.sessions[id] == s {
+		delete(a.sessions, id)
+	}
+}
+
+// release gives back the place of a session whose last frame has left.
+func (a *Agent) release() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.slots--
+}
+
+// disconnect lets go of a client's sessions. Its commands go on, as hosts up to
+// generation 7 expect, which end them by a signal of their own; but nothing is
+// sent any more on ids that the next client may use.
+func (a *Agent) disconnect(start, end uint32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, s := range a.sessions {
+		if id >= start && id < end {
+			s.Detach()
+			delete(a.sessions, id)
+		}
+	}
+}
+
+func setClock(m *wire.ClockSync) {
+	now := time.Unix(0, int64(m.UnixTimeNanos))
+	if time.Since(now).Abs() <= clockTolerance {
+		return
+	}
+	if err := sys.SetTime(now); err != nil {
+		logf("%v", err)
+	}
+}
+
+// malformed answers a body that is no envelope, unless its sender is known not
+// to understand that.
+func (a *Agent) malformed(id uint32, err error) {
+	var bad *wire.EnvelopeError
+	if errors.As(err, &bad) && bad.GenerationKnown && bad.Generation < errorSince {
+		logf("frame on id %d: %v", id, err)
+		return
+	}
+	m := &wire.ProtocolError{Kind: wire.ErrorMalformed, Message: err.Error()}
+	if bad != nil {
+		m.OffendingType = bad.Type
+	}
+	a.reply(id, m)
+}
+
+// refuse answers a frame that cannot be acted on, if its sender knows how to
+// read the answer.
+func (a *Agent) refuse(id uint32, e wire.Envelope, kind wire.ErrorKind, why string) {
+	if e.Generation < errorSince {
+		logf("frame on id %d: %s", id, why)
+		return
+	}
+	a.reply(id, &wire.ProtocolError{Kind: kind, Message: why, OffendingType: e.Type})
+}
+
+// reply sends one of the agent's own answers without waiting.
+func (a *Agent) reply(id uint32, m wire.Message) {
+	b, err := wire.AppendFrame(nil, a.host.Generation, id, m)
+	if err != nil {
+		logf("answer %s on id %d: %v", m.Type(), id, err)
+		return
+	}
+	a.host.Activity.Sent(m.Type())
+	if a.own.Offer(b) || a.muffled {
+		return
+	}
+	a.muffled = true // Only the loop comes here.
+	logf("the host has left %d bytes of answers unread; more are dropped", maxReplies)
+}

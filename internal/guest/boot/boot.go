@@ -1,0 +1,226 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/guest/sys"
+)
+
+// A StepError is the end of a boot: which step, and why.
+type StepError struct {
+	Step plan.Step
+	Err  error
+}
+
+func (e *StepError) Error() string { return "step " + e.Step.Name() + ": " + e.Err.Error() }
+
+func (e *StepError) Unwrap() error { return e.Err }
+
+// errNotBuilt is the refusal of a step that this agent cannot carry out.
+var errNotBuilt = errors.New("this agent cannot do this yet")
+
+// A Timing is how long one step took.
+type Timing struct {
+	Step string
+	Took time.Duration
+}
+
+// A Machine is what has been brought up.
+type Machine struct {
+	plan  *plan.Plan
+	root  *sys.Root
+	greet func(user string) error
+
+	// Timings are in the order of the steps.
+	Timings []Timing
+	// Env is what every command gets in addition to the plan's environment.
+	Env []string
+	// CommandLimits are limits of the plan that each command gets by itself,
+	// because the agent could not live with them.
+	CommandLimits []plan.Limit
+
+	undo []undo // In the order of the doing.
+}
+
+type undo struct {
+	what string
+	do   func() error
+}
+
+// Check refuses a plan with a step that Up would not carry out.
+func Check(p *plan.Plan) error {
+	for _, s := range p.Steps {
+		if action(s) == nil {
+			return &StepError{s, fmt.Errorf("%w: %s", errNotBuilt, s)}
+		}
+	}
+	return nil
+}
+
+// Up carries out a plan. greet tells the host which user commands run as and
+// waits for its word. After an error the Machine is what had been done until
+// then; it can be taken down.
+func Up(p *plan.Plan, greet func(user string) error) (*Machine, error) {
+	m := &Machine{plan: p, greet: greet}
+	if err := Check(p); err != nil {
+		return m, err
+	}
+	var err error
+	if m.root, err = sys.OpenRoot("/"); err != nil {
+		return m, err
+	}
+	for _, s := range p.Steps {
+		start := sys.BootTime()
+		err := action(s)(m)
+		m.Timings = append(m.Timings, Timing{s.Name(), sys.BootTime() - start})
+		if err != nil {
+			return m, &StepError{s, err}
+		}
+	}
+	return m, nil
+}
+
+// action returns what a step does, nil if this agent cannot do it.
+func action(s plan.Step) func(*Machine) error {
+	switch s := s.(type) {
+	case plan.Limits:
+		return func(m *Machine) error { return m.limits(s) }
+	case plan.Mounts:
+		return func(m *Machine) error { return m.mounts(s) }
+	case plan.Share:
+		return func(m *Machine) error { return m.mount(s.Mount) }
+	case plan.Handshake:
+		return func(m *Machine) error { return m.greet(s.User) }
+	case plan.Hostname:
+		return func(m *Machine) error { return m.hostname(s) }
+	case plan.HostsFile:
+		return func(m *Machine) error { return m.comfort("/etc/hosts", s.Content) }
+	case plan.TempDirs:
+		return func(m *Machine) error { return m.tempDirs(s) }
+	case plan.Loopback:
+		return func(*Machine) error { return sys.LoopbackUp() }
+	case plan.Trust:
+		return (*Machine).trust
+	case plan.ProfileBlock:
+		return (*Machine).profileBlock
+	case plan.RunDirs:
+		return func(m *Machine) error { return m.runDirs(s) }
+	case plan.BlockRoot, plan.DirMount, plan.FileMount, plan.DiskMount, plan.TmpfsMount,
+		plan.Interface, plan.Resolver, plan.Handover:
+		return nil
+	}
+	return nil
+}
+
+func (m *Machine) mounts(s plan.Mounts) error {
+	for _, mount := range s.List {
+		if err := m.mount(mount); err != nil {
+			if !mount.Optional {
+				return err
+			}
+			logf("left out: %v", err)
+		}
+	}
+	for _, l := range s.Links {
+		if err := m.root.Symlink(l.Target, l.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Machine) mount(mount plan.Mount) error {
+	done, err := m.root.Mount(mount.Source, mount.Target, mount.Type, flags(mount.Flags), mount.Data)
+	if err != nil {
+		return err
+	}
+	if done {
+		m.undo = append(m.undo, undo{"unmount " + mount.Target, func() error { return sys.Unmount(mount.Target, false) }})
+	}
+	return nil
+}
+
+// EarlyMounts makes the mounts that the port is found through. The plan's own
+// mounts find them in place later.
+func EarlyMounts() error {
+	root, err := sys.OpenRoot("/")
+	if err != nil {
+		return err
+	}
+	m := &Machine{root: root}
+	return errors.Join(m.mounts(plan.Mounts{List: plan.EarlyMounts()}), root.Close())
+}
+
+func flags(f plan.Flags) (out sys.MountFlags) {
+	for from, to := range map[plan.Flags]sys.MountFlags{
+		plan.ReadOnly: sys.ReadOnly, plan.NoExec: sys.NoExec, plan.NoSUID: sys.NoSUID, plan.NoDev: sys.NoDev,
+	} {
+		if f.Has(from) {
+			out |= to
+		}
+	}
+	return out
+}
+
+func (m *Machine) hostname(s plan.Hostname) error {
+	if err := sys.SetHostname(s.Host); err != nil {
+		return err
+	}
+	return m.comfort("/etc/hostname", s.Host+"\n")
+}
+
+// comfort writes a file that a machine can live without: on a read-only root it
+// stays as it is.
+func (m *Machine) comfort(name, content string) error {
+	const everybodyReads = 0o644
+	return unlessReadOnly(m.root.WriteFile(name, []byte(content), everybodyReads))
+}
+
+func unlessReadOnly(err error) error {
+	if errors.Is(err, syscall.EROFS) {
+		logf("left as it is: %v", err)
+		return nil
+	}
+	return err
+}
+
+// tempDirs makes the directories that everybody writes to. A link in place of
+// one (images link /var/tmp to /tmp) is good if it leads to such a directory; it
+// is never followed to change one.
+func (m *Machine) tempDirs(s plan.TempDirs) error {
+	for _, dir := range s.Paths {
+		err := m.root.Sticky(dir)
+		if errors.Is(err, sys.ErrLink) {
+			if !m.root.IsSticky(dir) {
+				logf("left as it is: %v", err)
+			}
+			continue
+		}
+		if err := unlessReadOnly(err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Machine) runDirs(s plan.RunDirs) error {
+	for _, dir := range s.Paths {
+		const perm = 0o755
+		err := m.root.MkdirAll(dir, perm)
+		if errors.Is(err, sys.ErrLink) {
+			logf("left out: %v", err)
+			continue
+		}
+		if err := unlessReadOnly(err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, "agentd: "+format+"\n", args...) }

@@ -1,0 +1,107 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/guest/sys"
+)
+
+// RootVariable says which file system to make the root before anything else,
+// as TYPE:SOURCE ("virtiofs:root"). It serves machines that start from an
+// initramfs or from a root with nothing but agentd in it; without it the root
+// stays the one that the kernel has mounted.
+const RootVariable = "AGENTD_ROOT"
+
+// moduleDir holds the modules that the machine needs, named so that their order
+// is that of loading. Only our own initramfs has it.
+const moduleDir = "/lib/modules/agentd"
+
+// EnterRoot makes the file system that spec names the root of the machine.
+func EnterRoot(spec string) error {
+	fstype, source, ok := strings.Cut(spec, ":")
+	if !ok || fstype == "" || source == "" {
+		return fmt.Errorf("%s=%q: want TYPE:SOURCE, for example virtiofs:root", RootVariable, spec)
+	}
+	root, err := sys.OpenRoot("/")
+	if err != nil {
+		return err
+	}
+	m := &Machine{root: root}
+	defer func() { _ = root.Close() }()
+	// The modules' parameters stand in /proc/cmdline; devices appear in /dev.
+	if err := m.mounts(plan.Mounts{List: []plan.Mount{
+		{Source: "devtmpfs", Target: "/dev", Type: "devtmpfs"},
+		{Source: "proc", Target: "/proc", Type: "proc"},
+	}}); err != nil {
+		return err
+	}
+	if err := loadModules(); err != nil {
+		return err
+	}
+	if _, err := root.Mount(source, plan.NewRoot, fstype, 0, ""); err != nil {
+		return err
+	}
+	return sys.SwitchRoot(plan.NewRoot)
+}
+
+// loadModules loads what lies in moduleDir and removes it: an initramfs is
+// memory, and its files are not needed again.
+func loadModules() error {
+	entries, err := os.ReadDir(moduleDir) // Sorted by name.
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	cmdline, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := loadModule(filepath.Join(moduleDir, e.Name()), string(cmdline)); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(moduleDir)
+}
+
+func loadModule(path, cmdline string) error {
+	f, err := os.Open(path) //nolint:gosec // Our own initramfs.
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	return sys.LoadModule(f, parameters(moduleName(path), cmdline))
+}
+
+// moduleName takes the name out of NNN-name.ko.
+func moduleName(path string) string {
+	name := strings.TrimSuffix(filepath.Base(path), ".ko")
+	_, after, _ := strings.Cut(name, "-")
+	return after
+}
+
+// parameters collects what the kernel command line says for a module, as
+// module.parameter=value. The kernel itself does so only for what is built in.
+func parameters(module, cmdline string) string {
+	var found []string
+	for word := range strings.FieldsSeq(cmdline) {
+		name, rest, ok := strings.Cut(word, ".")
+		if ok && sameModule(name, module) {
+			found = append(found, rest)
+		}
+	}
+	return strings.Join(found, " ")
+}
+
+// sameModule compares module names, in which - and _ are one.
+func sameModule(a, b string) bool {
+	return strings.ReplaceAll(a, "-", "_") == strings.ReplaceAll(b, "-", "_")
+}

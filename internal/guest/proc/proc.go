@@ -1,0 +1,183 @@
+package proc
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/agentd-go/agentd/internal/guest/sys"
+)
+
+// ErrClosed is what Start returns after Close.
+var ErrClosed = errors.New("no more processes are started")
+
+// reapBatch is how many ends the reaper takes before it gives others the lock:
+// a fork storm must not starve starts and signals.
+const reapBatch = 64
+
+// A Table knows every child of this process.
+type Table struct {
+	jobs   chan job
+	sigs   chan os.Signal
+	reaper sync.WaitGroup
+
+	mu       sync.Mutex
+	children map[int]*Child
+	closed   bool
+}
+
+// An Options says how a Table starts its children.
+type Options struct {
+	Restricted bool // All children run under the restricted profile.
+}
+
+// New starts the reaper and the spawner. There must be one Table in a process.
+func New(o Options) (*Table, error) {
+	t := &Table{
+		jobs:     make(chan job),
+		sigs:     make(chan os.Signal, 1),
+		children: map[int]*Child{},
+	}
+	ready := make(chan error)
+	go t.spawn(o, ready)
+	if err := <-ready; err != nil {
+		return nil, err
+	}
+	signal.Notify(t.sigs, syscall.SIGCHLD)
+	t.reaper.Go(t.reap)
+	return t, nil
+}
+
+// reap takes ends whenever a child has one, and those that came before it ran.
+func (t *Table) reap() {
+	for {
+		for t.reapSome() {
+		}
+		if _, open := <-t.sigs; !open {
+			return
+		}
+	}
+}
+
+// reapSome takes one batch of ends and reports whether there may be more.
+func (t *Table) reapSome() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for range reapBatch {
+		e, ok := sys.Reap()
+		if !ok {
+			return false
+		}
+		// An end without an entry is an orphan's: taking it was all there is to do.
+		if c := t.children[e.PID]; c != nil && !c.ended {
+			c.ended = true
+			c.status = status(e.Status)
+			close(c.done)
+		}
+	}
+	return true
+}
+
+// Close starts nothing any more and ends the spawner. The reaper goes on: PID 1
+// has orphans as long as it lives.
+func (t *Table) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.closed = true
+		close(t.jobs)
+	}
+}
+
+// Signal sends a signal to the group of every child that is not forgotten.
+func (t *Table) Signal(number int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range t.children {
+		_ = sys.Kill(-c.pid, number) // A group that is gone has nothing to hear.
+	}
+}
+
+// Wait waits until every child known now has ended, or until ctx does.
+func (t *Table) Wait(ctx context.Context) error {
+	for _, c := range t.running() {
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (t *Table) running() (all []*Child) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range t.children {
+		if !c.ended {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// A Child is one started process, the leader of its own session and group.
+type Child struct {
+	table *Table
+	pid   int
+	done  chan struct{}
+
+	ended  bool // Under table.mu, as is status until done is closed.
+	status Status
+}
+
+// A Status is how a child ended: Signal is 0 after an exit with Code.
+type Status struct {
+	Code   int
+	Signal int
+}
+
+func status(s syscall.WaitStatus) Status {
+	if s.Signaled() {
+		return Status{Signal: int(s.Signal())}
+	}
+	return Status{Code: s.ExitStatus()}
+}
+
+// PID is the child's process id.
+func (c *Child) PID() int { return c.pid }
+
+// Done is closed when the child has ended.
+func (c *Child) Done() <-chan struct{} { return c.done }
+
+// Status waits for the end and says how it came.
+func (c *Child) Status() Status {
+	<-c.done
+	return c.status
+}
+
+// Signal sends a signal (1 to 31) to the child's group; others are refused, as
+// the kernel's real-time signals are nobody's to send here.
+func (c *Child) Signal(number int) error {
+	if number < 1 || number > 31 {
+		return syscall.EINVAL
+	}
+	c.table.mu.Lock()
+	defer c.table.mu.Unlock()
+	if c.table.children[c.pid] != c {
+		return nil
+	}
+	return sys.Kill(-c.pid, number)
+}
+
+// Release forgets the child; its end is still taken, and reported by Done.
+func (c *Child) Release() {
+	c.table.mu.Lock()
+	defer c.table.mu.Unlock()
+	if c.ended && c.table.children[c.pid] == c {
+		delete(c.table.children, c.pid)
+	}
+}

@@ -1,0 +1,113 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/agentd-go/agentd/internal/guest/sys"
+)
+
+// RelayName is argv[0] of the copy of agentd that stands between it and a
+// command with resource limits of its own. Limits belong to a process and must
+// be set behind the change of user, so neither the spawner nor the command can.
+const RelayName = "agentd-relay"
+
+// reportFD is where the relay says what went wrong; success closes it unused.
+const reportFD = 3
+
+// startRelay starts the relay in the place of the command.
+func (t *Table) startRelay(s *Spec) result {
+	ours, theirs, err := sys.ReadPipe()
+	if err != nil {
+		return result{err: &StartError{StageExec, s.Name, err}}
+	}
+	defer func() { _ = theirs.Close() }() // The relay has its own.
+	argv := append([]string{RelayName, encodeLimits(s.Limits), s.Name}, s.Argv...)
+	child, err := t.fork("/proc/self/exe", argv, s, theirs)
+	if err != nil {
+		_ = ours.Close()
+		return result{err: &StartError{StageExec, s.Name, err}}
+	}
+	return result{child: child, relay: ours}
+}
+
+// relayed waits until the relay has become the command or said why not.
+func relayed(report *os.File) error {
+	defer func() { _ = report.Close() }()
+	const most = 8 << 10 // A path name and two words; a relay writes once.
+	b, err := io.ReadAll(io.LimitReader(report, most))
+	if err != nil || len(b) == 0 {
+		return err
+	}
+	fields := strings.SplitN(string(b), "\x00", 3)
+	if len(fields) != 3 {
+		return &StartError{StageExec, RelayName, errors.New("unreadable report")}
+	}
+	number, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return &StartError{StageExec, RelayName, err}
+	}
+	return &StartError{Stage(fields[0]), fields[2], syscall.Errno(number)}
+}
+
+// Relay is the whole life of the relay: it sets the limits that its arguments
+// name and becomes the command. It returns the exit status only if that failed.
+func Relay(args []string) int {
+	syscall.CloseOnExec(reportFD)
+	err := relay(args)
+	var failed *StartError
+	if !errors.As(err, &failed) {
+		failed = &StartError{StageExec, RelayName, syscall.EINVAL}
+	}
+	var errno syscall.Errno
+	if !errors.As(failed.Err, &errno) {
+		errno = syscall.EINVAL
+	}
+	report := os.NewFile(reportFD, "report")
+	// If nobody reads it any more, nobody wants to know.
+	_, _ = fmt.Fprintf(report, "%s\x00%d\x00%s", failed.Stage, int(errno), failed.Name)
+	const notExecuted = 127 // As a shell has it.
+	return notExecuted
+}
+
+func relay(args []string) error {
+	const limits, name, argv = 1, 2, 3
+	if len(args) <= argv {
+		return errors.New("the relay is not a command of its own")
+	}
+	list, err := decodeLimits(args[limits])
+	if err != nil {
+		return err
+	}
+	for _, l := range list {
+		if err := sys.SetLimit(l.Resource, l.Soft, l.Hard); err != nil {
+			return &StartError{StageLimits, strconv.Itoa(l.Resource), err}
+		}
+	}
+	env := os.Environ()
+	return search(args[name], env, func(path string) error { return sys.Exec(path, args[argv:], env) })
+}
+
+func encodeLimits(limits []Limit) string {
+	words := make([]string, len(limits))
+	for i, l := range limits {
+		words[i] = fmt.Sprintf("%d=%d:%d", l.Resource, l.Soft, l.Hard)
+	}
+	return strings.Join(words, ",")
+}
+
+func decodeLimits(s string) (limits []Limit, err error) {
+	for word := range strings.SplitSeq(s, ",") {
+		var l Limit
+		if _, err := fmt.Sscanf(word, "%d=%d:%d", &l.Resource, &l.Soft, &l.Hard); err != nil {
+			return nil, fmt.Errorf("limit %q: %w", word, err)
+		}
+		limits = append(limits, l)
+	}
+	return limits, nil
+}

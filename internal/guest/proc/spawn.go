@@ -1,0 +1,204 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/agentd-go/agentd/internal/guest/sys"
+)
+
+// A Stage is the part of a start that failed.
+type Stage string
+
+// The stages.
+const (
+	StageDirectory Stage = "chdir"
+	StageLimits    Stage = "setrlimit"
+	StageExec      Stage = "exec"
+)
+
+// A StartError says why a child could not be started.
+type StartError struct {
+	Stage Stage
+	Name  string // The directory, resource or program.
+	Err   error  // A syscall.Errno where the kernel said no.
+}
+
+func (e *StartError) Error() string { return fmt.Sprintf("%s %q: %v", e.Stage, e.Name, e.Err) }
+
+func (e *StartError) Unwrap() error { return e.Err }
+
+// A Limit is one resource limit, by the kernel's number.
+type Limit struct {
+	Resource   int
+	Soft, Hard uint64
+}
+
+// A Spec says what to start.
+type Spec struct {
+	Name   string   // A path, or a name to search for in the PATH of Env.
+	Argv   []string // From argv[0] on.
+	Env    []string
+	Dir    string
+	Stdio  [3]*os.File // The child's descriptors 0, 1 and 2.
+	TTY    bool        // Descriptor 0 becomes the controlling terminal.
+	User   *syscall.Credential
+	Limits []Limit // Set after the user is, so a user cannot pass his own.
+}
+
+type job struct {
+	spec   *Spec
+	result chan<- result
+}
+
+type result struct {
+	child *Child
+	relay *os.File // Where the relay reports; nil without one.
+	err   error
+}
+
+// Start starts a child in a session of its own. The files of Stdio stay the
+// caller's. The error is a *StartError or [ErrClosed].
+func (t *Table) Start(s *Spec) (*Child, error) {
+	answer := make(chan result, 1)
+	if !t.submit(job{s, answer}) {
+		return nil, ErrClosed
+	}
+	r := <-answer
+	if r.err == nil && r.relay != nil {
+		r.err = relayed(r.relay)
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	return r.child, nil
+}
+
+// submit hands a job to the spawner; false after Close.
+func (t *Table) submit(j job) (sent bool) {
+	t.mu.Lock()
+	closed := t.closed
+	t.mu.Unlock()
+	if closed {
+		return false
+	}
+	// Close may come between: a send on a closed channel is the same answer.
+	defer func() { sent = recover() == nil }()
+	t.jobs <- j
+	return true
+}
+
+// spawn is the thread that every child is started from.
+func (t *Table) spawn(o Options, ready chan<- error) {
+	runtime.LockOSThread() // For good: the thread is no longer like the others.
+	err := sys.OwnDirectory()
+	if err == nil && o.Restricted {
+		err = sys.Restrict()
+	}
+	ready <- err
+	if err != nil {
+		return
+	}
+	for j := range t.jobs {
+		j.result <- t.start(j.spec)
+	}
+}
+
+func (t *Table) start(s *Spec) (r result) {
+	if s.Dir != "" {
+		if err := sys.Chdir(s.Dir); err != nil {
+			return result{err: &StartError{StageDirectory, s.Dir, err}}
+		}
+		// Staying would keep the directory's file system busy.
+		defer func() { _ = sys.Chdir("/") }()
+	}
+	if len(s.Limits) > 0 {
+		return t.startRelay(s)
+	}
+	r.err = search(s.Name, s.Env, func(path string) (err error) {
+		r.child, err = t.fork(path, s.Argv, s, nil)
+		return err
+	})
+	return r
+}
+
+// attempt starts the program where the search finds it: the spawner by forking,
+// the relay by becoming it.
+type attempt func(path string) error
+
+// search tries the places where name may be, as execvp(3) does: a file that may
+// not be executed is remembered while the search goes on.
+func search(name string, env []string, try attempt) error {
+	const nameMax = 255 // NAME_MAX: no directory can hold a longer one.
+	last := error(syscall.ENOENT)
+	if len(name) > nameMax && !strings.Contains(name, "/") {
+		return &StartError{StageExec, name, syscall.ENAMETOOLONG}
+	}
+	for _, path := range candidates(name, env) {
+		err := try(path)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, syscall.EACCES):
+			last = err
+		case !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ENOTDIR), strings.Contains(name, "/"):
+			return &StartError{StageExec, name, err}
+		}
+	}
+	return &StartError{StageExec, name, last}
+}
+
+// candidates lists the paths that name may mean. An empty element of PATH is
+// the working directory. Places where nothing is are left out: each attempt
+// costs a process.
+func candidates(name string, env []string) []string {
+	if name == "" || strings.Contains(name, "/") {
+		return []string{name}
+	}
+	var all []string
+	for dir := range strings.SplitSeq(variable(env, "PATH"), ":") {
+		path := name
+		if dir != "" {
+			path = strings.TrimSuffix(dir, "/") + "/" + name
+		}
+		if sys.Exists(path) {
+			all = append(all, path)
+		}
+	}
+	return all
+}
+
+func variable(env []string, key string) string {
+	for _, entry := range env {
+		if value, ok := strings.CutPrefix(entry, key+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// fork starts path and registers the child before its end can be taken. report,
+// if any, becomes its descriptor 3.
+func (t *Table) fork(path string, argv []string, s *Spec, report *os.File) (*Child, error) {
+	attr := &syscall.ProcAttr{
+		Env:   s.Env,
+		Files: []uintptr{s.Stdio[0].Fd(), s.Stdio[1].Fd(), s.Stdio[2].Fd()},
+		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: s.TTY, Credential: s.User},
+	}
+	if report != nil {
+		attr.Files = append(attr.Files, report.Fd())
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	pid, err := syscall.ForkExec(path, argv, attr)
+	if err != nil {
+		return nil, err
+	}
+	c := &Child{table: t, pid: pid, done: make(chan struct{})}
+	t.children[pid] = c // One that ended under this number is forgotten.
+	return c, nil
+}

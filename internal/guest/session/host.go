@@ -1,0 +1,92 @@
+package session
+
+import (
+	"errors"
+	"io/fs"
+	"sync"
+
+	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/guest/proc"
+	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire"
+)
+
+const (
+	// stdinMemory is what one session's input may hold in memory: a quarter of
+	// a reference client's largest chunk (3 MiB) would spill at once and cost
+	// speed, so one such chunk and what was read with it fits.
+	stdinMemory = 4 << 20
+
+	// stdinStored is what may wait on disk beyond that. A host that needs more
+	// has no use for a command that does not read.
+	stdinStored = 256 << 20
+
+	// InputBudget bounds the input of all sessions in memory: four sessions at
+	// their own bound; the others spill earlier.
+	InputBudget = 4 * stdinMemory
+)
+
+// A Host is what all sessions of one agent share.
+type Host struct {
+	Generation wire.Generation
+	Procs      *proc.Table
+	Commands   plan.Commands
+	Limits     []proc.Limit // Every command's, before those of its request.
+	Writer     *mux.Writer
+	Input      *mux.Budget
+	Activity   Activity
+
+	// accounts keeps the readers of /etc/passwd apart: an image can make it
+	// plan.MaxAccountFile long, and a hundred commands may start at once.
+	accounts sync.Mutex
+}
+
+// spillDirs are where input waits on disk, the first that can be used. None is
+// in memory, so a flood does not take the guest's.
+var spillDirs = [...]string{"/var/tmp", "/tmp", "/"}
+
+func spill() (mux.Storage, error) {
+	var errs []error
+	for _, dir := range spillDirs {
+		f, err := sys.TempFile(dir)
+		if err == nil {
+			return f, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+// account finds who spec is, in the files of the guest as they are now.
+func (h *Host) account(spec string) (plan.Credential, error) {
+	h.accounts.Lock()
+	defer h.accounts.Unlock()
+	return LookUpAccount(spec)
+}
+
+// LookUpAccount resolves a user spec by /etc/passwd and /etc/group. Files that
+// are not there have no entries.
+func LookUpAccount(spec string) (plan.Credential, error) {
+	root, err := sys.OpenRoot("/")
+	if err != nil {
+		return plan.Credential{}, err
+	}
+	defer func() { _ = root.Close() }()
+	passwd, err := optional(root.ReadFile("/etc/passwd", plan.MaxAccountFile))
+	if err != nil {
+		return plan.Credential{}, err
+	}
+	group, err := optional(root.ReadFile("/etc/group", plan.MaxAccountFile))
+	if err != nil {
+		return plan.Credential{}, err
+	}
+	return plan.ResolveUser(spec, passwd, group)
+}
+
+func optional(b []byte, err error) ([]byte, error) {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}

@@ -1,0 +1,188 @@
+package session
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/guest/proc"
+	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// start starts the request's command with everything that it asks for.
+func (e *Exec) start(req *wire.ExecRequest) (*command, error) {
+	if err := checkNUL(req); err != nil {
+		return nil, err
+	}
+	spec, err := e.spec(req)
+	if err != nil {
+		return nil, err
+	}
+	if req.TTY {
+		return e.startTTY(req, spec)
+	}
+	return e.startPipes(spec)
+}
+
+// errNUL is the refusal of a string that the kernel could not be given whole.
+var errNUL = errors.New("nul byte found in provided data")
+
+func checkNUL(req *wire.ExecRequest) error {
+	all := append([]string{req.Cmd, deref(req.Cwd)}, req.Args...)
+	all = append(all, req.Env...)
+	if slices.ContainsFunc(all, func(s string) bool { return strings.ContainsRune(s, 0) }) {
+		return errNUL
+	}
+	return nil
+}
+
+// A sessionError is a refusal before anything was started, in the words of the
+// reference agents, without a number and a stage.
+type sessionError struct{ err error }
+
+func (e *sessionError) Error() string { return "exec session error: " + e.err.Error() }
+
+func (e *sessionError) Unwrap() error { return e.err }
+
+// spec makes the process table's order of a request.
+func (e *Exec) spec(req *wire.ExecRequest) (*proc.Spec, error) {
+	defaults := e.host.Commands
+	user := deref(req.User)
+	if strings.TrimSpace(user) == "" {
+		user = defaults.User
+	}
+	who, err := e.host.account(user)
+	if err != nil {
+		return nil, &sessionError{err}
+	}
+	dir := defaults.Cwd
+	if req.Cwd != nil {
+		dir = *req.Cwd
+	}
+	if dir == "" {
+		return nil, &proc.StartError{Stage: proc.StageDirectory, Name: dir, Err: syscall.ENOENT}
+	}
+	spec := &proc.Spec{
+		Name:   req.Cmd,
+		Argv:   append([]string{req.Cmd}, req.Args...),
+		Env:    plan.CommandEnv(e.host.Generation, defaults.Env, req.Env, who.Home, req.TTY),
+		Dir:    dir,
+		Limits: append(slices.Clone(e.host.Limits), limits(req.Rlimits)...),
+	}
+	if who.Switch {
+		spec.User = &syscall.Credential{Uid: who.UID, Gid: who.GID, Groups: who.Groups}
+	}
+	return spec, nil
+}
+
+// limits leaves out the resources that Linux does not have.
+func limits(list []wire.Rlimit) (all []proc.Limit) {
+	for _, l := range list {
+		if r, ok := plan.ParseResource(l.Resource); ok {
+			all = append(all, proc.Limit{Resource: int(r), Soft: l.Soft, Hard: l.Hard})
+		}
+	}
+	return all
+}
+
+// files closes together what was opened for a command.
+type files []*os.File
+
+func (f files) close() {
+	for _, file := range f {
+		_ = file.Close() // Pipes and terminals have nothing to lose.
+	}
+}
+
+func (e *Exec) startPipes(spec *proc.Spec) (c *command, err error) {
+	var ours, theirs files
+	defer func() {
+		theirs.close() // The child has its own.
+		if err != nil {
+			ours.close()
+		}
+	}()
+	for i, open := range []func() (*os.File, *os.File, error){sys.WritePipe, sys.ReadPipe, sys.ReadPipe} {
+		o, t, err := open()
+		if err != nil {
+			return nil, err
+		}
+		ours, theirs = append(ours, o), append(theirs, t)
+		spec.Stdio[i] = t
+	}
+	child, err := e.host.Procs.Start(spec)
+	if err != nil {
+		return nil, err
+	}
+	return &command{child: child, input: ours[0], outputs: []output{
+		{ours[1], wire.TypeExecStdout}, {ours[2], wire.TypeExecStderr},
+	}}, nil
+}
+
+func (e *Exec) startTTY(req *wire.ExecRequest, spec *proc.Spec) (*command, error) {
+	master, slave, err := sys.OpenPTY(req.Rows, req.Cols)
+	if err != nil {
+		return nil, &ptyError{err}
+	}
+	defer func() { _ = slave.Close() }()
+	spec.TTY = true
+	spec.Stdio = [3]*os.File{slave, slave, slave}
+	child, err := e.host.Procs.Start(spec)
+	if err != nil {
+		return nil, errors.Join(err, master.Close())
+	}
+	return &command{child: child, master: master, input: master, outputs: []output{
+		{master, wire.TypeExecStdout},
+	}}, nil
+}
+
+// A ptyError is a terminal that could not be made.
+type ptyError struct{ err error }
+
+func (e *ptyError) Error() string { return e.err.Error() }
+
+func (e *ptyError) Unwrap() error { return e.err }
+
+// stageSpawn is what the reference agents call the whole start.
+const stageSpawn = "Command::spawn"
+
+// failed says why a command was not started.
+func failed(req *wire.ExecRequest, err error) *wire.ExecFailed {
+	var refused *sessionError
+	if errors.As(err, &refused) {
+		return &wire.ExecFailed{Kind: wire.FailureOther, Message: refused.Error()}
+	}
+	m := &wire.ExecFailed{Kind: wire.FailureOther, Message: "spawn " + quote(req.Cmd) + ": " + err.Error()}
+	m.Errno, m.ErrnoName = errnoFields(err, execNames)
+	stage := stageSpawn
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		m.Kind = kindOf(errno)
+		m.Message = "spawn " + quote(req.Cmd) + ": " + describe(errno)
+	}
+	var start *proc.StartError
+	if errors.As(err, &start) && start.Stage != proc.StageExec {
+		stage = string(start.Stage)
+	}
+	if errors.As(err, &start) && start.Stage == proc.StageDirectory {
+		m.Kind = wire.FailureBadCwd
+		m.Message += ": working directory " + quote(start.Name)
+	}
+	var pty *ptyError
+	if errors.As(err, &pty) {
+		m.Kind, stage = wire.FailurePTYSetup, "open pty"
+	}
+	m.Stage = &stage
+	return m
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}

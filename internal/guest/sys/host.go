@@ -1,0 +1,66 @@
+package sys
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// SetHostname sets the machine's name, of at most 64 bytes (sethostname(2)).
+func SetHostname(name string) error {
+	if err := unix.Sethostname([]byte(name)); err != nil {
+		return fmt.Errorf("set host name %q: %w", name, err)
+	}
+	return nil
+}
+
+// LoopbackUp brings the interface lo up; the kernel gives it 127.0.0.1/8 and,
+// where it has IPv6, ::1/128 then (net/ipv4/devinet.c, net/ipv6/addrconf.c).
+func LoopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	ifr, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, ifr); err != nil {
+		return fmt.Errorf("read flags of lo: %w", err)
+	}
+	ifr.SetUint16(ifr.Uint16() | unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
+		return fmt.Errorf("bring lo up: %w", err)
+	}
+	return nil
+}
+
+// LoadModule gives a kernel module to the kernel, with its parameters. One that
+// is loaded already is no error.
+func LoadModule(f *os.File, parameters string) error {
+	err := unix.FinitModule(int(f.Fd()), parameters, 0)
+	if err != nil && err != unix.EEXIST { //nolint:errorlint // A system call's own number.
+		return fmt.Errorf("load module %s: %w", f.Name(), err)
+	}
+	return nil
+}
+
+// Sync writes what the kernel holds back to the disks. It waits for them.
+func Sync() { unix.Sync() }
+
+// Restart and PowerOff end the machine. They return only if the kernel
+// refuses; Sync comes before.
+func Restart() error { return os.NewSyscallError("reboot", unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)) }
+
+// PowerOff ends the machine where the kernel can switch it off (ACPI); where it
+// cannot, the processor halts and the machine stays.
+func PowerOff() error {
+	return os.NewSyscallError("reboot", unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF))
+}
+
+// IgnoreCtrlAltDel keeps the kernel from restarting the machine by itself.
+func IgnoreCtrlAltDel() error {
+	return os.NewSyscallError("reboot", unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF))
+}

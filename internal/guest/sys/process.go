@@ -1,0 +1,149 @@
+package sys
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Infinity is the limit that is none (RLIM_INFINITY, getrlimit(2)).
+const Infinity = ^uint64(0)
+
+// SetLimit sets a resource limit of this process and of the children it starts
+// from now on. It goes through package syscall, whose Setrlimit makes the
+// runtime forget the NOFILE limit that it would otherwise restore in children.
+func SetLimit(resource int, soft, hard uint64) error {
+	lim := syscall.Rlimit{Cur: soft, Max: hard}
+	if err := syscall.Setrlimit(resource, &lim); err != nil {
+		return os.NewSyscallError("setrlimit", err)
+	}
+	return nil
+}
+
+// Limit returns a resource limit of this process.
+func Limit(resource int) (soft, hard uint64, err error) {
+	var lim syscall.Rlimit
+	err = syscall.Getrlimit(resource, &lim)
+	return lim.Cur, lim.Max, os.NewSyscallError("getrlimit", err)
+}
+
+// Exited is one child's end, as wait4(2) reports it.
+type Exited struct {
+	PID    int
+	Status syscall.WaitStatus
+}
+
+// Reap takes the end of any child without waiting; ok is false when none has
+// ended. It must be called from one place only: an end is reported once.
+func Reap() (e Exited, ok bool) {
+	pid, err := retry(func() (int, error) {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
+		e.Status = syscall.WaitStatus(status)
+		return pid, err
+	})
+	e.PID = pid
+	return e, err == nil && pid > 0
+}
+
+// Kill sends a signal to a process, to the group -pid if negative, or with -1
+// to every process but this one and init. A receiver that is gone is no error.
+func Kill(pid, signal int) error {
+	if err := unix.Kill(pid, unix.Signal(signal)); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("send signal %d to %d: %w", signal, pid, err)
+	}
+	return nil
+}
+
+// Restrict takes from the calling thread what the restricted profile forbids:
+// it can gain no privileges any more and loses CAP_SYS_ADMIN for good, and so
+// do the processes that it starts. The caller must be locked to its thread.
+func Restrict() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("set no_new_privs: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("clear ambient capabilities: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_ADMIN, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("drop CAP_SYS_ADMIN from the bounding set: %w", err)
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData // Capabilities 0–31, 32–63.
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Errorf("read capabilities: %w", err)
+	}
+	const admin = 1 << unix.CAP_SYS_ADMIN
+	data[0].Effective &^= admin
+	data[0].Permitted &^= admin
+	data[0].Inheritable &^= admin
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		return fmt.Errorf("drop CAP_SYS_ADMIN: %w", err)
+	}
+	return nil
+}
+
+// OwnDirectory gives the calling thread a working directory of its own, which
+// the processes that it starts inherit. The caller must be locked to its thread.
+func OwnDirectory() error {
+	return os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_FS))
+}
+
+// Chdir changes the working directory of the calling thread (after
+// OwnDirectory) or of the process.
+func Chdir(dir string) error {
+	_, err := retry(func() (struct{}, error) { return struct{}{}, unix.Chdir(dir) })
+	return err
+}
+
+// Exists reports whether something may be there under this name, links
+// followed. Only a clear no is a no: what else stands in the way, opening the
+// file will say.
+func Exists(name string) bool {
+	var st unix.Stat_t
+	_, err := retry(func() (struct{}, error) { return struct{}{}, unix.Stat(name, &st) })
+	return !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR)
+}
+
+// ReserveThreads makes the runtime own at least n threads. One that it needs
+// later and cannot get, because a fork bomb has taken all process ids, would
+// end the process; idle threads are kept for ever.
+func ReserveThreads(n int) {
+	var all, done sync.WaitGroup
+	all.Add(n)
+	done.Add(n)
+	for range n {
+		go func() {
+			defer done.Done()
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			all.Done()
+			all.Wait() // Nobody gives a thread back before everybody has one.
+		}()
+	}
+	done.Wait()
+}
+
+// Exec replaces this process's program; it returns only on failure.
+func Exec(path string, argv, env []string) error { return syscall.Exec(path, argv, env) }
+
+// TempFile returns an open file without a name in dir.
+func TempFile(dir string) (*os.File, error) {
+	fd, err := retry(func() (int, error) {
+		return unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	})
+	if err == nil {
+		return os.NewFile(uintptr(fd), "unnamed file"), nil
+	}
+	// Not every file system has O_TMPFILE (open(2): EOPNOTSUPP, EISDIR).
+	f, err := os.CreateTemp(dir, ".agentd-*")
+	if err != nil {
+		return nil, err
+	}
+	return f, os.Remove(f.Name())
+}

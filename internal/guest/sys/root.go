@@ -1,0 +1,259 @@
+package sys
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// resolveInside refuses to leave the root and to follow any link on the way,
+// also those of /proc (openat2(2), since Linux 5.6).
+const resolveInside = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
+
+// A Root is a directory that names are resolved beneath. Names are slash
+// separated; a leading slash means the root itself.
+type Root struct{ fd int }
+
+// OpenRoot opens the directory dir, which is trusted to be what it says.
+func OpenRoot(dir string) (*Root, error) {
+	fd, err := retry(func() (int, error) {
+		return unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "open root", Path: dir, Err: err}
+	}
+	return &Root{fd: fd}, nil
+}
+
+// Close closes the root; what was opened through it stays open.
+func (r *Root) Close() error { return os.NewSyscallError("close", unix.Close(r.fd)) }
+
+// relative is name as openat2 wants it beneath the root.
+func relative(name string) string {
+	if name = strings.TrimLeft(path.Clean("/"+name), "/"); name == "" {
+		return "."
+	}
+	return name
+}
+
+// open opens name, following no link.
+func (r *Root) open(name string, flags int) (int, error) {
+	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: resolveInside}
+	fd, err := retry(func() (int, error) { return unix.Openat2(r.fd, relative(name), &how) })
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: name, Err: explainLink(err)}
+	}
+	return fd, nil
+}
+
+// ErrLink is what stands behind every error that says a symbolic link is where
+// none may be.
+var ErrLink = errors.New("a symbolic link stands in the way")
+
+// explainLink says what ELOOP and EXDEV mean here.
+func explainLink(err error) error {
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EXDEV) {
+		return fmt.Errorf("%w: %w", ErrLink, err)
+	}
+	return err
+}
+
+// MkdirAll makes the directory name and its missing parents with perm (before
+// the umask). No link is followed: one in the way is an error.
+func (r *Root) MkdirAll(name string, perm uint32) error {
+	fd, err := r.mkdirAll(name, perm)
+	if err != nil {
+		return err
+	}
+	return os.NewSyscallError("close", unix.Close(fd))
+}
+
+// mkdirAll returns an O_PATH descriptor of the directory.
+func (r *Root) mkdirAll(name string, perm uint32) (int, error) {
+	at, err := r.open(".", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, err
+	}
+	rel := relative(name)
+	if rel == "." {
+		return at, nil
+	}
+	for part := range strings.SplitSeq(rel, "/") {
+		next, err := mkdirAt(at, part, perm)
+		_ = unix.Close(at) // O_PATH: close has nothing to report.
+		if err != nil {
+			return -1, &fs.PathError{Op: "mkdir", Path: name, Err: err}
+		}
+		at = next
+	}
+	return at, nil
+}
+
+// mkdirAt opens the directory part of at, making it if it is not there.
+func mkdirAt(at int, part string, perm uint32) (int, error) {
+	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	for {
+		fd, err := retry(func() (int, error) { return unix.Openat(at, part, flags, 0) })
+		if errors.Is(err, unix.ENOTDIR) {
+			return -1, notDirectory(at, part, err)
+		}
+		if !errors.Is(err, unix.ENOENT) {
+			return fd, err
+		}
+		if err := unix.Mkdirat(at, part, perm); err != nil && !errors.Is(err, unix.EEXIST) {
+			return -1, err
+		}
+	}
+}
+
+// notDirectory tells a link in the way from any other file: O_DIRECTORY and
+// O_NOFOLLOW answer ENOTDIR for both.
+func notDirectory(at int, part string, err error) error {
+	var st unix.Stat_t
+	if unix.Fstatat(at, part, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return fmt.Errorf("%s: %w: %w", part, ErrLink, err)
+	}
+	return fmt.Errorf("%s: %w", part, err)
+}
+
+// ReadFile reads the regular file name, of at most limit bytes. Reading follows
+// links, as far as they stay inside the root: images link their account files.
+func (r *Root) ReadFile(name string, limit int64) ([]byte, error) {
+	f, err := r.openRegular(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // Read only: nothing to lose.
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("larger than %d bytes", limit)}
+	}
+	return b, err
+}
+
+// openRegular opens name for reading and refuses anything but a regular file.
+func (r *Root) openRegular(name string) (*os.File, error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	fd, err := retry(func() (int, error) { return unix.Openat2(r.fd, relative(name), &how) })
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		_ = unix.Close(fd)
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.Join(err, errors.New("not a regular file"))}
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// WriteFile puts data under name, whole or not at all: it is written beside the
+// name and renamed over whatever is there, a dangling link or a fifo included.
+// Missing parents are made with mode 0755.
+func (r *Root) WriteFile(name string, data []byte, perm uint32) error {
+	dir, err := r.mkdirAll(path.Dir(path.Clean("/"+name)), 0o755)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(dir) }()
+	base := path.Base(path.Clean("/" + name))
+	temp := "." + base + ".agentd"
+	if err := writeNew(dir, temp, data, perm); err != nil {
+		return &fs.PathError{Op: "write", Path: name, Err: err}
+	}
+	if err := unix.Renameat(dir, temp, dir, base); err != nil {
+		_ = unix.Unlinkat(dir, temp, 0) // The rename's error is the one to tell.
+		return &fs.PathError{Op: "rename", Path: name, Err: err}
+	}
+	return nil
+}
+
+// writeNew makes the file name of dir anew with exactly perm.
+func writeNew(dir int, name string, data []byte, perm uint32) error {
+	if err := unix.Unlinkat(dir, name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := retry(func() (int, error) { return unix.Openat(dir, name, flags, perm) })
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	_, err = f.Write(data)
+	// The umask has taken its part of perm.
+	err = errors.Join(err, f.Chmod(fs.FileMode(perm)), f.Close())
+	if err != nil {
+		_ = unix.Unlinkat(dir, name, 0)
+	}
+	return err
+}
+
+// Symlink makes name a link to target unless something is there already.
+func (r *Root) Symlink(target, name string) error {
+	dir, err := r.mkdirAll(path.Dir(path.Clean("/"+name)), 0o755)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(dir) }()
+	err = unix.Symlinkat(target, dir, path.Base(name))
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return &os.LinkError{Op: "symlink", Old: target, New: name, Err: err}
+	}
+	return nil
+}
+
+// sticky is the mode of a directory that everybody writes to and nobody deletes
+// others' files from.
+const sticky = unix.S_ISVTX | 0o777
+
+// Sticky makes name a directory of mode 1777 (as /tmp is).
+func (r *Root) Sticky(name string) error {
+	fd, err := r.mkdirAll(name, 0o755)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	if st.Mode&0o7777 == sticky {
+		return nil
+	}
+	// fchmod refuses O_PATH; "." of the same directory is the same file.
+	if err := unix.Fchmodat(fd, ".", sticky, 0); err != nil {
+		return &fs.PathError{Op: "chmod", Path: name, Err: err}
+	}
+	return nil
+}
+
+// IsSticky reports whether name is a directory of mode 1777, links inside the
+// root followed.
+func (r *Root) IsSticky(name string) bool {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
+	fd, err := retry(func() (int, error) { return unix.Openat2(r.fd, relative(name), &how) })
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Mode&0o7777 == sticky
+}
+
+// retry repeats a call that a signal interrupted (EINTR, signal(7)).
+func retry[T any](call func() (T, error)) (T, error) {
+	for {
+		v, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return v, err
+		}
+	}
+}
