@@ -5,8 +5,8 @@ package wire
 // closed sets (kinds, security profile); what the values mean, and whether they
 // are usable, is decided by the planner (docs/BOOT.md section 5).
 //
-// A nil pointer and a nil slice mean that the host left the field out; the empty
-// string is something that the host said and is kept apart.
+// A nil pointer means that the host left the field out or wrote null; the empty
+// string is something that it said, and is kept apart. Empty lists decode as nil.
 type Bootstrap struct {
 	BlockRoot       BlockRoot // *DiskImage, *OCIErofs, or nil: the root is what the kernel mounted
 	DirMounts       []DirMount

@@ -18,6 +18,15 @@ func (e *encoder) fail(err error) {
 	}
 }
 
+// within encodes the value of a field, and puts its name into an error.
+func (e *encoder) within(name string, v value) {
+	before := e.err
+	v.encode(e)
+	if before == nil && e.err != nil {
+		e.err = inField(name, e.err)
+	}
+}
+
 // head appends the shortest head.
 func (e *encoder) head(m major, n uint64) {
 	e.b = appendHead(e.b, m, n)

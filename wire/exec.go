@@ -9,7 +9,7 @@ type ExecRequest struct {
 	Cwd        *string  // nil: the guest's default
 	User       *string  // USER[:GROUP]; nil: the guest's default
 	TTY        bool
-	Rows, Cols uint16 // of the terminal; 24 and 80 when left out
+	Rows, Cols uint16 // of the terminal; decoding makes them 24 and 80 when left out
 	Rlimits    []Rlimit
 }
 

@@ -77,11 +77,7 @@ func (es entries) encode(e *encoder) {
 
 func (f field) encode(e *encoder) {
 	e.text(f.name)
-	before := e.err
-	f.value.encode(e)
-	if before == nil && e.err != nil {
-		e.err = inField(f.name, e.err)
-	}
+	e.within(f.name, f.value)
 }
 
 func (es entries) decode(d *decoder) error {

@@ -166,6 +166,14 @@ var badPayloads = map[string]struct {
 	"address as text":        {TypeBootstrap, mapOf("network", mapOf("interface", tstr("e"), "mac", tstr("02:00"))), "network.mac", errNotBytes},
 	"address too short":      {TypeBootstrap, mapOf("network", mapOf("ipv4", mapOf("address", ints("\x01\x02\x03")))), "network.ipv4.address", errLength},
 	"address too long":       {TypeBootstrap, mapOf("network", mapOf("ipv4", mapOf("dns", ints("\x01\x02\x03\x04\x05")))), "network.ipv4.dns", errLength},
+	"cut in a head":          {TypeClockSync, mapOf("unix_time_nanos", "\x1b\x00"), "unix_time_nanos", errTruncated},
+	"cut in a piece":         {TypeExecStdin, mapOf("data", anyBytes+"\x42a"), "data", errTruncated},
+	"cut between pieces":     {TypeExecRequest, mapOf("cmd", anyText+tstr("a")), "cmd", errTruncated},
+	"cut in what is skipped": {TypePing, mapOf("x", "\xa1"), "", errTruncated},
+	"cut before a boolean":   {TypeExecRequest, "\xa1" + tstr("tty"), "tty", errTruncated},
+	"cut before a list":      {TypeExecRequest, "\xa1" + tstr("args"), "args", errTruncated},
+	"cut in an operation":    {TypeFSRequest, mapOf("op", "\xa1"), "op", errTruncated},
+	"cut before operation":   {TypeFSRequest, "\xa1" + tstr("op"), "op", errTruncated},
 	"too deep":               {TypePing, mapOf("x", strings.Repeat("\xa1\x00", maxDepth)+"\x00"), "", errDepth},
 	"too many arguments":     {TypeExecRequest, mapOf("args", anyList+strings.Repeat(tstr(""), maxElements+1)+stop), "args", errElements},
 	"too many in total": {
@@ -204,6 +212,10 @@ func TestPayloadErrorText(t *testing.T) {
 	t.Parallel()
 	_, err := decodePayload(TypeExecSignal, mapOf())
 	if want := "payload of core.exec.signal: signal: missing"; err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+	_, err = decodePayload("core.fancy", null)
+	if want := "unknown message type core.fancy"; err.Error() != want {
 		t.Errorf("got %q, want %q", err, want)
 	}
 	_, err = decodePayload(TypePing, null)
@@ -286,6 +298,7 @@ func TestAppendFrameRefuses(t *testing.T) {
 		"not UTF-8":            {&ExecFailed{Message: "\xff"}, "message", errUTF8},
 		"not UTF-8 in a list":  {&ExecRequest{Args: []string{"\xff"}}, "args", errUTF8},
 		"no operation":         {&FSRequest{}, "op", errMissing},
+		"in an operation":      {&FSRequest{Op: &OpSymlink{LinkPath: "\xff"}}, "op.Symlink.link_path", errUTF8},
 		"no upper":             {&Bootstrap{BlockRoot: &OCIErofs{}}, "block_root.upper", errMissing},
 		"unknown profile":      {&Bootstrap{SecurityProfile: "none"}, "security_profile", errUnknown},
 		"no thaw mode":         {&WorkloadThaw{}, "mode", errUnknown},

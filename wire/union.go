@@ -28,7 +28,7 @@ func (x external[V]) encode(e *encoder) {
 		name, content := x.open(*x.p)
 		e.head(majorMap, 1)
 		e.text(name)
-		content.encode(e)
+		e.within(name, content)
 	case x.nullable:
 		e.null()
 	default:

@@ -132,6 +132,7 @@ func TestReaderRefusesLengthAtOnce(t *testing.T) {
 		4:          "\x00\x00\x00\x04",
 		4194305:    "\x00\x40\x00\x01",
 		0xFFFFFFFF: "\xff\xff\xff\xff",
+		1:          "\x00\x00\x00\x01 and more of a burst",
 	} {
 		r := NewReader(io.MultiReader(bytes.NewReader([]byte(head)), blocked{t}))
 		for range 2 { // it does not get better
