@@ -1,0 +1,85 @@
+package vmm
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Accel is who executes the guest's instructions.
+type Accel int
+
+const (
+	// Auto is KVM where it works, else TCG.
+	Auto Accel = iota
+	// KVM is the host's CPU by the Linux kernel.
+	KVM
+	// TCG is QEMU's software emulation; some ten times slower.
+	TCG
+)
+
+// String returns QEMU's name of the accelerator.
+func (a Accel) String() string {
+	switch a {
+	case KVM:
+		return "kvm"
+	case TCG:
+		return "tcg"
+	case Auto:
+	}
+	return "auto"
+}
+
+// DetectAccel chooses between [KVM] and [TCG] for this host, and says why in a
+// line for the user.
+func DetectAccel() (choice Accel, reason string) {
+	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err == nil {
+		err = f.Close()
+	}
+	cpuinfo, infoErr := os.ReadFile("/proc/cpuinfo")
+	return chooseAccel(errors.Join(err, infoErr), string(cpuinfo))
+}
+
+// chooseAccel asks for the CPU flag too: a kernel inside another machine may
+// offer /dev/kvm, and QEMU aborts on it when the CPU cannot do it.
+func chooseAccel(open error, cpuinfo string) (choice Accel, reason string) {
+	if path, ok := errors.AsType[*fs.PathError](open); ok {
+		return TCG, software(path.Path + ": " + path.Err.Error())
+	}
+	if open != nil {
+		return TCG, software(open.Error())
+	}
+	if !virtualizes(cpuinfo) {
+		return TCG, software("the CPU shows neither vmx nor svm")
+	}
+	return KVM, "using hardware virtualization (KVM)"
+}
+
+func software(why string) string {
+	return "no hardware virtualization (" + why + "); using software emulation, which is slower"
+}
+
+// virtualizes looks for the flags of Intel's (vmx) and AMD's (svm) extension.
+func virtualizes(cpuinfo string) bool {
+	for line := range strings.Lines(cpuinfo) {
+		key, value, _ := strings.Cut(line, ":")
+		if strings.TrimSpace(key) != "flags" {
+			continue
+		}
+		flags := strings.Fields(value)
+		return slices.Contains(flags, "vmx") || slices.Contains(flags, "svm")
+	}
+	return false
+}
+
+// resolveAccel replaces Auto; an explicit choice is the caller's.
+func (m Machine) resolveAccel() (resolved Machine, reason string) {
+	if m.Accel != Auto {
+		return m, "using accelerator " + m.Accel.String() + ", as asked"
+	}
+	m.Accel, reason = DetectAccel()
+	return m, reason
+}

@@ -1,0 +1,43 @@
+package vmm
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestChooseAccel(t *testing.T) {
+	denied := &fs.PathError{Op: "open", Path: "/dev/kvm", Err: syscall.EACCES}
+	const intel, amd = "processor\t: 0\nflags\t\t: fpu vmx sse\n", "flags\t\t: fpu svm\n"
+	for _, c := range []struct {
+		name    string
+		open    error
+		cpuinfo string
+		want    Accel
+		reason  string
+	}{
+		{"intel", nil, intel, KVM, "KVM"},
+		{"amd", nil, amd, KVM, "KVM"},
+		{"denied", errors.Join(denied, nil), intel, TCG, "(/dev/kvm: permission denied); using software emulation, which is slower"},
+		{"device without the flag", nil, "flags\t\t: fpu sse\n", TCG, "neither vmx nor svm"},
+		{"the flag's name elsewhere", nil, "model name\t: vmx svm\nflags\t\t: xvmx\nvmx flags\t: x\n", TCG, "neither vmx nor svm"},
+		{"no cpuinfo", nil, "", TCG, "neither vmx nor svm"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, reason := chooseAccel(c.open, c.cpuinfo)
+			if got != c.want || !strings.Contains(reason, c.reason) || strings.Contains(reason, "\n") {
+				t.Errorf("got %v, %q", got, reason)
+			}
+		})
+	}
+}
+
+func TestExplicitAccelStays(t *testing.T) {
+	for _, a := range []Accel{KVM, TCG} {
+		if m, reason := (Machine{Accel: a}).resolveAccel(); m.Accel != a || !strings.Contains(reason, a.String()) {
+			t.Errorf("%v became %v (%s)", a, m.Accel, reason)
+		}
+	}
+}

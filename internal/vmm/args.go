@@ -1,0 +1,147 @@
+package vmm
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Backend is the host's end of one of QEMU's character devices.
+type Backend struct {
+	kind string
+	opts string
+}
+
+// Inherited is a connected stream socket that QEMU inherits as descriptor fd.
+func Inherited(fd int) Backend {
+	return Backend{kind: "socket", opts: ",fd=" + strconv.Itoa(fd)}
+}
+
+// Dialed is a Unix socket that QEMU connects to.
+func Dialed(path string) Backend {
+	return Backend{kind: "socket", opts: ",path=" + escape(path)}
+}
+
+// Listening is a Unix socket that QEMU makes; it does not wait for anybody.
+func Listening(path string) Backend {
+	return Backend{kind: "socket", opts: ",path=" + escape(path) + ",server=on,wait=off"}
+}
+
+// Stdio is QEMU's own standard input and output.
+func Stdio() Backend { return Backend{kind: "stdio"} }
+
+// RuntimePaths says where the links of one run end on the host. Shares holds one
+// backend for each of [Machine.Shares], in order, with virtiofsd at its far end.
+type RuntimePaths struct {
+	Agent, Console, QMP Backend
+	Shares              []Backend
+}
+
+// QEMUArgs returns the arguments of qemu-system-x86_64 for a machine that has
+// passed [Machine.Check]: the same for the same values. An Accel that was left
+// at Auto is software emulation, which works everywhere.
+func (m Machine) QEMUArgs(run RuntimePaths) []string {
+	return slices.Concat(
+		m.boardArgs(),
+		m.kernelArgs(),
+		m.linkArgs(run),
+		m.shareArgs(run.Shares),
+		m.diskArgs(),
+		[]string{"-device", "virtio-rng-device"},
+	)
+}
+
+// boardArgs describe the board. Its interval timer and interrupt controller
+// stay on: without them a guest hangs under software emulation.
+func (m Machine) boardArgs() []string {
+	accel, cpu := "tcg", "max"
+	if m.Accel == KVM {
+		accel, cpu = "kvm", "host"
+	}
+	board := "microvm,pcie=off,rtc=on,acpi=off"
+	if m.ACPI {
+		board = "microvm,pcie=off,rtc=on,acpi=on"
+	}
+	return []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-machine", board, "-accel", accel, "-cpu", cpu,
+		"-smp", strconv.Itoa(m.CPUs), "-m", strconv.Itoa(m.MemoryMiB) + "M",
+		// The legacy layout has no room for the features that virtiofs needs.
+		"-global", "virtio-mmio.force-legacy=false",
+	}
+}
+
+func (m Machine) kernelArgs() []string {
+	args := []string{"-kernel", m.Kernel, "-append", m.cmdline()}
+	if m.Initrd != "" {
+		args = append(args, "-initrd", m.Initrd)
+	}
+	return args
+}
+
+// linkArgs are the console, the control link and the agent's port.
+func (m Machine) linkArgs(run RuntimePaths) []string {
+	args := []string{"-chardev", chardev("console", run.Console), "-device", "virtio-serial-device"}
+	if m.Console == Serial {
+		args = append(args, "-serial", "chardev:console")
+	} else {
+		args = append(args, "-device", "virtconsole,chardev=console")
+	}
+	return append(
+		args,
+		"-chardev", chardev("qmp", run.QMP), "-mon", "chardev=qmp,mode=control",
+		"-chardev", chardev("agent", run.Agent), "-device", "virtserialport,chardev=agent,name=agent",
+	)
+}
+
+// shareArgs include the guest's memory as a file that virtiofsd can map; without
+// shares it stays private memory, for which the kernel gives huge pages.
+func (m Machine) shareArgs(ends []Backend) []string {
+	if len(m.Shares) == 0 {
+		return nil
+	}
+	args := []string{
+		"-object", fmt.Sprintf("memory-backend-memfd,id=mem,size=%dM,share=on", m.MemoryMiB),
+		"-machine", "memory-backend=mem",
+	}
+	for i, s := range m.Shares {
+		id := "fs" + strconv.Itoa(i)
+		args = append(
+			args, "-chardev", chardev(id, ends[i]),
+			"-device", "vhost-user-fs-device,chardev="+id+",tag="+escape(s.Tag),
+		)
+	}
+	return args
+}
+
+func (m Machine) diskArgs() []string {
+	var args []string
+	for i, d := range m.Disks {
+		id := "disk" + strconv.Itoa(i)
+		args = append(args, "-blockdev", d.blockdev(id), "-device", d.device(id))
+	}
+	return args
+}
+
+// blockdev passes discards on, so that a sparse file stays sparse.
+func (d Disk) blockdev(id string) string {
+	mode := "read-only=off,discard=unmap"
+	if d.ReadOnly {
+		mode = "read-only=on"
+	}
+	return fmt.Sprintf("driver=%s,node-name=%s,%s,file.driver=file,file.filename=%s", d.Format, id, mode, escape(d.Path))
+}
+
+func (d Disk) device(id string) string {
+	if d.Serial == "" {
+		return "virtio-blk-device,drive=" + id
+	}
+	return "virtio-blk-device,drive=" + id + ",serial=" + escape(d.Serial)
+}
+
+func chardev(id string, b Backend) string { return b.kind + ",id=" + id + b.opts }
+
+// escape writes a value for one of QEMU's key=value lists, where only the comma
+// means something and is doubled to stand for itself.
+func escape(value string) string { return strings.ReplaceAll(value, ",", ",,") }

@@ -1,0 +1,99 @@
+package vmm
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+const (
+	// lineStock is COMMAND_LINE_SIZE of x86 (2048) less the final NUL; the kernel
+	// cuts the rest off without a word.
+	lineStock = 2047
+
+	// lineReference is the same limit of the reference kernel, which raises it to
+	// hold a configuration (boot section 2).
+	lineReference = 16<<10 - 1
+
+	// lineDevice is what QEMU appends for each virtio slot in use when there is no
+	// ACPI: " virtio_mmio.device=512@0xfeb00e00:12", 37 bytes, rounded up.
+	lineDevice = 40
+)
+
+// baseWords are those that the machine's own shape demands.
+//
+// A restart has to reach QEMU as a reset: by the keyboard controller (k) on the
+// bare board, by a triple fault (t) where the tables describe no such controller.
+// panic=-1 restarts at once, so that a dead guest is a dead machine. quiet keeps
+// a slow console from slowing the boot; a later loglevel= overrides it.
+func (m Machine) baseWords() []string {
+	reboot, console := "reboot=k", "console=hvc0"
+	if m.ACPI {
+		reboot = "reboot=t"
+	}
+	if m.Console == Serial {
+		console = "console=ttyS0"
+	}
+	return []string{reboot, "panic=-1", console, "quiet"}
+}
+
+// cmdline is the kernel command line less what QEMU appends to it.
+func (m Machine) cmdline() string {
+	words := m.baseWords()
+	for _, w := range m.Cmdline {
+		words = append(words, quoteWord(w))
+	}
+	return strings.Join(words, " ")
+}
+
+// quoteWord writes one word so that the kernel's next_arg (lib/cmdline.c) reads
+// it back as it was. It has quotes and no escapes: a word that holds a quote
+// cannot be written at all, see checkWord.
+func quoteWord(w string) string {
+	if !strings.Contains(w, " ") {
+		return w
+	}
+	if key, value, ok := strings.Cut(w, "="); ok {
+		return key + `="` + value + `"`
+	}
+	return `"` + w + `"`
+}
+
+func (m Machine) checkCmdline() error {
+	for _, w := range m.Cmdline {
+		if err := checkWord(w); err != nil {
+			return fmt.Errorf("kernel command line: word %q: %w", w, err)
+		}
+	}
+	if !m.ACPI && slices.Contains(m.Cmdline, "--") {
+		// QEMU appends the devices behind it, and the kernel would hand them to init.
+		return errors.New(`kernel command line: word "--": it needs ACPI, or the kernel does not see its devices`)
+	}
+	line, limit := len(m.cmdline()), lineStock
+	if !m.ACPI {
+		line += lineDevice * (slotsOwn + len(m.Shares) + len(m.Disks))
+		limit = lineReference
+	}
+	if line > limit {
+		return fmt.Errorf("kernel command line: %d bytes: the kernel reads %d", line, limit)
+	}
+	return nil
+}
+
+func checkWord(w string) error {
+	key, _, isPair := strings.Cut(w, "=")
+	switch {
+	case w == "":
+		return errors.New("it is empty")
+	case !printable(w):
+		return errors.New("it holds a byte that is not printable ASCII")
+	case strings.Contains(w, `"`):
+		return errors.New("it holds a quote, and the kernel has no way to escape one")
+	case isPair && key == "":
+		return errors.New("it has no key")
+	case isPair && strings.Contains(key, " "):
+		return errors.New("its key holds a space")
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package vmm
+
+import (
+	"bytes"
+	"errors"
+	"os/exec"
+	"strings"
+)
+
+// consoleLines is how much of the console an error shows: about a screen, enough
+// for a kernel's last words and their call trace. The rest is in [VM.Console].
+const consoleLines = 24
+
+// An ExitError is a machine that did not start or did not end well.
+type ExitError struct {
+	Err     error  // why: *exec.ExitError, QMPError, a deadline, …
+	Output  string // what QEMU and virtiofsd said last
+	Console string // what the guest printed last, whole
+	Command string // lines for sh that repeat the machine by hand
+}
+
+// Error tells all of it, several lines long: the cause, QEMU's output, the end of
+// the console, and the command.
+func (e *ExitError) Error() string {
+	var b strings.Builder
+	b.WriteString("qemu: " + e.Err.Error())
+	section(&b, "output", e.Output)
+	section(&b, "end of the console", lastLines(e.Console, consoleLines))
+	section(&b, "to repeat it by hand", e.Command)
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *ExitError) Unwrap() error { return e.Err }
+
+// Code returns QEMU's exit code, or -1 where it has none: it was killed by a
+// signal, or did not end by itself.
+func (e *ExitError) Code() int {
+	if exit, ok := errors.AsType[*exec.ExitError](e.Err); ok {
+		return exit.ExitCode()
+	}
+	return -1
+}
+
+func section(b *strings.Builder, title, text string) {
+	if text = strings.TrimSpace(text); text != "" {
+		b.WriteString("\n" + title + ":\n  " + strings.ReplaceAll(text, "\n", "\n  "))
+	}
+}
+
+// lastLines returns the last n lines of a console, which ends lines with CR LF.
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(text, "\r", "")), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// outputs joins what the programs said; lines of virtiofsd carry its name.
+func outputs(qemu *process, helpers []*process) string {
+	text := string(bytes.TrimSpace(qemu.output.Bytes()))
+	for _, h := range helpers {
+		for line := range bytes.Lines(h.output.Bytes()) {
+			text += "\n" + h.name + ": " + strings.TrimSpace(string(line))
+		}
+	}
+	return text
+}

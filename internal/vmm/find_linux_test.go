@@ -1,0 +1,74 @@
+package vmm
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestFind(t *testing.T) {
+	program := writeScript(t, "exit 0")
+	for _, c := range []struct {
+		name, env string
+		find      func() (string, error)
+		pkg       string
+	}{
+		{"qemu", EnvQEMU, FindQEMU, "qemu-system-x86"},
+		{"virtiofsd", EnvVirtiofsd, FindVirtiofsd, "qemu-system-common"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv(c.env, program)
+			if got, err := c.find(); got != program || err != nil {
+				t.Errorf("got %s, %v", got, err)
+			}
+			t.Setenv(c.env, "/nowhere")
+			if got, err := c.find(); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), c.env) {
+				t.Errorf("a wrong %s: got %s, %v", c.env, got, err)
+			}
+		})
+	}
+	t.Setenv(EnvQEMU, "")
+	t.Setenv("PATH", t.TempDir())
+	_, err := FindQEMU()
+	if missing, ok := errors.AsType[*MissingError](err); !ok || !strings.Contains(missing.Fix, "Debian package qemu-system-x86") {
+		t.Errorf("nothing installed: %v", err)
+	}
+}
+
+func TestHasRootMount(t *testing.T) {
+	const proc = "22 27 0:21 / /proc rw - proc proc rw\n"
+	if !hasRootMount(proc+"27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n") || hasRootMount(proc) {
+		t.Error(`only the second line has "/" as its mount point`)
+	}
+}
+
+func TestHasRange(t *testing.T) {
+	const file = "tester:100000:65536\n1002:165536:65536\n"
+	for _, c := range []struct {
+		name, uid string
+		want      bool
+	}{{"tester", "1001", true}, {"other", "1002", true}, {"test", "100", false}, {"", "", false}} {
+		if got := hasRange(file, c.name, c.uid); got != c.want {
+			t.Errorf("hasRange(%s, %s) = %v", c.name, c.uid, got)
+		}
+	}
+	if err := missingRange("/etc/subuid", "me"); !strings.Contains(err.Error(), "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 me") {
+		t.Error(err)
+	}
+}
+
+func TestSocketBaseIsShort(t *testing.T) {
+	short := t.TempDir()
+	long := filepath.Join(short, strings.Repeat("d", 90))
+	if err := os.Mkdir(long, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ dir, want string }{{"", "/tmp"}, {"/nowhere", "/tmp"}, {long, "/tmp"}, {short, short}} {
+		t.Setenv("XDG_RUNTIME_DIR", c.dir)
+		if got := socketBase(); got != c.want {
+			t.Errorf("XDG_RUNTIME_DIR=%s: got %s", c.dir, got)
+		}
+	}
+}

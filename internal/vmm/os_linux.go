@@ -1,0 +1,180 @@
+package vmm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+func childAttr() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// socketPair returns a connection and the end of it for a child to inherit.
+func socketPair() (net.Conn, *os.File, error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "link"), os.NewFile(uintptr(fds[1]), "link")
+	conn, err := net.FileConn(ours) // A copy of ours.
+	if err = errors.Join(err, ours.Close()); err != nil {
+		return nil, nil, errors.Join(err, theirs.Close())
+	}
+	return conn, theirs, nil
+}
+
+// lifeline returns a listening Unix socket and a connection to it that waits in its
+// queue. The socket's name is gone when it returns: nobody else can connect, and
+// nothing is left to remove.
+func lifeline() (listener, client *os.File, err error) {
+	dir, err := os.MkdirTemp(socketBase(), "vm-") // Mode 0700.
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	name := &syscall.SockaddrUnix{Name: filepath.Join(dir, "fs")}
+	listener, err = socket(func(fd int) error {
+		return errors.Join(syscall.Bind(fd, name), syscall.Listen(fd, 1))
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen on %s: %w", name.Name, err)
+	}
+	client, err = socket(func(fd int) error { return syscall.Connect(fd, name) })
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("connect to %s: %w", name.Name, err), listener.Close())
+	}
+	return listener, client, nil
+}
+
+// socket makes a blocking Unix socket, as a child expects to inherit it. Connecting
+// to a queue with room never waits.
+func socket(prepare func(fd int) error) (*os.File, error) {
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	f := os.NewFile(uintptr(fd), "share")
+	if err := prepare(fd); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// socketBase is a directory with a short path. A Unix socket's holds 107 bytes
+// (unix(7)), and ours adds "/vm-", ten digits at most, and "/fs".
+func socketBase() string {
+	const room = 107 - len("/vm-") - 10 - len("/fs")
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() || len(dir) > room {
+		return "/tmp"
+	}
+	return dir
+}
+
+// readHost gathers what the choice of a virtiofsd command depends on.
+func readHost(ctx context.Context) (hostFacts, error) {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return hostFacts{}, err
+	}
+	h := hostFacts{uid: os.Geteuid(), rootIsMount: hasRootMount(string(mounts))}
+	if h.uid != 0 {
+		h.idMap = probeIDMap(ctx)
+	}
+	return h, nil
+}
+
+// hasRootMount looks for a mount point "/" (proc_pid_mountinfo(5), field 5).
+func hasRootMount(mountinfo string) bool {
+	for line := range strings.Lines(mountinfo) {
+		if f := strings.Fields(line); len(f) > 4 && f[4] == "/" {
+			return true
+		}
+	}
+	return false
+}
+
+// probeIDMap tries it: too many parts have a say (programs, their rights, files,
+// and settings of the kernel) to judge each of them.
+func probeIDMap(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "unshare", "--map-root-user", "--map-auto", "true").CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	if missing := missingForIDMap(); missing != nil {
+		return missing
+	}
+	return fmt.Errorf("sharing directories as an ordinary user: unshare --map-root-user --map-auto: %w: %s",
+		err, strings.TrimSpace(string(out)))
+}
+
+// missingForIDMap names the piece that the user can add, where that is the reason.
+func missingForIDMap() error {
+	for _, p := range []struct{ program, pkg string }{{"unshare", "util-linux (2.38 or newer)"}, {"newuidmap", "uidmap"}} {
+		if _, err := exec.LookPath(p.program); err != nil {
+			return &MissingError{What: p.program, Fix: "install the Debian package " + p.pkg}
+		}
+	}
+	u, err := user.Current()
+	if err != nil {
+		return err
+	}
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		b, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if !hasRange(string(b), u.Username, u.Uid) {
+			return missingRange(file, u.Username)
+		}
+	}
+	return nil
+}
+
+func missingRange(file, name string) error {
+	return &MissingError{
+		What: "a range of ids for " + name + " in " + file,
+		Fix:  "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " + name,
+	}
+}
+
+// hasRange looks for a line of subuid(5): the user's name or number, first, count.
+func hasRange(file, name, uid string) bool {
+	for line := range strings.Lines(file) {
+		if owner, _, ok := strings.Cut(line, ":"); ok && (owner == name || owner == uid) {
+			return true
+		}
+	}
+	return false
+}
+
+// lockedOptions are the options of the mount that holds dir which a read-only
+// remount has to repeat: a user namespace may not drop them (mount_namespaces(7)).
+func lockedOptions(dir string) ([]string, error) {
+	// Of statfs(2); the syscall package lacks them.
+	const stNosuid, stNodev, stNoexec = 2, 4, 8
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return nil, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	var opts []string
+	for _, o := range []struct {
+		flag int64
+		name string
+	}{{stNosuid, "nosuid"}, {stNodev, "nodev"}, {stNoexec, "noexec"}} {
+		if int64(st.Flags)&o.flag != 0 {
+			opts = append(opts, o.name)
+		}
+	}
+	return opts, nil
+}

@@ -1,0 +1,151 @@
+package vmm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// QEMU's inherited descriptors: what exec.Cmd.ExtraFiles makes of the order in
+// which launch opens the links.
+const (
+	fdAgent = 3 + iota
+	fdConsole
+	fdQMP
+	fdShares // the first share; the others follow
+)
+
+// fdListen is where a virtiofsd finds its listening socket.
+const fdListen = 3
+
+// tools are the programs of one machine.
+type tools struct {
+	qemu   string
+	daemon daemon    // when there are shares
+	host   hostFacts // likewise
+}
+
+// A plan is every command of one machine, before anything is started.
+type plan struct {
+	qemu   []string
+	shares [][]string // one virtiofsd each
+	tags   []string
+	hand   string // the same as a script for sh
+}
+
+// prepare looks at the host, and changes nothing.
+func prepare(ctx context.Context, m Machine, o Options) (plan, error) {
+	if err := m.checkFiles(); err != nil {
+		return plan{}, err
+	}
+	t, err := findTools(ctx, m, o)
+	if err != nil {
+		return plan{}, err
+	}
+	return newPlan(m, t)
+}
+
+// checkFiles finds what is missing before QEMU does, which reports one at a time
+// and, for a share, by the end of a virtiofsd.
+func (m Machine) checkFiles() error {
+	var errs []error
+	files := []string{m.Kernel}
+	if m.Initrd != "" {
+		files = append(files, m.Initrd)
+	}
+	for _, d := range m.Disks {
+		files = append(files, d.Path)
+	}
+	for _, f := range files {
+		_, err := os.Stat(f)
+		errs = append(errs, err)
+	}
+	for _, s := range m.Shares {
+		info, err := os.Stat(s.Dir)
+		if err == nil && !info.IsDir() {
+			err = fmt.Errorf("share %s: %s is not a directory", s.Tag, s.Dir)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func findTools(ctx context.Context, m Machine, o Options) (t tools, err error) {
+	if t.qemu, err = orFind(o.QEMU, FindQEMU); err != nil || len(m.Shares) == 0 {
+		return t, err
+	}
+	path, err := orFind(o.Virtiofsd, FindVirtiofsd)
+	if err != nil {
+		return t, err
+	}
+	if t.daemon, err = identifyDaemon(ctx, path); err != nil {
+		return t, err
+	}
+	t.host, err = readHost(ctx)
+	return t, err
+}
+
+func orFind(given string, find func() (string, error)) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	return find()
+}
+
+func newPlan(m Machine, t tools) (plan, error) {
+	var p plan
+	var hand [][]string
+	for i, s := range m.Shares {
+		run, byHand, err := t.share(s, i)
+		if err != nil {
+			return plan{}, fmt.Errorf("share %s: %w", s.Tag, err)
+		}
+		p.shares, hand, p.tags = append(p.shares, run), append(hand, byHand), append(p.tags, s.Tag)
+	}
+	p.qemu = t.words(m, inheritedPaths(len(m.Shares)))
+	p.hand = script(t.words(m, handPaths(len(m.Shares))), hand)
+	return p, nil
+}
+
+// share returns the command of share i, and how a hand would type it.
+func (t tools) share(s Share, i int) (run, byHand []string, err error) {
+	locked, err := lockedOptions(s.Dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := shareRun{share: s, locked: locked, listen: "--fd=" + strconv.Itoa(fdListen)}
+	if run, err = t.daemon.command(t.host, r); err != nil {
+		return nil, nil, err
+	}
+	r.listen, r.privateRun = "--socket-path="+handSocket("fs"+strconv.Itoa(i)), true
+	byHand, err = t.daemon.command(t.host, r)
+	return run, byHand, err
+}
+
+// words is QEMU's command line.
+func (t tools) words(m Machine, run RuntimePaths) []string {
+	return append(append(bind(m.Affinity), t.qemu), m.QEMUArgs(run)...)
+}
+
+// bind lets taskset set the CPUs: it is visible and repeatable by hand.
+func bind(cpus []int) []string {
+	if len(cpus) == 0 {
+		return nil
+	}
+	list := make([]string, len(cpus))
+	for i, cpu := range cpus {
+		list[i] = strconv.Itoa(cpu)
+	}
+	return []string{"taskset", "--cpu-list", strings.Join(list, ",")}
+}
+
+func inheritedPaths(shares int) RuntimePaths {
+	run := RuntimePaths{Agent: Inherited(fdAgent), Console: Inherited(fdConsole), QMP: Inherited(fdQMP)}
+	for i := range shares {
+		run.Shares = append(run.Shares, Inherited(fdShares+i))
+	}
+	return run
+}

@@ -1,0 +1,138 @@
+package vmm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// startTimeout is for QEMU's own start, up to its greeting on QMP: 0.1 s when
+// idle; a hundred machines may start at once on two cores.
+const startTimeout = 30 * time.Second
+
+// undoGrace is for a virtiofsd that no guest has spoken to: it has nothing to finish.
+const undoGrace = 200 * time.Millisecond
+
+// Options are the host's side of a machine: they do not change what the guest sees.
+type Options struct {
+	QEMU      string // path; "" for FindQEMU
+	Virtiofsd string // path; "" for FindVirtiofsd
+
+	// ConsoleFile is made anew and takes the beginning of the console while the
+	// machine runs, and its end when the machine has ended; at most 4 MiB and
+	// 64 KiB. "" for none.
+	ConsoleFile string
+
+	// Console is given every byte of the console, in order, until it returns an
+	// error. It must not block: the guest would wait with it.
+	Console io.Writer
+}
+
+// Start runs the machine; ctx bounds the start alone. When it returns an error
+// nothing is left running. The error is an [ExitError] once QEMU was started, a
+// [MissingError] where a program is not installed.
+func Start(ctx context.Context, m Machine, o Options) (*VM, error) {
+	if err := m.Check(); err != nil {
+		return nil, fmt.Errorf("machine: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	m, note := m.resolveAccel()
+	p, err := prepare(ctx, m, o)
+	if err != nil {
+		return nil, err
+	}
+	v := &VM{accel: note, command: p.hand, done: make(chan struct{})}
+	var u undo
+	if err := v.launch(ctx, p, o, &u); err != nil {
+		u.run()
+		return nil, v.explain(err)
+	}
+	u.release()
+	go v.watch()
+	return v, nil
+}
+
+// descriptors are files for a child to inherit, closed here once it has them.
+type descriptors []*os.File
+
+func (d *descriptors) close() {
+	for _, f := range *d {
+		_ = f.Close() // Nothing was written to it here.
+	}
+	*d = nil
+}
+
+// launch starts the parts in order and pushes how to take each back.
+func (v *VM) launch(ctx context.Context, p plan, o Options, u *undo) error {
+	var ends descriptors // The order is that of fdAgent and its neighbors.
+	defer ends.close()
+	v.nursery = newNursery()
+	u.push(v.nursery.stop)
+	control, err := v.openLinks(o, &ends, u)
+	if err != nil {
+		return err
+	}
+	for i, words := range p.shares {
+		if err = v.startShare("virtiofsd "+p.tags[i], words, &ends, u); err != nil {
+			return err
+		}
+	}
+	if v.qemu, err = v.nursery.start("qemu", p.qemu, ends...); err != nil {
+		return err
+	}
+	u.push(func() { v.qemu.stop(0) })
+	ends.close() // Before the handshake: the end of QEMU has to be the end of the link.
+	if v.qmp, err = newQMP(ctx, control); err != nil {
+		return v.whyNoGreeting(err)
+	}
+	return nil
+}
+
+// openLinks opens all links but the shares', and returns the one for QMP.
+func (v *VM) openLinks(o Options, ends *descriptors, u *undo) (net.Conn, error) {
+	var conns [fdShares - fdAgent]net.Conn
+	for i := range conns {
+		ours, theirs, err := socketPair()
+		if err != nil {
+			return nil, err
+		}
+		*ends = append(*ends, theirs)
+		u.push(func() { _ = ours.Close() })
+		conns[i] = ours
+	}
+	var err error
+	if v.console, err = newConsole(o); err != nil {
+		return nil, err
+	}
+	v.port, v.terminal = conns[fdAgent-fdAgent], conns[fdConsole-fdAgent]
+	go v.console.pump(v.terminal)
+	u.push(func() { v.console.drain(v.terminal) })
+	return conns[fdQMP-fdAgent], nil
+}
+
+func (v *VM) startShare(name string, words []string, ends *descriptors, u *undo) error {
+	listener, client, err := lifeline()
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	*ends = append(*ends, client)
+	h, err := v.nursery.start(name, words, listener)
+	if err = errors.Join(err, listener.Close()); h != nil {
+		v.helpers = append(v.helpers, h)
+		u.push(func() { h.stop(undoGrace) })
+	}
+	return err
+}
+
+// whyNoGreeting prefers QEMU's own end to the end of a link.
+func (v *VM) whyNoGreeting(err error) error {
+	if v.qemu.ended(2*pipeDelay) && v.qemu.err != nil {
+		return v.qemu.err
+	}
+	return err
+}

@@ -1,0 +1,159 @@
+package vmm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// probeTimeout is for programs that print and exit (10 ms here); a machine under
+// heavy load takes a hundred times that.
+const probeTimeout = 5 * time.Second
+
+// dialect is which of the two programs named virtiofsd this is.
+type dialect int
+
+const (
+	dialectC    dialect = iota // of QEMU up to 7.2: options after -o
+	dialectRust                // of its own project since
+)
+
+// A daemon is one installed virtiofsd and what it can do.
+type daemon struct {
+	path     string
+	dialect  dialect
+	readOnly bool // it has an option for read-only shares
+}
+
+// hostFacts are what the choice of a virtiofsd command depends on.
+type hostFacts struct {
+	uid int
+
+	// rootIsMount is false in a plain chroot, where pivot_root cannot work.
+	rootIsMount bool
+
+	// idMap is nil where an ordinary user can get a range of user ids for a
+	// namespace of his own, else the reason with its remedy.
+	idMap error
+}
+
+// identifyDaemon asks the program itself: paths and version numbers of the two
+// overlap between distributions.
+func identifyDaemon(ctx context.Context, path string) (daemon, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	help, err := exec.CommandContext(ctx, path, "--help").CombinedOutput()
+	if err != nil {
+		return daemon{}, fmt.Errorf("%s --help: %w", path, err)
+	}
+	return parseHelp(path, string(help))
+}
+
+func parseHelp(path, help string) (daemon, error) {
+	switch {
+	case strings.Contains(help, "--shared-dir"):
+		return daemon{path: path, dialect: dialectRust, readOnly: strings.Contains(help, "--readonly")}, nil
+	case strings.Contains(help, "-o source="):
+		return daemon{path: path, dialect: dialectC}, nil
+	}
+	return daemon{}, fmt.Errorf("%s is no virtiofsd that is known here: its help names neither --shared-dir nor -o source=", path)
+}
+
+// A shareRun is one virtiofsd command before it is chosen.
+type shareRun struct {
+	share  Share
+	listen string // "--fd=3" or "--socket-path=…"
+
+	// locked are mount options that a user namespace may not drop from the mount
+	// that holds the directory.
+	locked []string
+
+	// privateRun hides /run behind an empty one: the C program keeps a lock file in
+	// /var/run when it makes its own socket, which only root may write.
+	privateRun bool
+}
+
+// command returns the words to run, or why this host cannot.
+func (d daemon) command(h hostFacts, r shareRun) ([]string, error) {
+	box, err := d.sandbox(h)
+	if err != nil {
+		return nil, err
+	}
+	setup, err := d.setup(h, box, r)
+	if err != nil {
+		return nil, err
+	}
+	return append(enter(h, box, setup, r.share.Dir), d.words(r, box)...), nil
+}
+
+// sandbox is the confinement that virtiofsd itself sets up.
+func (d daemon) sandbox(h hostFacts) (string, error) {
+	switch {
+	case h.uid == 0 && h.rootIsMount:
+		return "namespace", nil
+	case h.uid == 0:
+		return "chroot", nil
+	case h.idMap == nil:
+		return "namespace", nil
+	case d.dialect == dialectRust:
+		// It then serves files as the user alone and has the user's rights.
+		return "none", nil
+	}
+	return "", h.idMap
+}
+
+// setup returns shell commands that prepare a mount namespace for virtiofsd.
+func (d daemon) setup(h hostFacts, box string, r shareRun) ([]string, error) {
+	var cmds []string
+	if r.share.ReadOnly && !d.readOnly {
+		if !h.rootIsMount || box == "none" {
+			return nil, errors.New("a read-only share needs a mount namespace here, or a virtiofsd with --readonly")
+		}
+		opts := strings.Join(append([]string{"ro"}, r.locked...), ",")
+		cmds = append(cmds, `mount --bind -o `+opts+` -- "$0" "$0"`)
+	}
+	if r.privateRun && d.dialect == dialectC && h.uid != 0 {
+		cmds = append(cmds, "mount -t tmpfs tmpfs /run")
+	}
+	return cmds, nil
+}
+
+// enter returns the words that lead into the namespaces that virtiofsd expects to
+// find itself in: as root none, as an ordinary user one with mapped ids.
+func enter(h hostFacts, box string, setup []string, dir string) []string {
+	var words []string
+	if h.uid != 0 && box != "none" {
+		words = []string{"unshare", "--map-root-user", "--map-auto"}
+	}
+	if len(setup) == 0 {
+		return words
+	}
+	if words == nil {
+		words = []string{"unshare"}
+	}
+	script := strings.Join(append(setup, `exec "$@"`), " && ")
+	return append(words, "--mount", "sh", "-c", script, dir)
+}
+
+func (d daemon) words(r shareRun, box string) []string {
+	if d.dialect == dialectC {
+		return []string{
+			d.path, r.listen, "-f", "-o", "source=" + escapeFuse(r.share.Dir),
+			"-o", "cache=auto", "-o", "sandbox=" + box, "-o", "log_level=warn",
+		}
+	}
+	words := []string{d.path, r.listen, "--shared-dir", r.share.Dir, "--sandbox", box, "--cache", "auto"}
+	if r.share.ReadOnly && d.readOnly {
+		words = append(words, "--readonly")
+	}
+	return words
+}
+
+// escapeFuse writes a value for libfuse's -o lists, where a comma separates and a
+// backslash takes the next byte as it is.
+func escapeFuse(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(s)
+}

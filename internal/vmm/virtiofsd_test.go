@@ -1,0 +1,81 @@
+package vmm
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestDaemonCommand(t *testing.T) {
+	noMap := errors.New("no ids")
+	c := daemon{path: "vfs", dialect: dialectC}
+	rust := daemon{path: "vfs", dialect: dialectRust, readOnly: true}
+	oldRust := daemon{path: "vfs", dialect: dialectRust}
+	root, chroot := hostFacts{rootIsMount: true}, hostFacts{}
+	user, bare := hostFacts{uid: 1000, rootIsMount: true}, hostFacts{uid: 1000, rootIsMount: true, idMap: noMap}
+	const (
+		cWords    = "vfs --fd=3 -f -o source=/d -o cache=auto -o sandbox=%s -o log_level=warn"
+		rustWords = "vfs --fd=3 --shared-dir /d --sandbox %s --cache auto"
+		enterUser = "unshare --map-root-user --map-auto "
+		bindRO    = `--mount sh -c mount --bind -o ro,nosuid -- "$0" "$0" && exec "$@" /d `
+	)
+	in := func(words, box string) string { return strings.Replace(words, "%s", box, 1) }
+	for _, r := range []struct {
+		name     string
+		d        daemon
+		h        hostFacts
+		readOnly bool
+		want     string // "" for an error
+	}{
+		{"c, root", c, root, false, in(cWords, "namespace")},
+		{"c, root in a chroot", c, chroot, false, in(cWords, "chroot")},
+		{"c, user", c, user, false, enterUser + in(cWords, "namespace")},
+		{"c, user without ids", c, bare, false, ""},
+		{"c, root, read-only", c, root, true, "unshare " + bindRO + in(cWords, "namespace")},
+		{"c, chroot, read-only", c, chroot, true, ""},
+		{"c, user, read-only", c, user, true, enterUser + bindRO + in(cWords, "namespace")},
+		{"rust, root", rust, root, false, in(rustWords, "namespace")},
+		{"rust, root in a chroot", rust, chroot, false, in(rustWords, "chroot")},
+		{"rust, user", rust, user, false, enterUser + in(rustWords, "namespace")},
+		{"rust, user without ids", rust, bare, false, in(rustWords, "none")},
+		{"rust, chroot, read-only", rust, chroot, true, in(rustWords, "chroot") + " --readonly"},
+		{"rust, without ids, read-only", rust, bare, true, in(rustWords, "none") + " --readonly"},
+		{"old rust, root, read-only", oldRust, root, true, "unshare " + bindRO + in(rustWords, "namespace")},
+		{"old rust, without ids, read-only", oldRust, bare, true, ""},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			words, err := r.d.command(r.h, shareRun{
+				share: Share{Tag: "t", Dir: "/d", ReadOnly: r.readOnly}, listen: "--fd=3", locked: []string{"nosuid"},
+			})
+			if got := strings.Join(words, " "); got != r.want || (err == nil) != (r.want != "") {
+				t.Errorf("got %q, %v\nwant %q", got, err, r.want)
+			}
+		})
+	}
+}
+
+func TestEscapeFuse(t *testing.T) {
+	if got, want := escapeFuse(`/a,b\c`), `/a\,b\\c`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestParseHelp(t *testing.T) {
+	for _, c := range []struct {
+		name, help string
+		want       daemon
+		ok         bool
+	}{
+		{"c", "usage: virtiofsd [options]\n    -o source=PATH   shared directory tree\n", daemon{path: "p", dialect: dialectC}, true},
+		{"rust", "Usage: virtiofsd [OPTIONS]\n --shared-dir <SHARED_DIR>\n", daemon{path: "p", dialect: dialectRust}, true},
+		{"rust with --readonly", "--shared-dir <SHARED_DIR>\n --readonly\n", daemon{path: "p", dialect: dialectRust, readOnly: true}, true},
+		{"another program", "usage: true\n", daemon{}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := parseHelp("p", c.help)
+			if got != c.want || (err == nil) != c.ok {
+				t.Errorf("got %+v, %v", got, err)
+			}
+		})
+	}
+}
