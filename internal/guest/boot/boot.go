@@ -175,10 +175,15 @@ func (m *Machine) hostname(s plan.Hostname) error {
 }
 
 // comfort writes a file that a machine can live without: on a read-only root it
-// stays as it is.
+// stays as it is, and so does a file that a mount has put there (EBUSY, rename(2)).
 func (m *Machine) comfort(name, content string) error {
 	const everybodyReads = 0o644
-	return unlessReadOnly(m.root.WriteFile(name, []byte(content), everybodyReads))
+	err := m.root.WriteFile(name, []byte(content), everybodyReads)
+	if errors.Is(err, syscall.EBUSY) {
+		logf("left as it is: %v", err)
+		return nil
+	}
+	return unlessReadOnly(err)
 }
 
 func unlessReadOnly(err error) error {

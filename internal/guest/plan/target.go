@@ -103,10 +103,13 @@ func (m userMount) data() string {
 // over one of them would take the machine away from its agent.
 var reserved = [...]string{"/proc", "/sys", "/dev", ShareDir}
 
+// sharedMemory is the one directory below them whose size is the user's affair.
+const sharedMemory = "/dev/shm"
+
 const (
 	ruleDotDot   = `must not have a ".." component`
 	ruleRoot     = "must not be the root directory"
-	ruleReserved = "must not be at or below /proc, /sys, /dev or /.msb"
+	ruleReserved = "must not be at or below /proc, /sys, /dev (except /dev/shm) or /.msb"
 )
 
 // checkTarget is the rule for the target of a mount of the user's. Paths are
@@ -123,7 +126,7 @@ func checkTarget(p string) string {
 	return firstRule(
 		when(slices.Contains(components, ".."), ruleDotDot),
 		when(canonical == "/", ruleRoot),
-		when(slices.ContainsFunc(reserved[:], func(r string) bool { return within(canonical, r) }), ruleReserved),
+		when(canonical != sharedMemory && slices.ContainsFunc(reserved[:], func(r string) bool { return within(canonical, r) }), ruleReserved),
 		when(slices.ContainsFunc(components, longComponent), ruleComponent),
 	)
 }
