@@ -1,0 +1,277 @@
+package image
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"debug/elf"
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+const (
+	rootKind   = "roots"
+	rootRecipe = "busybox root 1"
+	// The largest builds of busybox have 3 MiB.
+	busyboxBytes = 64 << 20
+	// Printing a list takes milliseconds; the rest is for a loaded host.
+	busyboxDeadline = 10 * time.Second
+	// Busybox has some 400 applets.
+	maxApplets = 2000
+)
+
+// ErrNoBusybox is found in the error when the host has no busybox that a guest
+// could run.
+var ErrNoBusybox = errors.New("no usable busybox: install the package busybox-static (its name in Debian and Ubuntu)")
+
+// machines are the processors that a guest can have, by Go's names.
+var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+
+// FindBusybox returns the path of a static busybox of this machine's
+// architecture: a dynamic one would need libraries that the root does not have.
+func FindBusybox() (string, error) {
+	return findBusybox("/bin/busybox", "/usr/bin/busybox")
+}
+
+func findBusybox(candidates ...string) (string, error) {
+	problems := []error{ErrNoBusybox}
+	for _, p := range candidates {
+		m, err := staticMachine(p)
+		if err == nil && m != machines[runtime.GOARCH] {
+			err = fmt.Errorf("%s: for %v", p, m)
+		}
+		if err == nil {
+			return p, nil
+		}
+		problems = append(problems, err)
+	}
+	return "", errors.Join(problems...)
+}
+
+// staticMachine returns what a program was built for, if it needs no interpreter.
+func staticMachine(name string) (elf.Machine, error) {
+	f, err := elf.Open(name)
+	if err != nil {
+		return elf.EM_NONE, fmt.Errorf("%s: %w", name, err)
+	}
+	defer func() { _ = f.Close() }()
+	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
+		return elf.EM_NONE, fmt.Errorf("%s: not a program", name)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return elf.EM_NONE, fmt.Errorf("%s: dynamically linked", name)
+		}
+	}
+	return f.Machine, nil
+}
+
+// BusyboxRoot returns a root directory with the given busybox, as the function
+// [BusyboxRoot] makes it. A machine that may write needs its own copy: [CopyTree].
+func (c *Cache) BusyboxRoot(busybox string) (string, error) {
+	key := newKeyer(rootRecipe)
+	if err := key.addFile(busybox); err != nil {
+		return "", fmt.Errorf("busybox root: %w", err)
+	}
+	return c.Dir(rootKind, key.key(), func(dir string) error { return BusyboxRoot(dir, busybox) })
+}
+
+// BusyboxRoot fills dir with a small root: busybox, a link for each of its
+// applets, the usual directories, and users root, daemon, user (1000) and
+// nobody. There is no /etc/hosts and no resolv.conf: the agent writes them.
+//
+// Run by root, /home/user belongs to its user; otherwise all belongs to the
+// caller, and the guest sees what the file server makes of that.
+func BusyboxRoot(dir, busybox string) error {
+	if err := buildRoot(dir, busybox); err != nil {
+		return fmt.Errorf("busybox root: %w", err)
+	}
+	return nil
+}
+
+func buildRoot(dir, busybox string) error {
+	m, err := staticMachine(busybox)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // Directories of a root are for everyone.
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	for _, step := range []func() error{
+		func() error { return makeDirs(root) },
+		func() error { return copyBusybox(root, busybox) },
+		func() error { return linkApplets(root, applets(busybox, m)) },
+		func() error { return writeEtc(root) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type rootDir struct {
+	path string
+	mode os.FileMode
+}
+
+// rootDirs has parents before children.
+var rootDirs = []rootDir{
+	{".", 0o755},
+	{"bin", 0o755},
+	{"sbin", 0o755},
+	{"usr", 0o755},
+	{"usr/bin", 0o755},
+	{"usr/sbin", 0o755},
+	{"usr/local", 0o755},
+	{"usr/local/bin", 0o755},
+	{"usr/local/sbin", 0o755},
+	{"dev", 0o755},
+	{"proc", 0o555},
+	{"sys", 0o555},
+	{"run", 0o755},
+	{"mnt", 0o755},
+	{"etc", 0o755},
+	{"lib", 0o755},
+	{"opt", 0o755},
+	{"srv", 0o755},
+	{"root", 0o700},
+	{"home", 0o755},
+	{"home/user", 0o755},
+	{"tmp", 0o777 | os.ModeSticky},
+	{"var", 0o755},
+	{"var/log", 0o755},
+	{"var/tmp", 0o777 | os.ModeSticky},
+}
+
+// makeDirs sets the modes apart from making the directories, because of the umask.
+func makeDirs(root *os.Root) error {
+	for _, d := range rootDirs {
+		if err := root.MkdirAll(d.path, 0o755); err != nil {
+			return err
+		}
+		if err := root.Chmod(d.path, d.mode); err != nil {
+			return err
+		}
+	}
+	if os.Geteuid() == 0 {
+		return root.Chown("home/user", 1000, 1000)
+	}
+	return nil
+}
+
+func copyBusybox(root *os.Root, busybox string) error {
+	f, err := os.Open(busybox)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	b, err := readBounded(f, busyboxBytes)
+	if err != nil {
+		return err
+	}
+	if err := root.WriteFile("bin/busybox", b, 0o755); err != nil {
+		return err
+	}
+	return root.Chmod("bin/busybox", 0o755)
+}
+
+// linkApplets uses relative links: a host tool that follows one stays in the root.
+func linkApplets(root *os.Root, applets []string) error {
+	for _, a := range applets {
+		up, err := filepath.Rel(path.Dir(a), "bin/busybox")
+		if err != nil {
+			return err
+		}
+		if err := root.Symlink(up, a); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+//go:embed applets.txt
+var usualApplets []byte
+
+// applets are the paths of busybox's links. The program knows its own; one of
+// another architecture, or without the option, is taken to have the usual ones.
+func applets(busybox string, m elf.Machine) []string {
+	if m == machines[runtime.GOARCH] {
+		if list := askApplets(busybox); len(list) > 0 {
+			return list
+		}
+	}
+	return parseApplets(usualApplets)
+}
+
+func askApplets(busybox string) []string {
+	ctx, cancel := context.WithTimeout(context.Background(), busyboxDeadline)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, busybox, "--list-full")
+	cmd.Args[0] = "busybox" // By this name it looks for its own options.
+	cmd.WaitDelay = time.Second
+	out, err := cmd.Output()
+	if err != nil {
+		return nil
+	}
+	return parseApplets(out)
+}
+
+// parseApplets keeps lines that lie in the directories for programs, which is
+// where the root has directories.
+func parseApplets(list []byte) (out []string) {
+	for s := bufio.NewScanner(bytes.NewReader(list)); s.Scan() && len(out) < maxApplets; {
+		a := strings.TrimSpace(s.Text())
+		dir, name := path.Split(a)
+		switch dir {
+		case "bin/", "sbin/", "usr/bin/", "usr/sbin/":
+			if name != "" && name != "." && name != ".." && name != "busybox" {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+// etc is what the files in /etc say.
+var etc = map[string]string{ //nolint:gosec // G101: accounts, but no password that opens one.
+	"etc/passwd": `root:x:0:0:root:/root:/bin/sh
+daemon:x:1:1:daemon:/usr/sbin:/bin/false
+user:x:1000:1000:user:/home/user:/bin/sh
+nobody:x:65534:65534:nobody:/nonexistent:/bin/false
+`,
+	"etc/group": `root:x:0:
+daemon:x:1:
+tty:x:5:
+user:x:1000:
+nogroup:x:65534:
+`,
+	"etc/profile": `export PATH="${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
+export PS1='\u@\h:\w\$ '
+`,
+}
+
+func writeEtc(root *os.Root) error {
+	for name, text := range etc {
+		if err := root.WriteFile(name, []byte(text), 0o644); err != nil {
+			return err
+		}
+		if err := root.Chmod(name, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

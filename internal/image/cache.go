@@ -1,0 +1,175 @@
+package image
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// CacheVariable names the environment variable that moves the cache.
+const CacheVariable = "AGENTCTL_CACHE"
+
+// staleAfter is the age at which an unfinished build belongs to nobody: no
+// build takes more than minutes, and a day allows for a suspended laptop.
+const staleAfter = 24 * time.Hour
+
+// A Cache is a directory of finished things, each named by the hash of what it
+// was made from. It is safe for use by many processes at once.
+type Cache struct {
+	dir  string
+	host string // The root beneath which installed kernels are looked for.
+}
+
+// Open returns the cache in dir and creates the directory when it is missing.
+// An empty dir is the user's cache: $AGENTCTL_CACHE, else agentctl in
+// $XDG_CACHE_HOME, else ~/.cache/agentctl.
+func Open(dir string) (*Cache, error) {
+	if dir == "" {
+		var err error
+		if dir, err = userCache(); err != nil {
+			return nil, err
+		}
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open cache: %w", err)
+	}
+	c := &Cache{dir: dir, host: "/"}
+	if err := os.MkdirAll(c.temporary(), 0o750); err != nil {
+		return nil, fmt.Errorf("open cache: %w", err)
+	}
+	c.sweep(time.Now().Add(-staleAfter))
+	return c, nil
+}
+
+// userCache does not use os.UserCacheDir: that differs on macOS, and one
+// documented place is easier to find and to clean.
+func userCache() (string, error) {
+	if dir := os.Getenv(CacheVariable); dir != "" {
+		return dir, nil
+	}
+	if dir := os.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "agentctl"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find the cache directory (set %s): %w", CacheVariable, err)
+	}
+	return filepath.Join(home, ".cache", "agentctl"), nil
+}
+
+// Path is the directory of the cache.
+func (c *Cache) Path() string { return c.dir }
+
+func (c *Cache) temporary() string { return filepath.Join(c.dir, "tmp") }
+
+// sweep removes builds that a killed process left behind before t. An error
+// costs disk space only, so none is reported.
+func (c *Cache) sweep(t time.Time) {
+	entries, _ := os.ReadDir(c.temporary())
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.ModTime().Before(t) {
+			_ = os.RemoveAll(filepath.Join(c.temporary(), e.Name()))
+		}
+	}
+}
+
+// Dir returns the directory kind/key of the cache. When there is none, build
+// fills an empty directory, which then takes that place in one step. Nobody may
+// change the directory afterwards.
+func (c *Cache) Dir(kind, key string, build func(dir string) error) (string, error) {
+	if !filepath.IsLocal(kind) || !filepath.IsLocal(key) {
+		return "", fmt.Errorf("cache entry %q/%q: not a name", kind, key)
+	}
+	final := filepath.Join(c.dir, kind, key)
+	if isDir(final) {
+		return final, nil
+	}
+	tmp, err := os.MkdirTemp(c.temporary(), kind+"-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	made := filepath.Join(tmp, "entry")
+	if err := os.Mkdir(made, 0o755); err != nil { //nolint:gosec // A guest root's mode; the cache above it is private.
+		return "", err
+	}
+	if err := build(made); err != nil {
+		return "", err
+	}
+	return final, publish(made, final)
+}
+
+// publish renames made to final. That fails when another process was first,
+// and then its directory is as good as ours.
+func publish(made, final string) error {
+	if err := os.MkdirAll(filepath.Dir(final), 0o750); err != nil { //nolint:gosec // G703: see Dir, which checks the name.
+		return err
+	}
+	if err := os.Rename(made, final); err != nil && !isDir(final) { //nolint:gosec // G703: see Dir.
+		return err
+	}
+	return nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path) //nolint:gosec // G703: looks only.
+	return err == nil && info.IsDir()
+}
+
+// A keyer hashes the inputs of a cache entry. Each is preceded by its length,
+// so that no two lists of inputs give the same key.
+type keyer struct{ h hash.Hash }
+
+// newKeyer starts with the recipe: the name and version of what is done with
+// the inputs. Change it whenever the same inputs give another result.
+func newKeyer(recipe string) keyer {
+	k := keyer{sha256.New()}
+	k.add([]byte(recipe))
+	return k
+}
+
+func (k keyer) add(b []byte) {
+	k.h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(b))))
+	k.h.Write(b)
+}
+
+func (k keyer) addFile(path string) error {
+	f, err := os.Open(path) //nolint:gosec // G703: the user names the file.
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return err
+	}
+	k.add(h.Sum(nil))
+	return nil
+}
+
+func (k keyer) key() string { return hex.EncodeToString(k.h.Sum(nil)) }
+
+// writeNew writes a file that must not exist yet and waits until it is on disk:
+// the rename of its directory may otherwise survive a crash that its bytes do not.
+func writeNew(path string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Sync(), f.Close())
+}
+
+// exists tells whether path is there, in whatever form.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}

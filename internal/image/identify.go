@@ -1,0 +1,153 @@
+package image
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// maxImage bounds a kernel image in memory. Compressed ones are below 20 MiB, a
+// vmlinux without debugging data below 100 MiB.
+const maxImage = 256 << 20
+
+// ErrUnknownFormat is found in the error for a file that is no kernel in any
+// form that this package reads.
+var ErrUnknownFormat = errors.New("neither a libkrunfw library, a Debian package, a bzImage nor an x86-64 ELF kernel")
+
+// The consoles that a kernel may have built in: a virtio console, or a serial port.
+const (
+	consoleVirtio = "hvc0"
+	consoleSerial = "ttyS0"
+)
+
+// A form is what a file is by its content.
+type form int
+
+const (
+	formUnknown form = iota
+	formDeb
+	formBzImage
+	formELF
+	formKrunfw
+)
+
+// identify tells what r is. ELF files are told apart by their dynamic symbols.
+func identify(r io.ReaderAt) (form, error) {
+	head, err := readBounded(io.NewSectionReader(r, 0, bzHeaderEnd), bzHeaderEnd)
+	switch {
+	case err != nil:
+		return formUnknown, err
+	case bytes.HasPrefix(head, []byte(arMagic)):
+		return formDeb, nil
+	case isBzImage(head):
+		return formBzImage, nil
+	case bytes.HasPrefix(head, []byte(elf.ELFMAG)):
+		return identifyELF(r)
+	}
+	return formUnknown, ErrUnknownFormat
+}
+
+func identifyELF(r io.ReaderAt) (form, error) {
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return formUnknown, err
+	}
+	if f.Type == elf.ET_DYN {
+		return formKrunfw, nil
+	}
+	if f.Type != elf.ET_EXEC || f.Machine != elf.EM_X86_64 {
+		return formUnknown, ErrUnknownFormat
+	}
+	return formELF, nil
+}
+
+// Offsets in the header of a bzImage: Documentation/arch/x86/boot.rst.
+const (
+	bzSignature = 0x1fe // 0xaa55
+	bzMagic     = 0x202 // "HdrS"
+	bzVersion   = 0x20e // u16: place of the version string, less 0x200
+	bzHeaderEnd = 0x210
+	// The version string is in the setup code, before offset 0x10200; 128 is
+	// more than uname's fields, which it starts with.
+	bzVersionBytes = 128
+)
+
+func isBzImage(head []byte) bool {
+	return len(head) >= bzHeaderEnd &&
+		head[bzSignature] == 0x55 && head[bzSignature+1] == 0xaa &&
+		string(head[bzMagic:bzMagic+4]) == "HdrS"
+}
+
+// bzImageRelease reads the release from the header: the first word of a string
+// like "6.1.0-56-cloud-amd64 (builder) #1 SMP".
+func bzImageRelease(r io.ReaderAt) (string, error) {
+	var at [2]byte
+	if _, err := r.ReadAt(at[:], bzVersion); err != nil {
+		return "", err
+	}
+	offset := int64(binary.LittleEndian.Uint16(at[:])) + 0x200
+	b, err := readBounded(io.NewSectionReader(r, offset, bzVersionBytes), bzVersionBytes)
+	if err != nil {
+		return "", err
+	}
+	return release(b)
+}
+
+// memoryRelease finds the release in a kernel that is not compressed.
+func memoryRelease(memory []byte) (string, error) {
+	_, rest, ok := bytes.Cut(memory, []byte("Linux version "))
+	if !ok {
+		return "", errors.New("no Linux version in it: not a kernel, or a compressed one")
+	}
+	return release(rest[:min(len(rest), bzVersionBytes)])
+}
+
+// release takes the first word of b. It becomes part of file names, so it is
+// held to what a release is made of.
+func release(b []byte) (string, error) {
+	end := bytes.IndexAny(b, " \x00\n")
+	if end <= 0 || !isRelease(string(b[:end])) {
+		return "", fmt.Errorf("kernel release %q: not one", b[:min(len(b), 64)])
+	}
+	return string(b[:end]), nil
+}
+
+func isRelease(s string) bool {
+	if s == "" || len(s) > 64 || s[0] < '0' || s[0] > '9' { // 64: utsname
+		return false
+	}
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_+~") == "" && !strings.Contains(s, "..")
+}
+
+// traits tells from a kernel's memory what it was built with. The strings are
+// the name of the serial driver and a message of the initramfs loader: neither
+// is in a kernel without them.
+func traits(memory []byte) (console string, initrd bool) {
+	console = consoleVirtio
+	if bytes.Contains(memory, []byte("serial8250")) {
+		console = consoleSerial
+	}
+	return console, bytes.Contains(memory, []byte("Trying to unpack rootfs"))
+}
+
+// pvhProgram checks that an ELF kernel has a PVH note where QEMU looks for it.
+func pvhProgram(f *elf.File) error {
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_NOTE {
+			continue
+		}
+		// Notes of a kernel take a few hundred bytes.
+		b, err := readBounded(p.Open(), 1<<20)
+		if err != nil {
+			return fmt.Errorf("notes: %w", err)
+		}
+		if bytes.Contains(b, noteHead(8)) || bytes.Contains(b, noteHead(4)) {
+			return nil
+		}
+	}
+	return ErrNoPVH
+}

@@ -1,0 +1,268 @@
+package image
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	kernelKind   = "kernels"
+	kernelRecord = "kernel.json"
+	// importRecipe is part of every imported kernel's key.
+	importRecipe = "kernel 1"
+)
+
+// ImportKernel makes one kernel of the files and keeps it. Usually it is one
+// file: a libkrunfw library, a linux-image package, a bzImage or an ELF kernel;
+// several where a distribution packs modules apart (linux-modules). There must
+// be one image in them, and modules of its release only.
+//
+// A file that was imported before becomes the newest again.
+func (c *Cache) ImportKernel(paths ...string) (Kernel, error) {
+	k, err := c.importKernel(paths)
+	if err != nil {
+		return Kernel{}, fmt.Errorf("import kernel: %w", err)
+	}
+	return k, nil
+}
+
+func (c *Cache) importKernel(paths []string) (Kernel, error) {
+	key, err := importKey(paths)
+	if err != nil {
+		return Kernel{}, err
+	}
+	dir, err := c.Dir(kernelKind, key, func(dir string) error { return unpack(dir, paths) })
+	if err != nil {
+		return Kernel{}, err
+	}
+	now := time.Now()
+	if err := os.Chtimes(filepath.Join(dir, kernelRecord), now, now); err != nil {
+		return Kernel{}, err
+	}
+	return c.loadKernel(dir)
+}
+
+// importKey does not depend on the order of the files.
+func importKey(paths []string) (string, error) {
+	if len(paths) == 0 {
+		return "", errors.New("no file named")
+	}
+	var keys []string
+	for _, p := range paths {
+		k := newKeyer(importRecipe)
+		if err := k.addFile(p); err != nil {
+			return "", err
+		}
+		keys = append(keys, k.key())
+	}
+	slices.Sort(keys)
+	k := newKeyer(importRecipe)
+	for _, s := range keys {
+		k.add([]byte(s))
+	}
+	return k.key(), nil
+}
+
+// A record is what kernel.json says.
+type record struct {
+	Name    string `json:"name"`
+	File    string `json:"file"`
+	Release string `json:"release"`
+	Console string `json:"console"`
+	Initrd  bool   `json:"initrd"`
+}
+
+// An importer fills the directory of one kernel from several files.
+type importer struct {
+	root     *os.Root
+	record   record
+	releases map[string]bool // Of the modules that were seen.
+}
+
+func unpack(dir string, paths []string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	im := importer{root: root, releases: map[string]bool{}}
+	for _, p := range paths {
+		if err := im.add(p); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	}
+	if err := im.check(); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(im.record, "", "  ")
+	if err != nil {
+		return err
+	}
+	return im.write(kernelRecord, bytes.NewReader(append(b, '\n')))
+}
+
+func (im *importer) add(p string) error {
+	f, err := os.Open(p) //nolint:gosec // G703: the user names the file.
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	kind, err := identify(f)
+	if err != nil {
+		return err
+	}
+	if kind == formDeb {
+		return walkDeb(f, im.visit)
+	}
+	return im.image(kind, f)
+}
+
+// visit takes what a machine needs out of a package: the image and the modules.
+func (im *importer) visit(name string, size int64, r io.Reader) error {
+	name = strings.TrimPrefix(filepath.ToSlash(name), "usr/") // Merged /usr.
+	if size > maxImage {
+		return ErrTooLarge
+	}
+	if ok, _ := path.Match("boot/vmlinu[xz]-*", name); ok {
+		b, err := readBounded(r, maxImage)
+		if err != nil {
+			return err
+		}
+		kind, err := identify(bytes.NewReader(b))
+		if err != nil {
+			return err
+		}
+		return im.image(kind, bytes.NewReader(b))
+	}
+	return im.module(name, r)
+}
+
+func (im *importer) module(name string, r io.Reader) error {
+	rest, ok := strings.CutPrefix(name, "lib/modules/")
+	rel, file, _ := strings.Cut(rest, "/")
+	if !ok || !isModule(file) && file != builtinFile {
+		return nil
+	}
+	if !isRelease(rel) {
+		return fmt.Errorf("modules of %q: not a kernel release", rel)
+	}
+	im.releases[rel] = true
+	if err := im.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return im.write(name, r)
+}
+
+// write does not wait for the disk, other than writeNew: a package has a
+// thousand modules, and one that a crash cut short is refused when it is read.
+func (im *importer) write(name string, r io.Reader) error {
+	f, err := im.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, io.LimitReader(r, maxImage))
+	return errors.Join(err, f.Close())
+}
+
+func (im *importer) image(kind form, r readerAt) error {
+	if im.record.File != "" {
+		return errors.New("a second kernel: import one at a time")
+	}
+	switch kind {
+	case formKrunfw:
+		return im.krunfw(r)
+	case formBzImage:
+		return im.bzImage(r)
+	case formELF:
+		return im.elf(r)
+	case formUnknown, formDeb:
+	}
+	return ErrUnknownFormat
+}
+
+// A readerAt is an open file, or one that was read from a package.
+type readerAt interface {
+	io.Reader
+	io.ReaderAt
+}
+
+func (im *importer) krunfw(r io.ReaderAt) error {
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return err
+	}
+	b, err := openBundle(f)
+	if err != nil {
+		return err
+	}
+	rel, err := memoryRelease(b.memory)
+	if err != nil {
+		return err
+	}
+	console, initrd := traits(b.memory)
+	im.record = record{Name: "krunfw-" + rel, File: "vmlinux", Release: rel, Console: console, Initrd: initrd}
+	var file bytes.Buffer
+	if err := b.writeELF(&file); err != nil {
+		return err
+	}
+	return im.write(im.record.File, &file)
+}
+
+func (im *importer) bzImage(r readerAt) error {
+	rec, err := describeBzImage(r)
+	if err != nil {
+		return err
+	}
+	im.record = rec
+	return im.write(rec.File, r)
+}
+
+func (im *importer) elf(r io.ReaderAt) error {
+	rec, b, err := describeELF(r)
+	if err != nil {
+		return err
+	}
+	im.record = rec
+	return im.write(rec.File, bytes.NewReader(b))
+}
+
+// describeELF also returns the whole file, which it had to read.
+func describeELF(r io.ReaderAt) (record, []byte, error) {
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return record{}, nil, err
+	}
+	if err := pvhProgram(f); err != nil {
+		return record{}, nil, err
+	}
+	b, err := readBounded(io.NewSectionReader(r, 0, maxImage+1), maxImage)
+	if err != nil {
+		return record{}, nil, err
+	}
+	rel, err := memoryRelease(b)
+	console, initrd := traits(b)
+	return record{Name: rel, File: "vmlinux", Release: rel, Console: console, Initrd: initrd}, b, err
+}
+
+// check refuses a kernel whose parts do not belong together.
+func (im *importer) check() error {
+	if im.record.File == "" {
+		return errors.New("no kernel image in it (a package without one names the package that has it in its dependencies)")
+	}
+	for rel := range im.releases {
+		if rel != im.record.Release {
+			return fmt.Errorf("modules of %s do not fit kernel %s", rel, im.record.Release)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+package image
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ErrNoKernel is found in the error when there is no kernel to boot: none of
+// that name, or none at all.
+var ErrNoKernel = errors.New("no kernel")
+
+// minID is the shortest part of an ID that names a kernel.
+const minID = 8
+
+// A Kernel is something that a machine can boot.
+type Kernel struct {
+	Name     string      // What a user calls it by; not unique.
+	ID       string      // Its place in the cache; empty when it is not from there.
+	Path     string      // The file for QEMU's -kernel.
+	Release  string      // As uname -r says it.
+	Console  string      // The console that it has without modules: hvc0 or ttyS0.
+	Initrd   bool        // It takes an initramfs.
+	Modules  *ModuleTree // nil when none were found.
+	Imported time.Time   // When it was last imported; zero when it is not from the cache.
+}
+
+// Kernels lists the kernels of the cache, the newest import first.
+func (c *Cache) Kernels() ([]Kernel, error) {
+	dirs, err := filepath.Glob(filepath.Join(c.dir, kernelKind, "*"))
+	if err != nil {
+		return nil, err
+	}
+	var all []Kernel
+	for _, dir := range dirs {
+		k, err := c.loadKernel(dir)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, k)
+	}
+	slices.SortStableFunc(all, func(a, b Kernel) int {
+		return cmp.Or(b.Imported.Compare(a.Imported), cmp.Compare(a.ID, b.ID))
+	})
+	return all, nil
+}
+
+// loadKernel reads one kernel of the cache.
+func (c *Cache) loadKernel(dir string) (Kernel, error) {
+	name := filepath.Join(dir, kernelRecord)
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return Kernel{}, fmt.Errorf("damaged cache entry (remove %s): %w", dir, err)
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return Kernel{}, err
+	}
+	var r record
+	if err := json.Unmarshal(b, &r); err != nil {
+		return Kernel{}, fmt.Errorf("damaged cache entry (remove %s): %w", dir, err)
+	}
+	k := r.kernel(filepath.Join(dir, filepath.Base(r.File)))
+	k.ID, k.Imported = filepath.Base(dir), info.ModTime()
+	k.Modules = findModules(r.Release, dir, c.host)
+	return k, nil
+}
+
+func (r record) kernel(path string) Kernel {
+	return Kernel{Name: r.Name, Path: path, Release: r.Release, Console: r.Console, Initrd: r.Initrd}
+}
+
+// Kernel finds a kernel. The argument is a name or an ID (or its first
+// characters) of the cache, or the path of any file that [Cache.ImportKernel]
+// takes; libraries and packages are then imported. For a plain image, modules
+// are looked for next to it, in lib/modules/RELEASE, then in the system.
+//
+// Empty is the default: the newest imported kernel that has modules, those made
+// for virtual machines ("cloud" in their release) before others, else the
+// newest one installed in /boot that may be read.
+func (c *Cache) Kernel(nameOrPath string) (Kernel, error) {
+	all, err := c.Kernels()
+	if err != nil {
+		return Kernel{}, err
+	}
+	if nameOrPath == "" {
+		return c.defaultKernel(all)
+	}
+	for _, k := range all {
+		if k.Name == nameOrPath || len(nameOrPath) >= minID && strings.HasPrefix(k.ID, nameOrPath) {
+			return k, nil
+		}
+	}
+	if exists(nameOrPath) {
+		return c.kernelAt(nameOrPath)
+	}
+	return Kernel{}, fmt.Errorf("%w %q: no such file, and imported are: %s", ErrNoKernel, nameOrPath, names(all))
+}
+
+func names(all []Kernel) string {
+	var s []string
+	for _, k := range all {
+		s = append(s, k.Name)
+	}
+	return cmp.Or(strings.Join(s, ", "), "none")
+}
+
+func (c *Cache) kernelAt(path string) (Kernel, error) {
+	k, err := c.openKernel(path)
+	if err != nil {
+		return Kernel{}, fmt.Errorf("kernel %s: %w", path, err)
+	}
+	return k, nil
+}
+
+func (c *Cache) openKernel(path string) (Kernel, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return Kernel{}, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return Kernel{}, err
+	}
+	defer func() { _ = f.Close() }()
+	kind, err := identify(f)
+	if err != nil {
+		return Kernel{}, err
+	}
+	var r record
+	switch kind {
+	case formUnknown, formDeb, formKrunfw:
+		return c.importKernel([]string{path})
+	case formBzImage:
+		r, err = describeBzImage(f)
+	case formELF:
+		r, _, err = describeELF(f)
+	}
+	k := r.kernel(path)
+	k.Modules = findModules(r.Release, filepath.Dir(path), filepath.Dir(filepath.Dir(path)), c.host)
+	return k, err
+}
+
+// describeBzImage guesses what is not visible in a compressed kernel: every
+// distribution's has a serial console and takes an initramfs.
+func describeBzImage(r io.ReaderAt) (record, error) {
+	rel, err := bzImageRelease(r)
+	return record{Name: rel, File: "vmlinuz", Release: rel, Console: consoleSerial, Initrd: true}, err
+}
+
+// findModules returns the modules of a release beneath the first of roots that
+// has them.
+func findModules(release string, roots ...string) *ModuleTree {
+	for _, root := range roots {
+		if t, err := OpenModules(filepath.Join(root, "lib", "modules", release)); err == nil {
+			return t
+		}
+	}
+	return nil
+}
+
+func (c *Cache) defaultKernel(all []Kernel) (Kernel, error) {
+	for _, word := range []string{"cloud", ""} {
+		for _, k := range all {
+			if k.Initrd && k.Modules != nil && strings.Contains(k.Release, word) {
+				return k, nil
+			}
+		}
+	}
+	k, err := c.installedKernel()
+	if err != nil {
+		return Kernel{}, fmt.Errorf("%w to boot by default; run: agentctl kernel import FILE,"+
+			" with the linux-image package of a distribution (imported are: %s)\n%w", ErrNoKernel, names(all), err)
+	}
+	return k, nil
+}
+
+// installedKernel returns the newest kernel in /boot that can be used. Some
+// distributions let only root read it; the error says so.
+func (c *Cache) installedKernel() (Kernel, error) {
+	paths, err := filepath.Glob(filepath.Join(c.host, "boot", "vmlinuz-*"))
+	if err != nil {
+		return Kernel{}, err
+	}
+	slices.SortStableFunc(paths, func(a, b string) int { return modified(b).Compare(modified(a)) })
+	problems := []error{fmt.Errorf("%d kernels are installed in %s", len(paths), filepath.Join(c.host, "boot"))}
+	for _, path := range paths {
+		k, err := c.kernelAt(path)
+		if err == nil && k.Modules != nil {
+			return k, nil
+		}
+		if err == nil {
+			err = fmt.Errorf("kernel %s: no modules of %s", path, k.Release)
+		}
+		problems = append(problems, err)
+	}
+	return Kernel{}, errors.Join(problems...)
+}
+
+func modified(path string) time.Time {
+	info, err := os.Stat(path)
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}

@@ -1,0 +1,108 @@
+package reference
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+const (
+	// The host programs have 30 to 50 MB.
+	programBytes = 256 << 20
+	// The agents have 1.6 to 2.6 MB; what is smaller is no agent, and what is
+	// much larger is the host program itself.
+	agentMin = 64 << 10
+	agentMax = 32 << 20
+	// elfHeader is the size of a 64-bit ELF file header.
+	elfHeader = 64
+)
+
+// ErrNoAgent is found in the error for a program that embeds no agent.
+var ErrNoAgent = errors.New("no static x86-64 agent embedded")
+
+// ExtractAgent returns the agent that the host program at path embeds: the one
+// static x86-64 ELF file in its data that speaks of "agentd".
+func ExtractAgent(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(io.LimitReader(f, programBytes))
+	if err != nil {
+		return nil, err
+	}
+	agent, err := findAgent(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return agent, nil
+}
+
+// findAgent skips the header at the start of program: that is its own.
+func findAgent(program []byte) ([]byte, error) {
+	magic := []byte(elf.ELFMAG)
+	for at := 1; at < len(program); at++ {
+		n := bytes.Index(program[at:], magic)
+		if n < 0 {
+			break
+		}
+		at += n
+		if agent, ok := agentAt(program[at:]); ok {
+			return bytes.Clone(agent), nil
+		}
+	}
+	return nil, ErrNoAgent
+}
+
+func agentAt(b []byte) ([]byte, bool) {
+	// An ELF magic is in the data of any program that reads ELF: check the
+	// rest of the identification before the costly parsing.
+	if len(b) < elfHeader || elf.Class(b[elf.EI_CLASS]) != elf.ELFCLASS64 {
+		return nil, false
+	}
+	b = b[:min(len(b), agentMax)]
+	f, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil || !isStaticProgram(f) {
+		return nil, false
+	}
+	end := fileEnd(f, b)
+	if end < agentMin || end > uint64(len(b)) {
+		return nil, false
+	}
+	b = b[:end]
+	return b, bytes.Contains(b, []byte("agentd"))
+}
+
+// isStaticProgram accepts position-independent programs: they are ET_DYN, as
+// libraries are, but have an entry.
+func isStaticProgram(f *elf.File) bool {
+	if f.Machine != elf.EM_X86_64 || f.Entry == 0 || f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
+		return false
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return false
+		}
+	}
+	return len(f.Progs) > 0
+}
+
+// fileEnd is where the file ends: behind the last of its segments, sections and
+// its section table. No field of the header says it.
+func fileEnd(f *elf.File, b []byte) uint64 {
+	// Elf64_Ehdr: e_shoff at 40, e_shentsize at 58, e_shnum at 60.
+	end := f.ByteOrder.Uint64(b[40:]) + uint64(f.ByteOrder.Uint16(b[58:]))*uint64(f.ByteOrder.Uint16(b[60:]))
+	for _, p := range f.Progs {
+		end = max(end, p.Off+p.Filesz)
+	}
+	for _, s := range f.Sections {
+		if s.Type != elf.SHT_NOBITS {
+			end = max(end, s.Offset+s.FileSize)
+		}
+	}
+	return end
+}
