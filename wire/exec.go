@@ -11,6 +11,10 @@ type ExecRequest struct {
 	TTY        bool
 	Rows, Cols uint16 // of the terminal; decoding makes them 24 and 80 when left out
 	Rlimits    []Rlimit
+
+	// ReportSignal asks for ExecExited.Signal. It is an addition of ours: agents
+	// that do not know it pass over it, and without it nobody sees anything new.
+	ReportSignal bool
 }
 
 // The size of a terminal that the request does not give: a VT100's.
@@ -37,6 +41,7 @@ func (m *ExecRequest) fields() []field {
 		defaulted("rows", num(&m.Rows)),
 		defaulted("cols", num(&m.Cols)),
 		defaulted("rlimits", objects(&m.Rlimits)),
+		omitted("report_signal", truth(&m.ReportSignal)),
 	}
 }
 
@@ -109,13 +114,19 @@ func (m *ExecStdinError) fields() []field {
 // ExecExited is the end of a command.
 type ExecExited struct {
 	Code int32 // 0…255, or -1 if a signal killed it
+
+	// Signal is the number of that signal, for a request that asked for it.
+	Signal *int32
 }
 
 // Type returns TypeExecExited.
 func (*ExecExited) Type() Type { return TypeExecExited }
 
 func (m *ExecExited) fields() []field {
-	return []field{required("code", num(&m.Code))}
+	return []field{
+		required("code", num(&m.Code)),
+		omitted("signal", optionalNumber(&m.Signal)),
+	}
 }
 
 // FailureKind says why a command could not be started. A kind that we do not know

@@ -181,7 +181,9 @@ func (w word[T]) allows(s T) bool {
 
 type boolean struct{ p *bool }
 
-func truth(p *bool) value { return boolean{p} }
+func truth(p *bool) boolean { return boolean{p} }
+
+func (b boolean) absent() bool { return !*b.p }
 
 func (b boolean) encode(e *encoder) {
 	if *b.p {

@@ -14,8 +14,7 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// killedCode is the exit code of a command that a signal ended: the protocol has
-// no field for the signal's number.
+// killedCode is the exit code of a command that a signal ended.
 const killedCode = -1
 
 // An Exec is one command. Its methods do not wait.
@@ -86,12 +85,19 @@ func (e *Exec) run(req *wire.ExecRequest) {
 	for _, o := range c.outputs {
 		_ = o.file.Close()
 	}
-	code := int32(status.Code)
-	if status.Signal != 0 {
-		code = killedCode
-	}
 	c.child.Release()
-	e.finish(&wire.ExecExited{Code: code})
+	e.finish(exited(status, req.ReportSignal))
+}
+
+func exited(s proc.Status, reportSignal bool) *wire.ExecExited {
+	if s.Signal == 0 {
+		return &wire.ExecExited{Code: int32(s.Code)}
+	}
+	m := &wire.ExecExited{Code: killedCode}
+	if number := int32(s.Signal); reportSignal {
+		m.Signal = &number
+	}
+	return m
 }
 
 // command is what a started command consists of.
