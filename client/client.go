@@ -1,0 +1,142 @@
+package client
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+const (
+	// own is the generation that we stamp on everything we send, whatever the
+	// agent's is (protocol section 6).
+	own = wire.Newest
+
+	// closeWait is how long Close lets queued frames leave. They are a few
+	// signals; a link that does not take them in a second is stalled.
+	closeWait = time.Second
+)
+
+// A Client is one link to an agent. Its methods may be called from several
+// goroutines.
+type Client struct {
+	link   io.ReadWriteCloser
+	frames *frame.Reader
+	writer *mux.Writer
+	ctl    *mux.Outbox // Messages that belong to no command.
+
+	ready      wire.Ready
+	generation wire.Generation // The lower of the agent's and ours.
+
+	calls     table
+	done      chan struct{}
+	loops     sync.WaitGroup
+	closeLink func() error
+}
+
+// IDs is the range of correlation ids that a client may use: Start and up, below
+// End. The zero value stands for the range of a relay's first client, for a link
+// without a relay.
+type IDs struct {
+	Start, End uint32
+}
+
+// New returns a client on a link over which the agent has said that it is ready,
+// with the generation in the frame that said so. The client owns the link, whose
+// Close must end a Read and a Write that are under way.
+func New(link io.ReadWriteCloser, ready wire.Ready, generation wire.Generation, ids IDs) *Client {
+	if ids == (IDs{}) {
+		ids.Start, ids.End = frame.SlotRange(0)
+	}
+	return start(link, frame.NewReader(link), hello{ids: ids, generation: generation, ready: ready})
+}
+
+func start(link io.ReadWriteCloser, frames *frame.Reader, h hello) *Client {
+	c := &Client{
+		link:       link,
+		frames:     frames,
+		writer:     mux.NewWriter(link, 0),
+		ready:      h.ready,
+		generation: min(own, h.generation),
+		calls:      newTable(h.ids),
+		done:       make(chan struct{}),
+		closeLink:  sync.OnceValue(link.Close),
+	}
+	c.ctl = c.writer.Outbox(0)
+	c.loops.Go(c.read)
+	c.loops.Go(c.write)
+	return c
+}
+
+// Ready returns what the agent said when it became ready.
+func (c *Client) Ready() wire.Ready { return c.ready }
+
+// Generation returns the protocol generation in force: the lower of the agent's
+// and our own.
+func (c *Client) Generation() wire.Generation { return c.generation }
+
+// Done is closed when the link has ended.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err returns nil while the link is up, then why it ended: a [*LinkError], or
+// [ErrClosed] after Close.
+func (c *Client) Err() error { return c.calls.ended() }
+
+// Close ends the link. Commands that still run are killed, as far as the guest
+// hears of it, and their Waits return [ErrClosed]. It returns once both goroutines
+// of the client have ended.
+func (c *Client) Close() error {
+	c.end(ErrClosed)
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	_ = c.writer.Drain(ctx) // What has not left by then is given up.
+	c.writer.Close()
+	err := c.closeLink()
+	c.loops.Wait()
+	return err
+}
+
+// read routes frames until the link ends.
+func (c *Client) read() {
+	for {
+		f, err := c.frames.Next()
+		if err != nil {
+			c.end(&LinkError{Err: err})
+			c.writer.Close()
+			_ = c.closeLink()
+			return
+		}
+		c.route(f)
+	}
+}
+
+func (c *Client) write() {
+	if err := c.writer.Run(); err != nil {
+		c.end(&LinkError{Err: err})
+		_ = c.closeLink() // Ends the Read too.
+	}
+}
+
+// end fails everything that is pending and refuses what is new.
+func (c *Client) end(err error) {
+	pending, first := c.calls.close(err)
+	if !first {
+		return
+	}
+	for _, r := range pending {
+		r.fail(err)
+	}
+	close(c.done)
+}
+
+// encode makes a frame with our own generation, if the agent's has the message.
+func (c *Client) encode(id uint32, m wire.Message) ([]byte, error) {
+	if info, _ := wire.Lookup(m.Type()); info.Since > c.generation {
+		return nil, &GenerationError{Type: m.Type(), Needs: info.Since, Have: c.generation}
+	}
+	return wire.AppendFrame(nil, own, id, m)
+}

@@ -1,0 +1,261 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/agentd-go/agentd/wire"
+)
+
+// The size of a terminal when the caller gives none: a VT100's, as the protocol
+// has it.
+const (
+	defaultRows = 24
+	defaultCols = 80
+)
+
+// killWait is how long the agent has to report the end of a command after signal
+// 9: the guest needs milliseconds, a link with a busy consumer longer. It is the
+// protocol's own measure for a peer that does not answer.
+const killWait = handshakeTimeout
+
+// A Cmd is a command to run in the guest, as [exec.Cmd] is one to run here. It
+// is used once. After Start, its methods may be called from several goroutines,
+// except Wait.
+type Cmd struct {
+	// Path is the command: a path in the guest, or a name that the guest looks
+	// up in the command's PATH.
+	Path string
+
+	// Args holds the arguments with the command's name as Args[0], which must
+	// equal Path, because the protocol has one field for both. Empty means {Path}.
+	Args []string
+
+	// Env is added to the environment that the guest gives to commands; later
+	// entries win. Each is KEY=VALUE.
+	Env []string
+
+	// Dir is the working directory, "" the guest's default.
+	Dir string
+
+	// Stdin is copied to the command by a goroutine, and Wait waits for that
+	// unless Stdin is an *os.File: a Read of a terminal cannot be interrupted, so
+	// Wait leaves it behind, and the file's next bytes with it. nil is an empty
+	// input.
+	Stdin io.Reader
+
+	// Stdout and Stderr take the output, nil discards it. If they are the same
+	// writer, only one goroutine at a time calls its Write, in the order in which
+	// the output arrives. When a Write fails, the rest of that stream is discarded.
+	Stdout io.Writer
+	Stderr io.Writer
+
+	// User is USER or USER:GROUP, names or numbers of the guest, "" the guest's
+	// default.
+	User string
+
+	// TTY gives the command a terminal of Rows and Cols, 24 and 80 if 0. All of
+	// its output is then Stdout's.
+	TTY        bool
+	Rows, Cols uint16
+
+	// Limits are resource limits for the command.
+	Limits []wire.Rlimit
+
+	// Cancel is called when the context of CommandContext is done; CommandContext
+	// sets it to Kill. If it returns os.ErrProcessDone, Wait does not blame the
+	// context.
+	Cancel func() error
+
+	// WaitDelay bounds three waits, and 0 is no bound: from Cancel until signal 9
+	// if Cancel was something milder; from signal 9 until the agent reports the
+	// end (10 seconds if 0); and from the end of the command until its input and
+	// output have been copied. Where it passes, Wait gives up with [ErrWaitDelay].
+	WaitDelay time.Duration
+
+	client *Client
+	ctx    context.Context //nolint:containedctx // Start and Wait have the shape of os/exec.
+
+	stdin          *stream // Of StdinPipe.
+	stdout, stderr *stream // Of StdoutPipe and StderrPipe.
+
+	used    bool // Start was called.
+	waited  bool
+	proc    *process
+	copying int        // How many results copied gets.
+	copied  chan error // Of one goroutine each.
+	watch   func() error
+}
+
+// Command returns a Cmd for the named program in the guest.
+func (c *Client) Command(name string, args ...string) *Cmd {
+	return &Cmd{
+		Path: name, Args: append([]string{name}, args...),
+		client: c, ctx: context.Background(),
+	}
+}
+
+// CommandContext is like Command; when the context is done before the command
+// has ended, Cancel is called, which sends signal 9 to its process group.
+func (c *Client) CommandContext(ctx context.Context, name string, args ...string) *Cmd {
+	cmd := c.Command(name, args...)
+	cmd.ctx = ctx
+	cmd.Cancel = cmd.Kill
+	return cmd
+}
+
+// Run starts the command and waits for it.
+func (c *Cmd) Run() error {
+	if err := c.Start(); err != nil {
+		return err
+	}
+	return c.Wait()
+}
+
+// Start returns when the command runs in the guest. The error is a [*StartError]
+// if the guest could not start it. Wait must follow if there is none.
+func (c *Cmd) Start() error {
+	switch {
+	case c.client == nil:
+		return errors.New("command was not made by a client")
+	case c.used:
+		return errors.New("command already started")
+	}
+	c.used = true
+	if err := c.start(); err != nil {
+		c.closePipes(err)
+		return err
+	}
+	return nil
+}
+
+func (c *Cmd) start() error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	req, err := c.request()
+	if err != nil {
+		return err
+	}
+	p := &process{stdin: c.stdin}
+	p.stdout, p.stderr = c.outputs()
+	if err := c.client.exec(p, req); err != nil {
+		return err
+	}
+	if err := p.awaitStart(c.ctx); err != nil {
+		return err
+	}
+	c.proc = p
+	c.copyAll()
+	c.watch = c.watchContext()
+	return nil
+}
+
+// request says it in the protocol's words.
+func (c *Cmd) request() (*wire.ExecRequest, error) {
+	args := c.Args
+	if len(args) == 0 {
+		args = []string{c.Path}
+	}
+	if args[0] != c.Path {
+		return nil, fmt.Errorf("argument 0 is %q and path is %q: the guest cannot be told both", args[0], c.Path)
+	}
+	return &wire.ExecRequest{
+		Cmd:     c.Path,
+		Args:    args[1:],
+		Env:     c.Env,
+		Cwd:     optional(c.Dir),
+		User:    optional(c.User),
+		TTY:     c.TTY,
+		Rows:    cmp.Or(c.Rows, defaultRows),
+		Cols:    cmp.Or(c.Cols, defaultCols),
+		Rlimits: c.Limits,
+
+		ReportSignal: true,
+	}, nil
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// Wait returns when the command has ended and its input and output have been
+// copied. The error is nil for exit code 0, an [*ExitError] for another, a
+// [*FrameError], [*ProtocolError], [*LinkError] or [ErrClosed] if the code was not
+// learned; then, as in package os/exec, what the context says, and what the
+// copying says. What came for a StdoutPipe or StderrPipe can still be read after
+// Wait, but Wait does not return while more than its queue holds is unread.
+func (c *Cmd) Wait() error {
+	switch {
+	case c.proc == nil:
+		return errors.New("command not started")
+	case c.waited:
+		return errors.New("wait was already called")
+	}
+	c.waited = true
+	<-c.proc.done
+	canceled := c.watch()
+	copied := c.awaitCopies()
+	for _, err := range []error{c.proc.status(), canceled, copied} {
+		if err != nil {
+			return err
+		}
+	}
+	return c.proc.inputError()
+}
+
+// watchContext calls interrupt when the context is done. What it returns ends
+// that, and returns what the context has to say about the command.
+func (c *Cmd) watchContext() (settle func() error) {
+	verdict := make(chan error, 1)
+	stop := context.AfterFunc(c.ctx, func() { verdict <- c.interrupt() })
+	return func() error {
+		if stop() {
+			return nil
+		}
+		return <-verdict
+	}
+}
+
+// PID returns the command's process id in the guest, 0 before Start.
+func (c *Cmd) PID() int {
+	if c.proc == nil {
+		return 0
+	}
+	c.proc.mu.Lock()
+	defer c.proc.mu.Unlock()
+	return c.proc.pid
+}
+
+// Signal sends a signal, 1 to 31 as Linux numbers them, to the command's process
+// group. It returns os.ErrProcessDone if the command has ended.
+func (c *Cmd) Signal(sig int) error {
+	if c.proc == nil {
+		return errors.New("command not started")
+	}
+	return c.proc.signal(sig)
+}
+
+// Resize gives the command's terminal a new size.
+func (c *Cmd) Resize(rows, cols uint16) error {
+	if c.proc == nil {
+		return errors.New("command not started")
+	}
+	return c.proc.sendAlive(&wire.ExecResize{Rows: rows, Cols: cols})
+}
+
+// Kill sends signal 9 to the command's process group. It does not wait for the
+// link.
+func (c *Cmd) Kill() error {
+	if c.proc == nil {
+		return errors.New("command not started")
+	}
+	return c.proc.killAlive()
+}

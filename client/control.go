@@ -1,0 +1,154 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// Ping asks the agent for an answer and returns how long that took. It does not
+// count as activity. It needs generation 6.
+func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
+	begin := time.Now()
+	if _, err := ask[*wire.Pong](ctx, c, new(wire.Ping)); err != nil {
+		return 0, err
+	}
+	return time.Since(begin), nil
+}
+
+// Touch counts as activity, which keeps an idle machine from being ended, and
+// returns the agent's count with this touch in it. It needs generation 6.
+func (c *Client) Touch(ctx context.Context) (uint64, error) {
+	touched, err := ask[*wire.Touched](ctx, c, new(wire.Touch))
+	if err != nil {
+		return 0, err
+	}
+	return touched.ActivitySeq, nil
+}
+
+// SyncClock tells the guest what time it is; the guest corrects its clock if it
+// is more than 100 milliseconds off. There is no answer: nil means that the
+// message is on its way.
+func (c *Client) SyncClock(ctx context.Context, now time.Time) error {
+	return c.tell(ctx, &wire.ClockSync{UnixTimeNanos: uint64(now.UnixNano())})
+}
+
+// Shutdown asks the machine to end, and returns when the request, and what else
+// was queued, has left. Done is closed when the machine has ended.
+func (c *Client) Shutdown(ctx context.Context) error {
+	if err := c.tell(ctx, new(wire.Shutdown)); err != nil {
+		return err
+	}
+	return c.writer.Drain(ctx)
+}
+
+// tell sends a message that belongs to no session and has no answer.
+func (c *Client) tell(ctx context.Context, m wire.Message) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	b, err := c.encode(0, m)
+	if err != nil {
+		return err
+	}
+	return c.post(b)
+}
+
+// post queues a frame on the control outbox. Rather than wait for the link, in
+// which no context could interrupt it, it fails.
+func (c *Client) post(b []byte) error {
+	if c.ctl.Queued() > mux.DefaultOutbox {
+		return ErrStalled
+	}
+	if err := c.ctl.Put(b); err != nil {
+		return c.reason(err)
+	}
+	return nil
+}
+
+// reason returns why the link ended in place of an error that says only that.
+func (c *Client) reason(err error) error {
+	if why := c.Err(); why != nil {
+		return why
+	}
+	return err
+}
+
+// answer receives the one message that answers another.
+type answer struct {
+	id  uint32
+	got chan result // Of one element, so that receiving never waits.
+}
+
+type result struct {
+	message wire.Message
+	err     error
+}
+
+func (a *answer) receive(e wire.Envelope) error {
+	m, err := wire.Decode(e)
+	if err != nil {
+		return err
+	}
+	a.put(result{message: m})
+	return nil
+}
+
+func (a *answer) fail(err error) { a.put(result{err: err}) }
+
+func (a *answer) put(r result) {
+	select {
+	case a.got <- r:
+	default: // Somebody answers twice.
+	}
+}
+
+// ask sends a message on an id of its own and waits for the answer.
+func ask[T wire.Message](ctx context.Context, c *Client, m wire.Message) (T, error) {
+	var none T
+	a, err := c.pose(ctx, m)
+	if err != nil {
+		return none, err
+	}
+	// An agent that answers later finds nobody.
+	defer c.calls.remove(a.id, a)
+	select {
+	case r := <-a.got:
+		if r.err != nil {
+			return none, r.err
+		}
+		reply, ok := r.message.(T)
+		if !ok {
+			return none, &FrameError{Type: r.message.Type(), Err: errUnexpected}
+		}
+		return reply, nil
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+}
+
+// pose sends the question.
+func (c *Client) pose(ctx context.Context, m wire.Message) (*answer, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	a := &answer{got: make(chan result, 1)}
+	err := c.calls.add(func(id uint32) receiver {
+		a.id = id
+		return a
+	})
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.encode(a.id, m)
+	if err == nil {
+		err = c.post(b)
+	}
+	if err != nil {
+		c.calls.remove(a.id, a)
+		return nil, err
+	}
+	return a, nil
+}

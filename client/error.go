@@ -1,0 +1,200 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/agentd-go/agentd/wire"
+)
+
+var (
+	// ErrClosed is what calls return after, and because of, Close.
+	ErrClosed = errors.New("client closed")
+
+	// ErrNoID says that every id of the client's range is in use.
+	ErrNoID = errors.New("no free correlation id")
+
+	// ErrStalled says that the link has not taken what was sent to it before.
+	ErrStalled = errors.New("agent link is stalled")
+
+	// ErrWaitDelay is the one of package os/exec: a command, or the copying of
+	// its input and output, did not end in time.
+	ErrWaitDelay = exec.ErrWaitDelay
+
+	// errUnexpected says that a message has no place in its session.
+	errUnexpected = errors.New("message out of place")
+)
+
+// A LinkError says why the link to the agent ended. Err is io.EOF when the other
+// side closed it, io.ErrUnexpectedEOF when it did so inside a frame, and a
+// [*frame.LengthError] when it sent a frame that nobody may send.
+type LinkError struct {
+	Err error
+}
+
+func (e *LinkError) Error() string { return "agent link ended: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *LinkError) Unwrap() error { return e.Err }
+
+// A GenerationError says that the agent is too old for what was asked. Nothing
+// was sent.
+type GenerationError struct {
+	Type  wire.Type
+	Needs wire.Generation
+	Have  wire.Generation // What the agent and this client have in common.
+}
+
+func (e *GenerationError) Error() string {
+	return fmt.Sprintf("%s needs protocol generation %d, have %d", e.Type, e.Needs, e.Have)
+}
+
+// A FrameError says that the agent sent something in a call that the protocol
+// does not have there. It ends that call; the link goes on.
+type FrameError struct {
+	Type wire.Type // "" if it could not be read.
+	Err  error
+}
+
+func (e *FrameError) Error() string {
+	if e.Type == "" {
+		return "bad frame from agent: " + e.Err.Error()
+	}
+	return "bad " + string(e.Type) + " from agent: " + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *FrameError) Unwrap() error { return e.Err }
+
+// A ProtocolError is the agent's refusal of something that we sent.
+type ProtocolError struct {
+	Kind          wire.ErrorKind
+	Message       string
+	OffendingType wire.Type // "" if the agent did not say.
+}
+
+func (e *ProtocolError) Error() string {
+	if e.OffendingType == "" {
+		return fmt.Sprintf("agent: %s: %s", e.Kind, e.Message)
+	}
+	return fmt.Sprintf("agent refused %s: %s: %s", e.OffendingType, e.Kind, e.Message)
+}
+
+// An ExitError says that a command ended and not with code 0.
+type ExitError struct {
+	// Signaled says that a signal ended the command.
+	Signaled bool
+
+	// Signal is Linux's number of that signal, 0 if the agent did not say, which
+	// only ours does.
+	Signal int
+
+	// Stderr is the beginning and the end of the command's stderr, if
+	// [Cmd.Output] ran it and nothing else collected that.
+	Stderr []byte
+
+	code int
+}
+
+// ExitCode returns the code, or -1 if a signal ended the command.
+func (e *ExitError) ExitCode() int { return e.code }
+
+func (e *ExitError) Error() string {
+	switch {
+	case e.Signal != 0:
+		return "killed by signal " + strconv.Itoa(e.Signal)
+	case e.Signaled:
+		return "killed by a signal"
+	default:
+		return "exit status " + strconv.Itoa(e.code)
+	}
+}
+
+// signaled is the exit code of a command that a signal ended.
+const signaled = -1
+
+func newExitError(m *wire.ExecExited) *ExitError {
+	e := &ExitError{Signaled: m.Code == signaled, code: int(m.Code)}
+	if e.Signaled && m.Signal != nil {
+		e.Signal = int(*m.Signal)
+	}
+	return e
+}
+
+// A StartError says why the guest did not start a command.
+//
+// It is [fs.ErrNotExist] for kind not_found, which agents also report for a
+// working directory that does not exist; if Path has no slash, so that PATH was
+// searched, it is [exec.ErrNotFound] as well. It is [fs.ErrPermission] for kind
+// permission_denied.
+type StartError struct {
+	Path    string
+	Kind    wire.FailureKind
+	Errno   syscall.Errno // Linux's number; 0 if no system call failed.
+	Stage   string        // The step that failed; "" if the agent did not say.
+	Message string        // In the agent's words, with the path.
+}
+
+func (e *StartError) Error() string { return "start command: " + e.Message }
+
+// Is reports whether the error is one of those named above.
+func (e *StartError) Is(target error) bool {
+	switch target {
+	case fs.ErrNotExist:
+		return e.Kind == wire.FailureNotFound
+	case exec.ErrNotFound:
+		return e.Kind == wire.FailureNotFound && !strings.Contains(e.Path, "/")
+	case fs.ErrPermission:
+		return e.Kind == wire.FailurePermissionDenied
+	default:
+		return false
+	}
+}
+
+// Unwrap returns Errno, or nil if it is 0.
+func (e *StartError) Unwrap() error {
+	if e.Errno == 0 {
+		return nil
+	}
+	return e.Errno
+}
+
+func newStartError(path string, m *wire.ExecFailed) *StartError {
+	e := &StartError{Path: path, Kind: m.Kind, Message: m.Message}
+	if m.Errno != nil {
+		e.Errno = syscall.Errno(*m.Errno)
+	}
+	if m.Stage != nil {
+		e.Stage = *m.Stage
+	}
+	return e
+}
+
+// A StdinError says that the guest could not give a command its input.
+type StdinError struct {
+	Errno   syscall.Errno // Linux's number; 0 if unknown.
+	Message string
+}
+
+func (e *StdinError) Error() string { return "write command input: " + e.Message }
+
+// Unwrap returns Errno, or nil if it is 0.
+func (e *StdinError) Unwrap() error {
+	if e.Errno == 0 {
+		return nil
+	}
+	return e.Errno
+}
+
+func newStdinError(m *wire.ExecStdinError) *StdinError {
+	e := &StdinError{Message: m.Message}
+	if m.Errno != nil {
+		e.Errno = syscall.Errno(*m.Errno)
+	}
+	return e
+}

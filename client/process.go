@@ -1,0 +1,314 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// sigkill and epipe are Linux's numbers: the guest's, whatever the host runs.
+const (
+	sigkill = 9
+	epipe   = syscall.Errno(32)
+)
+
+// A process is one command as the link sees it.
+//
+//	requested --started--> running --exited--> ended
+//	    `-------- failed, a bad frame, the link's end --------^
+//
+// Its id stays in use until the terminal frame, also when nobody waits for it
+// any more: what still comes is discarded.
+type process struct {
+	client *Client
+	id     uint32
+	path   string
+
+	ctl *mux.Outbox // The request, signals, sizes: they overtake input.
+	in  *mux.Outbox // Input, discarded as soon as nobody will read it.
+
+	stdin          *stream // Of a StdinPipe; nil for any other input.
+	stdout, stderr *stream // nil: discarded. The same, if one writer takes both.
+
+	started chan struct{} // Closed when the pid is known.
+	done    chan struct{} // Closed when ended.
+
+	mu       sync.Mutex
+	running  bool
+	over     bool
+	killed   bool
+	pid      int
+	err      error // How it ended; see finish.
+	stdinErr error
+}
+
+// exec asks for a command, whose streams the caller has filled in.
+func (c *Client) exec(p *process, req *wire.ExecRequest) error {
+	p.client, p.path = c, req.Cmd
+	p.ctl, p.in = c.writer.Outbox(0), c.writer.Outbox(0)
+	p.started, p.done = make(chan struct{}), make(chan struct{})
+	err := c.calls.add(func(id uint32) receiver {
+		p.id = id
+		return p
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.send(req); err != nil {
+		c.calls.remove(p.id, p)
+		return err
+	}
+	return nil
+}
+
+// send queues a message and waits while the queue is full.
+func (p *process) send(m wire.Message) error {
+	b, err := p.client.encode(p.id, m)
+	if err != nil {
+		return err
+	}
+	if err := p.ctl.Send(b); err != nil {
+		return p.client.reason(err)
+	}
+	return nil
+}
+
+// receive takes one message; see receiver.
+func (p *process) receive(e wire.Envelope) error {
+	if e.Type == wire.TypeExecStdout {
+		return p.output(p.stdout, e)
+	}
+	if e.Type == wire.TypeExecStderr {
+		return p.output(p.stderr, e)
+	}
+	m, err := wire.Decode(e)
+	if err != nil {
+		return err
+	}
+	switch m := m.(type) {
+	case *wire.ExecStarted:
+		return p.start(int(m.PID))
+	case *wire.ExecStdinError:
+		p.refuseStdin(m)
+	case *wire.ExecFailed:
+		p.finish(newStartError(p.path, m))
+	case *wire.ExecExited:
+		return p.exit(m)
+	default:
+		return errUnexpected
+	}
+	return nil
+}
+
+func (p *process) output(to *stream, e wire.Envelope) error {
+	data, err := wire.DataOf(e)
+	if err != nil {
+		return err
+	}
+	if !p.isRunning() {
+		return errUnexpected
+	}
+	if to != nil {
+		to.push(data)
+	}
+	return nil
+}
+
+func (p *process) isRunning() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.running
+}
+
+func (p *process) start(pid int) error {
+	p.mu.Lock()
+	again, late := p.running, p.over
+	p.running, p.pid = true, pid
+	p.mu.Unlock()
+	switch {
+	case again:
+		return errUnexpected
+	case late:
+		p.kill() // The first signal may have come before there was anything to kill.
+	default:
+		close(p.started)
+	}
+	return nil
+}
+
+func (p *process) exit(m *wire.ExecExited) error {
+	if !p.isRunning() {
+		return errUnexpected
+	}
+	if m.Code != 0 {
+		p.finish(newExitError(m))
+	} else {
+		p.finish(nil)
+	}
+	return nil
+}
+
+// refuseStdin stops the input: the agent would answer every further piece alike.
+// That the command closed its input, or ended, is no error, as in package os/exec.
+func (p *process) refuseStdin(m *wire.ExecStdinError) {
+	err := newStdinError(m)
+	p.mu.Lock()
+	if p.stdinErr == nil && err.Errno != epipe {
+		p.stdinErr = err
+	}
+	p.mu.Unlock()
+	p.closeStdin()
+}
+
+func (p *process) closeStdin() {
+	p.in.Discard()
+	if p.stdin != nil {
+		_ = p.stdin.Close() // A stream's Close has no error.
+	}
+}
+
+// fail ends a command whose end will not be heard of, and kills it.
+func (p *process) fail(err error) {
+	if p.finish(err) {
+		p.kill()
+	}
+}
+
+// finish ends a command: with nil for code 0, an *ExitError for another, or why
+// there is none. Only the first call does; it returns true.
+func (p *process) finish(err error) bool {
+	p.mu.Lock()
+	again := p.over
+	if !again {
+		p.over, p.err = true, err
+	}
+	p.mu.Unlock()
+	if again {
+		return false
+	}
+	p.closeStdin()
+	end := outputEnd(err)
+	p.eachOutput(func(s *stream) { s.finish(end) })
+	close(p.done)
+	return true
+}
+
+// outputEnd returns what a reader of the output gets after it: io.EOF if it is
+// whole, which it is when the agent has said how the command ended.
+func outputEnd(err error) error {
+	var exit *ExitError
+	if err == nil || errors.As(err, &exit) {
+		return io.EOF
+	}
+	return err
+}
+
+func (p *process) eachOutput(f func(*stream)) {
+	for _, s := range []*stream{p.stdout, p.stderr} {
+		if s != nil {
+			f(s)
+		}
+	}
+}
+
+func (p *process) discardOutput() {
+	p.eachOutput(func(s *stream) { _ = s.Close() }) // A stream's Close has no error.
+}
+
+// kill sends signal 9 to the command's process group. It never waits: a link
+// that has not taken a whole outbox of earlier messages would not take this one.
+func (p *process) kill() {
+	p.mu.Lock()
+	p.killed = true
+	p.mu.Unlock()
+	if p.ctl.Queued() > mux.DefaultOutbox {
+		return
+	}
+	if b, err := p.client.encode(p.id, &wire.ExecSignal{Signal: sigkill}); err == nil {
+		_ = p.ctl.Put(b) // It fails only if the link has ended.
+	}
+}
+
+func (p *process) wasKilled() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.killed
+}
+
+// awaitStart returns when the command runs, or why it does not.
+func (p *process) awaitStart(ctx context.Context) error {
+	select {
+	case <-p.started:
+	case <-p.done:
+	case <-ctx.Done():
+		p.fail(ctx.Err())
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running {
+		return nil // Even if it ended since: Wait says how.
+	}
+	return p.err
+}
+
+// endsWithin reports whether the command ends in time.
+func (p *process) endsWithin(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-p.done:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// signal sends a signal to the process group.
+func (p *process) signal(sig int) error {
+	if sig < 1 || sig > 31 {
+		return fmt.Errorf("signal %d is not in 1-31", sig)
+	}
+	return p.sendAlive(&wire.ExecSignal{Signal: int32(sig)})
+}
+
+func (p *process) sendAlive(m wire.Message) error {
+	if p.isOver() {
+		return os.ErrProcessDone
+	}
+	return p.send(m)
+}
+
+func (p *process) killAlive() error {
+	if p.isOver() {
+		return os.ErrProcessDone
+	}
+	p.kill()
+	return nil
+}
+
+func (p *process) isOver() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.over
+}
+
+// status returns how an ended command ended.
+func (p *process) status() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+func (p *process) inputError() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stdinErr
+}

@@ -1,0 +1,144 @@
+package client
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+// A receiver is what frames of one id are for.
+type receiver interface {
+	// receive takes a message with the flags of its type. Only the reading
+	// goroutine calls it. An error says that the message has no place here and
+	// is passed to fail.
+	receive(e wire.Envelope) error
+
+	// fail ends it; it is never waited for. Calls after the first have no effect.
+	fail(err error)
+}
+
+// table knows the ids that are in use, and by whom.
+type table struct {
+	ids IDs
+
+	mu   sync.Mutex
+	next uint32
+	used map[uint32]receiver
+	err  error // Why there will be no more.
+}
+
+func newTable(ids IDs) table {
+	return table{ids: ids, next: ids.Start, used: make(map[uint32]receiver)}
+}
+
+// add takes the next free id and enters what newReceiver makes for it. Ids go
+// upwards and wrap, so that one which has just ended is used again as late as
+// possible: frames that a confused agent still sends for it find nobody.
+func (t *table) add(newReceiver func(id uint32) receiver) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err != nil {
+		return t.err
+	}
+	if t.ids.Start == 0 || t.ids.End <= t.ids.Start || len(t.used) >= int(t.ids.End-t.ids.Start) {
+		return ErrNoID
+	}
+	id := t.takeLocked()
+	for t.used[id] != nil {
+		id = t.takeLocked()
+	}
+	t.used[id] = newReceiver(id)
+	return nil
+}
+
+func (t *table) takeLocked() uint32 {
+	id := t.next
+	if t.next++; t.next == t.ids.End {
+		t.next = t.ids.Start
+	}
+	return id
+}
+
+// find returns who a frame is for, or nil, and forgets the id if it is its last.
+func (t *table) find(f frame.Frame) receiver {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.used[f.ID]
+	if f.Flags&frame.Terminal != 0 {
+		delete(t.used, f.ID)
+	}
+	return r
+}
+
+// remove frees the id of r, unless that has happened and the id is somebody else's.
+func (t *table) remove(id uint32, r receiver) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.used[id] == r {
+		delete(t.used, id)
+	}
+}
+
+// close refuses further ids and returns whoever has one. Only the first call does.
+func (t *table) close(err error) (pending map[uint32]receiver, first bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err != nil {
+		return nil, false
+	}
+	pending, t.used, t.err = t.used, nil, err
+	return pending, true
+}
+
+func (t *table) ended() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
+}
+
+// route gives a frame to whom it is for. Frames for ids that nobody has are the
+// rest of a session that ended, or for the previous owner of our range.
+func (c *Client) route(f frame.Frame) {
+	r := c.calls.find(f)
+	if r == nil {
+		return
+	}
+	if err := deliver(r, f); err != nil {
+		r.fail(err)
+	}
+}
+
+func deliver(r receiver, f frame.Frame) error {
+	e, err := wire.DecodeEnvelope(f.Body)
+	if err != nil {
+		return &FrameError{Err: err}
+	}
+	info, known := wire.Lookup(e.Type)
+	switch {
+	case !known:
+		return &FrameError{Type: e.Type, Err: &wire.UnknownTypeError{Type: e.Type}}
+	case info.Flags != f.Flags:
+		return &FrameError{Type: e.Type, Err: fmt.Errorf("flags %v, want %v", f.Flags, info.Flags)}
+	case e.Type == wire.TypeProtocolError:
+		return refusal(e)
+	}
+	if err := r.receive(e); err != nil {
+		return &FrameError{Type: e.Type, Err: err}
+	}
+	return nil
+}
+
+// refusal makes the agent's error message ours.
+func refusal(e wire.Envelope) error {
+	m, err := wire.Decode(e)
+	if err != nil {
+		return &FrameError{Type: e.Type, Err: err}
+	}
+	refused, ok := m.(*wire.ProtocolError)
+	if !ok {
+		return &FrameError{Type: e.Type, Err: errUnexpected}
+	}
+	return &ProtocolError{Kind: refused.Kind, Message: refused.Message, OffendingType: refused.OffendingType}
+}
