@@ -27,7 +27,7 @@ var errNoData = errors.New("no data.tar member: not a Debian package")
 // walkDeb calls visit with each regular file of the Debian package r: its path,
 // clean and relative, and its content, which is valid during the call only. A
 // name that leaves the package's root fails the whole package.
-func walkDeb(r io.Reader, visit func(name string, size int64, r io.Reader) error) error {
+func walkDeb(r io.Reader, visit func(name string, r io.Reader) error) error {
 	data, err := debData(r)
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ func walkDeb(r io.Reader, visit func(name string, size int64, r io.Reader) error
 	return err
 }
 
-func walkTar(t *tar.Reader, visit func(name string, size int64, r io.Reader) error) error {
+func walkTar(t *tar.Reader, visit func(name string, r io.Reader) error) error {
 	for range debFiles {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
@@ -61,7 +61,7 @@ func walkTar(t *tar.Reader, visit func(name string, size int64, r io.Reader) err
 		if h.Typeflag != tar.TypeReg {
 			continue
 		}
-		if err := visit(name, h.Size, t); err != nil {
+		if err := visit(name, t); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}

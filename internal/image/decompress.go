@@ -28,6 +28,10 @@ var (
 
 // decompress reads r as what its first bytes say that it is: gzip, xz, zstd or
 // none of them. Close releases the decoder, not r.
+//
+// The xz library reserves the dictionary that a file declares, up to 4 GiB, and
+// has no option to refuse one. Memory is taken only as far as it is filled,
+// which the bounds on what is read from here limit.
 func decompress(r io.Reader) (io.ReadCloser, error) {
 	b := bufio.NewReader(r)
 	head, err := b.Peek(len(xzMagic))

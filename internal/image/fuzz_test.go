@@ -35,7 +35,7 @@ func FuzzDeb(f *testing.F) {
 		f.Add(makeDeb(f, ext, archived{name: "./boot/vmlinuz-1", data: []byte("x")}))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_ = walkDeb(bytes.NewReader(b), func(name string, _ int64, r io.Reader) error {
+		_ = walkDeb(bytes.NewReader(b), func(name string, r io.Reader) error {
 			if !filepath.IsLocal(name) {
 				t.Errorf("name %q", name)
 			}

@@ -33,8 +33,15 @@ func (c *Cache) ImportKernel(paths ...string) (Kernel, error) {
 	if err != nil {
 		return Kernel{}, fmt.Errorf("import kernel: %w", err)
 	}
+	k.Imported = time.Now()
+	if err := os.Chtimes(filepath.Join(filepath.Dir(k.Path), kernelRecord), k.Imported, k.Imported); err != nil {
+		return Kernel{}, fmt.Errorf("import kernel: %w", err)
+	}
 	return k, nil
 }
+
+// importKernel leaves the age of a kernel that is there already: to boot a file
+// once does not make it the default.
 
 func (c *Cache) importKernel(paths []string) (Kernel, error) {
 	key, err := importKey(paths)
@@ -43,10 +50,6 @@ func (c *Cache) importKernel(paths []string) (Kernel, error) {
 	}
 	dir, err := c.Dir(kernelKind, key, func(dir string) error { return unpack(dir, paths) })
 	if err != nil {
-		return Kernel{}, err
-	}
-	now := time.Now()
-	if err := os.Chtimes(filepath.Join(dir, kernelRecord), now, now); err != nil {
 		return Kernel{}, err
 	}
 	return c.loadKernel(dir)
@@ -108,7 +111,7 @@ func unpack(dir string, paths []string) error {
 	if err != nil {
 		return err
 	}
-	return im.write(kernelRecord, bytes.NewReader(append(b, '\n')))
+	return im.keep(kernelRecord, bytes.NewReader(append(b, '\n')))
 }
 
 func (im *importer) add(p string) error {
@@ -128,11 +131,8 @@ func (im *importer) add(p string) error {
 }
 
 // visit takes what a machine needs out of a package: the image and the modules.
-func (im *importer) visit(name string, size int64, r io.Reader) error {
+func (im *importer) visit(name string, r io.Reader) error {
 	name = strings.TrimPrefix(filepath.ToSlash(name), "usr/") // Merged /usr.
-	if size > maxImage {
-		return ErrTooLarge
-	}
 	if ok, _ := path.Match("boot/vmlinu[xz]-*", name); ok {
 		b, err := readBounded(r, maxImage)
 		if err != nil {
@@ -160,18 +160,27 @@ func (im *importer) module(name string, r io.Reader) error {
 	if err := im.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
-	return im.write(name, r)
+	// This does not wait for the disk: a package has a thousand modules, and
+	// one that a crash cut short is refused when it is read.
+	return im.write(name, r, moduleBytes, func(*os.File) error { return nil })
 }
 
-// write does not wait for the disk, other than writeNew: a package has a
-// thousand modules, and one that a crash cut short is refused when it is read.
-func (im *importer) write(name string, r io.Reader) error {
+// keep writes a file and waits until it is on disk: nobody would notice that a
+// crash cut a kernel short.
+func (im *importer) keep(name string, r io.Reader) error {
+	return im.write(name, r, maxImage, (*os.File).Sync)
+}
+
+func (im *importer) write(name string, r io.Reader, limit int64, settle func(*os.File) error) error {
 	f, err := im.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, io.LimitReader(r, maxImage))
-	return errors.Join(err, f.Close())
+	n, err := io.Copy(f, io.LimitReader(r, limit+1))
+	if err == nil && n > limit {
+		err = fmt.Errorf("%w (%d bytes)", ErrTooLarge, limit)
+	}
+	return errors.Join(err, settle(f), f.Close())
 }
 
 func (im *importer) image(kind form, r readerAt) error {
@@ -215,7 +224,7 @@ func (im *importer) krunfw(r io.ReaderAt) error {
 	if err := b.writeELF(&file); err != nil {
 		return err
 	}
-	return im.write(im.record.File, &file)
+	return im.keep(im.record.File, &file)
 }
 
 func (im *importer) bzImage(r readerAt) error {
@@ -224,7 +233,7 @@ func (im *importer) bzImage(r readerAt) error {
 		return err
 	}
 	im.record = rec
-	return im.write(rec.File, r)
+	return im.keep(rec.File, r)
 }
 
 func (im *importer) elf(r io.ReaderAt) error {
@@ -233,7 +242,7 @@ func (im *importer) elf(r io.ReaderAt) error {
 		return err
 	}
 	im.record = rec
-	return im.write(rec.File, bytes.NewReader(b))
+	return im.keep(rec.File, bytes.NewReader(b))
 }
 
 // describeELF also returns the whole file, which it had to read.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,13 +35,13 @@ type Kernel struct {
 
 // Kernels lists the kernels of the cache, the newest import first.
 func (c *Cache) Kernels() ([]Kernel, error) {
-	dirs, err := filepath.Glob(filepath.Join(c.dir, kernelKind, "*"))
-	if err != nil {
+	entries, err := os.ReadDir(filepath.Join(c.dir, kernelKind))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	var all []Kernel
-	for _, dir := range dirs {
-		k, err := c.loadKernel(dir)
+	for _, e := range entries {
+		k, err := c.loadKernel(filepath.Join(c.dir, kernelKind, e.Name()))
 		if err != nil {
 			return nil, err
 		}
@@ -69,7 +70,9 @@ func (c *Cache) loadKernel(dir string) (Kernel, error) {
 	}
 	k := r.kernel(filepath.Join(dir, filepath.Base(r.File)))
 	k.ID, k.Imported = filepath.Base(dir), info.ModTime()
-	k.Modules = findModules(r.Release, dir, c.host)
+	if r.Initrd { // Without one, there is no way to load any.
+		k.Modules = findModules(r.Release, dir, c.host)
+	}
 	return k, nil
 }
 

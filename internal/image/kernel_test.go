@@ -271,6 +271,9 @@ func TestDefaultKernel(t *testing.T) {
 	deb("6.1.0-1-cloud-amd64")
 	deb("6.9.0-generic")
 	want("6.1.0-1-cloud-amd64")
+	_, err = c.Kernel(filepath.Join(dir, "6.1.0-2-cloud-amd64"))
+	must(t, err)
+	want("6.1.0-1-cloud-amd64") // To use a file does not make it the default.
 }
 
 // A kernel.json that says anything cannot lead out of its directory.
@@ -289,13 +292,21 @@ func TestDamagedRecord(t *testing.T) {
 
 func TestTarLimits(t *testing.T) {
 	endless := tar.NewReader(&repeat{unit: makeTar(archived{name: "x"})[:512]})
-	err := walkTar(endless, func(string, int64, io.Reader) error { return nil })
+	err := walkTar(endless, func(string, io.Reader) error { return nil })
 	if !errors.Is(err, ErrTooLarge) {
 		t.Errorf("an endless archive: %v", err)
 	}
-	im := importer{}
-	if err := im.visit("boot/vmlinuz-1", maxImage+1, nil); !errors.Is(err, ErrTooLarge) {
-		t.Errorf("a large entry: %v", err)
+	root, err := os.OpenRoot(t.TempDir())
+	must(t, err)
+	defer func() { _ = root.Close() }()
+	im := importer{root: root, releases: map[string]bool{}}
+	if err := im.visit("lib/modules/6.1/kernel/x.ko", &repeat{unit: make([]byte, 1<<20)}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("an endless module: %v", err)
+	}
+	for limit, want := range map[int64]error{9: ErrTooLarge, 10: nil, 11: nil} {
+		if _, err := readBounded(bytes.NewReader(make([]byte, 10)), limit); !errors.Is(err, want) {
+			t.Errorf("10 bytes, limit %d: %v", limit, err)
+		}
 	}
 }
 

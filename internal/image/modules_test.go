@@ -94,7 +94,7 @@ func TestResolveRefuses(t *testing.T) {
 		"short.ko":     makeModule("depends=")[:100],
 		"short.ko.xz":  pack(t, ".xz", makeModule("depends="))[:40],
 		"packed.ko":    makeELF(1, 0, nil, []section{{name: ".modinfo", kind: 1, flags: 0x800, data: bytes.Repeat([]byte{1}, 64)}}),
-		"bomb.ko.gz":   pack(t, ".gz", make([]byte, moduleBytes+1)),
+		"bomb.ko.zst":  pack(t, ".zst", make([]byte, moduleBytes+1)),
 		"big.ko":       makeModule(strings.Repeat("x", modinfoBytes+1)),
 		"no_info.ko":   makeELF(1, 0, nil, nil),
 		"wide_name.ko": makeModule("depends=../../etc/passwd"),
