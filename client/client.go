@@ -46,8 +46,9 @@ type IDs struct {
 }
 
 // New returns a client on a link over which the agent has said that it is ready,
-// with the generation in the frame that said so. The client owns the link, whose
-// Close must end a Read and a Write that are under way.
+// with the generation in the frame that said so. What was read from the link
+// behind that frame must come out of its Read again. The client owns the link,
+// whose Close must end a Read and a Write that are under way.
 func New(link io.ReadWriteCloser, ready wire.Ready, generation wire.Generation, ids IDs) *Client {
 	if ids == (IDs{}) {
 		ids.Start, ids.End = frame.SlotRange(0)

@@ -68,7 +68,7 @@ type Cmd struct {
 
 	// Cancel is called when the context of CommandContext is done; CommandContext
 	// sets it to Kill. If it returns os.ErrProcessDone, Wait does not blame the
-	// context.
+	// context. A Cmd made by Command must have none.
 	Cancel func() error
 
 	// WaitDelay bounds three waits, and 0 is no bound: from Cancel until signal 9
@@ -79,6 +79,8 @@ type Cmd struct {
 
 	client *Client
 	ctx    context.Context //nolint:containedctx // Start and Wait have the shape of os/exec.
+
+	cancellable bool // Made by CommandContext.
 
 	stdin          *stream // Of StdinPipe.
 	stdout, stderr *stream // Of StdoutPipe and StderrPipe.
@@ -103,7 +105,7 @@ func (c *Client) Command(name string, args ...string) *Cmd {
 // has ended, Cancel is called, which sends signal 9 to its process group.
 func (c *Client) CommandContext(ctx context.Context, name string, args ...string) *Cmd {
 	cmd := c.Command(name, args...)
-	cmd.ctx = ctx
+	cmd.ctx, cmd.cancellable = ctx, true
 	cmd.Cancel = cmd.Kill
 	return cmd
 }
@@ -124,6 +126,8 @@ func (c *Cmd) Start() error {
 		return errors.New("command was not made by a client")
 	case c.used:
 		return errors.New("command already started")
+	case c.Cancel != nil && !c.cancellable:
+		return errors.New("cancel set for a command without a context")
 	}
 	c.used = true
 	if err := c.start(); err != nil {
@@ -235,7 +239,8 @@ func (c *Cmd) PID() int {
 }
 
 // Signal sends a signal, 1 to 31 as Linux numbers them, to the command's process
-// group. It returns os.ErrProcessDone if the command has ended.
+// group. It returns os.ErrProcessDone if the command has ended, and waits while
+// the link takes nothing.
 func (c *Cmd) Signal(sig int) error {
 	if c.proc == nil {
 		return errors.New("command not started")

@@ -284,11 +284,22 @@ func TestMisuse(t *testing.T) {
 			t.Error("pid before Start")
 		}
 		cmd.Args = []string{"y"}
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
 		must("Start with another argument 0", cmd.Start())
+		if _, err := stdin.Write(make([]byte, 1<<20)); !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("Write to a command that did not start = %v", err)
+		}
 		must("Start again", cmd.Start())
 		must("Start of a Cmd without client", new(client.Cmd).Start())
-		must("Start with text that is none", c.Command("\xff").Start())
-		_, err := cmd.StdinPipe()
+		plain := c.Command("x")
+		plain.Cancel = func() error { return nil }
+		must("Start with Cancel and no context", plain.Start())
+		used := c.Command("\xff")
+		must("Start with text that is none", used.Start())
+		_, err = used.StdinPipe()
 		must("StdinPipe after Start", err)
 		_, err = cmd.StdoutPipe()
 		must("StdoutPipe after Start", err)
@@ -485,6 +496,45 @@ func TestWaitDelay(t *testing.T) {
 		}
 		if d := time.Since(begin); d != 2*time.Second {
 			t.Errorf("Run took %v", d)
+		}
+		wait()
+	})
+}
+
+// What Cancel says about the command's end, when the command then succeeds.
+func TestCancelErrors(t *testing.T) {
+	broken := errors.New("broken cancel")
+	for _, tt := range []struct{ cancel, want error }{{nil, context.Canceled}, {os.ErrProcessDone, nil}, {broken, broken}} {
+		script(t, 7, func(c *client.Client, p *peer) {
+			t := p.t
+			ctx, cancel := context.WithCancel(t.Context())
+			wait := background(func() {
+				id := p.begin()
+				cancel()
+				synctest.Wait()
+				p.send(id, new(wire.ExecExited))
+			})
+			cmd := c.CommandContext(ctx, "x")
+			cmd.Cancel = func() error { return tt.cancel }
+			if err := cmd.Run(); !errors.Is(err, tt.want) {
+				t.Errorf("Cancel = %v: Run = %v", tt.cancel, err)
+			}
+			wait()
+		})
+	}
+}
+
+// A command that fails to start after it was said to run has a StartError all the
+// same.
+func TestFailedAfterStarted(t *testing.T) {
+	script(t, 7, func(c *client.Client, p *peer) {
+		t := p.t
+		wait := background(func() {
+			p.send(p.begin(), &wire.ExecFailed{Kind: wire.FailurePTYSetup, Message: "no terminal"})
+		})
+		var failed *client.StartError
+		if err := c.Command("x").Run(); !errors.As(err, &failed) || err.Error() != "start command: no terminal" {
+			t.Errorf("Run = %v", err)
 		}
 		wait()
 	})

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/mux"
@@ -32,6 +34,9 @@ func (c *Client) Touch(ctx context.Context) (uint64, error) {
 // is more than 100 milliseconds off. There is no answer: nil means that the
 // message is on its way.
 func (c *Client) SyncClock(ctx context.Context, now time.Time) error {
+	if now.Unix() < 0 {
+		return fmt.Errorf("clock: %v is before 1970", now)
+	}
 	return c.tell(ctx, &wire.ClockSync{UnixTimeNanos: uint64(now.UnixNano())})
 }
 
@@ -41,7 +46,11 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	if err := c.tell(ctx, new(wire.Shutdown)); err != nil {
 		return err
 	}
-	return c.writer.Drain(ctx)
+	err := c.writer.Drain(ctx)
+	if errors.Is(err, mux.ErrClosed) {
+		return c.reason()
+	}
+	return err
 }
 
 // tell sends a message that belongs to no session and has no answer.
@@ -63,17 +72,16 @@ func (c *Client) post(b []byte) error {
 		return ErrStalled
 	}
 	if err := c.ctl.Put(b); err != nil {
-		return c.reason(err)
+		return c.reason()
 	}
 	return nil
 }
 
-// reason returns why the link ended in place of an error that says only that.
-func (c *Client) reason(err error) error {
-	if why := c.Err(); why != nil {
-		return why
-	}
-	return err
+// reason returns why the link ended, when the writer has said that it did: it is
+// the first to know, so the rest may still have to hear of it.
+func (c *Client) reason() error {
+	<-c.done
+	return c.Err()
 }
 
 // answer receives the one message that answers another.

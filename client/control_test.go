@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -157,6 +158,59 @@ func TestLinkEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// mute is a link that can be read and not written.
+type mute struct {
+	net.Conn
+	err error
+}
+
+func (m mute) Write([]byte) (int, error) { return 0, m.err }
+
+// A link that breaks while it is written ends everything alike.
+func TestWriteFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := pipe()
+		broken := errors.New("broken link")
+		c := client.New(mute{near, broken}, wire.Ready{}, 7, client.IDs{})
+		for range 3 {
+			if _, err := c.Ping(t.Context()); !errors.Is(err, broken) {
+				t.Errorf("Ping = %v", err)
+			}
+		}
+		<-c.Done()
+		var link *client.LinkError
+		if err := c.Shutdown(t.Context()); !errors.As(err, &link) || err.Error() != "agent link ended: broken link" {
+			t.Errorf("Shutdown = %v", err)
+		}
+		if err := c.Command("x").Run(); !errors.Is(err, broken) {
+			t.Errorf("Run = %v", err)
+		}
+		_ = far.Close()
+		_ = c.Close()
+	})
+}
+
+func TestSyncClockRefusesNonsense(t *testing.T) {
+	script(t, 7, func(c *client.Client, p *peer) {
+		t := p.t
+		if err := c.SyncClock(t.Context(), time.Time{}); err == nil {
+			t.Error("the year 1 was sent")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := c.SyncClock(ctx, time.Unix(1, 0)); !errors.Is(err, context.Canceled) {
+			t.Errorf("SyncClock with a context that is done = %v", err)
+		}
+		wait := background(func() {
+			if f, ok := p.next(); ok {
+				t.Errorf("client sent flags %v", f.Flags)
+			}
+		})
+		_ = c.Close()
+		wait()
+	})
 }
 
 func TestClose(t *testing.T) {

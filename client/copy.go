@@ -152,7 +152,6 @@ func (c *Cmd) interrupt() error {
 	}
 	delay := cmp.Or(c.WaitDelay, killWait)
 	if !c.proc.endsWithin(delay) {
-		c.proc.discardOutput()
 		c.proc.fail(fmt.Errorf("%w: %w: no end reported %v after signal 9", c.ctx.Err(), ErrWaitDelay, delay))
 	}
 	return err

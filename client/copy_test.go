@@ -301,6 +301,39 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
+// An unread stream holds up the other answers of its client, as the package says,
+// until it is closed.
+func TestUnreadStreamStopsOthers(t *testing.T) {
+	script(t, 7, func(c *client.Client, p *peer) {
+		t := p.t
+		wait := background(func() {
+			id := p.begin()
+			pinged := p.expect(new(wire.Ping))
+			for range 40 {
+				p.send(id, &wire.ExecStdout{Data: make([]byte, 64<<10)})
+			}
+			p.send(pinged, new(wire.Pong))
+			p.send(id, new(wire.ExecExited))
+		})
+		cmd := c.Command("yes")
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Minute, func() { _ = out.Close() })
+		if d, err := c.Ping(t.Context()); d != time.Minute || err != nil {
+			t.Errorf("Ping = %v, %v", d, err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+		wait()
+	})
+}
+
 // Each of the ways to stop reading lets the link go on.
 func TestUnreadOutput(t *testing.T) {
 	broken := errors.New("broken writer")

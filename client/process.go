@@ -76,7 +76,7 @@ func (p *process) send(m wire.Message) error {
 		return err
 	}
 	if err := p.ctl.Send(b); err != nil {
-		return p.client.reason(err)
+		return p.client.reason() // This outbox is never closed on its own.
 	}
 	return nil
 }
