@@ -120,45 +120,71 @@ func TestTerminalInput(t *testing.T) {
 	}
 }
 
+// kind fails a request with nothing but a kind.
+func kind(k wire.FailureKind) func(*peer, uint32) {
+	return func(p *peer, id uint32) { p.send(id, &wire.ExecFailed{Kind: k, Message: "m"}) }
+}
+
+// recorded fails a request as an agent did.
+func recorded(frame string) func(*peer, uint32) {
+	return func(p *peer, id uint32) { p.write(golden(p.t, id, frame)) }
+}
+
+type startErrorTest struct {
+	name, path string
+	fail       func(*peer, uint32)
+	want       client.StartError
+	is, isNot  []error
+}
+
+var startErrors = []startErrorTest{
+	{
+		"recorded", "/no/such", recorded(notFound),
+		client.StartError{Kind: "not_found", Errno: syscall.ENOENT, Stage: "Command::spawn", Message: `spawn "/no/such": No such file or directory (os error 2)`},
+		[]error{fs.ErrNotExist, syscall.ENOENT},
+		[]error{exec.ErrNotFound, fs.ErrPermission},
+	},
+	{
+		"recorded, without errno", "x", recorded(noUser),
+		client.StartError{Kind: "other", Message: "exec session error: guest user not found: nobodyhere"},
+		nil,
+		[]error{fs.ErrNotExist, exec.ErrNotFound, fs.ErrPermission},
+	},
+	{
+		"searched", "nosuch", kind("not_found"),
+		client.StartError{Kind: "not_found", Message: "m"},
+		[]error{fs.ErrNotExist, exec.ErrNotFound},
+		[]error{fs.ErrPermission},
+	},
+	{
+		"permission", "x", kind("permission_denied"),
+		client.StartError{Kind: "permission_denied", Message: "m"},
+		[]error{fs.ErrPermission},
+		[]error{fs.ErrNotExist, exec.ErrNotFound},
+	},
+}
+
+func (tt *startErrorTest) check(t *testing.T, got *client.StartError) {
+	t.Helper()
+	want := tt.want
+	want.Path = tt.path
+	if *got != want {
+		t.Errorf("got  %+v\nwant %+v", *got, want)
+	}
+	for _, target := range tt.is {
+		if !errors.Is(got, target) {
+			t.Errorf("is not %v", target)
+		}
+	}
+	for _, target := range tt.isNot {
+		if errors.Is(got, target) {
+			t.Errorf("is %v", target)
+		}
+	}
+}
+
 func TestStartError(t *testing.T) {
-	kind := func(k wire.FailureKind) func(*peer, uint32) {
-		return func(p *peer, id uint32) { p.send(id, &wire.ExecFailed{Kind: k, Message: "m"}) }
-	}
-	bytes := func(recorded string) func(*peer, uint32) {
-		return func(p *peer, id uint32) { p.write(golden(p.t, id, recorded)) }
-	}
-	tests := []struct {
-		name, path string
-		fail       func(*peer, uint32)
-		want       client.StartError
-		is, isNot  []error
-	}{
-		{
-			"recorded", "/no/such", bytes(notFound),
-			client.StartError{Kind: "not_found", Errno: syscall.ENOENT, Stage: "Command::spawn", Message: `spawn "/no/such": No such file or directory (os error 2)`},
-			[]error{fs.ErrNotExist, syscall.ENOENT},
-			[]error{exec.ErrNotFound, fs.ErrPermission},
-		},
-		{
-			"recorded, without errno", "x", bytes(noUser),
-			client.StartError{Kind: "other", Message: "exec session error: guest user not found: nobodyhere"},
-			nil,
-			[]error{fs.ErrNotExist, exec.ErrNotFound, fs.ErrPermission},
-		},
-		{
-			"searched", "nosuch", kind("not_found"),
-			client.StartError{Kind: "not_found", Message: "m"},
-			[]error{fs.ErrNotExist, exec.ErrNotFound},
-			[]error{fs.ErrPermission},
-		},
-		{
-			"permission", "x", kind("permission_denied"),
-			client.StartError{Kind: "permission_denied", Message: "m"},
-			[]error{fs.ErrPermission},
-			[]error{fs.ErrNotExist, exec.ErrNotFound},
-		},
-	}
-	for _, tt := range tests {
+	for _, tt := range startErrors {
 		t.Run(tt.name, func(t *testing.T) {
 			script(t, 4, func(c *client.Client, p *peer) {
 				t := p.t
@@ -180,20 +206,7 @@ func TestStartError(t *testing.T) {
 				if !errors.As(err, &got) {
 					t.Fatalf("Start = %v", err)
 				}
-				tt.want.Path = tt.path
-				if *got != tt.want {
-					t.Errorf("got  %+v\nwant %+v", *got, tt.want)
-				}
-				for _, target := range tt.is {
-					if !errors.Is(err, target) {
-						t.Errorf("is not %v", target)
-					}
-				}
-				for _, target := range tt.isNot {
-					if errors.Is(err, target) {
-						t.Errorf("is %v", target)
-					}
-				}
+				tt.check(t, got)
 				if _, err := io.ReadAll(pipe); !errors.As(err, &got) {
 					t.Errorf("reading the output = %v", err)
 				}
@@ -314,6 +327,18 @@ func TestMisuse(t *testing.T) {
 		set.Stdout = nil
 		_, err = set.CombinedOutput()
 		must("CombinedOutput with Stderr", err)
+	})
+}
+
+func TestMisuseAfterStart(t *testing.T) {
+	script(t, 7, func(c *client.Client, p *peer) {
+		t := p.t
+		must := func(what string, err error) {
+			t.Helper()
+			if err == nil {
+				t.Errorf("%s succeeded", what)
+			}
+		}
 		wait := background(func() { p.send(p.begin(), new(wire.ExecExited)) })
 		good := c.Command("good")
 		if err := good.Start(); err != nil {
@@ -330,29 +355,31 @@ func TestMisuse(t *testing.T) {
 	})
 }
 
+func started(p *peer, id uint32) { p.send(id, &wire.ExecStarted{PID: 1}) }
+
+var outOfPlace = []struct {
+	name string
+	send func(p *peer, id uint32)
+	want string
+}{
+	{"output before started", func(p *peer, id uint32) { p.send(id, &wire.ExecStdout{Data: []byte("x")}) }, "bad core.exec.stdout from agent: message out of place"},
+	{"exited before started", func(p *peer, id uint32) { p.send(id, new(wire.ExecExited)) }, "bad core.exec.exited from agent: message out of place"},
+	{"started twice", func(p *peer, id uint32) { started(p, id); started(p, id) }, "bad core.exec.started from agent: message out of place"},
+	{"garbage", func(p *peer, id uint32) { started(p, id); p.raw(id, 0, "x") }, "bad frame from agent: "},
+	{"data without data", func(p *peer, id uint32) {
+		started(p, id)
+		p.raw(id, 0, "\xa3\x61v\x07\x61t\x70core.exec.stdout\x61p\x41\xa0")
+	}, "bad core.exec.stdout from agent: "},
+	{"terminal output", func(p *peer, id uint32) {
+		started(p, id)
+		p.raw(id, frame.Terminal, "\xa3\x61v\x07\x61t\x70core.exec.stdout\x61p\x47\xa1\x64data\x40")
+	}, "bad core.exec.stdout from agent: flags terminal, want 0"},
+	{"an answer", func(p *peer, id uint32) { started(p, id); p.send(id, new(wire.Pong)) }, "bad core.pong from agent: message out of place"},
+}
+
 // A command that gets what has no place in it is killed, and others live on.
 func TestHostileCommand(t *testing.T) {
-	started := func(p *peer, id uint32) { p.send(id, &wire.ExecStarted{PID: 1}) }
-	tests := []struct {
-		name string
-		send func(p *peer, id uint32)
-		want string
-	}{
-		{"output before started", func(p *peer, id uint32) { p.send(id, &wire.ExecStdout{Data: []byte("x")}) }, "bad core.exec.stdout from agent: message out of place"},
-		{"exited before started", func(p *peer, id uint32) { p.send(id, new(wire.ExecExited)) }, "bad core.exec.exited from agent: message out of place"},
-		{"started twice", func(p *peer, id uint32) { started(p, id); started(p, id) }, "bad core.exec.started from agent: message out of place"},
-		{"garbage", func(p *peer, id uint32) { started(p, id); p.raw(id, 0, "x") }, "bad frame from agent: "},
-		{"data without data", func(p *peer, id uint32) {
-			started(p, id)
-			p.raw(id, 0, "\xa3\x61v\x07\x61t\x70core.exec.stdout\x61p\x41\xa0")
-		}, "bad core.exec.stdout from agent: "},
-		{"terminal output", func(p *peer, id uint32) {
-			started(p, id)
-			p.raw(id, frame.Terminal, "\xa3\x61v\x07\x61t\x70core.exec.stdout\x61p\x47\xa1\x64data\x40")
-		}, "bad core.exec.stdout from agent: flags terminal, want 0"},
-		{"an answer", func(p *peer, id uint32) { started(p, id); p.send(id, new(wire.Pong)) }, "bad core.pong from agent: message out of place"},
-	}
-	for _, tt := range tests {
+	for _, tt := range outOfPlace {
 		t.Run(tt.name, func(t *testing.T) {
 			script(t, 7, func(c *client.Client, p *peer) {
 				t := p.t
