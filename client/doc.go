@@ -15,8 +15,8 @@
 // credit, so there is no way to ask the agent for less of one stream only: when
 // a queue is full, the reading goroutine waits for its consumer, and with it
 // every other answer on this link. A caller therefore reads what it asked for,
-// or closes the pipe, which discards the rest. Different clients of a relay do
-// not wait for each other.
+// or closes the pipe, which discards the rest. Whether clients of one relay wait
+// for each other is up to the relay: the agent's own sessions do not.
 //
 // # Ends
 //
