@@ -75,11 +75,15 @@ func virtualizes(cpuinfo string) bool {
 	return false
 }
 
-// resolveAccel replaces Auto; an explicit choice is the caller's.
-func (m Machine) resolveAccel() (resolved Machine, reason string) {
-	if m.Accel != Auto {
-		return m, "using accelerator " + m.Accel.String() + ", as asked"
+// resolve fills in what depends on the host's CPU: an Accel that is Auto, an unknown
+// TSCkHz. An explicit choice is the caller's.
+func (m Machine) resolve() (resolved Machine, reason string) {
+	reason = "using accelerator " + m.Accel.String() + ", as asked"
+	if m.Accel == Auto {
+		m.Accel, reason = DetectAccel()
 	}
-	m.Accel, reason = DetectAccel()
+	if m.Accel == TCG && m.TSCkHz == 0 {
+		m.TSCkHz = measureTSC()
+	}
 	return m, reason
 }

@@ -36,7 +36,7 @@ func TestChooseAccel(t *testing.T) {
 
 func TestExplicitAccelStays(t *testing.T) {
 	for _, a := range []Accel{KVM, TCG} {
-		if m, reason := (Machine{Accel: a}).resolveAccel(); m.Accel != a || !strings.Contains(reason, a.String()) {
+		if m, reason := (Machine{Accel: a}).resolve(); m.Accel != a || !strings.Contains(reason, a.String()) {
 			t.Errorf("%v became %v (%s)", a, m.Accel, reason)
 		}
 	}

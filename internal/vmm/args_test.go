@@ -14,7 +14,7 @@ func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", "golden", name)
 	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -47,7 +47,7 @@ func oneOption(args []string) string {
 func machines() map[string]Machine {
 	minimal := Machine{Kernel: "/k/vmlinux", CPUs: 1, MemoryMiB: 512}
 	debian := Machine{
-		Kernel: "/k/vmlinuz", Initrd: "/k/initrd.img", CPUs: 1, MemoryMiB: 512,
+		Kernel: "/k/vmlinuz", Initrd: "/k/initrd.img", CPUs: 1, MemoryMiB: 512, Accel: TCG, TSCkHz: 2596146,
 		ACPI: true, Console: Serial, Cmdline: []string{"rdinit=/init", "MSB_X=a b"},
 	}
 	full := Machine{
@@ -61,7 +61,7 @@ func machines() map[string]Machine {
 		},
 	}
 	kvm := minimal
-	kvm.Accel = KVM
+	kvm.Accel, kvm.TSCkHz = KVM, 2596146
 	return map[string]Machine{"minimal": minimal, "debian": debian, "full": full, "kvm": kvm}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -35,7 +36,11 @@ func (m Machine) baseWords() []string {
 	if m.Console == Serial {
 		console = "console=ttyS0"
 	}
-	return []string{reboot, "panic=-1", console, "quiet"}
+	words := []string{reboot, "panic=-1", console, "quiet"}
+	if m.Accel != KVM && m.TSCkHz > 0 { // KVM tells it better.
+		words = append(words, "tsc_early_khz="+strconv.Itoa(m.TSCkHz))
+	}
+	return words
 }
 
 // cmdline is the kernel command line less what QEMU appends to it.

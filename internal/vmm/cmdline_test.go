@@ -56,7 +56,7 @@ func FuzzCmdline(f *testing.F) {
 	f.Fuzz(func(t *testing.T, first, second string) {
 		m := Machine{Kernel: "/k", CPUs: 1, MemoryMiB: 64, ACPI: true, Cmdline: []string{first, second}}
 		if m.Check() != nil {
-			t.Skip("refused words are not written")
+			return // A refused word is never written.
 		}
 		var got []string
 		for rest := m.cmdline(); strings.TrimLeft(rest, " ") != ""; {

@@ -3,6 +3,7 @@ package vmm
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os/exec"
 	"strings"
 )
@@ -56,11 +57,12 @@ func lastLines(text string, n int) string {
 
 // outputs joins what the programs said; lines of virtiofsd carry its name.
 func outputs(qemu *process, helpers []*process) string {
-	text := string(bytes.TrimSpace(qemu.output.Bytes()))
+	var b strings.Builder
+	b.Write(qemu.output.Bytes())
 	for _, h := range helpers {
 		for line := range bytes.Lines(h.output.Bytes()) {
-			text += "\n" + h.name + ": " + strings.TrimSpace(string(line))
+			fmt.Fprintf(&b, "%s: %s\n", h.name, bytes.TrimSpace(line))
 		}
 	}
-	return text
+	return b.String()
 }

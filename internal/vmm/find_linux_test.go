@@ -38,7 +38,7 @@ func TestFind(t *testing.T) {
 }
 
 func TestHasRootMount(t *testing.T) {
-	const proc = "22 27 0:21 / /proc rw - proc proc rw\n"
+	const proc = "22 27 0:21 / /proc rw - proc none rw\n"
 	if !hasRootMount(proc+"27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n") || hasRootMount(proc) {
 		t.Error(`only the second line has "/" as its mount point`)
 	}
@@ -59,16 +59,20 @@ func TestHasRange(t *testing.T) {
 	}
 }
 
-func TestSocketBaseIsShort(t *testing.T) {
+func TestSocketDirIsShort(t *testing.T) {
 	short := t.TempDir()
 	long := filepath.Join(short, strings.Repeat("d", 90))
 	if err := os.Mkdir(long, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct{ dir, want string }{{"", "/tmp"}, {"/nowhere", "/tmp"}, {long, "/tmp"}, {short, short}} {
-		t.Setenv("XDG_RUNTIME_DIR", c.dir)
-		if got := socketBase(); got != c.want {
-			t.Errorf("XDG_RUNTIME_DIR=%s: got %s", c.dir, got)
+	for _, c := range []struct{ base, want string }{{"", "/tmp"}, {"/nowhere", "/tmp"}, {long, "/tmp"}, {short, short}} {
+		t.Setenv("XDG_RUNTIME_DIR", c.base)
+		dir, err := socketDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(dir); err != nil || filepath.Dir(dir) != c.want {
+			t.Errorf("XDG_RUNTIME_DIR=%s: got %s, %v", c.base, dir, err)
 		}
 	}
 }

@@ -67,6 +67,12 @@ type Machine struct {
 	MemoryMiB int
 	Accel     Accel
 
+	// TSCkHz tells a guest under TCG the frequency of its time stamp counter; Start
+	// measures it where it is 0. Left to itself a guest counts against a timer,
+	// which fails on a busy host, and with ACPI it has no other clock to go on with:
+	// it hangs before its first line.
+	TSCkHz int
+
 	// ACPI tells the guest its devices by ACPI tables instead of words on the
 	// command line: stock kernels need it. With it a guest ends its machine by
 	// power-off, without it by restart.

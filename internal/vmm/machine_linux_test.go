@@ -44,7 +44,7 @@ func guestRoot(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", filepath.Join(dir, "init"), "./testdata/guest")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(dir, "init"), "./testdata/guest")
 	build.Env = append(build.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the guest: %v\n%s", err, out)
@@ -198,28 +198,24 @@ func TestRealMachineLosesItsShare(t *testing.T) {
 func TestRealMachineByHand(t *testing.T) {
 	m := guestMachine(t)
 	addDevices(t, &m)
-	m, _ = m.resolveAccel()
-	p, err := prepare(t.Context(), m, Options{})
+	script, err := m.Script(t.Context(), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := `
-[ -n "$d" ] && rm -rf "$d"`
 	// Nobody talks to the port: the guest boots and waits, until QMP ends it.
 	quit := `(for i in $(seq 600); do grep -q 'guest: hello' out 2>/dev/null && break; sleep 0.1; done; kill $(cat pid)) &
 `
-	sh := exec.CommandContext(within(t, bootTime), "sh", "-c", quit+strings.Replace(p.hand, "qemu-system-x86_64 ", "qemu-system-x86_64 -pidfile pid ", 1)+client)
+	sh := exec.CommandContext(within(t, bootTime), "sh", "-c", quit+strings.Replace(script, " -nodefaults", " -pidfile pid -nodefaults", 1)+`rm -r "$d"`)
 	sh.Dir = t.TempDir()
 	out, err := os.Create(filepath.Join(sh.Dir, "out"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer out.Close()
 	sh.Stdout, sh.Stderr = out, out
-	err = sh.Run()
+	err = errors.Join(sh.Run(), out.Close())
 	text, readErr := os.ReadFile(out.Name())
 	if err != nil || readErr != nil || !strings.Contains(string(text), "guest: hello") {
-		t.Errorf("%v, %v:\n%s\n%s", err, readErr, text, p.hand)
+		t.Errorf("%v, %v:\n%s\n%s", err, readErr, text, script)
 	}
 }
 

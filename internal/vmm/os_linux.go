@@ -35,7 +35,7 @@ func socketPair() (net.Conn, *os.File, error) {
 // queue. The socket's name is gone when it returns: nobody else can connect, and
 // nothing is left to remove.
 func lifeline() (listener, client *os.File, err error) {
-	dir, err := os.MkdirTemp(socketBase(), "vm-") // Mode 0700.
+	dir, err := socketDir()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -68,15 +68,17 @@ func socket(prepare func(fd int) error) (*os.File, error) {
 	return f, nil
 }
 
-// socketBase is a directory with a short path. A Unix socket's holds 107 bytes
-// (unix(7)), and ours adds "/vm-", ten digits at most, and "/fs".
-func socketBase() string {
+// socketDir makes a directory that only its owner can enter, with a short path: a
+// Unix socket's holds 107 bytes (unix(7)), and ours adds "/vm-", ten digits at
+// most, and "/fs". $XDG_RUNTIME_DIR may be another user's after su(1).
+func socketDir() (string, error) {
 	const room = 107 - len("/vm-") - 10 - len("/fs")
-	dir := os.Getenv("XDG_RUNTIME_DIR")
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() || len(dir) > room {
-		return "/tmp"
+	if base := os.Getenv("XDG_RUNTIME_DIR"); base != "" && len(base) <= room {
+		if dir, err := os.MkdirTemp(base, "vm-"); err == nil {
+			return dir, nil
+		}
 	}
-	return dir
+	return os.MkdirTemp("/tmp", "vm-")
 }
 
 // readHost gathers what the choice of a virtiofsd command depends on.
@@ -168,13 +170,14 @@ func lockedOptions(dir string) ([]string, error) {
 		return nil, &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
 	var opts []string
-	for _, o := range []struct {
-		flag int64
-		name string
-	}{{stNosuid, "nosuid"}, {stNodev, "nodev"}, {stNoexec, "noexec"}} {
-		if int64(st.Flags)&o.flag != 0 {
-			opts = append(opts, o.name)
-		}
+	if st.Flags&stNosuid != 0 {
+		opts = append(opts, "nosuid")
+	}
+	if st.Flags&stNodev != 0 {
+		opts = append(opts, "nodev")
+	}
+	if st.Flags&stNoexec != 0 {
+		opts = append(opts, "noexec")
 	}
 	return opts, nil
 }

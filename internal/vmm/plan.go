@@ -48,6 +48,17 @@ func prepare(ctx context.Context, m Machine, o Options) (plan, error) {
 	return newPlan(m, t)
 }
 
+// Script returns the machine as lines for sh, as [VM.Command] does, without
+// starting it. It looks at the host for programs and files.
+func (m Machine) Script(ctx context.Context, o Options) (string, error) {
+	if err := m.Check(); err != nil {
+		return "", fmt.Errorf("machine: %w", err)
+	}
+	m, _ = m.resolve()
+	p, err := prepare(ctx, m, o)
+	return p.hand, err
+}
+
 // checkFiles finds what is missing before QEMU does, which reports one at a time
 // and, for a share, by the end of a virtiofsd.
 func (m Machine) checkFiles() error {

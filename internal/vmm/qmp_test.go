@@ -4,8 +4,9 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,17 +19,18 @@ const greeting = `{"QMP": {"version": {}, "capabilities": []}}` + "\r\n"
 func fakeQMP(t *testing.T, hello string, answer func(line string) string) net.Conn {
 	t.Helper()
 	ours, theirs := net.Pipe()
-	t.Cleanup(func() { ours.Close() })
+	t.Cleanup(func() { _ = ours.Close() })
+	say := func(text string) { _, _ = io.WriteString(theirs, text) } // An error is the client's hang-up.
 	go func() {
-		defer theirs.Close()
-		fmt.Fprint(theirs, hello)
+		defer func() { _ = theirs.Close() }()
+		say(hello)
 		lines := bufio.NewScanner(theirs)
 		for id := 1; lines.Scan(); id++ {
 			reply := answer(lines.Text())
 			if reply == "" {
 				return
 			}
-			fmt.Fprint(theirs, strings.ReplaceAll(reply, "%d", fmt.Sprint(id)))
+			say(strings.ReplaceAll(reply, "%d", strconv.Itoa(id)))
 		}
 	}()
 	return ours

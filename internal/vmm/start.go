@@ -41,7 +41,7 @@ func Start(ctx context.Context, m Machine, o Options) (*VM, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	m, note := m.resolveAccel()
+	m, note := m.resolve()
 	p, err := prepare(ctx, m, o)
 	if err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func (d *descriptors) close() {
 
 // launch starts the parts in order and pushes how to take each back.
 func (v *VM) launch(ctx context.Context, p plan, o Options, u *undo) error {
-	var ends descriptors // The order is that of fdAgent and its neighbors.
+	var ends descriptors
 	defer ends.close()
 	v.nursery = newNursery()
 	u.push(v.nursery.stop)
@@ -94,7 +94,7 @@ func (v *VM) launch(ctx context.Context, p plan, o Options, u *undo) error {
 }
 
 // openLinks opens all links but the shares', and returns the one for QMP.
-func (v *VM) openLinks(o Options, ends *descriptors, u *undo) (net.Conn, error) {
+func (v *VM) openLinks(o Options, ends *descriptors, u *undo) (control net.Conn, err error) {
 	var conns [fdShares - fdAgent]net.Conn
 	for i := range conns {
 		ours, theirs, err := socketPair()
@@ -105,14 +105,14 @@ func (v *VM) openLinks(o Options, ends *descriptors, u *undo) (net.Conn, error) 
 		u.push(func() { _ = ours.Close() })
 		conns[i] = ours
 	}
-	var err error
 	if v.console, err = newConsole(o); err != nil {
 		return nil, err
 	}
-	v.port, v.terminal = conns[fdAgent-fdAgent], conns[fdConsole-fdAgent]
+	// The order of fdAgent and its neighbors.
+	v.port, v.terminal, control = conns[0], conns[1], conns[2]
 	go v.console.pump(v.terminal)
 	u.push(func() { v.console.drain(v.terminal) })
-	return conns[fdQMP-fdAgent], nil
+	return control, nil
 }
 
 func (v *VM) startShare(name string, words []string, ends *descriptors, u *undo) error {

@@ -46,20 +46,24 @@ func identifyDaemon(ctx context.Context, path string) (daemon, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	help, err := exec.CommandContext(ctx, path, "--help").CombinedOutput()
-	if err != nil {
-		return daemon{}, fmt.Errorf("%s --help: %w", path, err)
+	d, known := parseHelp(string(help))
+	if !known {
+		return d, fmt.Errorf("%s --help tells of no virtiofsd that is known here: %w", path, orExit(err))
 	}
-	return parseHelp(path, string(help))
+	d.path = path
+	return d, nil
 }
 
-func parseHelp(path, help string) (daemon, error) {
+// parseHelp takes the C program by its complaint too: it drops its groups before it
+// looks at its arguments, and an ordinary user gets no other word out of it.
+func parseHelp(help string) (d daemon, known bool) {
 	switch {
 	case strings.Contains(help, "--shared-dir"):
-		return daemon{path: path, dialect: dialectRust, readOnly: strings.Contains(help, "--readonly")}, nil
-	case strings.Contains(help, "-o source="):
-		return daemon{path: path, dialect: dialectC}, nil
+		return daemon{dialect: dialectRust, readOnly: strings.Contains(help, "--readonly")}, true
+	case strings.Contains(help, "-o source="), strings.Contains(help, "setgroups() failed"):
+		return daemon{dialect: dialectC}, true
 	}
-	return daemon{}, fmt.Errorf("%s is no virtiofsd that is known here: its help names neither --shared-dir nor -o source=", path)
+	return daemon{}, false
 }
 
 // A shareRun is one virtiofsd command before it is chosen.
@@ -116,7 +120,7 @@ func (d daemon) setup(h hostFacts, box string, r shareRun) ([]string, error) {
 		cmds = append(cmds, `mount --bind -o `+opts+` -- "$0" "$0"`)
 	}
 	if r.privateRun && d.dialect == dialectC && h.uid != 0 {
-		cmds = append(cmds, "mount -t tmpfs tmpfs /run")
+		cmds = append(cmds, "mount -t tmpfs none /run")
 	}
 	return cmds, nil
 }

@@ -64,7 +64,9 @@ func (v *VM) Pid() int { return v.qemu.cmd.Process.Pid }
 func (v *VM) Done() <-chan struct{} { return v.done }
 
 // Wait waits for the end of the machine: nil where the guest ended it or QEMU was
-// told to quit, else an [ExitError]. It returns ctx's error when that ends first.
+// told to quit, else an [ExitError]. A guest whose kernel panicked ends it by a
+// restart like any other; only its console tells. Wait returns ctx's error when
+// that ends first.
 func (v *VM) Wait(ctx context.Context) error {
 	select {
 	case <-v.done:

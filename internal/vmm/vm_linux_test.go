@@ -80,6 +80,7 @@ func requireEmpty(t *testing.T, dir string) {
 
 // TestStartUndoes breaks each part of a start in turn.
 func TestStartUndoes(t *testing.T) {
+	const long = 20 * time.Second
 	waits := "for i in $(seq 100); do [ -s $PID ] && break; sleep 0.1; done; "
 	for _, c := range []struct {
 		name    string
@@ -87,15 +88,16 @@ func TestStartUndoes(t *testing.T) {
 		console string
 		share   string
 		started bool // the virtiofsd was
+		limit   time.Duration
 		want    []string
 	}{
-		{"console file", "exit 0", "/nowhere/console", "exec sleep 60", false, []string{"console file", "/nowhere"}},
-		{"qemu cannot be executed", "/dev/null", "", "exec sleep 60", false, []string{"permission denied"}},
-		{"qemu refuses", "echo boom >&2; exit 3", "", "exec sleep 60", true, []string{"exit status 3", "boom", "to repeat it by hand", "-kernel"}},
-		{"qemu ends well too early", "exit 0", "", "exec sleep 60", true, []string{"qmp greeting", "unexpected EOF"}},
-		{"qemu babbles", "echo babble >&5; exec sleep 60", "", "exec sleep 60", true, []string{"invalid character"}},
-		{"qemu is silent", "exec sleep 60", "", "exec sleep 60", true, []string{"deadline exceeded"}},
-		{"virtiofsd refuses", "exit 1", "", "echo no such user >&2; exit 1", true, []string{"virtiofsd data: no such user"}},
+		{"console file", "exit 0", "/nowhere/console", "exec sleep 60", false, long, []string{"console file", "/nowhere"}},
+		{"qemu cannot be executed", "/dev/null", "", "exec sleep 60", false, long, []string{"permission denied"}},
+		{"qemu refuses", "echo boom >&2; exit 3", "", "exec sleep 60", true, long, []string{"exit status 3", "boom", "to repeat it by hand", "-kernel"}},
+		{"qemu ends well too early", "exit 0", "", "exec sleep 60", true, long, []string{"qmp greeting", "unexpected EOF"}},
+		{"qemu babbles", "echo babble >&5; exec sleep 60", "", "exec sleep 60", true, long, []string{"invalid character"}},
+		{"qemu is silent", "exec sleep 60", "", "exec sleep 60", true, 2 * time.Second, []string{"deadline exceeded"}},
+		{"virtiofsd refuses", "exit 1", "", "echo no such user >&2; exit 1", true, long, []string{"virtiofsd data: no such user"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			runtime := t.TempDir()
@@ -108,7 +110,7 @@ func TestStartUndoes(t *testing.T) {
 				qemu = writeScript(t, "PID="+pidFile+"; "+waits+c.qemu)
 			}
 			before := openFiles(t)
-			_, err := Start(within(t, time.Second), m, Options{QEMU: qemu, Virtiofsd: virtiofsd, ConsoleFile: c.console})
+			_, err := Start(within(t, c.limit), m, Options{QEMU: qemu, Virtiofsd: virtiofsd, ConsoleFile: c.console})
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -140,7 +142,7 @@ func TestStartChecksFilesFirst(t *testing.T) {
 
 func startFake(t *testing.T, qemu string, o Options) *VM {
 	t.Helper()
-	o.QEMU = writeScript(t, greets+qemu)
+	o.QEMU = writeScript(t, qemu)
 	v, err := Start(within(t, 10*time.Second), fakeMachine(t), o)
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +154,7 @@ func startFake(t *testing.T, qemu string, o Options) *VM {
 func TestMachineEndsWell(t *testing.T) {
 	var tap bytes.Buffer
 	file := filepath.Join(t.TempDir(), "console")
-	v := startFake(t, "read -r line <&3; echo \"$line back\" >&3; echo printed >&4; exit 0", Options{ConsoleFile: file, Console: &tap})
+	v := startFake(t, greets+"read -r line <&3; echo \"$line back\" >&3; echo printed >&4; exit 0", Options{ConsoleFile: file, Console: &tap})
 	if _, err := io.WriteString(v.Port(), "there and\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +180,7 @@ func TestMachineEndsWell(t *testing.T) {
 }
 
 func TestMachineEndsBadly(t *testing.T) {
-	v := startFake(t, "echo 'last words' >&4; echo complaint >&2; exit 7", Options{})
+	v := startFake(t, greets+"echo 'last words' >&4; echo complaint >&2; exit 7", Options{})
 	err := v.Wait(within(t, 10*time.Second))
 	exit, ok := errors.AsType[*ExitError](err)
 	if !ok || exit.Code() != 7 || !strings.Contains(exit.Output, "complaint") || exit.Console != "last words\n" || exit.Command != v.Command() {
@@ -187,7 +189,7 @@ func TestMachineEndsBadly(t *testing.T) {
 }
 
 func TestKill(t *testing.T) {
-	v := startFake(t, "exec sleep 60", Options{})
+	v := startFake(t, greets+"exec sleep 60", Options{})
 	if err := v.Wait(within(t, 10*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Wait on a running machine: %v", err)
 	}
@@ -206,15 +208,16 @@ func TestKill(t *testing.T) {
 func TestQuitInsists(t *testing.T) {
 	for _, c := range []struct {
 		name, qemu string
+		limit      time.Duration // of QMP
 		code       int
 	}{
-		{"QMP", "read -r _ <&5; echo '{\"return\": {}, \"id\": 2}' >&5; exit 4", 4},
-		{"SIGTERM", "trap 'exit 5' TERM; while :; do sleep 0.05; done", 5},
-		{"SIGKILL", "trap '' TERM; while :; do sleep 0.05; done", -1},
+		{"QMP", greets + "read -r _ <&5; echo '{\"return\": {}, \"id\": 2}' >&5; exit 4", 10 * time.Second, 4},
+		{"SIGTERM", "trap 'exit 5' TERM\n" + greets + "while :; do sleep 0.05; done", 100 * time.Millisecond, 5},
+		{"SIGKILL", "trap '' TERM\n" + greets + "while :; do sleep 0.05; done", 100 * time.Millisecond, -1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := startFake(t, c.qemu, Options{})
-			err := v.Quit(within(t, 300*time.Millisecond))
+			err := v.Quit(within(t, c.limit))
 			if exit, ok := errors.AsType[*ExitError](err); !ok || exit.Code() != c.code {
 				t.Errorf("got %v, want code %d", err, c.code)
 			}
