@@ -24,16 +24,16 @@ const (
 	limit = 2 * time.Minute
 )
 
-// Run runs f as PID 1 of fresh namespaces. It is called by a top-level test and
-// does nothing else there; f may have subtests.
-func Run(t *testing.T, f func(t *testing.T)) {
+// Run runs f as PID 1 of fresh namespaces. It is all that a top-level test does;
+// f is the rest of the test, goes on with the same t and may have subtests.
+func Run(t *testing.T, f func()) {
 	t.Helper()
 	if strings.Contains(t.Name(), "/") {
 		t.Fatal("nstest.Run is for top-level tests: the copy is started with -test.run of the name")
 	}
 	if os.Getenv(inside) == t.Name() {
 		privateMounts(t)
-		f(t)
+		f()
 		return
 	}
 	out, err := again(t)
@@ -58,7 +58,8 @@ func again(t *testing.T) (out string, err error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+limit.String())
 	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(os.Environ(), inside+"="+t.Name())
+	// The race detector would sleep a second at the end of each copy.
+	cmd.Env = append(os.Environ(), inside+"="+t.Name(), "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	cmd.SysProcAttr = namespaces()
 	done := make(chan struct{})
 	go func() {

@@ -12,7 +12,7 @@ import (
 // What Run and Root promise: PID 1, a root of its own, and no power over the
 // clock of the machine that the tests run on.
 func TestRun(t *testing.T) {
-	nstest.Run(t, func(t *testing.T) {
+	nstest.Run(t, func() {
 		nstest.Root(t)
 		if os.Getpid() != 1 {
 			t.Errorf("process id %d, want 1", os.Getpid())

@@ -19,13 +19,13 @@ func Root(t *testing.T) {
 	root := t.TempDir()
 	must(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "mode=755"), "mount tmpfs")
 	for _, dir := range []string{"bin", "etc", "proc", "dev/pts", "dev/shm", "sys", "run", "tmp", "var/tmp", "root", "home/alice", "mnt"} {
-		must(t, os.MkdirAll(filepath.Join(root, dir), 0o755), "mkdir")
+		makeDir(t, filepath.Join(root, dir))
 	}
 	for _, dir := range []string{"tmp", "var/tmp"} {
 		must(t, os.Chmod(filepath.Join(root, dir), 0o777|fs.ModeSticky), "chmod")
 	}
 	for name, content := range accounts {
-		must(t, os.WriteFile(filepath.Join(root, name), []byte(content), 0o644), "write")
+		makeFile(t, filepath.Join(root, name), []byte(content), 0o644)
 	}
 	busybox(t, root)
 	devices(t, root)
@@ -54,7 +54,7 @@ func busybox(t *testing.T, root string) {
 	}
 	b, err := os.ReadFile(found)
 	must(t, err, "read busybox")
-	must(t, os.WriteFile(filepath.Join(root, "bin/busybox"), b, 0o755), "write busybox")
+	makeFile(t, filepath.Join(root, "bin/busybox"), b, 0o755)
 	list, err := exec.CommandContext(t.Context(), found, "--list").Output()
 	must(t, err, "list busybox")
 	for name := range strings.FieldsSeq(string(list)) {
@@ -69,7 +69,7 @@ func devices(t *testing.T, root string) {
 	t.Helper()
 	for _, name := range []string{"null", "zero", "full", "random", "urandom"} {
 		at := filepath.Join(root, "dev", name)
-		must(t, os.WriteFile(at, nil, 0o666), "write")
+		makeFile(t, at, nil, 0o666)
 		must(t, syscall.Mount("/dev/"+name, at, "", syscall.MS_BIND, ""), "bind "+name)
 	}
 	must(t, syscall.Mount("devpts", filepath.Join(root, "dev/pts"), "devpts", 0, "ptmxmode=666"), "mount devpts")
@@ -87,7 +87,7 @@ func share(t *testing.T, root, dir string) {
 	if _, err := os.Stat("/" + dir); err != nil {
 		return
 	}
-	must(t, os.MkdirAll(at, 0o755), "mkdir")
+	makeDir(t, at)
 	must(t, syscall.Mount("/"+dir, at, "", syscall.MS_BIND|syscall.MS_REC, ""), "bind "+dir)
 	if !inUserNamespace() {
 		must(t, syscall.Mount("", at, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""), "remount "+dir)
@@ -97,10 +97,22 @@ func share(t *testing.T, root, dir string) {
 // enter makes root the root and leaves nothing of the old one in reach.
 func enter(t *testing.T, root string) {
 	t.Helper()
-	must(t, os.Chdir(root), "chdir")
+	// Not t.Chdir: there is no way back.
+	must(t, syscall.Chdir(root), "chdir")
 	must(t, syscall.PivotRoot(".", "."), "pivot")
 	must(t, syscall.Unmount(".", syscall.MNT_DETACH), "detach old root")
-	must(t, os.Chdir("/"), "chdir")
-	t.Cleanup(func() { _ = os.Chdir("/") })
+	must(t, syscall.Chdir("/"), "chdir")
 	t.Setenv("PATH", "/bin")
+}
+
+// makeDir makes a directory that everybody may enter, as in any root.
+func makeDir(t *testing.T, name string) {
+	t.Helper()
+	const everybody = fs.FileMode(0o755)
+	must(t, os.MkdirAll(name, everybody), "mkdir")
+}
+
+func makeFile(t *testing.T, name string, data []byte, mode fs.FileMode) {
+	t.Helper()
+	must(t, os.WriteFile(name, data, mode), "write") //nolint:gosec // G703: the test's own directory.
 }
