@@ -20,9 +20,10 @@ const reapBatch = 64
 
 // A Table knows every child of this process.
 type Table struct {
-	jobs   chan job
-	sigs   chan os.Signal
-	reaper sync.WaitGroup
+	jobs    chan job
+	closing chan struct{} // Closed by Close.
+	sigs    chan os.Signal
+	reaper  sync.WaitGroup
 
 	mu       sync.Mutex
 	children map[int]*Child
@@ -36,8 +37,12 @@ type Options struct {
 
 // New starts the reaper and the spawner. There must be one Table in a process.
 func New(o Options) (*Table, error) {
+	if err := sys.SealDescriptors(); err != nil {
+		return nil, err
+	}
 	t := &Table{
 		jobs:     make(chan job),
+		closing:  make(chan struct{}),
 		sigs:     make(chan os.Signal, 1),
 		children: map[int]*Child{},
 	}
@@ -88,7 +93,7 @@ func (t *Table) Close() {
 	defer t.mu.Unlock()
 	if !t.closed {
 		t.closed = true
-		close(t.jobs)
+		close(t.closing)
 	}
 }
 
@@ -171,6 +176,12 @@ func (c *Child) Signal(number int) error {
 		return nil
 	}
 	return sys.Kill(-c.pid, number)
+}
+
+// forget waits for the end of a child that is about to end and forgets it.
+func (c *Child) forget() {
+	<-c.done
+	c.Release()
 }
 
 // Release forgets the child; its end is still taken, and reported by Done.

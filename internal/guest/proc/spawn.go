@@ -69,27 +69,29 @@ func (t *Table) Start(s *Spec) (*Child, error) {
 		return nil, ErrClosed
 	}
 	r := <-answer
-	if r.err == nil && r.relay != nil {
-		r.err = relayed(r.relay)
+	if r.err != nil || r.relay == nil {
+		return r.child, r.err
 	}
-	if r.err != nil {
-		return nil, r.err
+	if err := relayed(r.relay); err != nil {
+		r.child.forget()
+		return nil, err
 	}
 	return r.child, nil
 }
 
 // submit hands a job to the spawner; false after Close.
-func (t *Table) submit(j job) (sent bool) {
-	t.mu.Lock()
-	closed := t.closed
-	t.mu.Unlock()
-	if closed {
+func (t *Table) submit(j job) bool {
+	select {
+	case <-t.closing: // Else a spawner that is still there might be chosen.
+		return false
+	default:
+	}
+	select {
+	case t.jobs <- j:
+		return true
+	case <-t.closing:
 		return false
 	}
-	// Close may come between: a send on a closed channel is the same answer.
-	defer func() { sent = recover() == nil }()
-	t.jobs <- j
-	return true
 }
 
 // spawn is the thread that every child is started from.
@@ -103,8 +105,13 @@ func (t *Table) spawn(o Options, ready chan<- error) {
 	if err != nil {
 		return
 	}
-	for j := range t.jobs {
-		j.result <- t.start(j.spec)
+	for {
+		select {
+		case j := <-t.jobs:
+			j.result <- t.start(j.spec)
+		case <-t.closing:
+			return
+		}
 	}
 }
 

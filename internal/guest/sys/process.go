@@ -3,6 +3,7 @@ package sys
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"sync"
@@ -30,6 +31,18 @@ func Limit(resource int) (soft, hard uint64, err error) {
 	var lim syscall.Rlimit
 	err = syscall.Getrlimit(resource, &lim)
 	return lim.Cur, lim.Max, os.NewSyscallError("getrlimit", err)
+}
+
+// SealDescriptors makes everything but the standard descriptors close-on-exec:
+// whoever started us may have left more open, and no child shall have it.
+func SealDescriptors() error {
+	const first = 3
+	err := unix.CloseRange(first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	// Kernels before 5.11 lack it. There the kernel starts us with nothing open.
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		return nil
+	}
+	return os.NewSyscallError("close_range", err)
 }
 
 // Exited is one child's end, as wait4(2) reports it.
