@@ -1,0 +1,202 @@
+package proc_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/agentd-go/agentd/internal/guest/proc"
+	"github.com/agentd-go/agentd/internal/nstest"
+)
+
+// Processes that their parents leave behind come to PID 1, and it must take
+// their ends: zombies would fill the process table.
+func TestOrphansLeaveNoZombies(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		table := newTable(t, proc.Options{})
+		const orphans = 1000
+		// Each subshell leaves a child that outlives it.
+		output(t, table, shell(fmt.Sprintf(`for i in $(seq %d); do (sleep 0.01 & exit); done`, orphans)))
+		eventually(t, "no process is left", func() bool { return len(processes(t)) == 0 })
+	})
+}
+
+// However many commands end at once, each reports its own code.
+func TestExitCodesAreKept(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		table := newTable(t, proc.Options{})
+		const commands = 500
+		var all sync.WaitGroup
+		for i := range commands {
+			all.Go(func() {
+				want := proc.Status{Code: i % 256}
+				script := "exit " + strconv.Itoa(want.Code)
+				if i%10 == 9 {
+					want, script = proc.Status{Signal: 9}, "kill -9 $$"
+				}
+				r, err := start(t, table, shell(script))
+				if err != nil {
+					t.Errorf("command %d: %v", i, err)
+					return
+				}
+				wait(t, r.Done(), "an end")
+				if got := r.Status(); got != want {
+					t.Errorf("command %d ended with %+v, want %+v", i, got, want)
+				}
+				r.Release()
+			})
+		}
+		all.Wait()
+		if left := processes(t); len(left) != 0 {
+			t.Errorf("processes are left: %v", left)
+		}
+	})
+}
+
+// A start that fails leaves nothing behind either: no process and no entry that
+// a later signal to all would be sent by.
+func TestFailedStartsLeaveNothing(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		table := newTable(t, proc.Options{})
+		for _, limits := range [][]proc.Limit{nil, {{Resource: nofile, Soft: 64, Hard: 64}}} {
+			for range 20 {
+				s := shell("")
+				s.Name, s.Limits = "/no/such", limits
+				if _, err := start(t, table, s); err == nil {
+					t.Fatal("a missing program was started")
+				}
+			}
+		}
+		eventually(t, "no process is left", func() bool { return len(processes(t)) == 0 })
+		if n := table.Known(); n != 0 {
+			t.Errorf("the table knows %d children, want none", n)
+		}
+	})
+}
+
+func TestSignals(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		table := newTable(t, proc.Options{})
+		t.Run("reaches the whole group", func(t *testing.T) {
+			r := mustStart(t, table, shell("sleep 1000 & sleep 1000 & wait"))
+			eventually(t, "three processes run", func() bool { return len(processes(t)) == 3 })
+			if err := r.Signal(9); err != nil {
+				t.Fatal(err)
+			}
+			if _, status := r.end(t); status != (proc.Status{Signal: 9}) {
+				t.Errorf("ended with %+v", status)
+			}
+			r.Release()
+			eventually(t, "no process is left", func() bool { return len(processes(t)) == 0 })
+		})
+		t.Run("reaches descendants after the leader's end", func(t *testing.T) {
+			r := mustStart(t, table, shell("sleep 1000 & exit 3"))
+			wait(t, r.Done(), "the leader's end")
+			if len(processes(t)) != 1 {
+				t.Fatalf("processes: %v, want the one that is left", processes(t))
+			}
+			if err := r.Signal(15); err != nil {
+				t.Fatal(err)
+			}
+			if _, status := r.end(t); status != (proc.Status{Code: 3}) {
+				t.Errorf("ended with %+v", status)
+			}
+			eventually(t, "no process is left", func() bool { return len(processes(t)) == 0 })
+			if err := r.Signal(15); err != nil {
+				t.Errorf("signal to a group that is gone: %v", err)
+			}
+			r.Release()
+		})
+		t.Run("does nothing when forgotten", func(t *testing.T) {
+			r := mustStart(t, table, shell("sleep 1000 & exit 0"))
+			wait(t, r.Done(), "the leader's end")
+			r.Release()
+			if err := r.Signal(9); err != nil {
+				t.Error(err)
+			}
+			if len(processes(t)) != 1 {
+				t.Error("the signal of a forgotten child was delivered")
+			}
+			output(t, table, shell("kill -9 -1"))
+			r.end(t)
+		})
+		t.Run("refuses other numbers", func(t *testing.T) {
+			r := mustStart(t, table, shell("sleep 1000"))
+			for _, number := range []int{-1, 0, 32, 34, 64, 65} {
+				if err := r.Signal(number); err == nil {
+					t.Errorf("signal %d was taken", number)
+				}
+			}
+			if err := r.Signal(9); err != nil {
+				t.Fatal(err)
+			}
+			r.end(t)
+			r.Release()
+		})
+		t.Run("stops and continues", func(t *testing.T) {
+			r := mustStart(t, table, shell("sleep 1000"))
+			state := func() string { return processes(t)[strconv.Itoa(r.PID())] }
+			for _, step := range []struct {
+				number int
+				state  string
+			}{{19, "T"}, {18, "S"}} {
+				if err := r.Signal(step.number); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "state "+step.state, func() bool { return strings.HasPrefix(state(), step.state) })
+				select {
+				case <-r.Done():
+					t.Fatal("a stop was taken for the end")
+				default:
+				}
+			}
+			table.Signal(9)
+			r.end(t)
+			r.Release()
+		})
+	})
+}
+
+func TestClose(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		table := newTable(t, proc.Options{})
+		r := mustStart(t, table, shell("sleep 1000"))
+		var starts sync.WaitGroup
+		for range 50 { // Some of them meet the closing half-way.
+			starts.Go(func() {
+				quick, err := start(t, table, shell("exit 0"))
+				if err == nil {
+					wait(t, quick.Done(), "an end")
+					quick.Release()
+				} else if !errors.Is(err, proc.ErrClosed) {
+					t.Errorf("start beside Close: %v", err)
+				}
+			})
+		}
+		table.Close()
+		starts.Wait()
+		table.Close()
+		if _, err := start(t, table, shell("exit 0")); !errors.Is(err, proc.ErrClosed) {
+			t.Errorf("start after Close: %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := table.Wait(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("wait with a child that runs: %v", err)
+		}
+		table.Signal(9)
+		if err := table.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+		wait(t, r.Done(), "the end of the last child")
+	})
+}
