@@ -42,6 +42,11 @@ func (b *Budget) take(n int) bool {
 
 func (b *Budget) give(n int) { b.left.Add(int64(n)) }
 
+// smallPiece is the largest piece that is gathered with its neighbours. A byte
+// alone would cost what holds it as well, the body of a frame and a place in the
+// queue, a hundred times what the bounds count; gathered it costs at most thrice.
+const smallPiece = 2 << 10
+
 // An InboxConfig says what an [Inbox] may hold.
 type InboxConfig struct {
 	Memory  int                     // Bytes in memory, at most.
@@ -60,8 +65,8 @@ type Inbox struct {
 	memory  fifo[[]byte]
 	bytes   int // In memory.
 	storage Storage
-	read    int64 // Offset in storage of the next byte to take.
-	write   int64 // Offset behind the last byte put.
+	read    int64 // What has been taken from the storage,
+	write   int64 // and what was put there; see span for the place.
 	ended   bool  // Nothing more is accepted; what is here can still be taken.
 	dropped bool  // Nothing can be taken either.
 }
@@ -95,10 +100,22 @@ func (b *Inbox) keepLocked(p []byte) bool {
 	if b.bytes+len(p) > b.cfg.Memory || (b.cfg.Budget != nil && !b.cfg.Budget.take(len(p))) {
 		return false
 	}
-	b.memory.push(p)
+	if tail := b.memory.tail(); len(p) <= smallPiece && tail != nil && cap(*tail)-len(*tail) >= len(p) {
+		*tail = append(*tail, p...)
+	} else {
+		b.memory.push(roomy(p))
+	}
 	b.bytes += len(p)
 	b.more.Signal()
 	return true
+}
+
+// roomy copies a small piece to where more of its kind fit behind it.
+func roomy(p []byte) []byte {
+	if len(p) > smallPiece {
+		return p[:len(p):len(p)] // What lies behind is not ours to append to.
+	}
+	return append(make([]byte, 0, 2*smallPiece), p...)
 }
 
 func (b *Inbox) storeLocked(p []byte) error {
@@ -112,12 +129,25 @@ func (b *Inbox) storeLocked(p []byte) error {
 		}
 		b.storage = s
 	}
-	if _, err := b.storage.WriteAt(p, b.write); err != nil {
-		return err
+	end := b.write + int64(len(p))
+	for at := b.write; at < end; {
+		place, n := b.span(at, end)
+		if _, err := b.storage.WriteAt(p[:n], place); err != nil {
+			return err
+		}
+		p, at = p[n:], at+n
 	}
-	b.write += int64(len(p))
+	b.write = end
 	b.more.Signal()
 	return nil
+}
+
+// span is where the bytes of [from, to) begin in the storage, and how many of
+// them lie there in one piece: the storage is a ring of cfg.Stored bytes, because
+// one that is never quite empty would grow with everything that passes it.
+func (b *Inbox) span(from, to int64) (place, n int64) {
+	place = from % b.cfg.Stored
+	return place, min(to-from, b.cfg.Stored-place)
 }
 
 // Next waits for the oldest bytes and returns some of them, which then belong
@@ -142,11 +172,12 @@ func (b *Inbox) Next() ([]byte, error) {
 	}
 }
 
-// loadLocked takes a piece back from the storage. A storage that was emptied
-// starts again at its beginning, so it never grows past its bound.
+// loadLocked takes a piece back from the storage. One that was emptied starts
+// again at its beginning, where the disk has blocks for it already.
 func (b *Inbox) loadLocked() ([]byte, error) {
-	p := make([]byte, min(b.write-b.read, 2*Quantum))
-	if _, err := b.storage.ReadAt(p, b.read); err != nil {
+	place, n := b.span(b.read, b.write)
+	p := make([]byte, min(n, 2*Quantum))
+	if _, err := b.storage.ReadAt(p, place); err != nil {
 		return nil, err
 	}
 	if b.read += int64(len(p)); b.read == b.write {

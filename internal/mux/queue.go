@@ -11,6 +11,14 @@ func (q *fifo[T]) empty() bool { return q.head == len(q.items) }
 // front returns the oldest element; the queue must not be empty.
 func (q *fifo[T]) front() T { return q.items[q.head] }
 
+// tail is the place of the newest element, nil if there is none.
+func (q *fifo[T]) tail() *T {
+	if q.empty() {
+		return nil
+	}
+	return &q.items[len(q.items)-1]
+}
+
 func (q *fifo[T]) push(v T) {
 	if q.head > 0 && len(q.items) == cap(q.items) {
 		n := copy(q.items, q.items[q.head:])

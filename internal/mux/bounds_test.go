@@ -1,0 +1,228 @@
+package mux_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"testing/synctest"
+
+	"github.com/agentd-go/agentd/internal/mux"
+)
+
+// What a bound counts is what is held: a host that sends byte by byte must not
+// cost a hundred times as much.
+func TestInboxHoldsSmallPiecesCheaply(t *testing.T) {
+	const pieces = 1 << 18
+	in := mux.NewInbox(mux.InboxConfig{Memory: pieces})
+	defer in.Drop()
+	before := heap()
+	for i := range pieces {
+		frame := make([]byte, 48) // A frame's body, of which one byte is data.
+		frame[40] = byte(i)
+		if err := in.Push(frame[40:41]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if grown := heap() - before; grown > 4*pieces {
+		t.Errorf("%d bytes of input hold %d bytes of memory", pieces, grown)
+	}
+	in.End()
+	var n int
+	for p, err := in.Next(); err == nil; p, err = in.Next() {
+		for _, c := range p {
+			if c != byte(n) {
+				t.Fatalf("byte %d is %d", n, c)
+			}
+			n++
+		}
+	}
+	if n != pieces {
+		t.Errorf("took %d of %d bytes", n, pieces)
+	}
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A small piece behind a large one is not written over what the large one's
+// owner has behind it.
+func TestInboxLeavesTheRestOfABufferAlone(t *testing.T) {
+	in := mux.NewInbox(mux.InboxConfig{Memory: 1 << 20})
+	defer in.Drop()
+	buffer := bytes.Repeat([]byte("a"), 10_000)
+	for _, p := range [][]byte{buffer[:5000], []byte("b")} {
+		if err := in.Push(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(buffer, bytes.Repeat([]byte("a"), 10_000)) {
+		t.Error("the bytes behind the piece were changed")
+	}
+}
+
+// A storage that always holds something stays below its bound, whatever passes it.
+func TestInboxStorageIsBounded(t *testing.T) {
+	const stored = 10_000
+	name := filepath.Join(t.TempDir(), "spill")
+	in := mux.NewInbox(mux.InboxConfig{Memory: 1, Stored: stored, Storage: func() (mux.Storage, error) {
+		return os.Create(name)
+	}})
+	defer in.Drop()
+	var put, taken int
+	push := func(n int) {
+		p := make([]byte, n)
+		for i := range p {
+			p[i] = byte((put + i) % 251)
+		}
+		if err := in.Push(p); err != nil {
+			t.Fatalf("with %d of %d bytes unread: %v", put-taken, stored, err)
+		}
+		put += n
+	}
+	push(stored)
+	for put < 50*stored {
+		p, err := in.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range p {
+			if c != byte(taken%251) {
+				t.Fatalf("byte %d is another's", taken)
+			}
+			taken++
+		}
+		for room := stored - (put - taken); room > 0; room = stored - (put - taken) {
+			push(min(room, 999))
+		}
+	}
+	if err := in.Push([]byte("x")); !errors.Is(err, mux.ErrFull) {
+		t.Errorf("one byte more than the bound: %v", err)
+	}
+	if st, err := os.Stat(name); err != nil || st.Size() > stored {
+		t.Errorf("the storage has %d bytes after %d have passed: %v", st.Size(), put, err)
+	}
+}
+
+// failing is a storage whose disk is full.
+type failing struct{ *os.File }
+
+func (failing) WriteAt([]byte, int64) (int, error) { return 0, os.ErrInvalid }
+
+// A write to the storage that fails keeps what is there, and nothing of the rest.
+func TestInboxStorageFails(t *testing.T) {
+	broken := errors.New("no disk")
+	for _, tt := range []struct {
+		name    string
+		storage func() (mux.Storage, error)
+		want    error
+	}{
+		{"to open", func() (mux.Storage, error) { return nil, broken }, broken},
+		{"to write", func() (mux.Storage, error) {
+			f, err := os.Create(filepath.Join(t.TempDir(), "spill"))
+			return failing{f}, err
+		}, os.ErrInvalid},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := mux.NewInbox(mux.InboxConfig{Memory: 4, Stored: 100, Storage: tt.storage})
+			defer in.Drop()
+			if err := in.Push([]byte("kept")); err != nil {
+				t.Fatal(err)
+			}
+			if err := in.Push([]byte("lost")); !errors.Is(err, tt.want) {
+				t.Errorf("got %v, want %v", err, tt.want)
+			}
+			if p, err := in.Next(); string(p) != "kept" || err != nil {
+				t.Errorf("took %q, %v", p, err)
+			}
+		})
+	}
+}
+
+func TestOffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{open: make(chan struct{})}
+		w := mux.NewWriter(g, 0)
+		o := w.Outbox(1000)
+		for i, want := range []bool{true, true, false} {
+			if got := o.Offer(message(1, uint32(i), 400)); got != want {
+				t.Errorf("offer %d: %t", i, got)
+			}
+		}
+		large := w.Outbox(1000)
+		if !large.Offer(message(2, 0, 5000)) {
+			t.Error("an empty outbox refused a frame larger than its bound")
+		}
+		if q := o.Queued() + large.Queued(); q != 5800 {
+			t.Errorf("%d bytes are queued, want what was taken", q)
+		}
+		o.Close()
+		if o.Offer(message(1, 9, 8)) {
+			t.Error("a closed outbox took a frame")
+		}
+		go func() { _ = w.Run() }()
+		close(g.open)
+		if err := w.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		if n := g.got.Len(); n != 5800 {
+			t.Errorf("%d bytes left, want 5800", n)
+		}
+	})
+}
+
+// Draining an outbox ends with its last frame, when it is discarded, and with
+// the link; other outboxes have no part in it.
+func TestOutboxDrain(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(g *gate, w *mux.Writer, o *mux.Outbox)
+	}{
+		{"sent", func(g *gate, _ *mux.Writer, _ *mux.Outbox) { close(g.open) }},
+		{"discarded", func(_ *gate, _ *mux.Writer, o *mux.Outbox) { o.Discard() }},
+		{"link closed", func(_ *gate, w *mux.Writer, _ *mux.Outbox) { w.Close() }},
+		{"link broken", func(g *gate, _ *mux.Writer, _ *mux.Outbox) { g.err = os.ErrClosed; close(g.open) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := &gate{open: make(chan struct{})}
+				w := mux.NewWriter(g, 0)
+				defer w.Close()
+				w.Outbox(0).Drain() // Nothing is in it: it must not wait.
+				first, o := w.Outbox(0), w.Outbox(0)
+				for range 3 { // The first occupies the link.
+					if err := errors.Join(first.Put(message(1, 0, mux.Quantum)), o.Put(message(2, 0, 8))); err != nil {
+						t.Fatal(err)
+					}
+				}
+				running := make(chan struct{})
+				go func() { defer close(running); _ = w.Run() }()
+				drained := make(chan struct{})
+				go func() { defer close(drained); o.Drain() }()
+				synctest.Wait()
+				select {
+				case <-drained:
+					t.Fatal("drained with frames queued")
+				default:
+				}
+				tt.end(g, w, o)
+				<-drained
+				if n := o.Queued(); n != 0 {
+					t.Errorf("%d bytes are left", n)
+				}
+				w.Close()
+				if g.err == nil && tt.name != "sent" {
+					close(g.open)
+				}
+				<-running
+			})
+		})
+	}
+}
