@@ -105,9 +105,9 @@ func (a *Agent) exec(id uint32, req *wire.ExecRequest) {
 	defer a.mu.Unlock()
 	switch {
 	case a.sessions[id] != nil:
-		a.reply(id, refusal("a command is running on id "+strconv.FormatUint(uint64(id), 10), 0))
+		a.reply(id, refusal("a command is running on id "+strconv.FormatUint(uint64(id), 10), false))
 	case a.slots >= maxSessions:
-		a.reply(id, refusal("there are "+strconv.Itoa(maxSessions)+" sessions already", syscall.EAGAIN))
+		a.reply(id, refusal("there are "+strconv.Itoa(maxSessions)+" sessions already", true))
 	default:
 		a.slots++
 		a.sessions[id] = a.host.StartExec(id, req, session.Ending{
@@ -117,11 +117,13 @@ func (a *Agent) exec(id uint32, req *wire.ExecRequest) {
 	}
 }
 
-func refusal(why string, errno syscall.Errno) *wire.ExecFailed {
+// refusal is the answer to a request that was not begun; full says that there
+// are too many, which the host may try again.
+func refusal(why string, full bool) *wire.ExecFailed {
 	m := &wire.ExecFailed{Kind: wire.FailureOther, Message: "exec session error: " + why}
-	if errno != 0 {
-		n := int32(errno)
-		m.Kind, m.Errno = wire.FailureResourceLimit, &n
+	if full {
+		number, name := int32(syscall.EAGAIN), "EAGAIN"
+		m.Kind, m.Errno, m.ErrnoName = wire.FailureResourceLimit, &number, &name
 	}
 	return m
 }

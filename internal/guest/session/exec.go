@@ -264,7 +264,8 @@ func (e *Exec) pump(o output) {
 }
 
 // feed writes the input to the command until it ends. A write that fails is
-// reported and the session goes on.
+// reported and the session goes on; behind a closed pipe it goes on without
+// input, which is said once however much is waiting.
 func (e *Exec) feed(w *os.File) {
 	for {
 		p, err := e.in.Next()
@@ -279,6 +280,9 @@ func (e *Exec) feed(w *os.File) {
 		}
 		if _, err := w.Write(p); err != nil && !errors.Is(err, os.ErrClosed) {
 			e.send(stdinError(err))
+			if errors.Is(err, syscall.EPIPE) {
+				e.in.Drop()
+			}
 		}
 	}
 }
