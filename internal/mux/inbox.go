@@ -3,6 +3,7 @@ package mux
 import (
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -113,7 +114,7 @@ func (b *Inbox) keepLocked(p []byte) bool {
 // roomy copies a small piece to where more of its kind fit behind it.
 func roomy(p []byte) []byte {
 	if len(p) > smallPiece {
-		return p[:len(p):len(p)] // What lies behind is not ours to append to.
+		return slices.Clip(p) // What lies behind is not ours to append to.
 	}
 	return append(make([]byte, 0, 2*smallPiece), p...)
 }
