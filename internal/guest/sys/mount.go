@@ -152,10 +152,18 @@ func kernelLog(fs int) string {
 		if err != nil || n <= 0 {
 			break
 		}
-		// "e virtiofs: tag <x> not found": e, w or i for error, warning, info.
-		lines = append(lines, strings.TrimSpace(strings.TrimLeft(string(buf[:n]), "ewi ")))
+		lines = append(lines, logLine(string(buf[:n])))
 	}
 	return strings.Join(lines, "; ")
+}
+
+// logLine takes the level from a message: e, w or i for error, warning or info,
+// as in "e virtiofs: tag <x> not found".
+func logLine(message string) string {
+	if level, text, ok := strings.Cut(message, " "); ok && len(level) == 1 {
+		message = text
+	}
+	return strings.TrimSpace(message)
 }
 
 // Unmount detaches what is mounted at the absolute path target. lazily means
