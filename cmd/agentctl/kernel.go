@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+const plainExit = "  0  done\n  125  failed; the error is on standard error\n"
+
+func newKernel() *cobra.Command {
+	kernel := &cobra.Command{
+		Use:   "kernel",
+		Short: "Manage the kernels that machines boot",
+	}
+	kernel.AddCommand(newKernelImport(), newKernelList())
+	return kernel
+}
+
+func newKernelImport() *cobra.Command {
+	return &cobra.Command{
+		Use:   "import FILE...",
+		Short: "Import a kernel",
+		Long: `Import a kernel into the cache. FILE is one of
+
+  a Debian package with a kernel (linux-image-*.deb; where the modules are in a
+  package of their own, both together)
+  libkrunfw.so, the library that has a kernel inside
+  a bare kernel image (bzImage, vmlinux)
+
+What it is, its content says and not its name.
+` + exitHelp(plainExit),
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			k, err := sandbox.ImportKernel(args...)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(os.Stderr, "imported", k.Name)
+			return nil
+		},
+	}
+}
+
+func newKernelList() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls",
+		Short: "List the imported kernels, the newest first",
+		Long:  "List the imported kernels, the newest first.\n" + exitHelp(plainExit),
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			all, err := sandbox.Kernels()
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "NAME\tRELEASE\tMODULES\tIMPORTED")
+			for _, k := range all {
+				fmt.Fprintf(w, "%s\t%s\t%t\t%s\n", k.Name, k.Release, k.Modules, k.Imported.Format("2006-01-02 15:04"))
+			}
+			return w.Flush()
+		},
+	}
+}

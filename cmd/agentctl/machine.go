@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+// machineFlags are the flags of every command that starts a machine.
+type machineFlags struct {
+	sandbox.Config
+	timeout time.Duration
+	memory  string
+	accel   string
+	by      string
+}
+
+func (f *machineFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&f.Root, "root", "", "directory that becomes the machine's root, shared as it is (default: a private root with busybox)")
+	flags.StringVar(&f.Kernel, "kernel", "", "kernel to boot: a name from 'agentctl kernel ls' or a file (default: the newest imported)")
+	flags.IntVar(&f.CPUs, "cpus", sandbox.DefaultCPUs, "number of processors")
+	flags.StringVarP(&f.memory, "memory", "m", fmt.Sprint(sandbox.DefaultMemoryMiB, "m"), "memory, with suffix m or g")
+	flags.StringVar(&f.Hostname, "hostname", "", "host name of the machine")
+	flags.StringVar(&f.accel, "accel", "", "what executes the machine: kvm or tcg (default: kvm where it works)")
+	flags.StringVar(&f.by, "configure-by", "bootstrap", "how the machine is told what to be: bootstrap or environment")
+	flags.DurationVar(&f.timeout, "timeout", 0, "end the command and the machine after this long, for example 30s")
+	flags.StringVar(&f.ConsoleFile, "console", "", "file that takes the machine's console")
+	// Everything behind the first word that is no flag is the command's.
+	flags.SetInterspersed(false)
+}
+
+// config checks the flags and returns what they describe.
+func (f *machineFlags) config() (sandbox.Config, error) {
+	cfg := f.Config
+	cfg.Accel = sandbox.Accel(f.accel)
+	if cfg.CPUs < 1 {
+		return cfg, fmt.Errorf("--cpus %d: want at least 1", cfg.CPUs)
+	}
+	var err error
+	if cfg.MemoryMiB, err = parseMemory(f.memory); err != nil {
+		return cfg, err
+	}
+	switch f.by {
+	case "bootstrap":
+		cfg.Configuration = sandbox.ByBootstrap
+	case "environment":
+		cfg.Configuration = sandbox.ByEnvironment
+	default:
+		return cfg, fmt.Errorf("--configure-by %s: want bootstrap or environment", f.by)
+	}
+	return cfg, nil
+}
+
+// parseMemory reads a size as 512m or 2g; bytes need no suffix, as in other tools.
+func parseMemory(s string) (mib int, err error) {
+	var n int
+	var unit string
+	if _, err := fmt.Sscanf(strings.ToLower(s)+" ", "%d%s", &n, &unit); err != nil && unit != "" {
+		return 0, badMemory(s)
+	}
+	switch strings.TrimSuffix(unit, "b") {
+	case "m", "mi":
+	case "g", "gi":
+		n *= 1 << 10
+	case "":
+		n >>= 20
+	default:
+		return 0, badMemory(s)
+	}
+	if n < 1 {
+		return 0, badMemory(s)
+	}
+	return n, nil
+}
+
+func badMemory(s string) error {
+	return fmt.Errorf("--memory %s: want a size such as 512m or 2g", s)
+}
+
+// environment completes entries without a value from our own environment.
+func environment(entries []string) ([]string, error) {
+	var all []string
+	for _, e := range entries {
+		key, _, ok := strings.Cut(e, "=")
+		if key == "" {
+			return nil, fmt.Errorf("--env %q: want KEY=VALUE or KEY", e)
+		}
+		if !ok {
+			value, set := os.LookupEnv(key)
+			if !set {
+				continue // As containers' tools have it: what is not set here is not set there.
+			}
+			e = key + "=" + value
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}

@@ -1,0 +1,63 @@
+// Agentctl boots microVMs with agentd inside and works in them.
+//
+// Nothing but a command's own output goes to standard output. Each command's
+// help has its exit status.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses of our own, as containers' tools have them.
+const (
+	exitTimeout       = 124 // The command took longer than --timeout, as timeout(1).
+	exitOwnFailure    = 125 // Nothing is known of the command.
+	exitNotExecutable = 126
+	exitNotFound      = 127
+	exitSignal        = 128 // And the signal's number.
+)
+
+// statusError ends the program with a status that is not a failure of ours.
+type statusError struct {
+	status int
+	text   string // "" prints nothing.
+}
+
+func (e *statusError) Error() string { return e.text }
+
+func main() {
+	os.Exit(status(newRoot().Execute()))
+}
+
+// status prints an error and says with which status the program ends.
+func status(err error) int {
+	if err == nil {
+		return 0
+	}
+	var s *statusError
+	if !errors.As(err, &s) {
+		s = &statusError{exitOwnFailure, err.Error()}
+	}
+	if s.text != "" {
+		fmt.Fprintln(os.Stderr, "agentctl: "+s.text)
+	}
+	return s.status
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "agentctl",
+		Short:         "Run commands in microVMs of their own",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(newRun(), newBootTimes(), newKernel())
+	return root
+}
+
+// exitHelp is the part of the help that every command has.
+func exitHelp(lines string) string { return "\nEXIT STATUS\n" + lines }

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+const runExit = `  the command's own status, or
+  124  it took longer than --timeout
+  125  agentctl or the machine failed; nothing is known of the command
+  126  the command is not executable
+  127  the command was not found
+  128+n  signal n ended the command
+`
+
+// runner is one use of run.
+type runner struct {
+	machineFlags
+	env  []string
+	user string
+	dir  string
+	tty  bool
+}
+
+func newRun() *cobra.Command {
+	r := &runner{}
+	cmd := &cobra.Command{
+		Use:   "run [flags] [--] COMMAND [ARG...]",
+		Short: "Run a command in a machine of its own",
+		Long: `Run a command in a machine of its own, which ends with the command.
+
+Standard input, output and error are the command's. ^C and other signals go to
+the command; a second ^C ends the machine.
+` + exitHelp(runExit),
+		Example: `  agentctl run -- uname -a
+  echo hello | agentctl run -- wc -c
+  agentctl run -t -- sh`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd.Context(), args) },
+	}
+	flags := cmd.Flags()
+	r.register(flags)
+	flags.StringArrayVarP(&r.env, "env", "e", nil, "set KEY=VALUE for the command; KEY alone takes the value from here")
+	flags.StringVarP(&r.user, "user", "u", "", "run the command as USER[:GROUP], names or numbers of the machine")
+	flags.StringVarP(&r.dir, "cwd", "w", "", "working directory of the command")
+	flags.BoolVarP(&r.tty, "tty", "t", false, "give the command a terminal")
+	return cmd
+}
+
+func (r *runner) run(ctx context.Context, args []string) error {
+	cfg, err := r.config()
+	if err != nil {
+		return err
+	}
+	env, err := environment(r.env)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
+	defer cancel(nil)
+	if r.timeout > 0 {
+		timer := time.AfterFunc(r.timeout, func() { cancel(errTimeout) })
+		defer timer.Stop()
+	}
+	signals := catchSignals(cancel)
+	defer signals.stop()
+	m, err := sandbox.Start(ctx, cfg)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	note(m)
+	err = r.command(ctx, m, args, env, signals)
+	return r.finish(ctx, m, err)
+}
+
+// finish ends the machine. What the command has done is more important than how
+// the machine ended; a machine that was interrupted is not asked.
+func (r *runner) finish(ctx context.Context, m *sandbox.Machine, result error) error {
+	var end error
+	if ctx.Err() != nil {
+		end = m.Kill()
+	} else {
+		end = m.Close()
+	}
+	if result == nil {
+		return end
+	}
+	if end != nil {
+		fmt.Fprintln(os.Stderr, "agentctl:", end)
+	}
+	return result
+}
+
+// command runs the command and translates its end.
+func (r *runner) command(ctx context.Context, m *sandbox.Machine, args, env []string, signals *signals) error {
+	c := m.Client().CommandContext(ctx, args[0], args[1:]...)
+	c.Env, c.User, c.Dir = env, r.user, r.dir
+	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+	// A machine that we are about to kill needs no report of the command's end.
+	c.WaitDelay = time.Second
+	if r.tty {
+		t, err := openTerminal(os.Stdin)
+		if err != nil {
+			return err
+		}
+		defer t.restore()
+		c.TTY = true
+		c.Rows, c.Cols = t.size()
+		t.follow(func(rows, cols uint16) { _ = c.Resize(rows, cols) }) // A command that is over has no size.
+	}
+	if err := c.Start(); err != nil {
+		return ended(ctx, startError(args[0], err))
+	}
+	signals.to(func(number int) { _ = c.Signal(number) }) // Nor does it hear signals.
+	return ended(ctx, commandError(c.Wait()))
+}
+
+// errTimeout and errInterrupted are the causes of an end before the command's.
+var (
+	errTimeout     = &statusError{exitTimeout, "the command took longer than --timeout"}
+	errInterrupted = &statusError{exitSignal + int(interrupt), "interrupted"}
+)
+
+// ended prefers the reason for which we ended the machine to what followed from it.
+func ended(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func startError(name string, err error) error {
+	var start *client.StartError
+	if !errors.As(err, &start) {
+		return err
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &statusError{exitNotFound, name + ": " + reason(start)}
+	case start.Kind == "permission_denied", start.Kind == "not_executable":
+		return &statusError{exitNotExecutable, name + ": " + reason(start)}
+	}
+	return err
+}
+
+// reason is the agent's text without what the caller says itself.
+func reason(e *client.StartError) string {
+	if _, text, ok := strings.Cut(e.Message, `": `); ok && strings.HasPrefix(e.Message, "spawn ") {
+		return text
+	}
+	return e.Message
+}
+
+func commandError(err error) error {
+	var exit *client.ExitError
+	if !errors.As(err, &exit) {
+		return err
+	}
+	if !exit.Signaled {
+		return &statusError{status: exit.ExitCode()}
+	}
+	return &statusError{exitSignal + exit.Signal, exit.Error()}
+}
+
+// note says on standard error when the machine is slower than it could be.
+func note(m *sandbox.Machine) {
+	if m.Emulated() {
+		fmt.Fprintln(os.Stderr, "agentctl:", m.Note())
+	}
+}
+
+func contextOrBackground(ctx context.Context) context.Context {
+	if ctx == nil {
+		return context.Background()
+	}
+	return ctx
+}

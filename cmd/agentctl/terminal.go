@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"golang.org/x/term"
+)
+
+// A terminal is ours in raw mode: every key goes to the command.
+type terminal struct {
+	file  *os.File
+	saved *term.State
+	once  sync.Once
+	sizes chan os.Signal
+}
+
+// openTerminal puts the terminal into raw mode until restore.
+func openTerminal(f *os.File) (*terminal, error) {
+	if !term.IsTerminal(int(f.Fd())) {
+		return nil, errors.New("-t: standard input is not a terminal")
+	}
+	saved, err := term.MakeRaw(int(f.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	return &terminal{file: f, saved: saved, sizes: make(chan os.Signal, 1)}, nil
+}
+
+// restore gives the terminal back as it was.
+func (t *terminal) restore() {
+	t.once.Do(func() {
+		signal.Stop(t.sizes)
+		close(t.sizes)
+		_ = term.Restore(int(t.file.Fd()), t.saved) // A terminal that is gone needs nothing.
+	})
+}
+
+// size is the terminal's size, of 0 where it has none to tell.
+func (t *terminal) size() (rows, cols uint16) {
+	width, height, err := term.GetSize(int(t.file.Fd()))
+	if err != nil {
+		return 0, 0
+	}
+	return uint16(height), uint16(width)
+}
+
+// follow calls f with every new size until restore.
+func (t *terminal) follow(f func(rows, cols uint16)) {
+	signal.Notify(t.sizes, syscall.SIGWINCH)
+	go func() {
+		for range t.sizes {
+			f(t.size())
+		}
+	}()
+}
+
+// interrupt is the signal of ^C.
+const interrupt = syscall.SIGINT
+
+// signals are those that are sent to us: the first of a kind goes to the command,
+// once there is one; a second ^C, or any before that, ends the machine.
+type signals struct {
+	ch     chan os.Signal
+	cancel context.CancelCauseFunc
+
+	mu      sync.Mutex
+	deliver func(number int)
+	pressed int
+}
+
+func catchSignals(cancel context.CancelCauseFunc) *signals {
+	s := &signals{ch: make(chan os.Signal, 1), cancel: cancel}
+	signal.Notify(s.ch, interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	go func() {
+		for sig := range s.ch {
+			number, ok := sig.(syscall.Signal)
+			if ok {
+				s.handle(number)
+			}
+		}
+	}()
+	return s
+}
+
+// to says who gets the signals from now on.
+func (s *signals) to(deliver func(number int)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deliver = deliver
+}
+
+func (s *signals) handle(sig syscall.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sig == interrupt || sig == syscall.SIGTERM {
+		s.pressed++
+	}
+	if s.deliver == nil || s.pressed > 1 {
+		s.cancel(&statusError{exitSignal + int(sig), "ended by " + sig.String()})
+		return
+	}
+	s.deliver(int(sig))
+}
+
+func (s *signals) stop() {
+	signal.Stop(s.ch)
+	close(s.ch)
+}

@@ -1,0 +1,184 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/agentd-go/agentd/internal/vmm"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// A Configuration is the way in which the guest is told what to bring up.
+type Configuration uint8
+
+const (
+	// ByBootstrap sends one message over the port (protocol generation 7).
+	ByBootstrap Configuration = iota
+	// ByEnvironment sets variables on the kernel command line (generation 4).
+	ByEnvironment
+)
+
+// Accel chooses what executes the guest: "" for KVM where it works and software
+// emulation elsewhere, or "kvm" or "tcg".
+type Accel string
+
+// DefaultCPUs and DefaultMemoryMiB are the size of a machine whose Config names
+// none: enough for a compiler, little enough for dozens of machines on a host.
+const (
+	DefaultCPUs      = 1
+	DefaultMemoryMiB = 512
+)
+
+// A Config says what machine to start. The zero value is a small machine.
+type Config struct {
+	Kernel string // A name in the cache or a file; "" is the cache's default.
+	Root   string // A directory, shared as it is; "" is a private busybox root.
+	Agent  string // The guest's binary; "" is what FindAgent finds.
+
+	CPUs      int // 0 is DefaultCPUs.
+	MemoryMiB int // 0 is DefaultMemoryMiB.
+	Accel     Accel
+
+	Hostname      string // "" leaves the kernel's.
+	User          string // USER[:GROUP] of commands that name none; "" is root.
+	Dir           string // Directory of commands that name none; "" is /.
+	Env           []string
+	Limits        []wire.Rlimit
+	Restricted    bool // Commands gain no privileges and lack CAP_SYS_ADMIN.
+	Configuration Configuration
+
+	Console     io.Writer // Is given the guest's console; must not block.
+	ConsoleFile string    // Takes the console, bounded; "" is none.
+	Debug       []string  // What the agent prints to the console: "boot", "plan".
+	Affinity    []int     // Host CPUs to run on; empty is all.
+
+	// Foreign is set for an agent that is not ours: it is started from the root
+	// itself, since it cannot change to another.
+	Foreign bool
+}
+
+func (c Config) withDefaults() Config {
+	if c.CPUs == 0 {
+		c.CPUs = DefaultCPUs
+	}
+	if c.MemoryMiB == 0 {
+		c.MemoryMiB = DefaultMemoryMiB
+	}
+	return c
+}
+
+// check refuses what cannot work before anything is made.
+func (c Config) check() error {
+	if _, err := c.accel(); err != nil {
+		return err
+	}
+	if c.Root != "" {
+		if info, err := os.Stat(c.Root); err != nil {
+			return fmt.Errorf("root: %w", err)
+		} else if !info.IsDir() {
+			return fmt.Errorf("root %s: not a directory", c.Root)
+		}
+	}
+	for _, entry := range c.Env {
+		if key, _, ok := strings.Cut(entry, "="); !ok || key == "" {
+			return fmt.Errorf("environment entry %q: want KEY=VALUE", entry)
+		}
+	}
+	if c.Configuration == ByEnvironment && c.Dir != "" {
+		return errors.New("a default directory cannot be configured by environment")
+	}
+	return nil
+}
+
+func (c Config) accel() (vmm.Accel, error) {
+	switch c.Accel {
+	case "":
+		return vmm.Auto, nil
+	case "kvm":
+		return vmm.KVM, nil
+	case "tcg":
+		return vmm.TCG, nil
+	}
+	return vmm.Auto, fmt.Errorf("accelerator %q: want kvm or tcg", c.Accel)
+}
+
+// words are the configuration for the kernel command line.
+func (c Config) words() (words []string) {
+	if len(c.Debug) > 0 {
+		words = append(words, "AGENTD_DEBUG="+strings.Join(c.Debug, ","))
+	}
+	if c.Configuration != ByEnvironment {
+		return words
+	}
+	profile := "default"
+	if c.Restricted {
+		profile = "restricted"
+	}
+	words = append(words, "MSB_SECURITY_PROFILE="+profile)
+	if c.Hostname != "" {
+		words = append(words, "MSB_HOSTNAME="+c.Hostname)
+	}
+	if c.User != "" {
+		words = append(words, "MSB_USER="+c.User)
+	}
+	if len(c.Limits) > 0 {
+		limits := make([]string, len(c.Limits))
+		for i, l := range c.Limits {
+			limits[i] = fmt.Sprintf("%s=%d:%d", l.Resource, l.Soft, l.Hard)
+		}
+		words = append(words, "MSB_RLIMITS="+strings.Join(limits, ";"))
+	}
+	return append(words, c.Env...)
+}
+
+// bootstrap is the configuration as a message.
+func (c Config) bootstrap() *wire.Bootstrap {
+	b := &wire.Bootstrap{
+		Hostname:   optional(c.Hostname),
+		User:       optional(c.User),
+		DefaultCwd: optional(c.Dir),
+		Rlimits:    c.Limits,
+	}
+	if c.Restricted {
+		b.SecurityProfile = wire.ProfileRestricted
+	}
+	for _, entry := range c.Env {
+		key, value, _ := strings.Cut(entry, "=")
+		b.DefaultEnv = append(b.DefaultEnv, wire.EnvVar{Key: key, Value: value})
+	}
+	return b
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// AgentVariable names the guest binary to use, over any other.
+const AgentVariable = "AGENTCTL_AGENTD"
+
+// FindAgent returns the guest's binary: the file that AGENTCTL_AGENTD names, the
+// one built into this program, or agentd beside it.
+func FindAgent() ([]byte, error) {
+	if path := os.Getenv(AgentVariable); path != "" {
+		return os.ReadFile(path)
+	}
+	if len(embedded) > 0 {
+		return embedded, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(filepath.Join(filepath.Dir(self), "agentd"))
+	if err != nil {
+		return nil, fmt.Errorf("no guest agent: none is built in, %s names none, and %w", AgentVariable, err)
+	}
+	return b, nil
+}

@@ -1,0 +1,70 @@
+package sandbox
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+const (
+	// lastWords is how long a machine whose link has ended gets to print why and
+	// to end; the console comes by another way than the link.
+	lastWords = 3 * time.Second
+	// consoleLines is about a screen.
+	consoleLines = 24
+)
+
+// A BootError is a machine that did not become ready.
+type BootError struct {
+	Err     error
+	Reason  string // The agent's own words on the console, "" if it had none.
+	Console string // The last lines of the console.
+	Command string // Lines for sh that repeat the machine by hand.
+}
+
+// Error tells all of it, over several lines.
+func (e *BootError) Error() string {
+	var b strings.Builder
+	b.WriteString("the machine did not become ready: ")
+	if e.Reason != "" {
+		b.WriteString(e.Reason)
+	} else {
+		b.WriteString(e.Err.Error())
+	}
+	if e.Console != "" {
+		b.WriteString("\nend of the console:\n  " + strings.ReplaceAll(e.Console, "\n", "\n  "))
+	}
+	b.WriteString("\nto repeat it by hand:\n  " + strings.ReplaceAll(strings.TrimSpace(e.Command), "\n", "\n  "))
+	return b.String()
+}
+
+func (e *BootError) Unwrap() error { return e.Err }
+
+// bootError collects what is known about a failed boot. A machine that ended by
+// itself is given the time to say why.
+func (m *Machine) bootError(ctx context.Context, err error) error {
+	wait, cancel := context.WithTimeout(ctx, lastWords)
+	defer cancel()
+	_ = m.vm.Wait(wait) // Its error is part of the console or is err itself.
+	text := strings.ReplaceAll(string(m.vm.Console()), "\r", "")
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return &BootError{
+		Err:     err,
+		Reason:  reason(lines),
+		Console: strings.Join(lines[max(0, len(lines)-consoleLines):], "\n"),
+		Command: m.vm.Command(),
+	}
+}
+
+// agentPrefix begins each line that the agent prints.
+const agentPrefix = "agentd: "
+
+// reason returns the agent's last line that tells of a failed phase.
+func reason(lines []string) (found string) {
+	for _, line := range lines {
+		if rest, ok := strings.CutPrefix(line, agentPrefix); ok && strings.Contains(rest, "failed: ") {
+			found = rest
+		}
+	}
+	return found
+}

@@ -1,0 +1,44 @@
+package sandbox
+
+import (
+	"time"
+
+	"github.com/agentd-go/agentd/internal/image"
+)
+
+// A Kernel is one that machines can boot, in the cache.
+type Kernel struct {
+	Name     string
+	Release  string // As uname -r says it.
+	Modules  bool   // It came with modules.
+	Imported time.Time
+}
+
+// ImportKernel puts a kernel into the cache: a Debian package (and its modules'
+// package), a libkrunfw library, or a bare image.
+func ImportKernel(paths ...string) (Kernel, error) {
+	c, err := image.Open("")
+	if err != nil {
+		return Kernel{}, err
+	}
+	k, err := c.ImportKernel(paths...)
+	return describe(k), err
+}
+
+// Kernels lists the kernels of the cache, the newest import first.
+func Kernels() ([]Kernel, error) {
+	c, err := image.Open("")
+	if err != nil {
+		return nil, err
+	}
+	all, err := c.Kernels()
+	out := make([]Kernel, len(all))
+	for i, k := range all {
+		out[i] = describe(k)
+	}
+	return out, err
+}
+
+func describe(k image.Kernel) Kernel {
+	return Kernel{Name: k.Name, Release: k.Release, Modules: k.Modules != nil, Imported: k.Imported}
+}

@@ -1,0 +1,196 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/agentd-go/agentd/internal/image"
+	"github.com/agentd-go/agentd/internal/vmm"
+)
+
+const (
+	// rootTag is the file system that the kernel makes the root by itself.
+	rootTag = "/dev/root"
+	// realTag is the one that the agent changes to.
+	realTag = "root"
+	// shareTag is the directory shared with the host.
+	shareTag = "msb_runtime"
+	// initName is where the kernel finds the agent in a root without initramfs.
+	initName = "init.krun"
+)
+
+// guestModules are what a stock kernel needs for the devices of our machines.
+var guestModules = []string{"virtio_mmio", "virtio_console", "virtiofs", "virtio_rng"}
+
+// A layout is what a machine boots from, on disk.
+type layout struct {
+	dir     string // Private to this machine; removed after it.
+	machine vmm.Machine
+	note    string // What executes the machine, and why.
+}
+
+// prepare makes everything that the machine needs before its start.
+func prepare(cfg Config) (l *layout, err error) {
+	cache, err := image.Open("")
+	if err != nil {
+		return nil, err
+	}
+	kernel, err := cache.Kernel(cfg.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "agentctl-")
+	if err != nil {
+		return nil, err
+	}
+	l = &layout{dir: dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.remove())
+		}
+	}()
+	if err := l.lay(cfg, cache, kernel); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error {
+	agent, err := readAgent(cfg.Agent)
+	if err != nil {
+		return err
+	}
+	accel, err := cfg.accel()
+	if err != nil {
+		return err
+	}
+	l.note = "using " + accel.String() + ", as asked"
+	if accel == vmm.Auto {
+		accel, l.note = vmm.DetectAccel()
+	}
+	l.machine = vmm.Machine{
+		Kernel:    kernel.Path,
+		CPUs:      cfg.CPUs,
+		MemoryMiB: cfg.MemoryMiB,
+		Accel:     accel,
+		Affinity:  cfg.Affinity,
+		Cmdline:   cfg.words(),
+	}
+	if err := l.share(shareTag, "share", "scripts"); err != nil {
+		return err
+	}
+	root, private, err := l.root(cfg, cache)
+	if err != nil {
+		return err
+	}
+	if kernel.Initrd {
+		return l.fromInitramfs(cfg, cache, kernel, agent, root)
+	}
+	return l.fromRoot(cfg, agent, root, private)
+}
+
+func readAgent(path string) ([]byte, error) {
+	if path == "" {
+		return FindAgent()
+	}
+	return os.ReadFile(path)
+}
+
+// share makes a private directory with subdirectories and shares it.
+func (l *layout) share(tag, name string, subdirectories ...string) error {
+	dir := filepath.Join(l.dir, name)
+	for _, sub := range append([]string{"."}, subdirectories...) {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil { //nolint:gosec // The guest's users read it.
+			return err
+		}
+	}
+	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: tag, Dir: dir})
+	return nil
+}
+
+// root returns the root directory; private says that it is this machine's own.
+func (l *layout) root(cfg Config, cache *image.Cache) (dir string, private bool, err error) {
+	if cfg.Root != "" {
+		dir, err = filepath.Abs(cfg.Root)
+		return dir, false, err
+	}
+	busybox, err := image.FindBusybox()
+	if err != nil {
+		return "", false, err
+	}
+	master, err := cache.BusyboxRoot(busybox)
+	if err != nil {
+		return "", false, err
+	}
+	dir = filepath.Join(l.dir, "root")
+	return dir, true, image.CopyTree(dir, master)
+}
+
+// fromInitramfs is the way of stock kernels: the agent starts in memory, loads
+// what the machine needs and changes to the root.
+func (l *layout) fromInitramfs(cfg Config, cache *image.Cache, kernel image.Kernel, agent []byte, root string) (err error) {
+	if cfg.Foreign {
+		return fmt.Errorf("kernel %s starts from an initramfs, which only our own agent can", kernel.Name)
+	}
+	var modules []string
+	if kernel.Modules != nil {
+		modules = guestModules
+	}
+	if l.machine.Initrd, err = cache.Initramfs(agent, kernel, modules...); err != nil {
+		return err
+	}
+	l.machine.ACPI = true
+	l.machine.Console = vmm.Serial
+	l.enter(root)
+	return nil
+}
+
+// fromRoot is the way of a kernel that mounts a virtiofs root by itself. The
+// agent lies in that root: in the real one if it is ours to write, else in one
+// with nothing but the agent, from which it changes to the real one.
+func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) error {
+	first := root
+	if !private && !cfg.Foreign {
+		first = filepath.Join(l.dir, "first")
+		if err := os.MkdirAll(filepath.Join(first, "dev"), 0o755); err != nil { //nolint:gosec // As in any root.
+			return err
+		}
+		l.enter(root)
+	}
+	const executable = 0o755
+	if err := os.WriteFile(filepath.Join(first, initName), agent, executable); err != nil { //nolint:gosec // A program.
+		return err
+	}
+	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: rootTag, Dir: first})
+	l.machine.Cmdline = append([]string{
+		"root=" + rootTag, "rootfstype=virtiofs", "rw", "init=/" + initName,
+	}, l.machine.Cmdline...)
+	return nil
+}
+
+func (l *layout) emulated() bool { return l.machine.Accel != vmm.KVM }
+
+// enter has the agent change to the real root.
+func (l *layout) enter(root string) {
+	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: realTag, Dir: root})
+	l.machine.Cmdline = append([]string{"AGENTD_ROOT=virtiofs:" + realTag}, l.machine.Cmdline...)
+}
+
+// remove deletes the machine's directory. A user's machine may have left files
+// there that belong to the user's subordinate ids; those only a process that
+// has them mapped can delete.
+func (l *layout) remove() error {
+	err := os.RemoveAll(l.dir)
+	if !errors.Is(err, fs.ErrPermission) || os.Getuid() == 0 {
+		return err
+	}
+	again := exec.Command("unshare", "--map-root-user", "--map-auto", "rm", "-rf", "--", l.dir) //nolint:gosec,noctx // Our own directory, at the end of its life.
+	if out, failed := again.CombinedOutput(); failed != nil {
+		return fmt.Errorf("remove %s: %w; %s", l.dir, err, out)
+	}
+	return nil
+}
