@@ -25,5 +25,7 @@
 // its group may live; signals still go to the group. Forgotten: the number may
 // belong to somebody else, signals do nothing.
 //
-// Lock order: Table.mu only; it is never held while a child is waited for.
+// Lock order: Table.forking, then Table.mu. A start that hangs holds forking, and
+// with it further starts and the taking of ends, but not signals: mu is never
+// held while anything is waited for.
 package proc

@@ -25,6 +25,11 @@ type Table struct {
 	sigs    chan os.Signal
 	reaper  sync.WaitGroup
 
+	// forking is held from before a child exists until it is registered, and while
+	// ends are taken. A start can hang in the kernel, on a file system whose server
+	// does not answer: only the spawner and the reaper may wait for it.
+	forking sync.Mutex
+
 	mu       sync.Mutex
 	children map[int]*Child
 	closed   bool
@@ -69,21 +74,28 @@ func (t *Table) reap() {
 
 // reapSome takes one batch of ends and reports whether there may be more.
 func (t *Table) reapSome() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.forking.Lock()
+	defer t.forking.Unlock()
 	for range reapBatch {
 		e, ok := sys.Reap()
 		if !ok {
 			return false
 		}
-		// An end without an entry is an orphan's: taking it was all there is to do.
-		if c := t.children[e.PID]; c != nil && !c.ended {
-			c.ended = true
-			c.status = status(e.Status)
-			close(c.done)
-		}
+		t.ended(e)
 	}
 	return true
+}
+
+// ended notes the end of a child. One without an entry is an orphan: taking its
+// end was all there is to do.
+func (t *Table) ended(e sys.Exited) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c := t.children[e.PID]; c != nil && !c.ended {
+		c.ended = true
+		c.status = status(e.Status)
+		close(c.done)
+	}
 }
 
 // Close starts nothing any more and ends the spawner. The reaper goes on: PID 1

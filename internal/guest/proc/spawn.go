@@ -199,13 +199,15 @@ func (t *Table) fork(path string, argv []string, s *Spec, report *os.File) (*Chi
 	if report != nil {
 		attr.Files = append(attr.Files, report.Fd())
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.forking.Lock()
+	defer t.forking.Unlock()
 	pid, err := syscall.ForkExec(path, argv, attr)
 	if err != nil {
 		return nil, err
 	}
 	c := &Child{table: t, pid: pid, done: make(chan struct{})}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.children[pid] = c // One that ended under this number is forgotten.
 	return c, nil
 }
