@@ -162,7 +162,7 @@ func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) e
 		l.enter(root)
 	}
 	const executable = 0o755
-	if err := os.WriteFile(filepath.Join(first, initName), agent, executable); err != nil { //nolint:gosec // A program.
+	if err := os.WriteFile(filepath.Join(first, initName), agent, executable); err != nil {
 		return err
 	}
 	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: rootTag, Dir: first})
@@ -188,7 +188,7 @@ func (l *layout) remove() error {
 	if !errors.Is(err, fs.ErrPermission) || os.Getuid() == 0 {
 		return err
 	}
-	again := exec.Command("unshare", "--map-root-user", "--map-auto", "rm", "-rf", "--", l.dir) //nolint:gosec,noctx // Our own directory, at the end of its life.
+	again := exec.Command("unshare", "--map-root-user", "--map-auto", "rm", "-rf", "--", l.dir) //nolint:noctx // At the end of the machine's life, whoever waits.
 	if out, failed := again.CombinedOutput(); failed != nil {
 		return fmt.Errorf("remove %s: %w; %s", l.dir, err, out)
 	}

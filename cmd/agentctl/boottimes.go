@@ -65,7 +65,7 @@ func printTimes(out io.Writer, m *sandbox.Machine, ready, down time.Duration) er
 	first := time.Duration(t.Guest.ReadyTimeNS) - time.Duration(t.Guest.InitTimeNS) - agent
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	row := func(name string, d time.Duration) {
-		fmt.Fprintf(w, "%.1f ms\t  %s\n", float64(d)/float64(time.Millisecond), name)
+		_, _ = fmt.Fprintf(w, "%.1f ms\t  %s\n", float64(d)/float64(time.Millisecond), name) // Flush has the error.
 	}
 	row("files, virtiofsd and QEMU", ready-time.Duration(t.Guest.ReadyTimeNS))
 	row("kernel", agent)

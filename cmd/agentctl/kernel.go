@@ -57,10 +57,10 @@ func newKernelList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tRELEASE\tMODULES\tIMPORTED")
+			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0) // Flush has the errors.
+			_, _ = fmt.Fprintln(w, "NAME\tRELEASE\tMODULES\tIMPORTED")
 			for _, k := range all {
-				fmt.Fprintf(w, "%s\t%s\t%t\t%s\n", k.Name, k.Release, k.Modules, k.Imported.Format("2006-01-02 15:04"))
+				_, _ = fmt.Fprintf(w, "%s\t%s\t%t\t%s\n", k.Name, k.Release, k.Modules, k.Imported.Format("2006-01-02 15:04"))
 			}
 			return w.Flush()
 		},

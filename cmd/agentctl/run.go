@@ -125,11 +125,8 @@ func (r *runner) command(ctx context.Context, m *sandbox.Machine, args, env []st
 	return ended(ctx, commandError(c.Wait()))
 }
 
-// errTimeout and errInterrupted are the causes of an end before the command's.
-var (
-	errTimeout     = &statusError{exitTimeout, "the command took longer than --timeout"}
-	errInterrupted = &statusError{exitSignal + int(interrupt), "interrupted"}
-)
+// errTimeout is the cause of an end before the command's.
+var errTimeout = &statusError{exitTimeout, "the command took longer than --timeout"}
 
 // ended prefers the reason for which we ended the machine to what followed from it.
 func ended(ctx context.Context, err error) error {

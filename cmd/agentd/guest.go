@@ -158,6 +158,9 @@ func (g *guest) greet(user string) error {
 
 // serve serves the host until the end.
 func (g *guest) serve() (end agent.End, err error) {
+	if err := sys.SetName("agentd"); err != nil { // The kernel named it after its file, init.krun or init.
+		logf("%v", err)
+	}
 	if g.procs, err = proc.New(proc.Options{Restricted: g.plan.Commands.Restricted}); err != nil {
 		return 0, err
 	}

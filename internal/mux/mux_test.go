@@ -220,6 +220,7 @@ func TestDrainHonoursContext(t *testing.T) {
 
 func TestInbox(t *testing.T) {
 	spill := func(t *testing.T) func() (mux.Storage, error) {
+		t.Helper()
 		return func() (mux.Storage, error) { return os.Create(filepath.Join(t.TempDir(), "spill")) }
 	}
 	for _, tt := range []struct {

@@ -73,7 +73,7 @@ func loadModules() error {
 }
 
 func loadModule(path, cmdline string) error {
-	f, err := os.Open(path) //nolint:gosec // Our own initramfs.
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}

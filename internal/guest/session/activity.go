@@ -19,8 +19,7 @@ type Counters struct {
 
 // Received counts a message of the host, unless it only maintains the link.
 func (a *Activity) Received(t wire.Type) {
-	switch t {
-	case wire.TypeClockSync, wire.TypePing, wire.TypeTouch:
+	if t == wire.TypeClockSync || t == wire.TypePing || t == wire.TypeTouch {
 		return
 	}
 	a.hostMessages.Add(1)
@@ -29,8 +28,7 @@ func (a *Activity) Received(t wire.Type) {
 
 // Sent counts a message to the host, unless it only answers maintenance.
 func (a *Activity) Sent(t wire.Type) {
-	switch t {
-	case wire.TypePong, wire.TypeTouched, wire.TypeProtocolError:
+	if t == wire.TypePong || t == wire.TypeTouched || t == wire.TypeProtocolError {
 		return
 	}
 	a.guestMessages.Add(1)

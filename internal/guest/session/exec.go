@@ -290,8 +290,7 @@ func (e *Exec) feed(w *os.File) {
 func stdinError(err error) *wire.ExecStdinError {
 	m := &wire.ExecStdinError{Message: "io error: " + err.Error()}
 	m.Errno, m.ErrnoName = errnoFields(err, stdinNames)
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		m.Message = "io error: " + describe(errno)
 	}
 	return m

@@ -152,31 +152,24 @@ const stageSpawn = "Command::spawn"
 
 // failed says why a command was not started.
 func failed(req *wire.ExecRequest, err error) *wire.ExecFailed {
-	var refused *sessionError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*sessionError](err); ok {
 		return &wire.ExecFailed{Kind: wire.FailureOther, Message: refused.Error()}
 	}
-	m := &wire.ExecFailed{Kind: wire.FailureOther, Message: "spawn " + quote(req.Cmd) + ": " + err.Error()}
-	m.Errno, m.ErrnoName = errnoFields(err, execNames)
-	stage := stageSpawn
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		m.Kind = kindOf(errno)
-		m.Message = "spawn " + quote(req.Cmd) + ": " + describe(errno)
+	kind, text, stage := wire.FailureOther, err.Error(), stageSpawn
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		kind, text = kindOf(errno), describe(errno)
 	}
-	var start *proc.StartError
-	if errors.As(err, &start) && start.Stage != proc.StageExec {
+	if start, ok := errors.AsType[*proc.StartError](err); ok && start.Stage != proc.StageExec {
 		stage = string(start.Stage)
+		if start.Stage == proc.StageDirectory {
+			kind, text = wire.FailureBadCwd, text+": working directory "+quote(start.Name)
+		}
 	}
-	if errors.As(err, &start) && start.Stage == proc.StageDirectory {
-		m.Kind = wire.FailureBadCwd
-		m.Message += ": working directory " + quote(start.Name)
+	if _, ok := errors.AsType[*ptyError](err); ok {
+		kind, stage = wire.FailurePTYSetup, "open pty"
 	}
-	var pty *ptyError
-	if errors.As(err, &pty) {
-		m.Kind, stage = wire.FailurePTYSetup, "open pty"
-	}
-	m.Stage = &stage
+	m := &wire.ExecFailed{Kind: kind, Message: "spawn " + quote(req.Cmd) + ": " + text, Stage: &stage}
+	m.Errno, m.ErrnoName = errnoFields(err, execNames)
 	return m
 }
 

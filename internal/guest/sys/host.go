@@ -41,7 +41,7 @@ func LoopbackUp() error {
 // is loaded already is no error.
 func LoadModule(f *os.File, parameters string) error {
 	err := unix.FinitModule(int(f.Fd()), parameters, 0)
-	if err != nil && err != unix.EEXIST { //nolint:errorlint // A system call's own number.
+	if err != nil && err != unix.EEXIST {
 		return fmt.Errorf("load module %s: %w", f.Name(), err)
 	}
 	return nil

@@ -142,6 +142,14 @@ func ReserveThreads(n int) {
 	done.Wait()
 }
 
+// SetName gives the process the name that /proc/PID/comm shows, of at most 15
+// bytes. It writes that file and not prctl(2): that would name the calling
+// thread, and the process has the name of its first one.
+func SetName(name string) error {
+	const ownName = "/proc/self/comm"
+	return os.WriteFile(ownName, []byte(name), 0)
+}
+
 // Exec replaces this process's program; it returns only on failure.
 func Exec(path string, argv, env []string) error { return syscall.Exec(path, argv, env) }
 

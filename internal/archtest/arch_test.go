@@ -1,0 +1,166 @@
+// Package archtest keeps ARCHITECTURE.md true: it fails when a package imports
+// one of ours that its row does not name, or links what it must not.
+package archtest
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/agentd-go/agentd"
+
+// may is the whole map: each package, and the packages of ours that it may
+// import. A package that is not here fails the test, so a new one is a decision.
+// Imports of test files are not judged.
+var may = map[string][]string{
+	"wire/frame":             {},
+	"wire":                   {"wire/frame"},
+	"client":                 {"wire", "wire/frame", "internal/mux"},
+	"sandbox":                {"wire", "wire/frame", "client", "internal/vmm", "internal/image"},
+	"internal/mux":           {"wire/frame"},
+	"internal/guest/plan":    {"wire"},
+	"internal/guest/sys":     {},
+	"internal/guest/boot":    {"internal/guest/plan", "internal/guest/sys"},
+	"internal/guest/proc":    {"internal/guest/sys"},
+	"internal/guest/session": {"wire", "wire/frame", "internal/mux", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys"},
+	"internal/guest/agent":   {"wire", "wire/frame", "internal/mux", "internal/guest/session", "internal/guest/sys"},
+	"internal/vmm":           {},
+	"internal/image":         {},
+	"internal/archtest":      {},
+	"cmd/agentd": {
+		"wire", "wire/frame", "internal/guest/plan", "internal/guest/sys", "internal/guest/boot",
+		"internal/guest/proc", "internal/guest/session", "internal/guest/agent",
+	},
+	"cmd/agentctl": {"sandbox", "client"},
+
+	// Only tests import these.
+	"internal/nstest":       {},
+	"internal/reference":    {"internal/image"},
+	"internal/vmtest":       {"wire", "client", "sandbox", "internal/image", "internal/reference"},
+	"internal/vmtest/suite": {"wire", "client", "sandbox", "internal/vmtest"},
+}
+
+// testOnly are packages that no shipped program may link.
+var testOnly = []string{"internal/nstest", "internal/reference", "internal/vmtest", "internal/vmtest/suite"}
+
+// never is what a package must not link at all, not even through others, and why.
+var never = map[string]map[string]string{
+	"cmd/agentd": {
+		"os/exec":       "its Wait races the one reaper (internal/guest/proc)",
+		"net/http":      "doubles the guest binary",
+		"encoding/json": "costs 200 KiB that one small file does not need",
+		"testing":       "test code in a shipped binary",
+		"os/user":       "accounts are the guest root's files, read beneath it (plan.ResolveUser)",
+	},
+	"cmd/agentctl": {
+		"testing": "test code in a shipped binary",
+	},
+	"internal/guest/plan": {
+		"golang.org/x/sys/unix": "a plan decides and touches nothing",
+	},
+}
+
+type pkg struct {
+	ImportPath  string
+	Imports     []string
+	Deps        []string
+	GoFiles     []string
+	TestGoFiles []string
+}
+
+func list(t *testing.T) (out []pkg) {
+	t.Helper()
+	lookAtSources(t)
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Deps,GoFiles", "./...")
+	cmd.Dir = "../.."
+	cmd.Env = append(cmd.Environ(), "GOOS=linux", "CGO_ENABLED=0")
+	b, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := json.NewDecoder(strings.NewReader(string(b))); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return out
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, p)
+	}
+}
+
+// lookAtSources reads the names of all source files: the go command caches a
+// test by the files that the test itself looks at, and go list is another
+// process, so a forbidden import would pass from the cache.
+func lookAtSources(t *testing.T) {
+	t.Helper()
+	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".go") {
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestImports(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range list(t) {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		seen[name] = true
+		allowed, ok := may[name]
+		if !ok {
+			t.Errorf("%s is not in the map: add it, and its line in ARCHITECTURE.md", name)
+			continue
+		}
+		for _, i := range p.Imports {
+			if s, ours := strings.CutPrefix(i, module+"/"); ours && !slices.Contains(allowed, s) {
+				t.Errorf("%s must not import %s", name, s)
+			}
+		}
+		for _, d := range p.Deps {
+			if why, bad := never[name][d]; bad {
+				t.Errorf("%s must not link %s: %s", name, d, why)
+			}
+			if s, ours := strings.CutPrefix(d, module+"/"); ours && slices.Contains(testOnly, s) && !slices.Contains(testOnly, name) {
+				t.Errorf("%s must not link %s: it is for tests", name, s)
+			}
+		}
+	}
+	for name := range may {
+		if !seen[name] {
+			t.Errorf("%s is in the map and not in the tree", name)
+		}
+	}
+}
+
+// TestMapIsDrawn holds ARCHITECTURE.md to the map.
+func TestMapIsDrawn(t *testing.T) {
+	b, err := os.ReadFile("../../ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, imports := range may {
+		row := "| `" + name + "` | " + drawn(imports) + " |"
+		if !strings.Contains(string(b), row) {
+			t.Errorf("ARCHITECTURE.md lacks the row that begins %s", row)
+		}
+	}
+}
+
+func drawn(imports []string) string {
+	if len(imports) == 0 {
+		return "–"
+	}
+	return strings.Join(imports, ", ")
+}
