@@ -3,6 +3,7 @@ package agent_test
 import (
 	"bytes"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,7 +70,7 @@ func TestStdinOverflow(t *testing.T) {
 		h := newHost(t, config{})
 		h.send(1, sh("sleep 1000"))
 		// Without a place on disk only memory is left.
-		h.say("mount -t tmpfs -o ro none /var/tmp && mount -t tmpfs -o ro none /tmp && mount -o remount,ro /")
+		remount(t, syscall.MS_RDONLY)
 		chunk := bytes.Repeat([]byte("x"), 3<<20)
 		for range 4 {
 			h.send(1, &wire.ExecStdin{Data: chunk})
@@ -81,8 +82,15 @@ func TestStdinOverflow(t *testing.T) {
 		if n := len(r.stdinErrors); n < 1 || n > 2 || r.stdinErrors[0].Errno == nil {
 			t.Errorf("%d stdin errors, the first is %+v", n, r.stdinErrors)
 		}
-		h.say("mount -o remount,rw / && umount /tmp /var/tmp")
+		remount(t, 0)
 	})
+}
+
+func remount(t *testing.T, flags uintptr) {
+	t.Helper()
+	if err := syscall.Mount("", "/", "", syscall.MS_REMOUNT|flags, ""); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A host that does not read costs a bounded amount, and loses nothing.

@@ -197,7 +197,6 @@ func TestClientDisconnected(t *testing.T) {
 		if r := h.collect(other); string(r.stdout) != "mine\n" {
 			t.Errorf("the other client's command: %+v", r)
 		}
-		h.take("frame of the old client", func(f received) bool { return f.ID == 1 })
 		h.drop(1, 0x01ffffff)
 		h.send(1, sh("echo new"))
 		if r := h.collect(1); string(r.stdout) != "new\n" {
