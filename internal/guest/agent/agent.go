@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,9 +25,10 @@ const (
 	// half of what the agent may use under load.
 	maxSessions = 1024
 
-	// maxReplies is what may wait of the agent's own short answers. A host that
-	// has left ten thousand of them unread has stopped listening; more are dropped.
-	maxReplies = 1 << 20
+	// maxReplies is what may wait of the agent's own short answers to one client.
+	// One that has left a thousand of them unread has stopped listening; more are
+	// dropped.
+	maxReplies = 64 << 10
 )
 
 // An End says why Serve returned without an error.
@@ -47,13 +51,15 @@ type Agent struct {
 	port   Port
 	frames *frame.Reader
 	writer *mux.Writer
-	own    *mux.Outbox // The agent's answers that belong to no session.
 	host   *session.Host
 
 	mu       sync.Mutex
-	sessions map[uint32]*session.Exec
-	slots    int  // Sessions that run or whose last frame has not left.
-	muffled  bool // Answers were dropped, which was logged once.
+	sessions map[uint32]*session.Exec   // By id, until it is free again.
+	live     map[*session.Exec]struct{} // Those that run or whose last frame has not left.
+
+	// Of the loop alone:
+	replies map[int]*mux.Outbox // The agent's own answers, by the client's slot.
+	muffled bool                // Answers were dropped, which was logged once.
 }
 
 // Open begins a link. Nothing is read or written before the first call.
@@ -63,8 +69,9 @@ func Open(port Port) *Agent {
 		port:     port,
 		frames:   frame.NewReader(port),
 		writer:   w,
-		own:      w.Outbox(maxReplies),
 		sessions: map[uint32]*session.Exec{},
+		live:     map[*session.Exec]struct{}{},
+		replies:  map[int]*mux.Outbox{},
 	}
 }
 
@@ -80,7 +87,7 @@ func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
 	// away what arrives in the same burst (protocol section 1).
 	b, err := wire.AppendFrame(nil, host.Generation, 0, ready)
 	if err == nil {
-		err = a.own.Send(b)
+		err = a.answers(0).Send(b)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("send core.ready: %w", err)
@@ -97,10 +104,22 @@ func (a *Agent) loop() (End, error) {
 		case err != nil:
 			return 0, fmt.Errorf("read port: %w", err)
 		}
-		if a.handle(f) == Shutdown {
+		if a.guarded(f) == Shutdown {
 			return Shutdown, nil
 		}
 	}
+}
+
+// guarded handles a frame; a fault of ours in that is the frame's end and not
+// the machine's.
+func (a *Agent) guarded(f frame.Frame) (end End) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			logf("frame on id %d: %v\n%s", f.ID, fault, debug.Stack())
+			a.reply(f.ID, &wire.ProtocolError{Kind: wire.ErrorMalformed, Message: fmt.Sprintf("fault in the agent: %v", fault)})
+		}
+	}()
+	return a.handle(f)
 }
 
 // Finish ends the commands: SIGTERM now, and when grace has passed whatever is
@@ -131,13 +150,10 @@ func (a *Agent) settle(ctx context.Context) error {
 	return a.writer.Drain(ctx)
 }
 
-func (a *Agent) all() (list []*session.Exec) {
+func (a *Agent) all() []*session.Exec {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, s := range a.sessions {
-		list = append(list, s)
-	}
-	return list
+	return slices.Collect(maps.Keys(a.live))
 }
 
 // logf writes a line to the console, which the host keeps.

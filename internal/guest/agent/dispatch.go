@@ -9,6 +9,7 @@ import (
 
 	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
 )
@@ -106,14 +107,14 @@ func (a *Agent) exec(id uint32, req *wire.ExecRequest) {
 	switch {
 	case a.sessions[id] != nil:
 		a.reply(id, refusal("a command is running on id "+strconv.FormatUint(uint64(id), 10), false))
-	case a.slots >= maxSessions:
+	case len(a.live) >= maxSessions:
 		a.reply(id, refusal("there are "+strconv.Itoa(maxSessions)+" sessions already", true))
 	default:
-		a.slots++
-		a.sessions[id] = a.host.StartExec(id, req, session.Ending{
+		s := a.host.StartExec(id, req, session.Ending{
 			Forget:  func(s *session.Exec) { a.forget(id, s) },
 			Release: a.release,
 		})
+		a.sessions[id], a.live[s] = s, struct{}{}
 	}
 }
 
@@ -144,10 +145,10 @@ func (a *Agent) forget(id uint32, s *session.Exec) {
 }
 
 // release gives back the place of a session whose last frame has left.
-func (a *Agent) release() {
+func (a *Agent) release(s *session.Exec) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.slots--
+	delete(a.live, s)
 }
 
 // disconnect lets go of a client's sessions. Its commands go on, as hosts up to
@@ -162,6 +163,29 @@ func (a *Agent) disconnect(start, end uint32) {
 			delete(a.sessions, id)
 		}
 	}
+	for slot, o := range a.replies {
+		if first, behind := frame.SlotRange(slot); slot != nobody && first >= start && behind <= end {
+			o.Discard()
+			delete(a.replies, slot)
+		}
+	}
+}
+
+// nobody is the slot of ids that no client owns.
+const nobody = -1
+
+// answers returns the queue of the agent's own answers to the owner of an id.
+func (a *Agent) answers(id uint32) *mux.Outbox {
+	slot, owned := frame.SlotOf(id)
+	if !owned {
+		slot = nobody
+	}
+	o := a.replies[slot]
+	if o == nil {
+		o = a.writer.Outbox(maxReplies)
+		a.replies[slot] = o
+	}
+	return o
 }
 
 func setClock(m *wire.ClockSync) {
@@ -207,7 +231,7 @@ func (a *Agent) reply(id uint32, m wire.Message) {
 		return
 	}
 	a.host.Activity.Sent(m.Type())
-	if a.own.Offer(b) || a.muffled {
+	if a.answers(id).Offer(b) || a.muffled {
 		return
 	}
 	a.muffled = true // Only the loop comes here.

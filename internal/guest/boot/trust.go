@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
 // authority is one file of certificates that the host may put into the share.
@@ -76,6 +77,9 @@ func (m *Machine) addAuthority(a authority) (bundle string, err error) {
 	return m.addToBundle(pem)
 }
 
+// addToBundle adds to the first bundle that is there. One whose directory is a
+// link is passed over: where it leads is the image's choice, and distributions
+// that link one directory have the bundle in another of the list.
 func (m *Machine) addToBundle(pem []byte) (string, error) {
 	for _, name := range bundles {
 		old, err := m.root.ReadFile(name, maxBundle)
@@ -88,9 +92,19 @@ func (m *Machine) addToBundle(pem []byte) (string, error) {
 		if bytes.Contains(old, pem) { // From an earlier boot of the same root.
 			return name, nil
 		}
-		return name, unlessReadOnly(m.writeChanged(name, append(endLine(old), pem...)))
+		err = m.writeChanged(name, append(endLine(old), pem...))
+		if errors.Is(err, sys.ErrLink) {
+			logf("left as it is: %v", err)
+			continue
+		}
+		return name, unlessReadOnly(err)
 	}
-	return bundles[0], unlessReadOnly(m.writeChanged(bundles[0], pem))
+	err := m.writeChanged(bundles[0], pem)
+	if errors.Is(err, sys.ErrLink) {
+		logf("no bundle of certificates can be written: %v", err)
+		return "", nil
+	}
+	return bundles[0], unlessReadOnly(err)
 }
 
 // endLine makes the last line of b end in a newline.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"sync"
 	"syscall"
 
@@ -13,6 +14,9 @@ import (
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
 )
+
+// killSignal cannot be caught (SIGKILL).
+const killSignal = 9
 
 // killedCode is the exit code of a command that a signal ended.
 const killedCode = -1
@@ -39,7 +43,7 @@ type Exec struct {
 // An Ending is what the owner of a session does at its end.
 type Ending struct {
 	Forget  func(*Exec) // The terminal frame is about to be queued: the id is free.
-	Release func()      // It has left, and with it all that the session held.
+	Release func(*Exec) // It has left, and with it all that the session held.
 }
 
 // StartExec begins a command and returns at once.
@@ -55,8 +59,23 @@ func (h *Host) StartExec(id uint32, req *wire.ExecRequest, ending Ending) *Exec 
 			Memory: stdinMemory, Budget: h.Input, Storage: spill, Stored: stdinStored,
 		}),
 	}
-	go e.run(req)
+	go e.guard(func() { e.run(req) })
 	return e
+}
+
+// guard runs one of the session's goroutines: a fault of ours in it ends the
+// session and not the machine.
+func (e *Exec) guard(f func()) {
+	defer func() {
+		fault := recover()
+		if fault == nil {
+			return
+		}
+		logf("session %d: %v\n%s", e.id, fault, debug.Stack())
+		e.Signal(killSignal)
+		e.finish(&wire.ExecFailed{Kind: wire.FailureOther, Message: fmt.Sprintf("exec session error: fault in the agent: %v", fault)})
+	}()
+	f()
 }
 
 // run is the session from its request to its terminal frame.
@@ -69,12 +88,12 @@ func (e *Exec) run(req *wire.ExecRequest) {
 	e.send(&wire.ExecStarted{PID: uint32(c.child.PID())})
 	var outputs sync.WaitGroup
 	for _, o := range c.outputs {
-		outputs.Go(func() { e.pump(o) })
+		outputs.Go(func() { e.guard(func() { e.pump(o) }) })
 	}
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)
-		e.feed(c.input)
+		e.guard(func() { e.feed(c.input) })
 	}()
 	e.running(c)
 	outputs.Wait()
@@ -128,18 +147,22 @@ func (e *Exec) running(c *command) {
 	e.pending = nil
 }
 
-// finish ends the session with its one terminal frame.
+// finish ends the session with its one terminal frame; only the first call does.
 func (e *Exec) finish(last wire.Message) {
 	e.mu.Lock()
+	late := e.over
 	e.over, e.child, e.master = true, nil, nil
 	e.mu.Unlock()
+	if late {
+		return
+	}
 	e.in.Drop()
 	e.ending.Forget(e)
 	e.put(last)
 	e.out.Close()
 	close(e.done)
 	e.out.Drain()
-	e.ending.Release()
+	e.ending.Release(e)
 }
 
 // Done is closed when the last frame has been queued.

@@ -2,7 +2,9 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
 	"sync"
 
 	"github.com/agentd-go/agentd/internal/guest/plan"
@@ -66,27 +68,23 @@ func (h *Host) account(spec string) (plan.Credential, error) {
 }
 
 // LookUpAccount resolves a user spec by /etc/passwd and /etc/group. Files that
-// are not there have no entries.
+// are not there or cannot be read have no entries: root needs none.
 func LookUpAccount(spec string) (plan.Credential, error) {
 	root, err := sys.OpenRoot("/")
 	if err != nil {
 		return plan.Credential{}, err
 	}
 	defer func() { _ = root.Close() }()
-	passwd, err := optional(root.ReadFile("/etc/passwd", plan.MaxAccountFile))
-	if err != nil {
-		return plan.Credential{}, err
-	}
-	group, err := optional(root.ReadFile("/etc/group", plan.MaxAccountFile))
-	if err != nil {
-		return plan.Credential{}, err
-	}
-	return plan.ResolveUser(spec, passwd, group)
+	return plan.ResolveUser(spec, entries(root, "/etc/passwd"), entries(root, "/etc/group"))
 }
 
-func optional(b []byte, err error) ([]byte, error) {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+func entries(root *sys.Root, name string) []byte {
+	b, err := root.ReadFile(name, plan.MaxAccountFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		logf("%v", err) // Of a file that is too long, b is the part that counts.
 	}
-	return b, err
+	return b
 }
+
+// logf writes a line to the console, which the host keeps.
+func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, "agentd: "+format+"\n", args...) }

@@ -122,7 +122,8 @@ func notDirectory(at int, part string, err error) error {
 	return fmt.Errorf("%s: %w", part, err)
 }
 
-// ReadFile reads the regular file name, of at most limit bytes. Reading follows
+// ReadFile reads the regular file name; one of more than limit bytes is an error
+// and the first limit bytes. Reading follows
 // links, as far as they stay inside the root: images link their account files.
 func (r *Root) ReadFile(name string, limit int64) ([]byte, error) {
 	f, err := r.openRegular(name)
@@ -132,7 +133,7 @@ func (r *Root) ReadFile(name string, limit int64) ([]byte, error) {
 	defer func() { _ = f.Close() }() // Read only: nothing to lose.
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(b)) > limit {
-		err = &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("larger than %d bytes", limit)}
+		return b[:limit], &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("larger than %d bytes", limit)}
 	}
 	return b, err
 }
