@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/agentd-go/agentd/internal/guest/plan"
@@ -75,7 +76,11 @@ func LookUpAccount(spec string) (plan.Credential, error) {
 		return plan.Credential{}, err
 	}
 	defer func() { _ = root.Close() }()
-	return plan.ResolveUser(spec, entries(root, "/etc/passwd"), entries(root, "/etc/group"))
+	var group []byte
+	if strings.TrimSpace(spec) != "" { // Else no group is changed, and most requests say nothing.
+		group = entries(root, "/etc/group")
+	}
+	return plan.ResolveUser(spec, entries(root, "/etc/passwd"), group)
 }
 
 func entries(root *sys.Root, name string) []byte {
