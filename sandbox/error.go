@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 )
@@ -59,10 +60,18 @@ func (m *Machine) bootError(ctx context.Context, err error) error {
 // agentPrefix begins each line that the agent prints.
 const agentPrefix = "agentd: "
 
+// phases are the words with which the agent says in which part of its life it
+// failed (boot section 0).
+var phases = []string{
+	"config parse failed: ", "early init failed: ", "console open failed: ", "bootstrap receive failed: ",
+	"bootstrap validation failed: ", "init failed: ", "handoff failed: ", "agent loop error: ",
+}
+
 // reason returns the agent's last line that tells of a failed phase.
 func reason(lines []string) (found string) {
 	for _, line := range lines {
-		if rest, ok := strings.CutPrefix(line, agentPrefix); ok && strings.Contains(rest, "failed: ") {
+		rest, ok := strings.CutPrefix(line, agentPrefix)
+		if ok && slices.ContainsFunc(phases, func(p string) bool { return strings.HasPrefix(rest, p) }) {
 			found = rest
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,26 +57,27 @@ func (f *machineFlags) config() (sandbox.Config, error) {
 	return cfg, nil
 }
 
-// parseMemory reads a size as 512m or 2g; bytes need no suffix, as in other tools.
+// units are the suffixes of a size, in MiB; a size without one is in bytes, as
+// containers' tools have it.
+var units = []struct {
+	suffix string
+	mib    float64
+}{{"g", 1 << 10}, {"m", 1}, {"k", 1. / (1 << 10)}, {"b", 1. / (1 << 20)}, {"", 1. / (1 << 20)}}
+
+// parseMemory reads a size as 512m or 2g. It rounds down to whole MiB.
 func parseMemory(s string) (mib int, err error) {
-	var n int
-	var unit string
-	if _, err := fmt.Sscanf(strings.ToLower(s)+" ", "%d%s", &n, &unit); err != nil && unit != "" {
-		return 0, badMemory(s)
+	for _, u := range units {
+		digits, ok := strings.CutSuffix(strings.ToLower(s), u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseUint(digits, 10, 40)
+		if mib = int(float64(n) * u.mib); err == nil && mib > 0 {
+			return mib, nil
+		}
+		break
 	}
-	switch strings.TrimSuffix(unit, "b") {
-	case "m", "mi":
-	case "g", "gi":
-		n *= 1 << 10
-	case "":
-		n >>= 20
-	default:
-		return 0, badMemory(s)
-	}
-	if n < 1 {
-		return 0, badMemory(s)
-	}
-	return n, nil
+	return 0, badMemory(s)
 }
 
 func badMemory(s string) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -137,17 +136,19 @@ func ended(ctx context.Context, err error) error {
 }
 
 func startError(name string, err error) error {
-	var start *client.StartError
-	if !errors.As(err, &start) {
+	start, ok := errors.AsType[*client.StartError](err)
+	if !ok {
 		return err
 	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	// By kind and not by number: a directory that does not exist has ENOENT too.
+	switch start.Kind {
+	case "not_found":
 		return &statusError{exitNotFound, name + ": " + reason(start)}
-	case start.Kind == "permission_denied", start.Kind == "not_executable":
+	case "permission_denied", "not_executable":
 		return &statusError{exitNotExecutable, name + ": " + reason(start)}
+	default:
+		return err
 	}
-	return err
 }
 
 // reason is the agent's text without what the caller says itself.
@@ -159,8 +160,8 @@ func reason(e *client.StartError) string {
 }
 
 func commandError(err error) error {
-	var exit *client.ExitError
-	if !errors.As(err, &exit) {
+	exit, ok := errors.AsType[*client.ExitError](err)
+	if !ok {
 		return err
 	}
 	if !exit.Signaled {

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/sandbox"
+	"github.com/agentd-go/agentd/wire"
+)
+
+func TestParseMemory(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		want int // 0: refused.
+	}{
+		{"512m", 512},
+		{"512M", 512},
+		{"2g", 2048},
+		{"1048576", 1},
+		{"4194304k", 4096},
+		{"134217728b", 128},
+		{"", 0},
+		{"m", 0},
+		{"0m", 0},
+		{"-1m", 0},
+		{"1.5g", 0},
+		{"512x", 0},
+		{"99999999999999999999g", 0},
+		{"1000", 0}, // Less than a MiB.
+	} {
+		got, err := parseMemory(tt.in)
+		if got != tt.want || (err == nil) != (tt.want != 0) {
+			t.Errorf("parseMemory(%q) = %d, %v, want %d", tt.in, got, err, tt.want)
+		}
+		if err != nil && !strings.Contains(err.Error(), "--memory "+tt.in) {
+			t.Errorf("parseMemory(%q): error %q does not name the flag and the value", tt.in, err)
+		}
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Setenv("FROM_HERE", "here")
+	got, err := environment([]string{"A=1", "FROM_HERE", "NOT_SET_HERE", "B=", "C=x=y"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"A=1", "FROM_HERE=here", "B=", "C=x=y"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if _, err := environment([]string{"=x"}); err == nil || !strings.Contains(err.Error(), `"=x"`) {
+		t.Errorf("an entry without a key: %v", err)
+	}
+}
+
+func TestExitStatus(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		want int
+		text string
+	}{
+		{"success", commandError(nil), 0, ""},
+		{"signal", commandError(&client.ExitError{Signaled: true, Signal: 9}), 137, "signal 9"},
+		{"signal without a number", commandError(&client.ExitError{Signaled: true}), 128, "signal"},
+		{"not found", startError("nope", &client.StartError{Path: "nope", Kind: wire.FailureNotFound, Errno: syscall.ENOENT, Message: `spawn "nope": No such file or directory (os error 2)`}), 127, "nope: No such file"},
+		{"not permitted", startError("/etc", &client.StartError{Path: "/etc", Kind: wire.FailurePermissionDenied, Errno: syscall.EACCES, Message: `spawn "/etc": Permission denied (os error 13)`}), 126, "/etc: Permission denied"},
+		{"not executable", startError("x", &client.StartError{Path: "x", Kind: wire.FailureNotExecutable, Errno: syscall.ENOEXEC, Message: `spawn "x": Exec format error (os error 8)`}), 126, "x: Exec format"},
+		{"bad directory", startError("x", &client.StartError{Path: "x", Kind: wire.FailureBadCwd, Errno: syscall.ENOENT, Message: "no such directory"}), 125, "no such directory"},
+		{"our own", errors.New("no kernel"), 125, "no kernel"},
+		{"timeout", errTimeout, 124, "--timeout"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := status(tt.err); got != tt.want {
+				t.Errorf("status %d, want %d", got, tt.want)
+			}
+			if tt.err != nil && !strings.Contains(tt.err.Error(), tt.text) {
+				t.Errorf("text %q lacks %q", tt.err, tt.text)
+			}
+		})
+	}
+}
+
+func TestEndedPrefersTheCause(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	failed := errors.New("link ended")
+	if err := ended(ctx, failed); !errors.Is(err, failed) {
+		t.Errorf("before the end: %v", err)
+	}
+	cancel(errTimeout)
+	if err := ended(ctx, failed); !errors.Is(err, errTimeout) {
+		t.Errorf("after it: %v", err)
+	}
+	if err := ended(ctx, nil); err != nil {
+		t.Errorf("a success is no failure: %v", err)
+	}
+}
+
+// A first ^C goes to the command, a second one ends the machine; before there is
+// a command, the first does.
+func TestSignals(t *testing.T) {
+	var sent []int
+	var cause error
+	s := &signals{cancel: func(err error) { cause = err }}
+	s.to(func(n int) { sent = append(sent, n) })
+	s.handle(syscall.SIGHUP)
+	s.handle(syscall.SIGINT)
+	if want := []int{1, 2}; !slices.Equal(sent, want) || cause != nil {
+		t.Errorf("delivered %v (want %v), cause %v", sent, want, cause)
+	}
+	s.handle(syscall.SIGINT)
+	if status(cause) != 130 || len(sent) != 2 {
+		t.Errorf("second ^C: delivered %v, cause %v", sent, cause)
+	}
+	cause = nil
+	early := &signals{cancel: func(err error) { cause = err }}
+	early.handle(syscall.SIGTERM)
+	if status(cause) != 143 {
+		t.Errorf("SIGTERM before the command: %v", cause)
+	}
+}
+
+func TestMachineFlags(t *testing.T) {
+	for _, tt := range []struct{ args, want string }{
+		{"--cpus 0 -- true", "--cpus 0"},
+		{"--memory nonsense -- true", "--memory nonsense"},
+		{"--configure-by magic -- true", "--configure-by magic"},
+		{"--accel magic -- true", `accelerator "magic"`},
+		{"--root /nonexistent -- true", "/nonexistent"},
+		{"--env =x -- true", `--env "=x"`},
+		{"", "requires at least 1 arg"},
+		{"--no-such-flag", "--no-such-flag"},
+	} {
+		root := newRoot()
+		root.SetArgs(append([]string{"run"}, strings.Fields(tt.args)...))
+		if err := root.Execute(); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("run %s: %v, want an error with %q", tt.args, err, tt.want)
+		}
+	}
+}
+
+func TestConfigFromFlags(t *testing.T) {
+	f := &machineFlags{memory: "1g", by: "environment"}
+	f.CPUs = 2
+	cfg, err := f.config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.CPUs != 2 || cfg.MemoryMiB != 1024 || cfg.Configuration != sandbox.ByEnvironment {
+		t.Errorf("got %+v", cfg)
+	}
+}
