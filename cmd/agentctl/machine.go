@@ -26,7 +26,7 @@ func (f *machineFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Kernel, "kernel", "", "kernel to boot: a name from 'agentctl kernel ls' or a file (default: the newest imported)")
 	flags.IntVar(&f.CPUs, "cpus", sandbox.DefaultCPUs, "number of processors")
 	flags.StringVarP(&f.memory, "memory", "m", fmt.Sprint(sandbox.DefaultMemoryMiB, "m"), "memory, with suffix m or g")
-	flags.StringVar(&f.Hostname, "hostname", "", "host name of the machine")
+	flags.StringVar(&f.Hostname, "hostname", "machine", "host name of the machine")
 	flags.StringVar(&f.accel, "accel", "", "what executes the machine: kvm or tcg (default: kvm where it works)")
 	flags.StringVar(&f.by, "configure-by", "bootstrap", "how the machine is told what to be: bootstrap or environment")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end the command and the machine after this long, for example 30s")
