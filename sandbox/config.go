@@ -56,6 +56,10 @@ type Config struct {
 	Debug       []string  // What the agent prints to the console: "boot", "plan".
 	Affinity    []int     // Host CPUs to run on; empty is all.
 
+	// Keep leaves the private files of a machine that did not boot where they
+	// are, so that its command can be repeated by hand.
+	Keep bool
+
 	// Foreign is set for an agent that is not ours: it is started from the root
 	// itself, since it cannot change to another.
 	Foreign bool

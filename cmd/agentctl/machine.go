@@ -23,7 +23,7 @@ type machineFlags struct {
 
 func (f *machineFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Root, "root", "", "directory that becomes the machine's root, shared as it is (default: a private root with busybox)")
-	flags.StringVar(&f.Kernel, "kernel", "", "kernel to boot: a name from 'agentctl kernel ls' or a file (default: the newest imported)")
+	flags.StringVar(&f.Kernel, "kernel", "", "kernel to boot: a name from 'agentctl kernel ls' or a file (default: the newest imported distribution kernel)")
 	flags.IntVar(&f.CPUs, "cpus", sandbox.DefaultCPUs, "number of processors")
 	flags.StringVarP(&f.memory, "memory", "m", fmt.Sprint(sandbox.DefaultMemoryMiB, "m"), "memory, with suffix m or g")
 	flags.StringVar(&f.Hostname, "hostname", "machine", "host name of the machine")
@@ -31,6 +31,7 @@ func (f *machineFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.by, "configure-by", "bootstrap", "how the machine is told what to be: bootstrap or environment")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end the command and the machine after this long, for example 30s")
 	flags.StringVar(&f.ConsoleFile, "console", "", "file that takes the machine's console")
+	flags.BoolVar(&f.Keep, "keep", false, "keep the files of a machine that does not boot, to repeat it by hand")
 	// Everything behind the first word that is no flag is the command's.
 	flags.SetInterspersed(false)
 }
