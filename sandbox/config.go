@@ -60,6 +60,13 @@ type Config struct {
 	// are, so that its command can be repeated by hand.
 	Keep bool
 
+	// ExtraWords go on the kernel command line as they are, behind the others:
+	// the guest's environment, to the agent. A word that begins with MSB_
+	// configures a machine by environment.
+	ExtraWords []string
+	// Bootstrap replaces the message that the other fields would make.
+	Bootstrap *wire.Bootstrap
+
 	// Foreign is set for an agent that is not ours: it is started from the root
 	// itself, since it cannot change to another.
 	Foreign bool
@@ -115,9 +122,14 @@ func (c Config) words() (words []string) {
 	if len(c.Debug) > 0 {
 		words = append(words, "AGENTD_DEBUG="+strings.Join(c.Debug, ","))
 	}
-	if c.Configuration != ByEnvironment {
-		return words
+	if c.Configuration == ByEnvironment {
+		words = append(words, c.configuration()...)
 	}
+	return append(words, c.ExtraWords...)
+}
+
+// configuration is what generation 4 says by environment.
+func (c Config) configuration() (words []string) {
 	profile := "default"
 	if c.Restricted {
 		profile = "restricted"
@@ -141,6 +153,9 @@ func (c Config) words() (words []string) {
 
 // bootstrap is the configuration as a message.
 func (c Config) bootstrap() *wire.Bootstrap {
+	if c.Bootstrap != nil {
+		return c.Bootstrap
+	}
 	b := &wire.Bootstrap{
 		Hostname:   optional(c.Hostname),
 		User:       optional(c.User),

@@ -61,6 +61,14 @@ func TestBothConfigurations(t *testing.T) {
 	if got := cfg.words(); !slices.Equal(got, want) {
 		t.Errorf("words %q, want %q", got, want)
 	}
+	cfg.ExtraWords = []string{"MSB_TMPFS=/x"}
+	if got := cfg.words(); !slices.Equal(got, append(want, "MSB_TMPFS=/x")) {
+		t.Errorf("words %q do not end in the extra one", got)
+	}
+	cfg.Bootstrap = new(wire.Bootstrap)
+	if cfg.bootstrap() != cfg.Bootstrap {
+		t.Error("the message was not replaced")
+	}
 }
 
 func TestReason(t *testing.T) {
