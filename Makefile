@@ -1,0 +1,56 @@
+# The two commands: "make run" and "make test". Both do first what is missing.
+
+GO      ?= ./scripts/go
+LINT    = $(GO) tool -modfile=tools/go.mod golangci-lint
+STRIP   = -trimpath -ldflags "-s -w"
+FUZZ    ?= 10s
+SOURCES = go.mod go.sum $(shell find cmd client internal sandbox wire -name '*.go')
+
+.PHONY: run test build setup setup-test conformance size lint vet fuzz clean
+
+## run: boot a machine and run a command in it
+run: setup
+	bin/agentctl run -- sh -c 'uname -sr; cat /proc/1/comm'
+
+## test: every test, on real machines too
+test: setup-test vet
+	AGENTD_REQUIRE_MACHINES=1 AGENTD_REQUIRE_NAMESPACES=1 $(GO) test -timeout 20m ./...
+
+## build: bin/agentd and bin/agentctl, which has agentd inside
+build: bin/agentctl
+
+bin/agentd: $(SOURCES)
+	CGO_ENABLED=0 $(GO) build $(STRIP) -o $@ ./cmd/agentd
+
+bin/agentctl: bin/agentd
+	cp bin/agentd sandbox/agentd
+	CGO_ENABLED=0 $(GO) build -tags embed_agentd $(STRIP) -o $@ ./cmd/agentctl
+
+## setup: install and fetch what building and running needs
+setup:
+	@scripts/setup run
+
+setup-test:
+	@scripts/setup test
+
+## conformance: the suite against a published agent, AGENT=0.5.5 or 0.6.14
+conformance: setup-test
+	AGENTD_REQUIRE_MACHINES=1 AGENTD_CONFORMANCE=$(AGENT) $(GO) test -count=1 -timeout 20m ./internal/vmtest/...
+
+## size: the guest's binary and memory against their budgets
+size: setup
+	@scripts/size
+
+## lint: the lint set, as CI runs it
+lint:
+	$(LINT) run ./...
+
+vet:
+	$(GO) vet ./...
+
+## fuzz: each fuzz target for FUZZ (10s)
+fuzz:
+	@scripts/fuzz $(FUZZ)
+
+clean:
+	rm -rf bin sandbox/agentd
