@@ -60,7 +60,7 @@ func (m Mount) String() string {
 	return strings.Join(words, " ")
 }
 
-// Link is a symbolic link, made only where Path does not resolve.
+// Link is a symbolic link, made only where nothing is at Path.
 type Link struct {
 	Path, Target string
 }

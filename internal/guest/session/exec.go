@@ -80,6 +80,7 @@ func (e *Exec) guard(f func()) {
 
 // run is the session from its request to its terminal frame.
 func (e *Exec) run(req *wire.ExecRequest) {
+	reportSignal := req.ReportSignal // The request, up to a whole frame, is not kept while the command runs.
 	c, err := e.start(req)
 	if err != nil {
 		e.finish(failed(req, err))
@@ -105,7 +106,7 @@ func (e *Exec) run(req *wire.ExecRequest) {
 		_ = o.file.Close()
 	}
 	c.child.Release()
-	e.finish(exited(status, req.ReportSignal))
+	e.finish(exited(status, reportSignal))
 }
 
 func exited(s proc.Status, reportSignal bool) *wire.ExecExited {

@@ -45,8 +45,8 @@ type Host struct {
 	accounts sync.Mutex
 }
 
-// spillDirs are where input waits on disk, the first that can be used. None is
-// in memory, so a flood does not take the guest's.
+// spillDirs are where input waits on disk, the first that can be used. The first
+// is on disk in most images, so that a flood does not take the guest's memory.
 var spillDirs = [...]string{"/var/tmp", "/tmp", "/"}
 
 func spill() (mux.Storage, error) {

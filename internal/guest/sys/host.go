@@ -50,17 +50,6 @@ func LoadModule(f *os.File, parameters string) error {
 // Sync writes what the kernel holds back to the disks. It waits for them.
 func Sync() { unix.Sync() }
 
-// Restart and PowerOff end the machine. They return only if the kernel
-// refuses; Sync comes before.
+// Restart ends the machine. It returns only if the kernel refuses; Sync comes
+// before. Without ACPI a power-off would only halt the processor.
 func Restart() error { return os.NewSyscallError("reboot", unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)) }
-
-// PowerOff ends the machine where the kernel can switch it off (ACPI); where it
-// cannot, the processor halts and the machine stays.
-func PowerOff() error {
-	return os.NewSyscallError("reboot", unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF))
-}
-
-// IgnoreCtrlAltDel keeps the kernel from restarting the machine by itself.
-func IgnoreCtrlAltDel() error {
-	return os.NewSyscallError("reboot", unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF))
-}
