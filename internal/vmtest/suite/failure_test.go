@@ -1,0 +1,124 @@
+package suite
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// A failure is a command that cannot be started (protocol section 8.8).
+type failure struct {
+	name    string
+	argv    []string
+	dir     string
+	user    string
+	env     []string
+	tty     bool
+	limits  []wire.Rlimit
+	kind    wire.FailureKind
+	errno   syscall.Errno // 0 is none.
+	message string        // Whole if it does not begin with a colon, else behind the quoted command.
+}
+
+func failures() (all []behaviour) {
+	for _, f := range slices.Concat(missing(), refused(), placed()) {
+		all = append(all, behaviour{"no start: " + f.name, f.check})
+	}
+	return all
+}
+
+func missing() []failure {
+	const text = ": No such file or directory (os error 2)"
+	return []failure{
+		{name: "missing", argv: []string{"/no/such"}, kind: wire.FailureNotFound, errno: syscall.ENOENT, message: text},
+		{name: "not in PATH", argv: []string{"nowhere"}, kind: wire.FailureNotFound, errno: syscall.ENOENT, message: text},
+		{name: "empty", argv: []string{""}, kind: wire.FailureNotFound, errno: syscall.ENOENT, message: text},
+		{name: "no interpreter", argv: []string{"/t/script"}, kind: wire.FailureNotFound, errno: syscall.ENOENT, message: text},
+		{name: "name with quotes", argv: []string{"/a\"b\\c\n"}, kind: wire.FailureNotFound, errno: syscall.ENOENT, message: text},
+	}
+}
+
+func refused() []failure {
+	const denied = ": Permission denied (os error 13)"
+	return []failure{
+		{name: "directory", argv: []string{"/tmp"}, kind: wire.FailurePermissionDenied, errno: syscall.EACCES, message: denied},
+		{name: "not executable", argv: []string{"/t/plain"}, kind: wire.FailurePermissionDenied, errno: syscall.EACCES, message: denied},
+		{
+			name: "closed to the user", argv: []string{"/private/x"}, user: "nobody",
+			kind: wire.FailurePermissionDenied, errno: syscall.EACCES, message: denied,
+		},
+		{name: "no first line", argv: []string{"/t/noline"}, kind: wire.FailureNotExecutable, errno: syscall.ENOEXEC, message: ": Exec format error (os error 8)"},
+		{name: "unknown format", argv: []string{"/t/elf"}, kind: wire.FailureNotExecutable, errno: syscall.ENOEXEC, message: ": Exec format error (os error 8)"},
+		{name: "below a file", argv: []string{"/etc/passwd/x"}, kind: wire.FailureBadCwd, errno: syscall.ENOTDIR, message: ": Not a directory (os error 20)"},
+		{name: "link loop", argv: []string{"/t/loop"}, kind: wire.FailureBadArgs, errno: syscall.ELOOP, message: ": Symbolic link loop (os error 40)"},
+		{name: "long name", argv: []string{strings.Repeat("n", 256)}, kind: wire.FailureBadArgs, errno: syscall.ENAMETOOLONG, message: ": Filename too long (os error 36)"},
+		{
+			name: "huge argument", argv: []string{"true", strings.Repeat("a", 1<<18)},
+			kind: wire.FailureBadArgs, errno: syscall.E2BIG, message: ": Argument list too long (os error 7)",
+		},
+		{
+			name: "soft above hard", argv: []string{"true"}, limits: []wire.Rlimit{{Resource: "nofile", Soft: 9, Hard: 8}},
+			kind: wire.FailureOther, errno: syscall.EINVAL, message: ": Invalid argument (os error 22)",
+		},
+		{name: "impossible user", argv: []string{"true"}, user: "4294967295", kind: wire.FailureOther, errno: syscall.EINVAL, message: ": Invalid argument (os error 22)"},
+		{name: "NUL in an argument", argv: []string{"true", "a\x00"}, kind: wire.FailureOther, message: ": nul byte found in provided data"},
+		{name: "NUL in a variable", argv: []string{"true"}, env: []string{"A=\x00"}, kind: wire.FailureOther, message: ": nul byte found in provided data"},
+		{name: "unknown user", argv: []string{"true"}, user: "bob", kind: wire.FailureOther, message: "exec session error: guest user not found: bob"},
+		{name: "unknown group", argv: []string{"true"}, user: "alice:staff", kind: wire.FailureOther, message: "exec session error: guest group not found: staff"},
+		{name: "no user", argv: []string{"true"}, user: ":devs", kind: wire.FailureOther, message: "exec session error: user spec has empty user"},
+		{name: "no group", argv: []string{"true"}, user: "alice:", kind: wire.FailureOther, message: "exec session error: user spec has empty group"},
+	}
+}
+
+// placed are those that fail for their directory.
+func placed() []failure {
+	return []failure{
+		{
+			name: "missing directory", argv: []string{"true"}, dir: "/no/such", kind: wire.FailureBadCwd, errno: syscall.ENOENT,
+			message: `: No such file or directory (os error 2): working directory "/no/such"`,
+		},
+		{
+			name: "file as directory", argv: []string{"true"}, dir: "/t/plain", kind: wire.FailureBadCwd, errno: syscall.ENOTDIR,
+			message: `: Not a directory (os error 20): working directory "/t/plain"`,
+		},
+		{
+			name: "missing directory on a terminal", argv: []string{"true"}, dir: "/no/such", tty: true, kind: wire.FailureBadCwd, errno: syscall.ENOENT,
+			message: `: No such file or directory (os error 2): working directory "/no/such"`,
+		},
+	}
+}
+
+func (f failure) check(g *guest) error {
+	c := g.cmd(f.argv...)
+	c.Dir, c.User, c.Env, c.TTY, c.Limits = f.dir, f.user, f.env, f.tty, f.limits
+	err := c.Run()
+	failed, ok := errors.AsType[*client.StartError](err)
+	if !ok {
+		return fmt.Errorf("it was started: %w", cmpErr(err))
+	}
+	if message := f.text(); failed.Kind != f.kind || failed.Errno != f.errno || failed.Message != message {
+		return fmt.Errorf("got %s %d %q, want %s %d %q", failed.Kind, failed.Errno, failed.Message, f.kind, f.errno, message)
+	}
+	return nil
+}
+
+var errSuccess = errors.New("code 0")
+
+func cmpErr(err error) error {
+	if err == nil {
+		return errSuccess
+	}
+	return err
+}
+
+func (f failure) text() string {
+	if !strings.HasPrefix(f.message, ":") {
+		return f.message
+	}
+	return `spawn "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(f.argv[0]) + `"` + f.message
+}

@@ -1,0 +1,90 @@
+package suite
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/vmtest"
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+func TestMain(m *testing.M) { os.Exit(vmtest.Main(m)) }
+
+// patience bounds one behaviour: the slowest takes some 15 s with software
+// emulation on a host with other work.
+const patience = 90 * time.Second
+
+// A behaviour is one thing that a machine must do. Its error says what the
+// machine did instead.
+type behaviour struct {
+	name  string
+	check func(*guest) error
+}
+
+// A guest is a machine, and the time that a behaviour may take.
+type guest struct {
+	*vmtest.Machine
+	ctx context.Context
+}
+
+// expect starts a machine for each combination and asks for the behaviours.
+func expect(t *testing.T, cfg sandbox.Config, all []behaviour) {
+	t.Helper()
+	for _, c := range vmtest.Combinations(t) {
+		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
+			m := vmtest.Start(t, c.Config(cfg))
+			for _, b := range all {
+				t.Run(b.name, func(t *testing.T) { b.judge(t, m) })
+				if err := m.Client().Err(); err != nil {
+					t.Fatalf("the machine is gone: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// judge asks for one behaviour, or for its absence where the agent under test is
+// known to differ.
+func (b behaviour) judge(t *testing.T, m *vmtest.Machine) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	err := b.check(&guest{m, ctx})
+	why, differs := differences[vmtest.Version()][b.name]
+	switch {
+	case differs && err == nil:
+		t.Errorf("agent %s is listed as different (%s) and is not", vmtest.Version(), why)
+	case differs:
+		t.Logf("different as listed (%s): %v", why, err)
+	case err != nil:
+		t.Error(err)
+	}
+}
+
+// ownOnly skips a test of what only our agent does.
+func ownOnly(t *testing.T, why string) {
+	t.Helper()
+	if vmtest.Version() != "" {
+		t.Skipf("not asked of a published agent: %s", why)
+	}
+}
+
+func TestDifferencesAreBehaviours(t *testing.T) {
+	known := map[string]bool{}
+	for _, b := range append(behaviours(), boundBehaviours()...) {
+		if known[b.name] {
+			t.Errorf("two behaviours are named %q", b.name)
+		}
+		known[b.name] = true
+	}
+	for version, list := range differences {
+		for name, why := range list {
+			if !known[name] || why == "" {
+				t.Errorf("difference of %s: %q is no behaviour, or has no reason", version, name)
+			}
+		}
+	}
+}

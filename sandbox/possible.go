@@ -1,0 +1,27 @@
+package sandbox
+
+import (
+	"errors"
+
+	"github.com/agentd-go/agentd/internal/image"
+	"github.com/agentd-go/agentd/internal/vmm"
+)
+
+// Possible returns nil if this host has what a machine is made of: QEMU,
+// virtiofsd, busybox and a kernel. The error names all that is missing, with
+// what to do about it.
+func Possible() error {
+	_, qemu := vmm.FindQEMU()
+	_, virtiofsd := vmm.FindVirtiofsd()
+	_, busybox := image.FindBusybox()
+	return errors.Join(qemu, virtiofsd, busybox, anyKernel())
+}
+
+func anyKernel() error {
+	cache, err := image.Open("")
+	if err != nil {
+		return err
+	}
+	_, err = cache.Kernel("")
+	return err
+}
