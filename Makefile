@@ -14,7 +14,7 @@ run: setup
 
 ## test: every test, on real machines too
 test: setup-test vet
-	AGENTD_REQUIRE_MACHINES=1 AGENTD_REQUIRE_NAMESPACES=1 $(GO) test -timeout 20m ./...
+	@scripts/test ./...
 
 ## build: bin/agentd and bin/agentctl, which has agentd inside
 build: bin/agentctl
@@ -35,7 +35,7 @@ setup-test:
 
 ## conformance: the suite against a published agent, AGENT=0.5.5 or 0.6.14
 conformance: setup-test
-	AGENTD_REQUIRE_MACHINES=1 AGENTD_CONFORMANCE=$(AGENT) $(GO) test -count=1 -timeout 20m ./internal/vmtest/...
+	AGENTD_CONFORMANCE=$(AGENT) scripts/test -count=1 ./internal/vmtest/...
 
 ## size: the guest's binary and memory against their budgets
 size: setup
