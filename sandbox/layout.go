@@ -165,7 +165,7 @@ func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) e
 	if err := os.WriteFile(filepath.Join(first, initName), agent, executable); err != nil {
 		return err
 	}
-	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: rootTag, Dir: first})
+	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: rootTag, Dir: first, Steady: l.emulated()})
 	l.machine.Cmdline = append([]string{
 		"root=" + rootTag, "rootfstype=virtiofs", "rw", "init=/" + initName,
 	}, l.machine.Cmdline...)
@@ -176,7 +176,7 @@ func (l *layout) emulated() bool { return l.machine.Accel != vmm.KVM }
 
 // enter has the agent change to the real root.
 func (l *layout) enter(root string) {
-	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: realTag, Dir: root})
+	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: realTag, Dir: root, Steady: l.emulated()})
 	l.machine.Cmdline = append([]string{"AGENTD_ROOT=virtiofs:" + realTag}, l.machine.Cmdline...)
 }
 

@@ -40,6 +40,13 @@ type Share struct {
 	Tag      string // 1 to 36 printable bytes
 	Dir      string // absolute path on the host
 	ReadOnly bool   // enforced on the host, not asked of the guest
+
+	// Steady lets the guest keep what it has read, instead of asking at every open
+	// whether the host has changed it. Under TCG a share that programs run from
+	// must be: QEMU translates a guest's code once, and does not see virtiofsd
+	// write another program's code to the same memory. A guest that reads programs
+	// again and again soon runs the translation of one at the place of another.
+	Steady bool
 }
 
 // A Disk is a file that the guest sees as a virtio block device: the first is

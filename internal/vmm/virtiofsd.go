@@ -146,14 +146,21 @@ func (d daemon) words(r shareRun, box string) []string {
 	if d.dialect == dialectC {
 		return []string{
 			d.path, r.listen, "-f", "-o", "source=" + escapeFuse(r.share.Dir),
-			"-o", "cache=auto", "-o", "sandbox=" + box, "-o", "log_level=warn",
+			"-o", "cache=" + r.share.cache(), "-o", "sandbox=" + box, "-o", "log_level=warn",
 		}
 	}
-	words := []string{d.path, r.listen, "--shared-dir", r.share.Dir, "--sandbox", box, "--cache", "auto"}
+	words := []string{d.path, r.listen, "--shared-dir", r.share.Dir, "--sandbox", box, "--cache", r.share.cache()}
 	if r.share.ReadOnly && d.readOnly {
 		words = append(words, "--readonly")
 	}
 	return words
+}
+
+func (s Share) cache() string {
+	if s.Steady {
+		return "always"
+	}
+	return "auto"
 }
 
 // escapeFuse writes a value for libfuse's -o lists, where a comma separates and a

@@ -54,6 +54,18 @@ func TestDaemonCommand(t *testing.T) {
 	}
 }
 
+func TestSteadyShare(t *testing.T) {
+	for _, d := range []daemon{{path: "vfs", dialect: dialectC}, {path: "vfs", dialect: dialectRust}} {
+		for steady, want := range map[bool]string{true: "always", false: "auto"} {
+			words, err := d.command(hostFacts{rootIsMount: true}, shareRun{share: Share{Dir: "/d", Steady: steady}})
+			got := strings.NewReplacer("=", " ").Replace(strings.Join(words, " "))
+			if err != nil || !strings.Contains(got, "cache "+want) {
+				t.Errorf("steady %t: %q, %v", steady, words, err)
+			}
+		}
+	}
+}
+
 func TestEscapeFuse(t *testing.T) {
 	if got, want := escapeFuse(`/a,b\c`), `/a\,b\\c`; got != want {
 		t.Errorf("got %s, want %s", got, want)
