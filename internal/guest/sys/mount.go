@@ -102,6 +102,9 @@ func already(at int, fstype string) bool {
 func newMount(source, fstype string, flags MountFlags, data string) (fd int, log string, err error) {
 	fs, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
 	if err != nil {
+		if errors.Is(err, unix.ENODEV) {
+			return -1, "", fmt.Errorf("the kernel has no such file system, a module may be missing: %w", err)
+		}
 		return -1, "", fmt.Errorf("file system type: %w", err)
 	}
 	defer func() { _ = unix.Close(fs) }()
