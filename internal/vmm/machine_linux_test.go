@@ -25,11 +25,15 @@ const (
 	envStock  = "AGENTD_TEST_STOCK_KERNEL" // a distribution's bzImage
 )
 
-// requireKernel skips where the kernel is not named; a wrong name fails.
+// requireKernel skips where the kernel is not named, unless machines are required;
+// a wrong name fails.
 func requireKernel(t *testing.T, env string) string {
 	t.Helper()
 	path := os.Getenv(env)
-	if path == "" {
+	switch {
+	case path == "" && os.Getenv("AGENTD_REQUIRE_MACHINES") == "1":
+		t.Fatal("real machines are required and " + env + " does not name a kernel")
+	case path == "":
 		t.Skip("real machine: " + env + " does not name a kernel")
 	}
 	return path
