@@ -48,7 +48,7 @@ func ExampleStart() {
 	defer func() { _ = m.Close() }()
 	cmd := m.Client().Command("sh", "-e")
 	cmd.Dir = "/work"
-	cmd.Stdin = strings.NewReader("make\nmake test\n")
+	cmd.Stdin = strings.NewReader("./configure\nmake test\n")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		log.Print(err)

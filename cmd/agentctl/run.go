@@ -141,7 +141,7 @@ func startError(name string, err error) error {
 		return err
 	}
 	// By kind and not by number: a directory that does not exist has ENOENT too.
-	switch start.Kind {
+	switch string(start.Kind) {
 	case "not_found":
 		return &statusError{exitNotFound, name + ": " + reason(start)}
 	case "permission_denied", "not_executable":
