@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -63,12 +64,17 @@ func attributes(t *testing.T, table *proc.Table, limits []proc.Limit) {
 	}
 	status := say("cat", "/proc/self/status")
 	for key, want := range map[string]string{
-		"SigBlk:": "0000000000000000", "SigIgn:": "0000000000000000", "SigCgt:": "0000000000000000",
-		"Umask:": "0022", "NoNewPrivs:": "0",
+		"SigBlk:": "0000000000000000", "SigCgt:": "0000000000000000", "Umask:": "0022", "NoNewPrivs:": "0",
 	} {
 		if got := fieldOf(status, key); got != want {
 			t.Errorf("%s %s, want %s", key, got, want)
 		}
+	}
+	// Signals 32 and 33 are the C library's own: who was started by its posix_spawn,
+	// as from make, ignores them. The kernel starts PID 1 with none ignored.
+	const libraries = 1<<31 | 1<<32
+	if got, err := strconv.ParseUint(fieldOf(status, "SigIgn:"), 16, 64); err != nil || got&^libraries != 0 {
+		t.Errorf("SigIgn: %x (%v), want no signal but the C library's", got, err)
 	}
 	// ls itself opens the directory as 3.
 	if got := strings.Fields(say("ls", "/proc/self/fd")); !slices.Equal(got, []string{"0", "1", "2", "3"}) {
