@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
