@@ -109,7 +109,7 @@ func action(s plan.Step) func(*Machine) error {
 	case plan.TempDirs:
 		return func(m *Machine) error { return m.tempDirs(s) }
 	case plan.Loopback:
-		return func(*Machine) error { return sys.LoopbackUp() }
+		return (*Machine).loopback
 	case plan.Trust:
 		return (*Machine).trust
 	case plan.ProfileBlock:
@@ -124,6 +124,8 @@ func action(s plan.Step) func(*Machine) error {
 // configuration asks for them.
 func userAction(s plan.Step) func(*Machine) error {
 	switch s := s.(type) {
+	case plan.BlockRoot:
+		return func(m *Machine) error { return m.blockRoot(s) }
 	case plan.DirMount:
 		return func(m *Machine) error { return m.stack(s.Mount) }
 	case plan.TmpfsMount:
@@ -132,6 +134,10 @@ func userAction(s plan.Step) func(*Machine) error {
 		return func(m *Machine) error { return m.fileMount(s) }
 	case plan.DiskMount:
 		return func(m *Machine) error { return m.diskMount(s) }
+	case plan.Interface:
+		return func(m *Machine) error { return m.network(s) }
+	case plan.Resolver:
+		return func(m *Machine) error { return m.comfort("/etc/resolv.conf", s.Content) }
 	}
 	return nil
 }

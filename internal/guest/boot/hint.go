@@ -22,6 +22,10 @@ func hint(err error) string {
 	switch {
 	case errors.Is(err, sys.ErrNoDisk):
 		return "the host has to attach it, and the kernel to have virtio_blk"
+	case errors.Is(err, sys.ErrNoLink):
+		return "the host has to attach it, and the kernel to have its driver (virtio_net)"
+	case errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.EAFNOSUPPORT):
+		return "the kernel may lack IPv6"
 	case !isMount:
 		return ""
 	case errors.Is(err, sys.ErrLink):
