@@ -43,6 +43,9 @@ type Config struct {
 	MemoryMiB int // 0 is DefaultMemoryMiB.
 	Accel     Accel
 
+	Shares []Share // Directories beside the root.
+	Disks  []Disk
+
 	Hostname      string // "" leaves the kernel's.
 	User          string // USER[:GROUP] of commands that name none; "" is root.
 	Dir           string // Directory of commands that name none; "" is /.
@@ -55,6 +58,13 @@ type Config struct {
 	ConsoleFile string    // Takes the console, bounded; "" is none.
 	Debug       []string  // What the agent prints to the console: "boot", "plan".
 	Affinity    []int     // Host CPUs to run on; empty is all.
+
+	// ExtraWords go on the kernel command line as they are, behind the others:
+	// the guest's environment, to the agent. A word that begins with MSB_
+	// configures a machine by environment.
+	ExtraWords []string
+	// Bootstrap replaces the message that the other fields would make.
+	Bootstrap *wire.Bootstrap
 
 	// Foreign is set for an agent that is not ours: it is started from the root
 	// itself, since it cannot change to another.
@@ -91,7 +101,7 @@ func (c Config) check() error {
 	if c.Configuration == ByEnvironment && c.Dir != "" {
 		return errors.New("a default directory cannot be configured by environment")
 	}
-	return nil
+	return c.checkDevices()
 }
 
 func (c Config) accel() (vmm.Accel, error) {
@@ -111,9 +121,14 @@ func (c Config) words() (words []string) {
 	if len(c.Debug) > 0 {
 		words = append(words, "AGENTD_DEBUG="+strings.Join(c.Debug, ","))
 	}
-	if c.Configuration != ByEnvironment {
-		return words
+	if c.Configuration == ByEnvironment {
+		words = append(words, c.configuration()...)
 	}
+	return append(words, c.ExtraWords...)
+}
+
+// configuration is what generation 4 says by environment.
+func (c Config) configuration() (words []string) {
 	profile := "default"
 	if c.Restricted {
 		profile = "restricted"
@@ -137,6 +152,9 @@ func (c Config) words() (words []string) {
 
 // bootstrap is the configuration as a message.
 func (c Config) bootstrap() *wire.Bootstrap {
+	if c.Bootstrap != nil {
+		return c.Bootstrap
+	}
 	b := &wire.Bootstrap{
 		Hostname:   optional(c.Hostname),
 		User:       optional(c.User),

@@ -17,12 +17,12 @@ import (
 	"github.com/agentd-go/agentd/internal/nstest"
 )
 
-// run runs a command of the test's root.
-func run(t *testing.T, name string, args ...string) string {
+// ip configures the network behind the agent.
+func ip(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "ip", args...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+		t.Fatalf("ip %q: %v\n%s", args, err, out)
 	}
 	return string(out)
 }
@@ -54,13 +54,13 @@ func checkEthernet(t *testing.T) {
 			t.Errorf("eth0 has %v, not %s", addrs, want)
 		}
 	}
-	if list := run(t, "ip", "-6", "addr", "show", "dev", "eth0", "scope", "global"); strings.Contains(list, "tentative") {
+	if list := ip(t, "-6", "addr", "show", "dev", "eth0", "scope", "global"); strings.Contains(list, "tentative") {
 		t.Errorf("an address cannot be used yet:\n%s", list)
 	}
 	for family, want := range map[string]string{
 		"-4": "default via 172.16.0.169 dev eth0", "-6": "default via fd42:6d73:62:2a::1 dev eth0",
 	} {
-		if routes := run(t, "ip", family, "route", "show"); strings.Count(routes, "default") != 1 || !strings.Contains(routes, want) {
+		if routes := ip(t, family, "route", "show"); strings.Count(routes, "default") != 1 || !strings.Contains(routes, want) {
 			t.Errorf("routes\n%swant %s", routes, want)
 		}
 	}
@@ -70,8 +70,8 @@ func checkEthernet(t *testing.T) {
 func TestInterface(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
-		run(t, "ip", "link", "add", "name", "eth0", "type", "veth")
-		run(t, "ip", "link", "set", "veth0", "up") // The other end, for a carrier.
+		ip(t, "link", "add", "name", "eth0", "type", "veth")
+		ip(t, "link", "set", "veth0", "up") // The other end, for a carrier.
 		for range 2 {
 			mustUp(t, only(plan.Loopback{}, ethernet()))
 			checkEthernet(t)
@@ -96,25 +96,25 @@ func TestLateInterface(t *testing.T) {
 func TestInterfaceOdd(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
-		run(t, "ip", "link", "add", "name", "eth0", "type", "veth")
+		ip(t, "link", "add", "name", "eth0", "type", "veth")
 		// Another prefix of the address is not the address.
-		run(t, "ip", "addr", "add", "fd42:6d73:62:2a::2/48", "dev", "eth0")
+		ip(t, "addr", "add", "fd42:6d73:62:2a::2/48", "dev", "eth0")
 		_, err := up(t, only(ethernet()))
 		const want = "step interface: add address fd42:6d73:62:2a::2/64 to eth0: file exists: with another prefix"
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
-		run(t, "ip", "addr", "flush", "dev", "eth0")
+		ip(t, "addr", "flush", "dev", "eth0")
 		// Other ways out give way, a gateway may lie outside of the prefix, and
 		// there may be one family, or none.
-		run(t, "ip", "link", "set", "eth0", "up")
-		run(t, "ip", "addr", "add", "10.0.0.2/24", "dev", "eth0")
-		run(t, "ip", "route", "add", "default", "via", "10.0.0.1")
+		ip(t, "link", "set", "eth0", "up")
+		ip(t, "addr", "add", "10.0.0.2/24", "dev", "eth0")
+		ip(t, "route", "add", "default", "via", "10.0.0.1")
 		s := ethernet()
 		s.IPv6 = plan.Address{}
 		s.IPv4 = plan.Address{Prefix: netip.MustParsePrefix("172.16.0.2/32"), Gateway: netip.MustParseAddr("172.16.9.9")}
 		mustUp(t, only(s))
-		if routes := run(t, "ip", "route"); strings.Count(routes, "default") != 1 || !strings.Contains(routes, "default via 172.16.9.9 dev eth0") {
+		if routes := ip(t, "route"); strings.Count(routes, "default") != 1 || !strings.Contains(routes, "default via 172.16.9.9 dev eth0") {
 			t.Errorf("routes\n%s", routes)
 		}
 		s.IPv4, s.MTU = plan.Address{}, 1300
