@@ -43,6 +43,9 @@ type Config struct {
 	MemoryMiB int // 0 is DefaultMemoryMiB.
 	Accel     Accel
 
+	Shares []Share // Directories beside the root.
+	Disks  []Disk
+
 	Hostname      string // "" leaves the kernel's.
 	User          string // USER[:GROUP] of commands that name none; "" is root.
 	Dir           string // Directory of commands that name none; "" is /.
@@ -102,7 +105,7 @@ func (c Config) check() error {
 	if c.Configuration == ByEnvironment && c.Dir != "" {
 		return errors.New("a default directory cannot be configured by environment")
 	}
-	return nil
+	return c.checkDevices()
 }
 
 func (c Config) accel() (vmm.Accel, error) {

@@ -23,9 +23,6 @@ const (
 	initName = "init.krun"
 )
 
-// guestModules are what a stock kernel needs for the devices of our machines.
-var guestModules = []string{"virtio_mmio", "virtio_console", "virtiofs", "virtio_rng"}
-
 // A layout is what a machine boots from, on disk.
 type layout struct {
 	dir     string // Private to this machine; removed after it.
@@ -83,6 +80,9 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 	if err := l.share(shareTag, "share", "scripts"); err != nil {
 		return err
 	}
+	if err := l.attach(cfg); err != nil {
+		return err
+	}
 	root, private, err := l.root(cfg, cache)
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ func (l *layout) fromInitramfs(cfg Config, cache *image.Cache, kernel image.Kern
 	}
 	var modules []string
 	if kernel.Modules != nil {
-		modules = guestModules
+		modules = cfg.guestModules()
 	}
 	if l.machine.Initrd, err = cache.Initramfs(agent, kernel, modules...); err != nil {
 		return err

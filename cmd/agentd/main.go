@@ -49,6 +49,7 @@ func (g *guest) run() error {
 		return err
 	}
 	if err := g.bringUp(); err != nil {
+		g.letGo()
 		return phase("init failed", err)
 	}
 	end, err := g.serve()
@@ -66,6 +67,14 @@ func (g *guest) takeDown(end agent.End) {
 	}
 	g.killAll()
 	g.machine.Down(downDeadline)
+}
+
+// letGo leaves clean what a boot that failed has mounted until then: there may
+// be disks among it.
+func (g *guest) letGo() {
+	if os.Getpid() == 1 {
+		g.machine.Down(downDeadline)
+	}
 }
 
 // enterRoot changes to the real root if the kernel started us from another.

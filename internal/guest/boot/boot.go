@@ -47,11 +47,6 @@ type Machine struct {
 	undo []undo // In the order of the doing.
 }
 
-type undo struct {
-	what string
-	do   func() error
-}
-
 // Check refuses a plan with a step that Up would not carry out.
 func Check(p *plan.Plan) error {
 	for _, s := range p.Steps {
@@ -63,8 +58,8 @@ func Check(p *plan.Plan) error {
 }
 
 // Up carries out a plan. greet tells the host which user commands run as and
-// waits for its word. After an error the Machine is what had been done until
-// then; it can be taken down.
+// waits for its word. A step that fails is undone. After an error the Machine is
+// what had been done until then; it can be taken down.
 func Up(p *plan.Plan, greet func(user string) error) (*Machine, error) {
 	m := &Machine{plan: p, greet: greet}
 	if err := Check(p); err != nil {
@@ -75,14 +70,25 @@ func Up(p *plan.Plan, greet func(user string) error) (*Machine, error) {
 		return m, err
 	}
 	for _, s := range p.Steps {
-		start := sys.BootTime()
-		err := action(s)(m)
-		m.Timings = append(m.Timings, Timing{s.Name(), sys.BootTime() - start})
-		if err != nil {
-			return m, &StepError{s, err}
+		if err := m.step(s); err != nil {
+			return m, err
 		}
 	}
 	return m, nil
+}
+
+// step carries out one step, and undoes it if it fails.
+func (m *Machine) step(s plan.Step) error {
+	start, before := sys.BootTime(), len(m.undo)
+	err := action(s)(m)
+	m.Timings = append(m.Timings, Timing{s.Name(), sys.BootTime() - start})
+	if err == nil {
+		return nil
+	}
+	for len(m.undo) > before {
+		m.undoLast()
+	}
+	return &StepError{s, explain(err)}
 }
 
 // action returns what a step does, nil if this agent cannot do it.
@@ -103,16 +109,35 @@ func action(s plan.Step) func(*Machine) error {
 	case plan.TempDirs:
 		return func(m *Machine) error { return m.tempDirs(s) }
 	case plan.Loopback:
-		return func(*Machine) error { return sys.LoopbackUp() }
+		return (*Machine).loopback
 	case plan.Trust:
 		return (*Machine).trust
 	case plan.ProfileBlock:
 		return (*Machine).profileBlock
 	case plan.RunDirs:
 		return func(m *Machine) error { return m.runDirs(s) }
-	case plan.BlockRoot, plan.DirMount, plan.FileMount, plan.DiskMount, plan.TmpfsMount,
-		plan.Interface, plan.Resolver, plan.Handover:
-		return nil
+	}
+	return userAction(s)
+}
+
+// userAction is action for the steps that a machine has only if its
+// configuration asks for them.
+func userAction(s plan.Step) func(*Machine) error {
+	switch s := s.(type) {
+	case plan.BlockRoot:
+		return func(m *Machine) error { return m.blockRoot(s) }
+	case plan.DirMount:
+		return func(m *Machine) error { return m.stack(s.Mount) }
+	case plan.TmpfsMount:
+		return func(m *Machine) error { return m.stack(s.Mount) }
+	case plan.FileMount:
+		return func(m *Machine) error { return m.fileMount(s) }
+	case plan.DiskMount:
+		return func(m *Machine) error { return m.diskMount(s) }
+	case plan.Interface:
+		return func(m *Machine) error { return m.network(s) }
+	case plan.Resolver:
+		return func(m *Machine) error { return m.comfort("/etc/resolv.conf", s.Content) }
 	}
 	return nil
 }
@@ -134,15 +159,17 @@ func (m *Machine) mounts(s plan.Mounts) error {
 	return nil
 }
 
+// mount makes a mount that may be there already.
 func (m *Machine) mount(mount plan.Mount) error {
-	done, err := m.root.Mount(mount.Source, mount.Target, mount.Type, flags(mount.Flags), mount.Data)
-	if err != nil {
-		return err
-	}
+	done, err := m.root.MountOnce(kernelMount(mount))
 	if done {
-		m.undo = append(m.undo, undo{"unmount " + mount.Target, func() error { return sys.Unmount(mount.Target, false) }})
+		m.undo = append(m.undo, undo{target: mount.Target})
 	}
-	return nil
+	return err
+}
+
+func kernelMount(m plan.Mount) sys.Mount {
+	return sys.Mount{Source: m.Source, Type: m.Type, Target: m.Target, Flags: flags(m.Flags), Data: m.Data}
 }
 
 // EarlyMounts makes the mounts that the port is found through. The plan's own

@@ -243,10 +243,10 @@ func TestCheck(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
 		write(t, "/etc/hosts", "old\n")
-		p := only(plan.HostsFile{Content: "new\n"}, plan.DiskMount{ID: "d", Path: "/d"})
+		p := only(plan.HostsFile{Content: "new\n"}, plan.Handover{Init: plan.AutoInit})
 		_, err := up(t, p)
 		var step *boot.StepError
-		if !errors.As(err, &step) || step.Step.Name() != "disk-mount" {
+		if !errors.As(err, &step) || step.Step.Name() != "handover" {
 			t.Skipf("every step of this plan is built: %v", err)
 		}
 		if err := boot.Check(p); err == nil {

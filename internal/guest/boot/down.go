@@ -1,38 +1,99 @@
 package boot
 
 import (
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
+// An undo takes back one mount.
+type undo struct {
+	target string    // Where it is; "" if no path leads to it any more.
+	pin    *sys.Root // The mount itself, for what has to be left clean on a disk; else nil.
+}
+
+// do leaves the file system clean before it lets go of it: the pin that finds it
+// keeps it busy, and it may stay busy after.
+func (u undo) do() (err error) {
+	if u.pin != nil {
+		err = errors.Join(u.pin.RemountReadOnly(), u.pin.Close())
+	}
+	if u.target != "" {
+		err = errors.Join(err, sys.Unmount(u.target, false))
+	}
+	return err
+}
+
+func (u undo) String() string {
+	if u.target == "" {
+		return "the root's upper"
+	}
+	return u.target
+}
+
+// patience is how long one thing may take before the next is begun, while it
+// goes on: one host that no longer answers for its file system must not keep
+// all others from being left clean. A disk in order takes milliseconds.
+const patience = time.Second
+
 // Down undoes what Up did, last first, and leaves the root clean: everything
 // written is on its disk. It returns after deadline whatever hangs: a host that
 // no longer answers for a file system must not keep the machine.
 func (m *Machine) Down(deadline time.Duration) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		sys.Sync()
-		m.undoAll()
-		if err := sys.RemountReadOnly("/"); err != nil {
-			logf("%v", err)
+	end := time.After(deadline)
+	var running []<-chan struct{}
+	for _, do := range m.downs() {
+		done := make(chan struct{})
+		go func() { defer close(done); do() }()
+		running = append(running, done)
+		select {
+		case <-done:
+		case <-time.After(patience):
+		case <-end:
+			logf("%v are over, ending the machine as it is", deadline)
+			return
 		}
-		sys.Sync()
-	}()
-	select {
-	case <-done:
-	case <-time.After(deadline):
-		logf("taking the machine down took longer than %v; ending it as it is", deadline)
+	}
+	for _, done := range running {
+		select {
+		case <-done:
+		case <-end:
+			logf("%v are over, ending the machine as it is", deadline)
+			return
+		}
 	}
 }
 
-func (m *Machine) undoAll() {
-	for len(m.undo) > 0 {
-		last := m.undo[len(m.undo)-1]
-		m.undo = m.undo[:len(m.undo)-1]
-		if err := last.do(); err != nil {
-			logf("%s: %v", last.what, err)
-		}
+// downs are all things to do on the way down, in order.
+func (m *Machine) downs() (all []func()) {
+	all = append(all, sys.Sync)
+	for _, u := range slices.Backward(m.undo) {
+		all = append(all, u.logged)
+	}
+	m.undo = nil
+	return append(all, rootReadOnly, sys.Sync)
+}
+
+func (m *Machine) undoLast() {
+	last := m.undo[len(m.undo)-1]
+	m.undo = m.undo[:len(m.undo)-1]
+	last.logged()
+}
+
+func (u undo) logged() {
+	if err := u.do(); err != nil {
+		logf("undo of %v: %v", u, err)
+	}
+}
+
+func rootReadOnly() {
+	root, err := sys.OpenRoot("/")
+	if err == nil {
+		err = errors.Join(root.RemountReadOnly(), root.Close())
+	}
+	if err != nil {
+		logf("the root: %v", err)
 	}
 }

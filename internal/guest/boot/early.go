@@ -44,7 +44,7 @@ func EnterRoot(spec string) error {
 	if err := loadModules(); err != nil {
 		return err
 	}
-	if _, err := root.Mount(source, plan.NewRoot, fstype, 0, ""); err != nil {
+	if err := root.Mount(sys.Mount{Source: source, Type: fstype, Target: plan.NewRoot}); err != nil {
 		return err
 	}
 	return sys.SwitchRoot(plan.NewRoot)

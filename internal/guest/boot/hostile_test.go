@@ -54,9 +54,8 @@ func hostileRoots() []hostile {
 	hosts := plan.HostsFile{Content: "new\n"}
 	temp := plan.TempDirs{Paths: []string{"/tmp", "/var/tmp"}}
 	run := plan.RunDirs{Paths: []string{"/run", "/run/microsandbox"}}
-	tmpfs := func(target string) plan.Step {
-		return plan.Mounts{List: []plan.Mount{{Source: "x", Target: target, Type: "tmpfs"}}}
-	}
+	tmpfs := func(target string) plan.Step { return plan.Mounts{List: []plan.Mount{memory(target)}} }
+	dir := func(target string) plan.Step { return plan.DirMount{Mount: memory(target)} }
 	return []hostile{
 		{"hosts is a link", linked(outside+"/file", "/etc/hosts"), hosts, replaced},
 		{"hosts is a dangling link", linked(outside+"/new", "/etc/hosts"), hosts, replaced},
@@ -80,10 +79,25 @@ func hostileRoots() []hostile {
 		{"a mount's parent is a link", linked(outside, "/fs"), tmpfs("/fs/dir"), refused},
 		{"a mount's place is a dangling link", linked(outside+"/new", "/fs"), tmpfs("/fs"), refused},
 		{"a mount's place is a fifo", fifo("/fs"), tmpfs("/fs"), refused},
+		{"a directory mount's place is a link", linked(outside+"/dir", "/fs"), dir("/fs"), refused},
+		{"a directory mount's place is a link to itself", linked("fs", "/fs"), dir("/fs"), refused},
+		{"a directory mount's place is a file", file("/fs"), dir("/fs"), refused},
+		{"a directory mount's parent is a link", linked(outside, "/fs"), dir("/fs/dir"), refused},
+		{"a tmpfs mount's place is a fifo", fifo("/fs"), plan.TmpfsMount{Mount: memory("/fs")}, refused},
+		{"a tmpfs mount's place is a socket", socket("/fs"), plan.TmpfsMount{Mount: memory("/fs")}, refused},
+		{"the staging is a link", linked(outside+"/dir", plan.FileMountsDir), plan.FileMount{Tag: "t", Filename: "f", Path: "/f"}, refused},
+		{"the share is a link", linked(outside+"/dir", plan.ShareDir), plan.FileMount{Tag: "t", Filename: "f", Path: "/f"}, refused},
 		{"a bundle is a link", bundle(linked(outside+"/file", deb)), plan.Trust{}, booted},
 		{"a bundle is a fifo", bundle(fifo(deb)), plan.Trust{}, refused},
 		{"a trust directory is a link", bundle(linked(outside+"/dir", "/usr/local/share/ca-certificates")), plan.Trust{}, booted},
 	}
+}
+
+// memory is a mount that needs no device.
+func memory(target string) plan.Mount { return plan.Mount{Source: "x", Target: target, Type: "tmpfs"} }
+
+func file(name string) func(*testing.T) {
+	return func(t *testing.T) { t.Helper(); write(t, name, "file") }
 }
 
 func linked(target, name string) func(*testing.T) {

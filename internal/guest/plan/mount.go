@@ -84,9 +84,11 @@ const (
 
 	lowerDir = ShareDir + "/rootfs/lower"
 	upperDir = ShareDir + "/rootfs/upperfs"
+	// SysDir is where the kernel shows its devices and knobs.
+	SysDir = "/sys"
 	// MetricsPath is the knob of the kernel that publishes how full the upper
 	// is. It takes one path, once.
-	MetricsPath = "/sys/kernel/msb_metrics/upper_path"
+	MetricsPath = SysDir + "/kernel/msb_metrics/upper_path"
 )
 
 // kernelFlags are those of the file systems that are interfaces of the kernel

@@ -121,13 +121,13 @@ func TestMountError(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = root.Mount("x", "/mnt", "tmpfs", 0, "size=1m,mode=999")
+		_, err = root.MountOnce(sys.Mount{Source: "x", Type: "tmpfs", Target: "/mnt", Data: "size=1m,mode=999"})
 		failed, ok := errors.AsType[*sys.MountError](err)
 		if !ok || failed.Log != "tmpfs: Bad value for 'mode'" {
 			t.Errorf("got %+v", err)
 		}
 		for i, want := range []bool{true, false} {
-			if got, err := root.Mount("x", "/mnt", "tmpfs", sys.NoDev|sys.ReadOnly, "size=1m"); got != want || err != nil {
+			if got, err := root.MountOnce(sys.Mount{Source: "x", Type: "tmpfs", Target: "/mnt", Flags: sys.NoDev | sys.ReadOnly, Data: "size=1m"}); got != want || err != nil {
 				t.Errorf("mount %d: %t, %v", i, got, err)
 			}
 		}

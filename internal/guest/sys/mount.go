@@ -20,27 +20,65 @@ const (
 	NoDev
 )
 
+// attributes are the flags in the order of their bits: the kernel's number and
+// the word of mount(8).
+var attributes = [...]struct {
+	attr int
+	name string
+}{
+	{unix.MOUNT_ATTR_RDONLY, "ro"},
+	{unix.MOUNT_ATTR_NOEXEC, "noexec"},
+	{unix.MOUNT_ATTR_NOSUID, "nosuid"},
+	{unix.MOUNT_ATTR_NODEV, "nodev"},
+}
+
 func (f MountFlags) attributes() (attr int) {
-	for flag, a := range map[MountFlags]int{
-		ReadOnly: unix.MOUNT_ATTR_RDONLY, NoExec: unix.MOUNT_ATTR_NOEXEC,
-		NoSUID: unix.MOUNT_ATTR_NOSUID, NoDev: unix.MOUNT_ATTR_NODEV,
-	} {
-		if f&flag != 0 {
-			attr |= a
+	for i, a := range attributes {
+		if f&(1<<i) != 0 {
+			attr |= a.attr
 		}
 	}
 	return attr
 }
 
+// String returns the words of mount(8), joined by commas.
+func (f MountFlags) String() string {
+	var words []string
+	for i, a := range attributes {
+		if f&(1<<i) != 0 {
+			words = append(words, a.name)
+		}
+	}
+	return strings.Join(words, ",")
+}
+
+// A Mount is one file system and the place for it.
+type Mount struct {
+	Source, Type string
+	Target       string // A directory beneath the root.
+	Flags        MountFlags
+	Data         string // The file system's options, comma separated.
+}
+
+// String names the mount in an error.
+func (m Mount) String() string {
+	what := "type " + m.Type
+	if m.Flags != 0 {
+		what += ", " + m.Flags.String()
+	}
+	return fmt.Sprintf("mount %s (%s) on %s", m.Source, what, m.Target)
+}
+
 // A MountError says which mount the kernel refused and in which words.
 type MountError struct {
-	Source, Type, Target string
-	Log                  string // What the file system itself said, may be empty.
-	Err                  error
+	Mount
+
+	Log string // What the file system itself said, may be empty.
+	Err error
 }
 
 func (e *MountError) Error() string {
-	s := fmt.Sprintf("mount %s (type %s) on %s: %v", e.Source, e.Type, e.Target, e.Err)
+	s := e.String() + ": " + e.Err.Error()
 	if e.Log != "" {
 		s += ": " + e.Log
 	}
@@ -61,31 +99,40 @@ var magic = map[string]int64{
 	"virtiofs": 0x65735546, // FUSE_SUPER_MAGIC, include/uapi/linux/magic.h.
 }
 
-// Mount mounts a file system on the directory target beneath the root, which
-// it makes if it is missing (one level, mode 0755). data is the file system's
-// options, comma separated. mounted is false if the same type stands there
-// already.
-func (r *Root) Mount(source, target, fstype string, flags MountFlags, data string) (mounted bool, err error) {
-	fail := func(log string, err error) (bool, error) {
-		return false, &MountError{Source: source, Type: fstype, Target: target, Log: log, Err: err}
-	}
-	at, err := r.mkdirAll(target, 0o755)
+// Mount mounts a file system over whatever stands at its target, a directory
+// that is made if it is missing (all levels, mode 0755).
+func (r *Root) Mount(m Mount) error {
+	_, err := r.mount(m, false)
+	return err
+}
+
+// MountOnce is Mount unless the same type stands there already; mounted is
+// false then.
+func (r *Root) MountOnce(m Mount) (mounted bool, err error) { return r.mount(m, true) }
+
+func (r *Root) mount(m Mount, once bool) (mounted bool, err error) {
+	at, err := r.mkdirAll(m.Target, 0o755)
 	if err != nil {
-		return fail("", err)
+		return false, &MountError{Mount: m, Err: err}
 	}
 	defer func() { _ = unix.Close(at) }()
-	if already(at, fstype) {
+	if once && already(at, m.Type) {
 		return false, nil
 	}
-	fs, log, err := newMount(source, fstype, flags, data)
+	fs, log, err := newMount(m)
 	if err != nil {
-		return fail(log, err)
+		return false, &MountError{Mount: m, Log: log, Err: err}
 	}
 	defer func() { _ = unix.Close(fs) }()
-	if err := unix.MoveMount(fs, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
-		return fail("", err)
+	if err := place(fs, at); err != nil {
+		return false, &MountError{Mount: m, Err: err}
 	}
 	return true, nil
+}
+
+// place puts a mount that stands nowhere yet on what at is open on.
+func place(mount, at int) error {
+	return unix.MoveMount(mount, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
 // already reports whether at is the root of a mount of the type.
@@ -99,8 +146,8 @@ func already(at int, fstype string) bool {
 }
 
 // newMount makes a mount that stands nowhere yet (fsopen(2), since Linux 5.2).
-func newMount(source, fstype string, flags MountFlags, data string) (fd int, log string, err error) {
-	fs, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
+func newMount(m Mount) (fd int, log string, err error) {
+	fs, err := unix.Fsopen(m.Type, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		if errors.Is(err, unix.ENODEV) {
 			return -1, "", fmt.Errorf("the kernel has no such file system, a module may be missing: %w", err)
@@ -108,26 +155,26 @@ func newMount(source, fstype string, flags MountFlags, data string) (fd int, log
 		return -1, "", fmt.Errorf("file system type: %w", err)
 	}
 	defer func() { _ = unix.Close(fs) }()
-	if err := configure(fs, source, flags, data); err != nil {
+	if err := configure(fs, m); err != nil {
 		return -1, kernelLog(fs), err
 	}
-	fd, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, flags.attributes())
+	fd, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, m.Flags.attributes())
 	if err != nil {
 		return -1, kernelLog(fs), err
 	}
 	return fd, "", nil
 }
 
-func configure(fs int, source string, flags MountFlags, data string) error {
-	if err := unix.FsconfigSetString(fs, "source", source); err != nil {
+func configure(fs int, m Mount) error {
+	if err := unix.FsconfigSetString(fs, "source", m.Source); err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
-	if flags&ReadOnly != 0 {
+	if m.Flags&ReadOnly != 0 {
 		if err := unix.FsconfigSetFlag(fs, "ro"); err != nil {
 			return fmt.Errorf("ro: %w", err)
 		}
 	}
-	for option := range strings.SplitSeq(data, ",") {
+	for option := range strings.SplitSeq(m.Data, ",") {
 		if option == "" {
 			continue
 		}
@@ -182,12 +229,31 @@ func Unmount(target string, lazily bool) error {
 	return nil
 }
 
-// RemountReadOnly makes the file system at target read-only, for all its mounts.
-func RemountReadOnly(target string) error {
-	if err := unix.Mount("", target, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
-		return &os.PathError{Op: "remount read-only", Path: target, Err: err}
+// RemountReadOnly makes the file system whose mount the root is read-only, for
+// all its mounts: what is to be written is on its disk then, and its journal is
+// empty.
+func (r *Root) RemountReadOnly() error {
+	fs, err := unix.Fspick(r.fd, "", unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)
+	if err != nil {
+		return os.NewSyscallError("fspick", err)
+	}
+	defer func() { _ = unix.Close(fs) }()
+	err = unix.FsconfigSetFlag(fs, "ro")
+	if err == nil {
+		err = unix.FsconfigReconfigure(fs)
+	}
+	if err != nil {
+		return fmt.Errorf("remount read-only: %w", logged(err, kernelLog(fs)))
 	}
 	return nil
+}
+
+// logged adds the file system's own words to an error.
+func logged(err error, log string) error {
+	if log == "" {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, log)
 }
 
 // SwitchRoot makes the mount at dir the root of this process and of all

@@ -31,6 +31,19 @@ func OpenRoot(dir string) (*Root, error) {
 	return &Root{fd: fd}, nil
 }
 
+// Open opens the directory name as a root of its own. No link is followed.
+func (r *Root) Open(name string) (*Root, error) {
+	fd, err := r.open(name, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	return &Root{fd: fd}, nil
+}
+
+// Path returns a path to the root that stays good when directories are renamed
+// or mounted over. It needs /proc, and the root open.
+func (r *Root) Path() string { return fmt.Sprintf("/proc/self/fd/%d", r.fd) }
+
 // Close closes the root; what was opened through it stays open.
 func (r *Root) Close() error { return os.NewSyscallError("close", unix.Close(r.fd)) }
 
@@ -138,6 +151,8 @@ func (r *Root) ReadFile(name string, limit int64) ([]byte, error) {
 	return b, err
 }
 
+var errNotRegular = errors.New("not a regular file")
+
 // openRegular opens name for reading and refuses anything but a regular file.
 func (r *Root) openRegular(name string) (*os.File, error) {
 	how := unix.OpenHow{
@@ -151,7 +166,7 @@ func (r *Root) openRegular(name string) (*os.File, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		_ = unix.Close(fd)
-		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.Join(err, errors.New("not a regular file"))}
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.Join(err, errNotRegular)}
 	}
 	return os.NewFile(uintptr(fd), name), nil
 }

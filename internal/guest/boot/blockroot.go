@@ -1,0 +1,141 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/guest/sys"
+)
+
+// blockRoot puts the root together and makes it the root, with the share in it.
+func (m *Machine) blockRoot(s plan.BlockRoot) (err error) {
+	if s.OCI != nil {
+		err = m.layers(*s.OCI)
+	} else {
+		err = m.mountDisk(*s.DiskImage)
+	}
+	if err != nil {
+		return err
+	}
+	if err := m.root.BindDir(plan.ShareDir, plan.NewRoot+plan.ShareDir); err != nil {
+		return err
+	}
+	m.undo = append(m.undo, undo{target: plan.NewRoot + plan.ShareDir})
+	return m.changeRoot()
+}
+
+// layers mounts an overlay of a lower that is only read and an upper.
+func (m *Machine) layers(s plan.OCI) error {
+	if err := m.layer(s.Lower); err != nil {
+		return err
+	}
+	if err := m.upper(s.Upper); err != nil {
+		return err
+	}
+	if s.Metrics {
+		m.register(s.Upper.Target)
+	}
+	for _, dir := range s.Dirs {
+		const perm = 0o755
+		if err := m.root.MkdirAll(dir, perm); err != nil {
+			return err
+		}
+	}
+	return m.stack(s.Overlay)
+}
+
+// layer mounts one layer, on a disk or in memory.
+func (m *Machine) layer(mount plan.Mount) error {
+	if mount.Type == "tmpfs" {
+		return m.stack(mount)
+	}
+	return m.mountDisk(mount)
+}
+
+// upper mounts what takes the writes.
+func (m *Machine) upper(mount plan.Mount) error {
+	if err := m.layer(mount); err != nil {
+		return err
+	}
+	if last := m.undo[len(m.undo)-1]; last.pin == nil && mount.Type != "tmpfs" {
+		return fmt.Errorf("%s is read-only: the upper of the root has to be writable", mount.Source)
+	}
+	return nil
+}
+
+// changeRoot enters the new root. Nothing of the old one has a path then, so of
+// the way back only the pins are left.
+func (m *Machine) changeRoot() error {
+	if err := sys.SwitchRoot(plan.NewRoot); err != nil {
+		return err
+	}
+	var kept []undo
+	for _, u := range m.undo {
+		if u.pin != nil {
+			kept = append(kept, undo{pin: u.pin})
+		}
+	}
+	kept = append(kept, undo{target: plan.ShareDir})
+	m.undo = kept
+	old := m.root
+	var err error
+	if m.root, err = sys.OpenRoot("/"); err != nil {
+		m.root = old
+		return err
+	}
+	return old.Close()
+}
+
+// The kernel's knob for the path of the upper appears with its device, maybe
+// after PID 1 has started; the host's first number is 1 s late in any case.
+const (
+	knobDeadline = time.Second
+	knobInterval = 10 * time.Millisecond
+)
+
+// register tells the kernel where the upper is, so that the host learns how full
+// it is. A machine is as good without. The first attempt is made at once, with
+// the path that hosts know; later ones run beside the boot, when that path may
+// be gone with the old root, and go by a descriptor.
+func (m *Machine) register(upper string) {
+	knob, err := m.root.Open(plan.SysDir)
+	if err != nil {
+		logf("metrics of the upper: %v", err)
+		return
+	}
+	name := strings.TrimPrefix(plan.MetricsPath, plan.SysDir)
+	if err = knob.Poke(name, upper); errors.Is(err, fs.ErrNotExist) {
+		var pin *sys.Root
+		if pin, err = m.root.Open(upper); err == nil {
+			go registerLate(knob, name, pin)
+			return
+		}
+	}
+	if err = errors.Join(err, knob.Close()); err != nil {
+		logf("metrics of the upper: %v", err)
+	}
+}
+
+func registerLate(sysfs *sys.Root, name string, upper *sys.Root) {
+	defer func() { _ = errors.Join(sysfs.Close(), upper.Close()) }()
+	tick := time.NewTicker(knobInterval)
+	defer tick.Stop()
+	for end := time.After(knobDeadline); ; {
+		select {
+		case <-tick.C:
+		case <-end:
+			return // Most kernels have no such knob: not worth a line.
+		}
+		err := sysfs.Poke(name, upper.Path())
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			logf("metrics of the upper: %v", err)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+	}
+}

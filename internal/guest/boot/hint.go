@@ -1,0 +1,41 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"github.com/agentd-go/agentd/internal/guest/sys"
+)
+
+// explain adds to an error what would help, where that is known.
+func explain(err error) error {
+	if hint := hint(err); hint != "" {
+		return fmt.Errorf("%w (%s)", err, hint)
+	}
+	return err
+}
+
+func hint(err error) string {
+	mount, isMount := errors.AsType[*sys.MountError](err)
+	switch {
+	case errors.Is(err, sys.ErrNoDisk):
+		return "the host has to attach it, and the kernel to have virtio_blk"
+	case errors.Is(err, sys.ErrNoLink):
+		return "the host has to attach it, and the kernel to have its driver (virtio_net)"
+	case errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.EAFNOSUPPORT):
+		return "the kernel may lack IPv6"
+	case !isMount:
+		return ""
+	case errors.Is(err, sys.ErrLink):
+		return "remove the link from the image, or mount at the place that it leads to"
+	case errors.Is(err, syscall.ENODEV) && mount.Type != "virtiofs":
+		return "the kernel needs " + mount.Type + " built in or its module"
+	case mount.Type == "virtiofs" && strings.Contains(mount.Log, "tag"):
+		return "the host gives no share with this tag"
+	case errors.Is(err, syscall.EROFS) && mount.Log == "":
+		return "the root is read-only: the image has to bring the mount point"
+	}
+	return ""
+}

@@ -1,0 +1,63 @@
+package boot
+
+import (
+	"errors"
+
+	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/guest/sys"
+)
+
+// loopback brings lo up; the kernel gives it its addresses. A machine can live
+// without IPv6.
+func (m *Machine) loopback() error {
+	if err := sys.LoopbackUp(); err != nil {
+		return err
+	}
+	// The file is there as long as the kernel has IPv6 and does not disable it.
+	if !sys.Exists("/proc/net/if_inet6") {
+		logf("the kernel has no IPv6: lo is without ::1")
+	}
+	return nil
+}
+
+// network brings the interface up, with its addresses and ways out.
+func (m *Machine) network(s plan.Interface) (err error) {
+	n, err := sys.OpenNetlink()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	link, err := await(func() (sys.Link, error) { return n.Link(s.Device) }, sys.ErrNoLink)
+	if err != nil {
+		return err
+	}
+	if err := n.SetLink(link, s.MAC[:], uint32(s.MTU)); err != nil {
+		return err
+	}
+	all := configured(s)
+	for _, a := range all {
+		if err := n.AddAddress(link, a.Prefix); err != nil {
+			return err
+		}
+	}
+	if err := n.UpLink(link); err != nil {
+		return err
+	}
+	for _, a := range all {
+		direct := !a.Prefix.Contains(a.Gateway) && !a.Gateway.IsLinkLocalUnicast()
+		if err := n.SetDefaultRoute(link, a.Gateway, direct); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// configured are the addresses that there are.
+func configured(s plan.Interface) (all []plan.Address) {
+	for _, a := range []plan.Address{s.IPv4, s.IPv6} {
+		if a.Configured() {
+			all = append(all, a)
+		}
+	}
+	return all
+}

@@ -1,0 +1,179 @@
+package sys
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"golang.org/x/sys/unix"
+)
+
+// BindFile shows the regular file source at target too, with flags; both are
+// beneath the root. A missing target is made, empty, with its parents. One that
+// is a directory or a link is an error; any other file is hidden unopened.
+func (r *Root) BindFile(source, target string, flags MountFlags) error {
+	fail := func(err error) error {
+		return &MountError{Mount: Mount{Source: source, Type: "bind", Target: target, Flags: flags}, Err: err}
+	}
+	file, err := r.openFile(source)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = unix.Close(file) }()
+	tree, err := clone(file, flags)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = unix.Close(tree) }()
+	if err := r.placeOnFile(tree, target); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// BindDir shows the mount at the directory source at target too, without what
+// is mounted below it. target is made if it is missing.
+func (r *Root) BindDir(source, target string) error {
+	fail := func(err error) error {
+		return &MountError{Mount: Mount{Source: source, Type: "bind", Target: target}, Err: err}
+	}
+	dir, err := r.open(source, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = unix.Close(dir) }()
+	at, err := r.mkdirAll(target, 0o755)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = unix.Close(at) }()
+	tree, err := clone(dir, 0)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = unix.Close(tree) }()
+	if err := place(tree, at); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// clone returns a mount that stands nowhere yet of what fd is open on
+// (open_tree(2), since Linux 5.2; mount_setattr(2), since 5.12).
+func clone(fd int, flags MountFlags) (tree int, err error) {
+	tree, err = unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	if err != nil || flags == 0 {
+		return tree, err
+	}
+	attr := unix.MountAttr{Attr_set: uint64(flags.attributes())}
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+		_ = unix.Close(tree)
+		return -1, err
+	}
+	return tree, nil
+}
+
+// openFile returns an O_PATH descriptor of a regular file.
+func (r *Root) openFile(name string) (int, error) {
+	fd, err := r.open(name, unix.O_PATH)
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		_ = unix.Close(fd)
+		return -1, &fs.PathError{Op: "open", Path: name, Err: errors.Join(err, errNotRegular)}
+	}
+	return fd, nil
+}
+
+// placeOnFile puts a mount on the file name, which it makes if it is missing and
+// takes away again if that was in vain.
+func (r *Root) placeOnFile(mount int, name string) error {
+	name = path.Clean("/" + name)
+	dir, err := r.mkdirAll(path.Dir(name), 0o755)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(dir) }()
+	at, made, err := fileAt(dir, path.Base(name))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(at) }()
+	if err := place(mount, at); err != nil {
+		if made {
+			_ = unix.Unlinkat(dir, path.Base(name), 0) // The mount's error is the one to tell.
+		}
+		return err
+	}
+	return nil
+}
+
+// fileAt returns an O_PATH descriptor of the file name of dir.
+func fileAt(dir int, name string) (fd int, made bool, err error) {
+	fd, err = openAt(dir, name, unix.O_PATH)
+	if errors.Is(err, unix.ENOENT) {
+		made = true
+		fd, err = openAt(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
+		// Mounting takes either kind of descriptor.
+	}
+	if err != nil {
+		return -1, false, err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil {
+		err = notFile(name, st.Mode)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, false, err
+	}
+	return fd, made, nil
+}
+
+func openAt(dir int, name string, flags int) (int, error) {
+	const everybodyReads = 0o644
+	return retry(func() (int, error) {
+		return unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, everybodyReads)
+	})
+}
+
+// notFile says what keeps a file from being mounted on what has this mode.
+func notFile(name string, mode uint32) error {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFLNK:
+		return fmt.Errorf("%s: %w", name, ErrLink)
+	case unix.S_IFDIR:
+		return fmt.Errorf("%s: %w", name, unix.EISDIR)
+	}
+	return nil
+}
+
+// RemoveDir removes the empty directory name.
+func (r *Root) RemoveDir(name string) error {
+	name = path.Clean("/" + name)
+	dir, err := r.open(path.Dir(name), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(dir) }()
+	if err := unix.Unlinkat(dir, path.Base(name), unix.AT_REMOVEDIR); err != nil {
+		return &fs.PathError{Op: "rmdir", Path: name, Err: err}
+	}
+	return nil
+}
+
+// Poke writes data to the file name in one write. The file must be there.
+func (r *Root) Poke(name, data string) error {
+	fd, err := r.open(name, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if _, err := retry(func() (int, error) { return unix.Write(fd, []byte(data)) }); err != nil {
+		return &fs.PathError{Op: "write", Path: name, Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package sys
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoDisk is what FindDisk and OpenDisk return when there is no such disk. It
+// may appear later.
+var ErrNoDisk = errors.New("no such disk")
+
+// FindDisk returns the device of the virtio disk with the serial, for example
+// /dev/vdb.
+func FindDisk(serial string) (string, error) {
+	const class = "/sys/block"
+	entries, err := os.ReadDir(class)
+	if err != nil {
+		return "", fmt.Errorf("%w: serial %q: %w", ErrNoDisk, serial, err)
+	}
+	var seen []string
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(class, e.Name(), "serial"))
+		if err != nil {
+			continue // Only virtio disks have the file.
+		}
+		found := strings.TrimSpace(string(b))
+		if found == serial {
+			return "/dev/" + e.Name(), nil
+		}
+		seen = append(seen, found)
+	}
+	return "", fmt.Errorf("%w: serial %q, there are %q", ErrNoDisk, serial, seen)
+}
+
+// A Disk is a block device, open for reading.
+type Disk struct{ f *os.File }
+
+// OpenDisk opens a block device.
+func OpenDisk(device string) (*Disk, error) {
+	fd, err := retry(func() (int, error) {
+		return unix.Open(device, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) {
+		return nil, fmt.Errorf("%w: %s: %w", ErrNoDisk, device, err)
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: device, Err: err}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		_ = unix.Close(fd)
+		return nil, &fs.PathError{Op: "open", Path: device, Err: errors.Join(err, unix.ENOTBLK)}
+	}
+	return &Disk{f: os.NewFile(uintptr(fd), device)}, nil
+}
+
+// ReadOnly reports whether the disk itself refuses to be written to.
+func (d *Disk) ReadOnly() (bool, error) {
+	v, err := unix.IoctlGetInt(int(d.f.Fd()), unix.BLKROGET)
+	return v != 0, os.NewSyscallError("BLKROGET", err)
+}
+
+// ReadAt reads from the disk.
+func (d *Disk) ReadAt(p []byte, at int64) (int, error) { return d.f.ReadAt(p, at) }
+
+// Close closes the disk.
+func (d *Disk) Close() error { return d.f.Close() }

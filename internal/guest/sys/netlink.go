@@ -1,0 +1,148 @@
+package sys
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Netlink is a connection to the kernel's network configuration
+// (rtnetlink(7)). It makes one request at a time.
+type Netlink struct {
+	fd  int
+	seq uint32
+}
+
+// answerDeadline bounds the wait for an answer. The kernel puts the answer into
+// the socket before the request's sendto returns, so this only ends a wait for
+// one that a bug has lost.
+const answerDeadline = 5 * time.Second
+
+// OpenNetlink connects to the kernel.
+func OpenNetlink() (*Netlink, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	wait := unix.NsecToTimeval(answerDeadline.Nanoseconds())
+	err = errors.Join(
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait),
+		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
+	)
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	return &Netlink{fd: fd}, nil
+}
+
+// Close closes the connection.
+func (n *Netlink) Close() error { return os.NewSyscallError("close", unix.Close(n.fd)) }
+
+// order is that of the kernel's numbers in netlink messages: the processor's.
+var order = binary.NativeEndian
+
+// align pads a message or an attribute to four bytes (NLMSG_ALIGNTO, RTA_ALIGNTO).
+func align(b []byte) []byte {
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+// attribute appends one attribute: its length, its type, its value.
+func attribute(b []byte, typ uint16, value []byte) []byte {
+	b = order.AppendUint16(b, uint16(unix.SizeofRtAttr+len(value)))
+	b = order.AppendUint16(b, typ)
+	return align(append(b, value...))
+}
+
+func number(n uint32) []byte { return order.AppendUint32(nil, n) }
+
+// request sends one message and returns the bodies of the messages that answer
+// it, up to the kernel's word that it is done.
+func (n *Netlink) request(typ, flags uint16, body []byte) (answers [][]byte, err error) {
+	n.seq++
+	message := order.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(body)))
+	message = order.AppendUint16(message, typ)
+	message = order.AppendUint16(message, flags|unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	message = order.AppendUint32(message, n.seq)
+	message = order.AppendUint32(message, 0) // The kernel knows who asks.
+	message = append(message, body...)
+	if _, err := retry(func() (struct{}, error) {
+		return struct{}{}, unix.Sendto(n.fd, message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	}); err != nil {
+		return nil, os.NewSyscallError("sendto", err)
+	}
+	for done := false; !done; {
+		if answers, done, err = n.receive(answers); err != nil {
+			return nil, err
+		}
+	}
+	return answers, nil
+}
+
+// receive takes one datagram of answers.
+func (n *Netlink) receive(answers [][]byte) (_ [][]byte, done bool, err error) {
+	const largest = 32 << 10 // NLMSG_GOODSIZE of a dump is at most this (net/netlink/af_netlink.c).
+	b := make([]byte, largest)
+	size, err := retry(func() (int, error) {
+		size, _, err := unix.Recvfrom(n.fd, b, 0)
+		return size, err
+	})
+	if errors.Is(err, unix.EAGAIN) {
+		return nil, false, fmt.Errorf("netlink: no answer after %v", answerDeadline)
+	}
+	if err != nil {
+		return nil, false, os.NewSyscallError("recvfrom", err)
+	}
+	for b = b[:size]; len(b) >= unix.SizeofNlMsghdr && !done; {
+		length := int(order.Uint32(b))
+		if length < unix.SizeofNlMsghdr || length > len(b) {
+			return nil, false, errors.New("netlink: malformed answer")
+		}
+		typ, seq, body := order.Uint16(b[4:]), order.Uint32(b[8:]), b[unix.SizeofNlMsghdr:length]
+		b = b[min(len(b), (length+3)&^3):]
+		if seq != n.seq {
+			continue // Of a request that was given up.
+		}
+		if typ == unix.NLMSG_ERROR || typ == unix.NLMSG_DONE {
+			done, err = true, outcome(body)
+		} else {
+			answers = append(answers, body)
+		}
+	}
+	return answers, done, err
+}
+
+// outcome is what an error or a done message says: a negative error number, 0
+// for success.
+func outcome(body []byte) error {
+	if len(body) < 4 {
+		return errors.New("netlink: malformed answer")
+	}
+	if code := int32(order.Uint32(body)); code != 0 {
+		return unix.Errno(-code)
+	}
+	return nil
+}
+
+// typeMask leaves of an attribute's type what is not a flag (NLA_TYPE_MASK,
+// netlink(7)).
+const typeMask = 1<<14 - 1
+
+// eachAttribute calls yield for each attribute of b.
+func eachAttribute(b []byte, yield func(typ uint16, value []byte)) {
+	for len(b) >= unix.SizeofRtAttr {
+		length := int(order.Uint16(b))
+		if length < unix.SizeofRtAttr || length > len(b) {
+			return
+		}
+		yield(order.Uint16(b[2:])&typeMask, b[unix.SizeofRtAttr:length])
+		b = b[min(len(b), (length+3)&^3):]
+	}
+}

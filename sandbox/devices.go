@@ -1,0 +1,89 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/agentd-go/agentd/internal/vmm"
+)
+
+// A Share is a host directory that the guest can mount by its tag (virtiofs).
+// The configuration says where; see [Config.Bootstrap] and [Config.ExtraWords].
+type Share struct {
+	Tag      string // 1 to 36 printable bytes.
+	Dir      string
+	ReadOnly bool // Enforced on the host, not asked of the guest.
+}
+
+// A DiskFormat is how a disk file holds its blocks. It is never guessed: a guest
+// that writes a qcow2 header into a raw disk could name any host file in it.
+type DiskFormat string
+
+// The formats; "" is Raw.
+const (
+	Raw   DiskFormat = "raw"
+	Qcow2 DiskFormat = "qcow2"
+)
+
+// A Disk is a file that the guest sees as a block device. The first is /dev/vda,
+// in the order of [Config.Disks]; the guest also finds a disk by its serial.
+type Disk struct {
+	Path     string
+	Serial   string // At most 20 printable bytes; "" for none.
+	ReadOnly bool
+	Format   DiskFormat
+}
+
+// formats are the monitor's words for a DiskFormat.
+var formats = map[DiskFormat]vmm.Format{"": vmm.Raw, Raw: vmm.Raw, Qcow2: vmm.Qcow2}
+
+// checkDevices refuses shares and disks that are not there; their number, tags
+// and serials are the monitor's to check.
+func (c Config) checkDevices() error {
+	for _, s := range c.Shares {
+		if info, err := os.Stat(s.Dir); err != nil {
+			return fmt.Errorf("share %s: %w", s.Tag, err)
+		} else if !info.IsDir() {
+			return fmt.Errorf("share %s: %s: not a directory", s.Tag, s.Dir)
+		}
+	}
+	for _, d := range c.Disks {
+		if _, ok := formats[d.Format]; !ok {
+			return fmt.Errorf("disk %s: format %q: want raw or qcow2", d.Path, d.Format)
+		}
+		if _, err := os.Stat(d.Path); err != nil {
+			return fmt.Errorf("disk: %w", err)
+		}
+	}
+	return nil
+}
+
+// attach adds the shares and disks of the configuration to the machine.
+func (l *layout) attach(cfg Config) error {
+	for _, s := range cfg.Shares {
+		dir, err := filepath.Abs(s.Dir)
+		if err != nil {
+			return err
+		}
+		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly})
+	}
+	for _, d := range cfg.Disks {
+		path, err := filepath.Abs(d.Path)
+		if err != nil {
+			return err
+		}
+		l.machine.Disks = append(l.machine.Disks, vmm.Disk{Path: path, Serial: d.Serial, ReadOnly: d.ReadOnly, Format: formats[d.Format]})
+	}
+	return nil
+}
+
+// guestModules are what a stock kernel needs for the devices of the machine, and
+// for a root of layers if there are disks to make it from.
+func (c Config) guestModules() []string {
+	modules := []string{"virtio_mmio", "virtio_console", "virtiofs", "virtio_rng"}
+	if len(c.Disks) > 0 {
+		modules = append(modules, "virtio_blk", "erofs", "overlay")
+	}
+	return modules
+}
