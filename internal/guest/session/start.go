@@ -129,6 +129,11 @@ func (e *Exec) startTTY(req *wire.ExecRequest, spec *proc.Spec) (*command, error
 		return nil, &ptyError{err}
 	}
 	defer func() { _ = slave.Close() }()
+	if spec.User != nil {
+		// So that the command can open its terminal by name, as after a login. It
+		// lives without.
+		_ = slave.Chown(int(spec.User.Uid), -1)
+	}
 	spec.TTY = true
 	spec.Stdio = [3]*os.File{slave, slave, slave}
 	child, err := e.host.Procs.Start(spec)

@@ -4,13 +4,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
 )
-
-func now() time.Time { return time.Now() }
 
 // TestBoundMachine asks a machine with limits, a default user and the restricted
 // profile.
@@ -28,7 +25,7 @@ func TestBoundMachine(t *testing.T) {
 }
 
 func boundBehaviours() []behaviour {
-	const setuid = 21 // CAP_SYS_ADMIN
+	const admin = 21 // CAP_SYS_ADMIN
 	return append(
 		each(
 			command{name: "bound: default user", script: "id -u; id -g; echo $HOME", stdout: "1000\n1000\n/home/user\n"},
@@ -41,7 +38,7 @@ func boundBehaviours() []behaviour {
 			command{name: "bound: its own limits win", script: "ulimit -n", stdout: "32\n", limits: []wire.Rlimit{{Resource: "nofile", Soft: 32, Hard: 128}}},
 		),
 		behaviour{"bound: limits", boundLimits},
-		behaviour{"bound: capabilities", func(g *guest) error { return g.lacks("root", setuid) }},
+		behaviour{"bound: capabilities", func(g *guest) error { return g.lacks("root", admin) }},
 		behaviour{"bound: agent is alive", func(g *guest) error {
 			_, err := g.alive()
 			return err

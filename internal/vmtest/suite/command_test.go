@@ -114,6 +114,7 @@ type dialog struct {
 	in    io.WriteCloser
 	out   io.Reader
 	heard []byte
+	over  bool
 }
 
 // talk starts a command to talk with.
@@ -151,8 +152,12 @@ func (d *dialog) tell(words string) error {
 	return err
 }
 
-// end ends the command if it has not, and returns its code.
+// end waits for the end of the command, the first time.
 func (d *dialog) end() error {
+	if d.over {
+		return nil
+	}
+	d.over = true
 	_, _ = io.Copy(io.Discard, d.out) // Its error is Wait's.
 	return d.Wait()
 }

@@ -1,8 +1,38 @@
 package suite
 
+import "maps"
+
 // differences are the behaviours in which ours is not like a published agent, by
 // version and name, and why.
 var differences = map[string]map[string]string{
-	"0.5.5":  {},
-	"0.6.14": {},
+	"0.5.5":  with(common, oldest),
+	"0.6.14": common,
+}
+
+// common are the differences from both.
+var common = map[string]string{
+	"signals on a terminal":                     "commands there inherit an ignored SIGPIPE, so that pipelines do not end",
+	"descriptors beside a terminal":             "a terminal's descriptors leak into other commands and keep it open",
+	"no start: missing directory":               "a missing directory is reported as a missing program",
+	"no start: file as directory":               "the message does not say that it is about the directory",
+	"no start: missing directory on a terminal": "the command runs in another directory than it was told to",
+	"terminal opens by its name":                "the terminal belongs to root, whoever the command runs as",
+	"silent reader delays nobody":               "the agent's only loop waits for a command to take its input",
+}
+
+// oldest are the further ones from 0.5.5.
+var oldest = map[string]string{
+	"environment":                     "the configuration of the machine is visible to every command",
+	"its PATH and HOME":               "the same",
+	"session of its own":              "commands share the agent's session, and with it a terminal's signals",
+	"signal reaches the group":        "a signal reaches one process and leaves its children",
+	"signal leaves none of the group": "the same",
+	"signal after the leader's end":   "the same",
+	"no zombie":                       "processes that lose their parent are never reaped",
+}
+
+func with(a, b map[string]string) map[string]string {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return all
 }

@@ -57,7 +57,7 @@ func each(list ...command) (all []behaviour) {
 // commands are codes, output, arguments and the environment (protocol sections
 // 8.2 and 8.6).
 func commands() []behaviour {
-	return each(
+	return append(each(
 		command{name: "code 0", argv: []string{"true"}},
 		command{name: "code 1", argv: []string{"false"}, code: 1},
 		command{name: "code 255", script: "exit 255", code: 255},
@@ -84,11 +84,18 @@ func commands() []behaviour {
 		},
 		command{name: "later PATH wins", argv: []string{"/bin/sh", "-c", "echo $PATH"}, env: []string{"PATH=/p", "PATH=/q"}, stdout: "/q\n"},
 		command{name: "empty PATH", argv: []string{"/bin/sh", "-c", "echo $PATH"}, env: []string{"PATH="}, stdout: "/.msb/scripts:\n"},
-		command{
-			name: "scripts once in PATH", argv: []string{"/bin/sh", "-c", "echo $PATH"}, env: []string{"PATH=/bin:/.msb/scripts"},
-			stdout: "/bin:/.msb/scripts\n",
-		},
-	)
+	), behaviour{"scripts in PATH already", scriptsAlready})
+}
+
+// scriptsAlready is the one rule of the environment that changed: generation 4
+// puts the scripts before every PATH.
+func scriptsAlready(g *guest) error {
+	want := "/bin:/.msb/scripts\n"
+	if g.Client().Generation() == 4 {
+		want = "/.msb/scripts:" + want
+	}
+	c := command{argv: []string{"/bin/sh", "-c", "echo $PATH"}, env: []string{"PATH=/bin:/.msb/scripts"}, stdout: want}
+	return c.check(g)
 }
 
 // inputs are section 8.5.
@@ -162,7 +169,7 @@ func users() (all []behaviour) {
 		{"1001", "1001 1001 groups 1001 2000 2001 /home/alice"},
 		{"01001", "1001 1001 groups 1001 2000 2001 /home/alice"},
 		{"+1001", "1001 1001 groups 1001 2000 2001 /home/alice"},
-		{" alice : devs ", "1001 2000 groups 2000 2001 /home/alice"},
+		{" alice : devs ", "1001 2000 groups 2000 2000 2001 /home/alice"},
 		{"alice:7", "1001 7 groups 7 2000 2001 /home/alice"},
 		{"4242", "4242 0 groups /"},
 		{"4242:devs", "4242 2000 groups /"},

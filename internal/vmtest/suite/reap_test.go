@@ -15,7 +15,7 @@ func reaping() []behaviour {
 			_, err := g.say("i=0; while [ $i -lt 1000 ]; do (true &); i=$((i+1)); done")
 			return err
 		}},
-		{"no zombie", func(g *guest) error { return g.until("0\n", zombies) }},
+		soon(behaviour{"no zombie", func(g *guest) error { return g.until("0\n", zombies) }}),
 	}
 }
 
