@@ -1,0 +1,38 @@
+package boot
+
+import (
+	"testing"
+	"time"
+)
+
+// What hangs holds up neither what comes behind it nor the machine's end.
+func TestInTurn(t *testing.T) {
+	hang := make(chan struct{})
+	t.Cleanup(func() { close(hang) })
+	order := make(chan int, 3)
+	start := time.Now()
+	if inTurn([]func(){
+		func() { order <- 1 },
+		func() { order <- 2; <-hang },
+		func() { order <- 3 },
+	}, patience+patience/2) {
+		t.Error("what hangs was done")
+	}
+	if took := time.Since(start); took < patience || took > 5*patience {
+		t.Errorf("it took %v", took)
+	}
+	close(order)
+	want := 1
+	for got := range order {
+		if got != want {
+			t.Errorf("%d was begun, want %d", got, want)
+		}
+		want++
+	}
+	if want != 4 {
+		t.Errorf("%d of 3 were begun", want-1)
+	}
+	if !inTurn([]func(){func() {}, func() {}}, time.Minute) {
+		t.Error("what does not hang is taken for hanging")
+	}
+}
