@@ -163,7 +163,7 @@ func (m *Machine) mounts(s plan.Mounts) error {
 func (m *Machine) mount(mount plan.Mount) error {
 	done, err := m.root.MountOnce(kernelMount(mount))
 	if done {
-		m.undo = append(m.undo, undo{target: mount.Target})
+		m.undo = append(m.undo, undo{target: mount.Target, kernel: mount.Type != "virtiofs"})
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package boot
 import (
 	"errors"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/sys"
@@ -12,6 +13,7 @@ import (
 type undo struct {
 	target string    // Where it is; "" if no path leads to it any more.
 	pin    *sys.Root // The mount itself, for what has to be left clean on a disk; else nil.
+	kernel bool      // Nothing of it is on a disk or with the host.
 }
 
 // do leaves the file system clean before it lets go of it: the pin that finds it
@@ -21,9 +23,23 @@ func (u undo) do() (err error) {
 		err = errors.Join(u.pin.RemountReadOnly(), u.pin.Close())
 	}
 	if u.target != "" {
-		err = errors.Join(err, sys.Unmount(u.target, false))
+		err = errors.Join(err, u.unmount())
 	}
 	return err
+}
+
+// unmount detaches at least what is in use; for the kernel's own, such as the
+// devices, of which the port is one, that is all there is to do.
+func (u undo) unmount() error {
+	err := sys.Unmount(u.target, false)
+	if !errors.Is(err, syscall.EBUSY) {
+		return err
+	}
+	lazily := sys.Unmount(u.target, true)
+	if u.kernel {
+		return lazily
+	}
+	return errors.Join(err, lazily)
 }
 
 func (u undo) String() string {
@@ -42,9 +58,17 @@ const patience = time.Second
 // written is on its disk. It returns after deadline whatever hangs: a host that
 // no longer answers for a file system must not keep the machine.
 func (m *Machine) Down(deadline time.Duration) {
+	if !inTurn(m.downs(), deadline) {
+		logf("%v are over, ending the machine as it is", deadline)
+	}
+}
+
+// inTurn does all things, each one after the one before or after patience. It
+// reports whether all were done before the deadline.
+func inTurn(all []func(), deadline time.Duration) bool {
 	end := time.After(deadline)
 	var running []<-chan struct{}
-	for _, do := range m.downs() {
+	for _, do := range all {
 		done := make(chan struct{})
 		go func() { defer close(done); do() }()
 		running = append(running, done)
@@ -52,18 +76,17 @@ func (m *Machine) Down(deadline time.Duration) {
 		case <-done:
 		case <-time.After(patience):
 		case <-end:
-			logf("%v are over, ending the machine as it is", deadline)
-			return
+			return false
 		}
 	}
 	for _, done := range running {
 		select {
 		case <-done:
 		case <-end:
-			logf("%v are over, ending the machine as it is", deadline)
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // downs are all things to do on the way down, in order.

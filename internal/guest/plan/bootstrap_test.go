@@ -51,6 +51,7 @@ func TestBootstrapRejects(t *testing.T) {
 		{"file_mounts[0].guest_path", "d", "absolute", message{FileMounts: []wire.FileMount{{Tag: "t", Filename: "f", GuestPath: "d"}}}},
 		{"disk_mounts[0].id", "", "empty", message{DiskMounts: []wire.DiskMount{{GuestPath: "/d"}}}},
 		{"disk_mounts[0].id", "../vda", "one path component", message{DiskMounts: []wire.DiskMount{{ID: "../vda", GuestPath: "/d"}}}},
+		{"disk_mounts[0].id", "a23456789012345678901", "20 bytes", message{DiskMounts: []wire.DiskMount{{ID: "a23456789012345678901", GuestPath: "/d"}}}},
 		{"disk_mounts[0].fstype", "", "empty", message{DiskMounts: []wire.DiskMount{{ID: "i", GuestPath: "/d", FSType: new("")}}}},
 		{"disk_mounts[0].guest_path", "d", "absolute", message{DiskMounts: []wire.DiskMount{{ID: "i", GuestPath: "d"}}}},
 		{"tmpfs_mounts[0].path", "d", "absolute", message{TmpfsMounts: []wire.TmpfsMount{{Path: "d"}}}},

@@ -104,6 +104,7 @@ func TestEnvironmentRejects(t *testing.T) {
 		{"MSB_DISK_MOUNTS", "id", "", "id:path[:options]"},
 		{"MSB_DISK_MOUNTS", ":/x", "", "tag or id must not be empty"},
 		{"MSB_DISK_MOUNTS", "a/b:/x", "", "tag or id must be one path component"},
+		{"MSB_DISK_MOUNTS", "a23456789012345678901:/x", "", "tag or id must not be longer than 20 bytes"},
 		{"MSB_DISK_MOUNTS", "id:x", "", "path must be an absolute path"},
 		{"MSB_DISK_MOUNTS", "id:/x:noload", "", "not known"},
 		{"MSB_DISK_MOUNTS", "id:/x:fstype=", "", "must not be empty"},

@@ -49,12 +49,20 @@ func (m *userMount) checkSource() (rule string) {
 	switch m.kind {
 	case kindDir:
 		return checkText(m.source)
-	case kindFile, kindDisk:
+	case kindFile:
 		return checkComponent(m.source)
+	case kindDisk:
+		return firstRule(checkComponent(m.source), when(len(m.source) > maxSerial, ruleSerial))
 	case kindTmpfs:
 	}
 	return ""
 }
+
+// maxSerial is what a virtio disk can say of itself (VIRTIO_BLK_ID_BYTES, virtio
+// 1.2, section 5.2.6): no disk would ever be found by a longer serial.
+const maxSerial = 20
+
+const ruleSerial = "must not be longer than 20 bytes, as serials of disks are"
 
 // checkFilename is the rule for the entry that a file mount shows: one of the
 // directory itself, not of what lies below or beside it.

@@ -124,3 +124,16 @@ func TestFindDisk(t *testing.T) {
 		t.Errorf("opened: %v", err)
 	}
 }
+
+// Poking makes no file.
+func TestPoke(t *testing.T) {
+	root, dir, _ := newRoot(t)
+	for name, want := range map[string]error{"real/inner": nil, "nowhere": syscall.ENOENT, "toFile": sys.ErrLink, "fifo": syscall.ENXIO} {
+		if err := root.Poke(name, "poked"); !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", name, err, want)
+		}
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "real/inner")); string(b) != "poked" {
+		t.Errorf("the file holds %q, %v", b, err)
+	}
+}

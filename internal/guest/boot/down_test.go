@@ -1,0 +1,37 @@
+package boot
+
+import (
+	"testing"
+	"time"
+)
+
+// What hangs holds up neither what comes behind it nor the machine's end.
+func TestInTurn(t *testing.T) {
+	hang := make(chan struct{})
+	t.Cleanup(func() { close(hang) })
+	order := make(chan int, 3)
+	start := time.Now()
+	if inTurn([]func(){
+		func() { order <- 1 },
+		func() { order <- 2; <-hang },
+		func() { order <- 3 },
+	}, patience+patience/2) {
+		t.Error("what hangs was done")
+	}
+	if took := time.Since(start); took < patience || took > 5*patience {
+		t.Errorf("it took %v", took)
+	}
+	for want := 1; want <= 3; want++ {
+		select {
+		case got := <-order:
+			if got != want {
+				t.Errorf("%d was begun, want %d", got, want)
+			}
+		default:
+			t.Fatalf("%d was not begun", want)
+		}
+	}
+	if !inTurn([]func(){func() {}, func() {}}, time.Minute) {
+		t.Error("what does not hang is taken for hanging")
+	}
+}
