@@ -59,6 +59,10 @@ type Config struct {
 	Debug       []string  // What the agent prints to the console: "boot", "plan".
 	Affinity    []int     // Host CPUs to run on; empty is all.
 
+	// Keep leaves the private files of a machine that did not boot where they
+	// are, so that its command can be repeated by hand.
+	Keep bool
+
 	// ExtraWords go on the kernel command line as they are, behind the others:
 	// the guest's environment, to the agent. A word that begins with MSB_
 	// configures a machine by environment.

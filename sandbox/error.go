@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,6 +21,7 @@ type BootError struct {
 	Reason  string // The agent's own words on the console, "" if it had none.
 	Console string // The last lines of the console.
 	Command string // Lines for sh that repeat the machine by hand.
+	Kept    string // The directory with the machine's files, "" if they are gone.
 }
 
 // Error tells all of it, over several lines.
@@ -34,6 +36,9 @@ func (e *BootError) Error() string {
 	if e.Console != "" {
 		b.WriteString("\nend of the console:\n  " + strings.ReplaceAll(e.Console, "\n", "\n  "))
 	}
+	if e.Kept != "" {
+		b.WriteString("\nits files are kept in " + e.Kept)
+	}
 	b.WriteString("\nto repeat it by hand:\n  " + strings.ReplaceAll(strings.TrimSpace(e.Command), "\n", "\n  "))
 	return b.String()
 }
@@ -42,7 +47,7 @@ func (e *BootError) Unwrap() error { return e.Err }
 
 // bootError collects what is known about a failed boot. A machine that ended by
 // itself is given the time to say why.
-func (m *Machine) bootError(ctx context.Context, err error) error {
+func (m *Machine) bootError(ctx context.Context, err error) *BootError {
 	wait, cancel := context.WithTimeout(ctx, lastWords)
 	defer cancel()
 	_ = m.vm.Wait(wait) // Its error is part of the console or is err itself.
@@ -59,10 +64,18 @@ func (m *Machine) bootError(ctx context.Context, err error) error {
 // agentPrefix begins each line that the agent prints.
 const agentPrefix = "agentd: "
 
+// phases are the words with which the agent says in which part of its life it
+// failed (boot section 0).
+var phases = []string{
+	"config parse failed: ", "early init failed: ", "console open failed: ", "bootstrap receive failed: ",
+	"bootstrap validation failed: ", "init failed: ", "handoff failed: ", "agent loop error: ",
+}
+
 // reason returns the agent's last line that tells of a failed phase.
 func reason(lines []string) (found string) {
 	for _, line := range lines {
-		if rest, ok := strings.CutPrefix(line, agentPrefix); ok && strings.Contains(rest, "failed: ") {
+		rest, ok := strings.CutPrefix(line, agentPrefix)
+		if ok && slices.ContainsFunc(phases, func(p string) bool { return strings.HasPrefix(rest, p) }) {
 			found = rest
 		}
 	}

@@ -63,9 +63,13 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	}
 	m := &Machine{vm: vm, layout: l}
 	if err := m.boot(ctx, cfg, start); err != nil {
-		err = m.bootError(ctx, err)
+		failed := m.bootError(ctx, err)
 		m.vm.Kill()
-		return nil, errors.Join(err, l.remove())
+		if cfg.Keep {
+			failed.Kept = l.dir
+			return nil, failed
+		}
+		return nil, errors.Join(failed, l.remove())
 	}
 	return m, nil
 }

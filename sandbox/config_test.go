@@ -1,0 +1,85 @@
+package sandbox
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/agentd-go/agentd/wire"
+)
+
+func TestCheck(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		cfg  Config
+		want string // "" is accepted.
+	}{
+		{"zero", Config{}, ""},
+		{"root that is not there", Config{Root: "/nonexistent"}, "/nonexistent"},
+		{"root that is a file", Config{Root: file}, "not a directory"},
+		{"accelerator", Config{Accel: "magic"}, `accelerator "magic"`},
+		{"environment", Config{Env: []string{"A=1", "B"}}, `"B"`},
+		{"environment without a key", Config{Env: []string{"=1"}}, `"=1"`},
+		{"directory by environment", Config{Configuration: ByEnvironment, Dir: "/srv"}, "directory"},
+		{"directory by bootstrap", Config{Dir: "/srv"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := tt.cfg.check()
+			if (err == nil) != (tt.want == "") || (err != nil && !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// Both configurations say the same of a machine.
+func TestBothConfigurations(t *testing.T) {
+	cfg := Config{
+		Hostname: "web", User: "1000:1000", Restricted: true, Env: []string{"A=1 2"},
+		Limits: []wire.Rlimit{{Resource: "nofile", Soft: 5, Hard: 6}, {Resource: "core", Soft: 0, Hard: 0}},
+		Debug:  []string{"boot", "plan"},
+	}
+	b := cfg.bootstrap()
+	if *b.Hostname != "web" || *b.User != "1000:1000" || b.SecurityProfile != wire.ProfileRestricted ||
+		!slices.Equal(b.DefaultEnv, []wire.EnvVar{{Key: "A", Value: "1 2"}}) || len(b.Rlimits) != 2 || b.DefaultCwd != nil {
+		t.Errorf("bootstrap %+v", b)
+	}
+	if got, want := cfg.words(), []string{"AGENTD_DEBUG=boot,plan"}; !slices.Equal(got, want) {
+		t.Errorf("words beside a bootstrap: %q, want %q", got, want)
+	}
+	cfg.Configuration = ByEnvironment
+	want := []string{
+		"AGENTD_DEBUG=boot,plan", "MSB_SECURITY_PROFILE=restricted", "MSB_HOSTNAME=web", "MSB_USER=1000:1000",
+		"MSB_RLIMITS=nofile=5:6;core=0:0", "A=1 2",
+	}
+	if got := cfg.words(); !slices.Equal(got, want) {
+		t.Errorf("words %q, want %q", got, want)
+	}
+	cfg.ExtraWords = []string{"MSB_TMPFS=/x"}
+	if got := cfg.words(); !slices.Equal(got, append(want, "MSB_TMPFS=/x")) {
+		t.Errorf("words %q do not end in the extra one", got)
+	}
+	cfg.Bootstrap = new(wire.Bootstrap)
+	if cfg.bootstrap() != cfg.Bootstrap {
+		t.Error("the message was not replaced")
+	}
+}
+
+func TestReason(t *testing.T) {
+	for _, tt := range []struct{ console, want string }{
+		{"", ""},
+		{"[    1.0] Kernel panic - not syncing: failed: no", ""},
+		{"agentd: step mounts took 1ms\nagentd: left out: mount failed: x", ""},
+		{"agentd: init failed: step share: no\n[ 1.2] reboot: Restarting system", "init failed: step share: no"},
+	} {
+		if got := reason(strings.Split(tt.console, "\n")); got != tt.want {
+			t.Errorf("reason(%q) = %q, want %q", tt.console, got, tt.want)
+		}
+	}
+}
