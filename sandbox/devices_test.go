@@ -405,6 +405,26 @@ func TestBadRoots(t *testing.T) {
 	})
 }
 
+// What is not there is said by its name, with what would help.
+func TestMissing(t *testing.T) {
+	tag := &wire.Bootstrap{DirMounts: []wire.DirMount{{Tag: "data_bd47413b", GuestPath: "/data", Flags: wire.MountFlags{ReadOnly: true}}}}
+	serial := &wire.Bootstrap{DiskMounts: []wire.DiskMount{{ID: "cache", GuestPath: "/cache"}}}
+	for _, kernel := range kernels(t) {
+		for bootstrap, want := range map[*wire.Bootstrap]string{
+			tag:    "step dir-mount: mount data_bd47413b (type virtiofs, ro) on /data: invalid argument (the host may give no share with this tag)",
+			serial: `step disk-mount: mount of a disk on /cache: after 5s: no such disk: serial "cache", there are [] (the host has to attach it`,
+		} {
+			m, err := tryStart(t, sandbox.Config{Kernel: kernel, Bootstrap: bootstrap})
+			if err == nil {
+				stop(t, m)
+			}
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: got %v\nwant %q", kernel, err, want)
+			}
+		}
+	}
+}
+
 func badRoot(t *testing.T, cfg sandbox.Config, wants ...string) {
 	t.Helper()
 	cfg.Bootstrap = &wire.Bootstrap{BlockRoot: &wire.DiskImage{Device: "/dev/vda"}}

@@ -32,8 +32,10 @@ func hint(err error) string {
 		return "remove the link from the image, or mount at the place that it leads to"
 	case errors.Is(err, syscall.ENODEV) && mount.Type != "virtiofs":
 		return "the kernel needs " + mount.Type + " built in or its module"
-	case mount.Type == "virtiofs" && strings.Contains(mount.Log, "tag"):
-		return "the host gives no share with this tag"
+	case errors.Is(err, syscall.EINVAL) && mount.Type == "virtiofs":
+		return "the host may give no share with this tag"
+	case errors.Is(err, syscall.EINVAL) && strings.HasPrefix(mount.Source, "/dev/"):
+		return "the disk may hold no " + mount.Type + ", or a damaged one"
 	case errors.Is(err, syscall.EROFS) && mount.Log == "":
 		return "the root is read-only: the image has to bring the mount point"
 	}
