@@ -31,6 +31,16 @@ func OpenRoot(dir string) (*Root, error) {
 	return &Root{fd: fd}, nil
 }
 
+// OpenDir opens a directory beneath the root as a root of its own; a link on the
+// way is an error.
+func (r *Root) OpenDir(name string) (*Root, error) {
+	fd, err := r.open(name, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	return &Root{fd: fd}, nil
+}
+
 // Close closes the root; what was opened through it stays open.
 func (r *Root) Close() error { return os.NewSyscallError("close", unix.Close(r.fd)) }
 
