@@ -28,8 +28,8 @@ const (
 
 	// spareThreads is what the agent needs when no process id is left for a
 	// thread: one for each processor of a large guest and each system call that
-	// may hang at once (the spawner, teardown, file reads of the loop).
-	spareThreads = 16
+	// may hang at once (the spawner, teardown, the heartbeat, the sessions' own).
+	spareThreads = 16 + session.BlockingCalls
 
 	// A host of generation 7 ends the machine 2 s after it asked for the end.
 	// Commands get the larger part of that to handle SIGTERM, the killed ones

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
@@ -54,8 +52,9 @@ type Agent struct {
 	host   *session.Host
 
 	mu       sync.Mutex
-	sessions map[uint32]*session.Exec   // By id, until it is free again.
-	live     map[*session.Exec]struct{} // Those that run or whose last frame has not left.
+	sessions map[uint32]session.Session   // By id, until it is free again.
+	leaving  map[uint32]session.Session   // The last frame of the id's last session has not left.
+	live     map[session.Session]struct{} // Those that run or whose last frame has not left.
 
 	// Of the loop alone:
 	replies map[int]*mux.Outbox // The agent's own answers, by the client's slot.
@@ -69,8 +68,9 @@ func Open(port Port) *Agent {
 		port:     port,
 		frames:   frame.NewReader(port),
 		writer:   w,
-		sessions: map[uint32]*session.Exec{},
-		live:     map[*session.Exec]struct{}{},
+		sessions: map[uint32]session.Session{},
+		leaving:  map[uint32]session.Session{},
+		live:     map[session.Session]struct{}{},
 		replies:  map[int]*mux.Outbox{},
 	}
 }
@@ -80,6 +80,7 @@ func Open(port Port) *Agent {
 func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
 	host.Writer = a.writer
 	host.Input = mux.NewBudget(session.InputBudget)
+	host.Files = session.NewFiles()
 	a.host = host
 	go func() { _ = a.writer.Run() }() // Its failure ends the reading below too.
 	ready.ReadyTimeNS = uint64(sys.BootTime())
@@ -92,6 +93,9 @@ func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
 	if err != nil {
 		return 0, fmt.Errorf("send core.ready: %w", err)
 	}
+	stop := make(chan struct{})
+	defer close(stop)
+	go beat(stop, &host.Activity)
 	return a.loop()
 }
 
@@ -140,7 +144,7 @@ func (a *Agent) Finish(grace time.Duration) {
 
 // settle waits until every session has sent its last frame.
 func (a *Agent) settle(ctx context.Context) error {
-	for _, s := range a.all() {
+	for _, s := range a.commands() {
 		select {
 		case <-s.Done():
 		case <-ctx.Done():
@@ -150,10 +154,19 @@ func (a *Agent) settle(ctx context.Context) error {
 	return a.writer.Drain(ctx)
 }
 
-func (a *Agent) all() []*session.Exec {
+// commands returns the commands that run; all other sessions are let go: a file
+// or a connection that nobody may wait for has no last words.
+func (a *Agent) commands() (all []session.Session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.Collect(maps.Keys(a.live))
+	for s := range a.live {
+		if _, command := s.(*session.Exec); command {
+			all = append(all, s)
+		} else {
+			s.Detach()
+		}
+	}
+	return all
 }
 
 // logf writes a line to the console, which the host keeps.

@@ -41,8 +41,8 @@ func (a *Agent) handle(f frame.Frame) End {
 		return 0
 	}
 	a.host.Activity.Received(e.Type)
-	if e.Type == wire.TypeExecStdin { // The one data message; it skips the general decoder.
-		a.stdin(f.ID, e)
+	if e.Type == wire.TypeExecStdin || e.Type == wire.TypeFSData { // Data skips the general decoder.
+		a.data(f.ID, e)
 		return 0
 	}
 	m, err := wire.Decode(e)
@@ -61,11 +61,11 @@ func (a *Agent) act(id uint32, e wire.Envelope, m wire.Message) End {
 	case *wire.ExecRequest:
 		a.exec(id, m)
 	case *wire.ExecSignal:
-		if s := a.session(id); s != nil {
+		if s, ok := a.session(id).(*session.Exec); ok {
 			s.Signal(int(m.Signal))
 		}
 	case *wire.ExecResize:
-		if s := a.session(id); s != nil {
+		if s, ok := a.session(id).(*session.Exec); ok {
 			s.Resize(m)
 		}
 	case *wire.ClockSync:
@@ -77,12 +77,11 @@ func (a *Agent) act(id uint32, e wire.Envelope, m wire.Message) End {
 	case *wire.ClientDisconnected:
 		a.disconnect(m.IDStart, m.IDEndExclusive)
 	case *wire.FSRequest:
-		reason := "file operations are not served by this agent"
-		a.reply(id, &wire.FSResponse{Error: &reason})
+		a.files(id, m.Op)
 	case *wire.TCPConnect:
 		a.reply(id, &wire.TCPFailed{Error: "connect " + m.Host + ":" + strconv.Itoa(int(m.Port)) +
 			": TCP streams are not served by this agent"})
-	case *wire.FSData, *wire.TCPData, *wire.TCPEOF, *wire.TCPClose:
+	case *wire.TCPData, *wire.TCPEOF, *wire.TCPClose:
 		// Nothing was opened that they could belong to.
 	default: // Types of generations that we do not announce.
 		a.refuse(id, e, wire.ErrorUnsupportedType, string(e.Type)+" needs a newer agent")
@@ -90,32 +89,70 @@ func (a *Agent) act(id uint32, e wire.Envelope, m wire.Message) End {
 	return 0
 }
 
-func (a *Agent) stdin(id uint32, e wire.Envelope) {
+// data gives data to the session that it is for.
+func (a *Agent) data(id uint32, e wire.Envelope) {
 	data, err := wire.DataOf(e)
 	if err != nil {
 		a.refuse(id, e, wire.ErrorInvalidPayload, fmt.Sprintf("decode payload for %s: %v", e.Type, err))
 		return
 	}
-	if s := a.session(id); s != nil {
-		s.Stdin(data)
+	switch s := a.session(id).(type) {
+	case *session.Exec:
+		if e.Type == wire.TypeExecStdin {
+			s.Stdin(data)
+		}
+	case *session.Write:
+		if e.Type == wire.TypeFSData {
+			s.Data(data)
+		}
+	case nil:
+		a.stray(id, e.Type)
 	}
 }
 
+// stray answers data for a session that is not there, as the reference agents do.
+func (a *Agent) stray(id uint32, t wire.Type) {
+	if t == wire.TypeFSData && !a.isLeaving(id) {
+		a.reply(id, fileRefusal("unknown write session: "+number(id)))
+	}
+}
+
+func (a *Agent) files(id uint32, op wire.FSOp) {
+	if why, _ := a.begin(id, func(ending session.Ending) session.Session {
+		return a.host.StartFile(id, slotOf(id), op, ending)
+	}); why != "" {
+		a.reply(id, fileRefusal(why))
+	}
+}
+
+func fileRefusal(why string) *wire.FSResponse { return &wire.FSResponse{Error: &why} }
+
+func number(id uint32) string { return strconv.FormatUint(uint64(id), 10) }
+
 func (a *Agent) exec(id uint32, req *wire.ExecRequest) {
+	if why, full := a.begin(id, func(ending session.Ending) session.Session {
+		return a.host.StartExec(id, req, ending)
+	}); why != "" {
+		a.reply(id, refusal(why, full))
+	}
+}
+
+// begin starts a session on an id, unless that has one or there are too many.
+func (a *Agent) begin(id uint32, start func(session.Ending) session.Session) (why string, full bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
 	case a.sessions[id] != nil:
-		a.reply(id, refusal("a command is running on id "+strconv.FormatUint(uint64(id), 10), false))
+		return "id " + number(id) + " has a session that runs", false
 	case len(a.live) >= maxSessions:
-		a.reply(id, refusal("there are "+strconv.Itoa(maxSessions)+" sessions already", true))
-	default:
-		s := a.host.StartExec(id, req, session.Ending{
-			Forget:  func(s *session.Exec) { a.forget(id, s) },
-			Release: a.release,
-		})
-		a.sessions[id], a.live[s] = s, struct{}{}
+		return "there are " + strconv.Itoa(maxSessions) + " sessions already", true
 	}
+	s := start(session.Ending{
+		Forget:  func(s session.Session) { a.forget(id, s) },
+		Release: func(s session.Session) { a.release(id, s) },
+	})
+	a.sessions[id], a.live[s] = s, struct{}{}
+	return "", false
 }
 
 // refusal is the answer to a request that was not begun; full says that there
@@ -129,42 +166,61 @@ func refusal(why string, full bool) *wire.ExecFailed {
 	return m
 }
 
-func (a *Agent) session(id uint32) *session.Exec {
+func (a *Agent) session(id uint32) session.Session {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.sessions[id]
 }
 
+// isLeaving reports whether the last frame of the id's last session is still on
+// its way: an answer to what the host sent before it got that could overtake it.
+func (a *Agent) isLeaving(id uint32) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.leaving[id] != nil
+}
+
 // forget frees the id of a session that is about to send its last frame.
-func (a *Agent) forget(id uint32, s *session.Exec) {
+func (a *Agent) forget(id uint32, s session.Session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.sessions[id] == s {
 		delete(a.sessions, id)
+		a.leaving[id] = s
 	}
 }
 
 // release gives back the place of a session whose last frame has left.
-func (a *Agent) release(s *session.Exec) {
+func (a *Agent) release(id uint32, s session.Session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.live, s)
+	if a.leaving[id] == s {
+		delete(a.leaving, id)
+	}
 }
 
 // disconnect lets go of a client's sessions. Its commands go on, as hosts up to
-// generation 7 expect, which end them by a signal of their own; but nothing is
-// sent any more on ids that the next client may use.
+// generation 7 expect, which end them by a signal of their own; its files and
+// connections close; and nothing is sent any more on ids that the next client may use.
 func (a *Agent) disconnect(start, end uint32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for id, s := range a.sessions {
-		if id >= start && id < end {
-			s.Detach()
-			delete(a.sessions, id)
+	for _, table := range []map[uint32]session.Session{a.sessions, a.leaving} {
+		for id, s := range table {
+			if id >= start && id < end {
+				s.Detach()
+				delete(table, id)
+			}
 		}
 	}
-	for slot, o := range a.replies {
-		if first, behind := frame.SlotRange(slot); slot != nobody && first >= start && behind <= end {
+	for slot := range frame.Slots {
+		first, behind := frame.SlotRange(slot)
+		if first < start || behind > end {
+			continue
+		}
+		a.host.Files.Disconnect(slot)
+		if o := a.replies[slot]; o != nil {
 			o.Discard()
 			delete(a.replies, slot)
 		}
@@ -176,16 +232,22 @@ const nobody = -1
 
 // answers returns the queue of the agent's own answers to the owner of an id.
 func (a *Agent) answers(id uint32) *mux.Outbox {
-	slot, owned := frame.SlotOf(id)
-	if !owned {
-		slot = nobody
-	}
+	slot := slotOf(id)
 	o := a.replies[slot]
 	if o == nil {
 		o = a.writer.Outbox(maxReplies)
 		a.replies[slot] = o
 	}
 	return o
+}
+
+// slotOf is the slot of the client that owns an id.
+func slotOf(id uint32) int {
+	slot, owned := frame.SlotOf(id)
+	if !owned {
+		return nobody
+	}
+	return slot
 }
 
 func setClock(m *wire.ClockSync) {

@@ -7,14 +7,23 @@ import (
 )
 
 // Activity counts what tells an idle machine from one in use (protocol section
-// 7.4). All counters only grow.
+// 7.4), and what the heartbeat tells beside. All counters only grow.
 type Activity struct {
-	seq, hostMessages, guestMessages, output atomic.Uint64
+	seq, hostMessages, guestMessages atomic.Uint64
+
+	output, files, tcp atomic.Uint64 // Bytes.
+
+	commands, fileStreams, tcpStreams atomic.Int64 // What goes on now.
 }
 
-// Counters is a reading of an Activity.
+// Counters is a reading of an Activity. The last three are no counters but what
+// goes on at that moment.
 type Counters struct {
-	Seq, HostMessages, GuestMessages, ExecOutputBytes uint64
+	Seq, HostMessages, GuestMessages uint64
+
+	ExecOutputBytes, FSBytes, TCPBytes uint64
+
+	Commands, FSStreams, TCPStreams int64
 }
 
 // Received counts a message of the host, unless it only maintains the link.
@@ -41,8 +50,6 @@ func (a *Activity) Touch() uint64 {
 	return a.seq.Add(1)
 }
 
-func (a *Activity) outputBytes(n int) { a.output.Add(uint64(n)) }
-
 // Counters reads all counters.
 func (a *Activity) Counters() Counters {
 	return Counters{
@@ -50,5 +57,10 @@ func (a *Activity) Counters() Counters {
 		HostMessages:    a.hostMessages.Load(),
 		GuestMessages:   a.guestMessages.Load(),
 		ExecOutputBytes: a.output.Load(),
+		FSBytes:         a.files.Load(),
+		TCPBytes:        a.tcp.Load(),
+		Commands:        a.commands.Load(),
+		FSStreams:       a.fileStreams.Load(),
+		TCPStreams:      a.tcpStreams.Load(),
 	}
 }

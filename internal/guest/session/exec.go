@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"sync"
 	"syscall"
 
@@ -23,13 +22,9 @@ const killedCode = -1
 
 // An Exec is one command. Its methods do not wait.
 type Exec struct {
-	host   *Host
-	id     uint32
-	tty    bool
-	out    *mux.Outbox
-	in     *mux.Inbox
-	ending Ending
-	done   chan struct{}
+	*line
+	tty bool
+	in  *mux.Inbox
 
 	mu      sync.Mutex
 	child   *proc.Child // nil until it runs and again when it is over.
@@ -40,42 +35,29 @@ type Exec struct {
 	deaf    bool // Its input has overflowed, which was said once.
 }
 
-// An Ending is what the owner of a session does at its end.
-type Ending struct {
-	Forget  func(*Exec) // The terminal frame is about to be queued: the id is free.
-	Release func(*Exec) // It has left, and with it all that the session held.
-}
-
 // StartExec begins a command and returns at once.
 func (h *Host) StartExec(id uint32, req *wire.ExecRequest, ending Ending) *Exec {
 	e := &Exec{
-		host:   h,
-		id:     id,
-		tty:    req.TTY,
-		out:    h.Writer.Outbox(0),
-		ending: ending,
-		done:   make(chan struct{}),
-		in: mux.NewInbox(mux.InboxConfig{
-			Memory: stdinMemory, Budget: h.Input, Storage: spill, Stored: stdinStored,
-		}),
+		line: h.line(id, ending, unsentExec),
+		tty:  req.TTY,
+		in:   h.inbox(),
 	}
-	go e.guard(func() { e.run(req) })
+	h.Activity.commands.Add(1)
+	go e.guarded(func() { e.run(req) })
 	return e
 }
 
-// guard runs one of the session's goroutines: a fault of ours in it ends the
-// session and not the machine.
-func (e *Exec) guard(f func()) {
-	defer func() {
-		fault := recover()
-		if fault == nil {
-			return
-		}
-		logf("session %d: %v\n%s", e.id, fault, debug.Stack())
+// unsentExec stands for a message that cannot be sent: only a text can be too
+// long, and only a failure has one.
+func unsentExec(why error) wire.Message {
+	return &wire.ExecFailed{Kind: wire.FailureOther, Message: why.Error()}
+}
+
+func (e *Exec) guarded(f func()) {
+	e.guard(f, func(why string) {
 		e.Signal(killSignal)
-		e.finish(&wire.ExecFailed{Kind: wire.FailureOther, Message: fmt.Sprintf("exec session error: fault in the agent: %v", fault)})
-	}()
-	f()
+		e.finish(&wire.ExecFailed{Kind: wire.FailureOther, Message: "exec session error: " + why})
+	})
 }
 
 // run is the session from its request to its terminal frame.
@@ -89,12 +71,17 @@ func (e *Exec) run(req *wire.ExecRequest) {
 	e.send(&wire.ExecStarted{PID: uint32(c.child.PID())})
 	var outputs sync.WaitGroup
 	for _, o := range c.outputs {
-		outputs.Go(func() { e.guard(func() { e.pump(o) }) })
+		outputs.Go(func() {
+			e.guarded(func() {
+				// io.EOF, or EIO from a terminal that hung up.
+				_ = e.pump(o.kind, o.file.Read, &e.host.Activity.output)
+			})
+		})
 	}
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)
-		e.guard(func() { e.feed(c.input) })
+		e.guarded(func() { e.feed(c.input) })
 	}()
 	e.running(c)
 	outputs.Wait()
@@ -158,16 +145,9 @@ func (e *Exec) finish(last wire.Message) {
 		return
 	}
 	e.in.Drop()
-	e.ending.Forget(e)
-	e.put(last)
-	e.out.Close()
-	close(e.done)
-	e.out.Drain()
-	e.ending.Release(e)
+	e.host.Activity.commands.Add(-1)
+	e.end(e, last)
 }
-
-// Done is closed when the last frame has been queued.
-func (e *Exec) Done() <-chan struct{} { return e.done }
 
 // Stdin takes input for the command; no bytes at all are its end.
 func (e *Exec) Stdin(data []byte) {
@@ -224,68 +204,7 @@ func (e *Exec) Resize(size *wire.ExecResize) {
 
 // Detach forgets the host's side: output goes nowhere from now on, the command
 // goes on until it ends.
-func (e *Exec) Detach() { e.out.Discard() }
-
-// send queues a message and waits for room.
-func (e *Exec) send(m wire.Message) { e.queue(m, e.out.Send) }
-
-// put queues a message without waiting.
-func (e *Exec) put(m wire.Message) { e.queue(m, e.out.Put) }
-
-func (e *Exec) queue(m wire.Message, to func([]byte) error) {
-	b, err := wire.AppendFrame(nil, e.host.Generation, e.id, m)
-	if err != nil {
-		// Only a text can be too long, and only a failure has one.
-		b, err = wire.AppendFrame(nil, e.host.Generation, e.id, &wire.ExecFailed{
-			Kind: wire.FailureOther, Message: err.Error(),
-		})
-	}
-	if err == nil && to(b) == nil { // A link or client that is gone needs no answer.
-		e.host.Activity.Sent(m.Type())
-	}
-}
-
-const (
-	// minRead is the first read of an output: most commands say less.
-	minRead = 4 << 10
-	// maxRead is what a pipe holds by default (pipe(7)); a read cannot give more.
-	maxRead = 64 << 10
-)
-
-// pump sends what the command writes, in frames as large as the command's
-// writing makes them. It ends at the end of the output. While nobody takes the
-// output any more it goes on reading, so that the command is not held up.
-func (e *Exec) pump(o output) {
-	size := minRead
-	buf := make([]byte, wire.DataHead+size)
-	for {
-		n, err := o.file.Read(buf[wire.DataHead:])
-		if n > 0 {
-			frame := buf[:wire.DataHead+n]
-			if n <= size/2 {
-				frame = append(make([]byte, 0, len(frame)), frame...) // Keep the buffer, queue the bytes.
-			} else {
-				buf = nil
-			}
-			start := wire.PutDataHead(frame, e.host.Generation, e.id, o.kind, n)
-			if e.out.Send(frame[start:]) == nil {
-				e.host.Activity.Sent(o.kind)
-				e.host.Activity.outputBytes(n)
-			}
-		}
-		if err != nil {
-			return // io.EOF, or EIO from a terminal that hung up.
-		}
-		if n == size {
-			size = min(2*size, maxRead)
-		} else if n <= size/4 {
-			size = max(size/2, minRead)
-		}
-		if len(buf) != wire.DataHead+size {
-			buf = make([]byte, wire.DataHead+size)
-		}
-	}
-}
+func (e *Exec) Detach() { e.detach() }
 
 // feed writes the input to the command until it ends. A write that fails is
 // reported and the session goes on; behind a closed pipe it goes on without

@@ -16,13 +16,14 @@ import (
 )
 
 const (
-	// stdinMemory is what one session's input may hold in memory: a quarter of
-	// a reference client's largest chunk (3 MiB) would spill at once and cost
-	// speed, so one such chunk and what was read with it fits.
+	// stdinMemory is what one session's input (a command's, a connection's, a
+	// file's that is written) may hold in memory: a quarter of a reference
+	// client's largest chunk (3 MiB) would spill at once and cost speed, so one
+	// such chunk and what was read with it fits.
 	stdinMemory = 4 << 20
 
 	// stdinStored is what may wait on disk beyond that. A host that needs more
-	// has no use for a command that does not read.
+	// has no use for a receiver that does not read.
 	stdinStored = 256 << 20
 
 	// InputBudget bounds the input of all sessions in memory: four sessions at
@@ -38,6 +39,7 @@ type Host struct {
 	Limits     []proc.Limit // Every command's, before those of its request.
 	Writer     *mux.Writer
 	Input      *mux.Budget
+	Files      *Files
 	Activity   Activity
 
 	// accounts keeps the readers of /etc/passwd apart: an image can make it
@@ -59,6 +61,13 @@ func spill() (mux.Storage, error) {
 		errs = append(errs, err)
 	}
 	return nil, errors.Join(errs...)
+}
+
+// inbox is where what the host sends to one session waits.
+func (h *Host) inbox() *mux.Inbox {
+	return mux.NewInbox(mux.InboxConfig{
+		Memory: stdinMemory, Budget: h.Input, Storage: spill, Stored: stdinStored,
+	})
 }
 
 // account finds who spec is, in the files of the guest as they are now.

@@ -1,0 +1,209 @@
+package session
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+
+	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// directory is how OpenDir opens.
+var directory = sys.Access{Read: true, Directory: true}
+
+// The refusals of options that mean nothing (protocol section 9.7).
+var (
+	errNoAccess   = errors.New("must specify at least one of read, write, or append access")
+	errNoCreation = errors.New("creating or truncating a file requires write or append access")
+)
+
+// checkOptions refuses what the reference agents refuse: to create or truncate
+// without writing, and to truncate what is appended to.
+func checkOptions(o *wire.OpenOptions) error {
+	switch {
+	case !o.Read && !o.Write && !o.Append:
+		return errNoAccess
+	case o.Append && o.Truncate && !o.CreateNew,
+		!o.Append && !o.Write && (o.Create || o.Truncate || o.CreateNew):
+		return errNoCreation
+	}
+	return nil
+}
+
+func accessOf(o *wire.OpenOptions) sys.Access {
+	mode := uint32(sys.Umasked)
+	if o.Mode != nil {
+		mode = *o.Mode
+	}
+	return sys.Access{
+		Read: o.Read, Write: o.Write, Append: o.Append,
+		Create: o.Create, Truncate: o.Truncate, Exclusive: o.CreateNew, Mode: mode,
+	}
+}
+
+// open opens a file or directory for the client.
+func (c *client) open(name string, access sys.Access) (wire.FSResult, error) {
+	if err := c.reserve(); err != nil {
+		return nil, err
+	}
+	file, err := sys.OpenFile(name, access)
+	if err != nil {
+		c.unreserve()
+		return nil, err
+	}
+	h, err := newHandle(name, file, access)
+	if err != nil {
+		c.unreserve()
+		return nil, err
+	}
+	id, err := c.add(h)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &wire.ResultHandle{Handle: id}, nil
+}
+
+// realPath resolves all links. The last name need not be there.
+func realPath(name string) (wire.FSResult, error) {
+	found, err := sys.RealPath(name)
+	if errors.Is(err, syscall.ENOENT) {
+		found, err = realParent(name, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &wire.ResultPath{Path: wire.ValidText(found)}, nil
+}
+
+// realParent is the real path of where a file would be made.
+func realParent(name string, missing error) (string, error) {
+	for strings.HasSuffix(name, "/") || strings.HasSuffix(name, "/.") {
+		name = strings.TrimSuffix(strings.TrimSuffix(name, "."), "/")
+	}
+	last := name[strings.LastIndexByte(name, '/')+1:]
+	if last == "" || last == "." || last == ".." {
+		return "", missing
+	}
+	parent, err := sys.RealPath(sys.Parent(name))
+	return path.Join(parent, last), err
+}
+
+func readLink(name string) (wire.FSResult, error) {
+	target, err := sys.ReadLink(name)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.ResultPath{Path: wire.ValidText(target)}, nil
+}
+
+func symlink(op *wire.OpSymlink) error { return sys.Symlink(op.Target, op.LinkPath) }
+
+func remove(op *wire.OpRemove) error { return sys.Unlink(op.Path) }
+
+func rename(op *wire.OpRename) error { return sys.Rename(op.Src, op.Dst) }
+
+func mkdir(op *wire.OpMkdir) error {
+	if err := sys.MakeDirs(op.Path); err != nil || op.Mode == nil {
+		return err
+	}
+	if err := sys.Chmod(op.Path, *op.Mode); err != nil {
+		return wholeError("chmod: " + reason(err))
+	}
+	return nil
+}
+
+// removeDir removes a directory, recursive with all that is in it. A link in the
+// place of the directory is removed itself then.
+func removeDir(op *wire.OpRemoveDir) error {
+	if !op.Recursive {
+		return sys.Rmdir(op.Path)
+	}
+	s, err := sys.Stat(op.Path, false)
+	switch {
+	case err != nil:
+		return err
+	case s.Type() == sys.ModeLink:
+		return sys.Unlink(op.Path)
+	case s.Type() != sys.ModeDir:
+		return syscall.ENOTDIR
+	}
+	return os.RemoveAll(op.Path) // Follows no link, and reads directories piece by piece.
+}
+
+// errNotCopied is the refusal of everything that has no end of its own.
+var errNotCopied = errors.New("the source path is neither a regular file nor a symlink to a regular file")
+
+// copyFile copies contents and mode. A file that is copied onto itself stays as
+// it is: truncating the one would empty the other.
+func copyFile(op *wire.OpCopy) error {
+	src, err := sys.OpenFile(op.Src, sys.Access{Read: true})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = src.Close() }() // Read only: nothing to lose.
+	from, err := sys.StatFile(src)
+	if err != nil {
+		return err
+	}
+	if from.Type() != sys.ModeRegular {
+		return errNotCopied
+	}
+	dst, err := sys.OpenFile(op.Dst, sys.Access{Write: true, Create: true, Mode: from.Mode})
+	if err != nil {
+		return err
+	}
+	return errors.Join(fill(dst, src, &from), dst.Close())
+}
+
+// fill makes dst the same as src.
+func fill(dst, src *os.File, from *sys.FileStat) error {
+	to, err := sys.StatFile(dst)
+	if err != nil || (to.Device == from.Device && to.Node == from.Node) {
+		return err
+	}
+	if to.Type() == sys.ModeRegular {
+		if err := errors.Join(sys.Truncate(dst, 0), sys.ChmodFile(dst, from.Mode)); err != nil {
+			return err
+		}
+	}
+	_, err = io.Copy(dst, src) // The kernel copies where it can (copy_file_range(2)).
+	return err
+}
+
+func stat(op *wire.OpStat) (wire.FSResult, error) {
+	s, err := sys.Stat(op.Path, op.FollowSymlink)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.ResultStat{Entry: entryOf(op.Path, &s)}, nil
+}
+
+func (h *handle) stat() (wire.FSResult, error) {
+	s, err := sys.StatFile(h.file)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.ResultStat{Entry: entryOf(h.path, &s)}, nil
+}
+
+// entryOf describes a file as the protocol does.
+func entryOf(name string, s *sys.FileStat) wire.FSEntry {
+	kind := wire.EntryOther
+	switch s.Type() {
+	case sys.ModeRegular:
+		kind = wire.EntryFile
+	case sys.ModeDir:
+		kind = wire.EntryDir
+	case sys.ModeLink:
+		kind = wire.EntrySymlink
+	}
+	times := &[2]int64{s.Atime, s.Mtime} // One allocation: a listing has thousands.
+	return wire.FSEntry{
+		Path: name, Kind: kind, Size: s.Size, Mode: s.Mode, UID: s.UID, GID: s.GID,
+		Modified: &times[1], Atime: &times[0], Mtime: &times[1],
+	}
+}

@@ -1,0 +1,144 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// A Session is what runs on one id.
+type Session interface {
+	// Detach forgets the host's side: nothing is sent any more. It does not wait.
+	Detach()
+	// Done is closed when the last frame has been queued.
+	Done() <-chan struct{}
+}
+
+// An Ending is what the owner of a session does at its end.
+type Ending struct {
+	Forget  func(Session) // The terminal frame is about to be queued: the id is free.
+	Release func(Session) // It has left, and with it all that the session held.
+}
+
+// A line is what every kind of session has: its id, its way to the host, its end.
+type line struct {
+	host   *Host
+	id     uint32
+	out    *mux.Outbox
+	ending Ending
+	done   chan struct{}
+	once   sync.Once
+
+	detached atomic.Bool
+	unsent   func(why error) wire.Message // Stands for a message that cannot be sent.
+}
+
+func (h *Host) line(id uint32, ending Ending, unsent func(why error) wire.Message) *line {
+	return &line{
+		host: h, id: id, ending: ending, unsent: unsent,
+		out: h.Writer.Outbox(0), done: make(chan struct{}),
+	}
+}
+
+// Done is closed when the last frame has been queued.
+func (l *line) Done() <-chan struct{} { return l.done }
+
+// detach drops what is queued and refuses more.
+func (l *line) detach() {
+	l.detached.Store(true)
+	l.out.Discard()
+}
+
+// end ends the session with its one terminal frame; only the first call does.
+// It returns when that frame has left.
+func (l *line) end(self Session, last wire.Message) {
+	l.once.Do(func() {
+		l.ending.Forget(self)
+		l.put(last)
+		l.out.Close()
+		close(l.done)
+		l.out.Drain()
+		l.ending.Release(self)
+	})
+}
+
+// send queues a message and waits for room.
+func (l *line) send(m wire.Message) { l.queue(m, l.out.Send) }
+
+// put queues a message without waiting.
+func (l *line) put(m wire.Message) { l.queue(m, l.out.Put) }
+
+func (l *line) queue(m wire.Message, to func([]byte) error) {
+	b, err := wire.AppendFrame(nil, l.host.Generation, l.id, m)
+	if err != nil {
+		m = l.unsent(err)
+		b, err = wire.AppendFrame(nil, l.host.Generation, l.id, m)
+	}
+	if err == nil && to(b) == nil { // A link or client that is gone needs no answer.
+		l.host.Activity.Sent(m.Type())
+	}
+}
+
+// guard runs one of the session's goroutines: a fault of ours in it ends the
+// session, by what ended does, and not the machine.
+func (l *line) guard(f func(), ended func(why string)) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			logf("session %d: %v\n%s", l.id, fault, debug.Stack())
+			ended(fmt.Sprintf("fault in the agent: %v", fault))
+		}
+	}()
+	f()
+}
+
+// errDetached is why a session stops that nobody listens to.
+var errDetached = errors.New("the client has gone")
+
+const (
+	// minRead is the first read of an output: most commands say less.
+	minRead = 4 << 10
+	// maxRead is what a pipe holds by default (pipe(7)); a read cannot give more.
+	// A socket and a file could, but no frame needs to be larger to be cheap.
+	maxRead = 64 << 10
+)
+
+// pump sends what read gives as data messages of a kind, in frames as large as
+// what is there makes them, and counts the bytes. It returns read's error. While
+// nobody takes the data it waits; when nobody will any more it goes on reading,
+// so that a command is not held up.
+func (l *line) pump(kind wire.Type, read func([]byte) (int, error), count *atomic.Uint64) error {
+	size := minRead
+	buf := make([]byte, wire.DataHead+size)
+	for {
+		n, err := read(buf[wire.DataHead:])
+		if n > 0 {
+			frame := buf[:wire.DataHead+n]
+			if n <= size/2 {
+				frame = append(make([]byte, 0, len(frame)), frame...) // Keep the buffer, queue the bytes.
+			} else {
+				buf = nil
+			}
+			start := wire.PutDataHead(frame, l.host.Generation, l.id, kind, n)
+			if l.out.Send(frame[start:]) == nil {
+				l.host.Activity.Sent(kind)
+				count.Add(uint64(n))
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if n == size {
+			size = min(2*size, maxRead)
+		} else if n <= size/4 {
+			size = max(size/2, minRead)
+		}
+		if len(buf) != wire.DataHead+size {
+			buf = make([]byte, wire.DataHead+size)
+		}
+	}
+}

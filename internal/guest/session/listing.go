@@ -1,0 +1,106 @@
+package session
+
+import (
+	"errors"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+const (
+	// entryMost is what an entry takes of a frame beside its path, at most: the
+	// nine keys 49, numbers at their longest 51, the kind 8, heads 6.
+	entryMost = 128
+	// entryLeast is the same with numbers at their shortest.
+	entryLeast = 64
+
+	// listRoom is what a frame has for entries: the envelope and the answer
+	// around them take less than 256 bytes.
+	listRoom = frame.MaxBody - 256
+
+	// defaultPage is how many entries ReadDir gives where the request does not say.
+	defaultPage = 128
+
+	// batch is how many names are read at a time: some 8 KiB, as much as the
+	// kernel gives at once.
+	batch = 256
+)
+
+// list reads a whole directory.
+func (r *Request) list(name string) (wire.FSResult, error) {
+	dir, err := sys.OpenFile(name, directory)
+	if err != nil {
+		return nil, failure("opendir: ", err)
+	}
+	defer func() { _ = dir.Close() }() // Read only: nothing to lose.
+	answer := &wire.ResultList{Entries: []wire.FSEntry{}}
+	for size := 0; ; {
+		names, err := dir.Readdirnames(batch)
+		for _, n := range names {
+			e := entryIn(dir, name, n)
+			answer.Entries = append(answer.Entries, e)
+			size += entryLeast + len(e.Path)
+		}
+		switch {
+		case size > listRoom:
+			return nil, errors.New("the directory does not fit one answer; ReadDir gives it in pages")
+		case errors.Is(err, io.EOF):
+			return answer, nil
+		case err != nil:
+			return nil, wholeError("readdir " + name + ": " + reason(err))
+		}
+		if size > smallAnswer {
+			if err := r.grow(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// page is the next entries of an open directory: as many as were asked for, or
+// as fit a small answer. None at all are its end.
+func (h *handle) page(limit *uint32) (wire.FSResult, error) {
+	most := uint32(defaultPage)
+	if limit != nil {
+		most = max(*limit, 1)
+	}
+	h.pos.Lock()
+	defer h.pos.Unlock()
+	answer := &wire.ResultList{Entries: []wire.FSEntry{}}
+	for size := 0; uint32(len(answer.Entries)) < most; {
+		if len(h.names) == 0 {
+			var err error
+			h.names, err = h.file.Readdirnames(batch)
+			if len(h.names) == 0 && !errors.Is(err, io.EOF) && len(answer.Entries) == 0 {
+				return nil, wholeError("readdir " + h.path + ": " + reason(err))
+			}
+			if len(h.names) == 0 {
+				break // An error behind entries comes again with the next page.
+			}
+		}
+		e := entryIn(h.file, h.path, h.names[0])
+		if size += entryMost + len(e.Path); size > smallAnswer && len(answer.Entries) > 0 {
+			break
+		}
+		answer.Entries = append(answer.Entries, e)
+		h.names = h.names[1:]
+	}
+	return answer, nil
+}
+
+// entryIn describes the file name of a directory that is known as path. One that
+// cannot be described is listed nevertheless.
+func entryIn(dir *os.File, path, name string) wire.FSEntry {
+	// The bytes of the name go to the kernel, what is shown is text: a name that
+	// is none can be seen, and removed with its directory, but not addressed.
+	shown := wire.ValidText(strings.TrimRight(path, "/") + "/" + name)
+	s, err := sys.StatIn(dir, name)
+	if err != nil {
+		return wire.FSEntry{Path: shown, Kind: wire.EntryOther}
+	}
+	return entryOf(shown, &s)
+}

@@ -1,0 +1,209 @@
+package session
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/agentd-go/agentd/wire"
+)
+
+// A Request is one operation on files that is answered by one frame.
+type Request struct {
+	*line
+	client *client
+	large  bool // Its answer holds a place in Files.large.
+}
+
+// A job is what a request comes to, once its handle has been found.
+type job struct {
+	prefix string // Of an error's text.
+	do     func(*Request) (wire.FSResult, error)
+	handle *handle // Released when the job is done; nil for an operation on paths.
+}
+
+// StartFile begins an operation of the client in a slot and returns at once. The
+// handles that it names are looked up and closed before it returns, so requests
+// that a client sends one behind the other see them in that order.
+func (h *Host) StartFile(id uint32, slot int, op wire.FSOp, ending Ending) Session {
+	c := h.Files.client(slot)
+	l := func() *line { return h.line(id, ending, unsentFile) }
+	switch op := op.(type) {
+	case *wire.OpRead:
+		return startRead(l(), c, op)
+	case *wire.OpWrite:
+		return startWrite(l(), c, op)
+	}
+	r := &Request{line: l(), client: c}
+	j, err := c.job(op)
+	go r.guard(func() { r.run(j, err) }, func(why string) { r.finish(fileFailed(why)) })
+	return r
+}
+
+// Detach drops the answer; an operation that has begun goes on.
+func (r *Request) Detach() { r.detach() }
+
+func (r *Request) run(j job, err error) {
+	var result wire.FSResult
+	if err == nil {
+		result, err = r.perform(j)
+	}
+	r.finish(fileResponse(j.prefix, result, err))
+}
+
+// perform does the job in its turn.
+func (r *Request) perform(j job) (result wire.FSResult, err error) {
+	if j.handle != nil {
+		defer j.handle.release()
+	}
+	if turn := r.client.call(func() { result, err = j.do(r) }); turn != nil {
+		err = turn
+	}
+	return result, err
+}
+
+// finish sends the answer and gives back the place of a large one when it has left.
+func (r *Request) finish(last wire.Message) {
+	r.end(r, last)
+	if r.large {
+		r.large = false
+		<-r.client.files.large
+	}
+}
+
+// grow asks for a place of a large answer.
+func (r *Request) grow() error {
+	if r.large {
+		return nil
+	}
+	deadline := time.NewTimer(callDeadline)
+	defer deadline.Stop()
+	err := r.client.take(r.client.files.large, deadline.C)
+	r.large = err == nil
+	return err
+}
+
+func fileResponse(prefix string, result wire.FSResult, err error) *wire.FSResponse {
+	if whole, ok := errors.AsType[wholeError](err); ok {
+		return fileFailed(string(whole))
+	}
+	if err != nil {
+		return fileFailed(prefix + reason(err))
+	}
+	return &wire.FSResponse{OK: true, Data: result}
+}
+
+// A wholeError is a text that gets no prefix.
+type wholeError string
+
+func (e wholeError) Error() string { return string(e) }
+
+func fileFailed(why string) *wire.FSResponse { return &wire.FSResponse{Error: &why} }
+
+// unsentFile stands for an answer that does not fit a frame.
+func unsentFile(why error) wire.Message { return fileFailed("answer: " + why.Error()) }
+
+// reason is an error as the protocol says it.
+func reason(err error) string {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return describe(errno)
+	}
+	return err.Error()
+}
+
+// failure names the part of an operation that failed; nil stays nil.
+func failure(prefix string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(prefix + reason(err))
+}
+
+// errPathNUL is the refusal of a path that the kernel could not be given whole.
+var errPathNUL = errors.New("file name contained an unexpected NUL byte")
+
+// named is a job on paths.
+func named(prefix string, do func(*Request) (wire.FSResult, error), paths ...string) (job, error) {
+	for _, p := range paths {
+		if strings.IndexByte(p, 0) >= 0 {
+			return job{prefix: prefix}, errPathNUL
+		}
+	}
+	return job{prefix: prefix, do: do}, nil
+}
+
+// held is a job on a handle that was acquired.
+func held(prefix string, h *handle, err error, do func(*Request) (wire.FSResult, error)) (job, error) {
+	return job{prefix: prefix, do: do, handle: h}, err
+}
+
+// silent makes a job of what gives no result.
+func silent(f func() error) func(*Request) (wire.FSResult, error) {
+	return func(*Request) (wire.FSResult, error) { return nil, f() }
+}
+
+// job decides what an operation comes to; it only looks at memory.
+func (c *client) job(op wire.FSOp) (job, error) {
+	switch op := op.(type) {
+	case *wire.OpOpenFile:
+		if err := checkOptions(&op.Options); err != nil {
+			return job{prefix: "open: "}, err
+		}
+		return named("open: ", func(*Request) (wire.FSResult, error) { return c.open(op.Path, accessOf(&op.Options)) }, op.Path)
+	case *wire.OpOpenDir:
+		return named("opendir: ", func(*Request) (wire.FSResult, error) { return c.open(op.Path, directory) }, op.Path)
+	case *wire.OpCloseHandle:
+		h, err := c.acquire(op.Handle)
+		if err == nil {
+			h.drop() // What uses it goes on; the file closes with its last user.
+		}
+		return held("close: ", h, err, silent(func() error { return nil }))
+	case *wire.OpReadDir:
+		h, err := c.acquireDir(op.Handle)
+		return held("readdir: ", h, err, func(r *Request) (wire.FSResult, error) { return h.page(op.Limit) })
+	case *wire.OpFStat:
+		h, err := c.acquire(op.Handle)
+		return held("fstat: ", h, err, func(*Request) (wire.FSResult, error) { return h.stat() })
+	case *wire.OpFSetStat:
+		h, err := c.acquireFile(op.Handle)
+		return held("fsetstat: ", h, err, silent(func() error { return h.setStat(&op.Attrs) }))
+	}
+	return pathJob(op)
+}
+
+// pathJob is job for the operations on paths alone.
+func pathJob(op wire.FSOp) (job, error) {
+	switch op := op.(type) {
+	case *wire.OpRealPath:
+		return named("realpath: ", func(*Request) (wire.FSResult, error) { return realPath(op.Path) }, op.Path)
+	case *wire.OpStat:
+		return named("stat: ", func(*Request) (wire.FSResult, error) { return stat(op) }, op.Path)
+	case *wire.OpSetStat:
+		return named("setstat: ", silent(func() error { return setStat(op) }), op.Path)
+	case *wire.OpList:
+		return named("readdir: ", func(r *Request) (wire.FSResult, error) { return r.list(op.Path) }, op.Path)
+	case *wire.OpReadLink:
+		return named("readlink: ", func(*Request) (wire.FSResult, error) { return readLink(op.Path) }, op.Path)
+	}
+	return changeJob(op)
+}
+
+// changeJob is pathJob for the operations that change something.
+func changeJob(op wire.FSOp) (job, error) {
+	switch op := op.(type) {
+	case *wire.OpSymlink:
+		return named("symlink: ", silent(func() error { return symlink(op) }), op.Target, op.LinkPath)
+	case *wire.OpMkdir:
+		return named("mkdir: ", silent(func() error { return mkdir(op) }), op.Path)
+	case *wire.OpRemove:
+		return named("remove: ", silent(func() error { return remove(op) }), op.Path)
+	case *wire.OpRemoveDir:
+		return named("remove_dir: ", silent(func() error { return removeDir(op) }), op.Path)
+	case *wire.OpCopy:
+		return named("copy: ", silent(func() error { return copyFile(op) }), op.Src, op.Dst)
+	case *wire.OpRename:
+		return named("rename: ", silent(func() error { return rename(op) }), op.Src, op.Dst)
+	}
+	return job{}, errors.New("unknown file operation")
+}

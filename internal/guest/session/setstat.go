@@ -1,0 +1,136 @@
+package session
+
+import (
+	"errors"
+	"math"
+	"syscall"
+
+	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// errLinkMode is the refusal of a mode for a link, which has none.
+var errLinkMode = errors.New("chmod on symlink without following is not supported")
+
+// A change is one part of changing attributes; nil parts are passed over.
+type change func() error
+
+// apply makes changes in order. The first error ends it, what was done stays.
+func apply(changes ...change) error {
+	for _, c := range changes {
+		if c == nil {
+			continue
+		}
+		if err := c(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setStat changes the attributes of a file by its name: size, mode, owner and
+// times, in the order of protocol section 9.4.
+func setStat(op *wire.OpSetStat) error {
+	name, follow, a := op.Path, op.FollowSymlink, &op.Attrs
+	var size, mode, owner, times change
+	if a.Size != nil {
+		size = func() error { return truncate(name, *a.Size) }
+	}
+	if a.Mode != nil {
+		mode = func() error { return chmod(name, follow, *a.Mode) }
+	}
+	if a.UID != nil || a.GID != nil {
+		owner = func() error { return failure("chown: ", sys.Chown(name, follow, id(a.UID), id(a.GID))) }
+	}
+	if a.Atime != nil || a.Mtime != nil {
+		times = func() error {
+			atime, mtime, err := timesOf(a, func() (sys.FileStat, error) { return sys.Stat(name, follow) })
+			if err != nil {
+				return failure("stat before utimensat: ", err)
+			}
+			return failure("utimensat: ", sys.SetTimes(name, follow, atime, mtime))
+		}
+	}
+	return apply(size, mode, owner, times)
+}
+
+// setStat is the same for an open file.
+func (h *handle) setStat(a *wire.FSAttrs) error {
+	var size, mode, owner, times change
+	if a.Size != nil {
+		size = func() error { return failure("set_len: ", resize(h, *a.Size)) }
+	}
+	if a.Mode != nil {
+		mode = func() error { return failure("chmod: ", sys.ChmodFile(h.file, *a.Mode)) }
+	}
+	if a.UID != nil || a.GID != nil {
+		owner = func() error { return failure("fchown: ", sys.ChownFile(h.file, id(a.UID), id(a.GID))) }
+	}
+	if a.Atime != nil || a.Mtime != nil {
+		times = func() error {
+			// Of the file itself: its name may be another's by now.
+			atime, mtime, err := timesOf(a, func() (sys.FileStat, error) { return sys.StatFile(h.file) })
+			if err != nil {
+				return failure("stat before futimens: ", err)
+			}
+			return failure("futimens: ", sys.SetFileTimes(h.file, atime, mtime))
+		}
+	}
+	return apply(size, mode, owner, times)
+}
+
+func resize(h *handle, size uint64) error {
+	if size > math.MaxInt64 {
+		return syscall.EINVAL
+	}
+	return sys.Truncate(h.file, int64(size))
+}
+
+// truncate opens the file, so that a fifo or device is refused and not waited for.
+func truncate(name string, size uint64) error {
+	f, err := sys.OpenFile(name, sys.Access{Write: true})
+	if err != nil {
+		return failure("open for truncate: ", err)
+	}
+	err = resize(&handle{file: f}, size)
+	return failure("set_len: ", errors.Join(err, f.Close()))
+}
+
+func chmod(name string, follow bool, mode uint32) error {
+	if !follow {
+		s, err := sys.Stat(name, false)
+		if err != nil {
+			return failure("lstat before chmod: ", err)
+		}
+		if s.Type() == sys.ModeLink {
+			return errLinkMode
+		}
+	}
+	return failure("chmod: ", sys.Chmod(name, mode))
+}
+
+// id is a user or group as chown(2) takes it: -1 leaves it as it is.
+func id(n *uint32) int {
+	if n == nil {
+		return -1
+	}
+	return int(*n)
+}
+
+// timesOf is both times to set; one that is not asked for keeps its seconds.
+func timesOf(a *wire.FSAttrs, now func() (sys.FileStat, error)) (atime, mtime int64, err error) {
+	if a.Atime == nil || a.Mtime == nil {
+		s, err := now()
+		if err != nil {
+			return 0, 0, err
+		}
+		atime, mtime = s.Atime, s.Mtime
+	}
+	if a.Atime != nil {
+		atime = *a.Atime
+	}
+	if a.Mtime != nil {
+		mtime = *a.Mtime
+	}
+	return atime, mtime, nil
+}
