@@ -37,6 +37,7 @@ const (
 	shutdownGrace = 1000 * time.Millisecond
 	killGrace     = 300 * time.Millisecond
 	downDeadline  = 5 * time.Second // Longer: a large sync is worth the host's 8 s.
+	lastSync      = time.Second     // For a boot that failed; behind a shutdown nothing is left to write.
 
 	// debugVariable lists what to print to the console: "boot" (the time of
 	// each step), "plan" (what is going to be done).
@@ -161,6 +162,9 @@ func (g *guest) serve() (end agent.End, err error) {
 	if err := sys.SetName("agentd"); err != nil { // The kernel named it after its file, init.krun or init.
 		logf("%v", err)
 	}
+	if err := sys.Urgent(); err != nil { // Without it a fork bomb leaves the agent a turn every few seconds.
+		logf("%v", err)
+	}
 	if g.procs, err = proc.New(proc.Options{Restricted: g.plan.Commands.Restricted}); err != nil {
 		return 0, err
 	}
@@ -186,6 +190,20 @@ func commandLimits(list []plan.Limit) (all []proc.Limit) {
 	return slices.Clip(all)
 }
 
+// finish gives the commands their time, and no more: signals to thousands of
+// processes and their ends can take far longer than any wait for them.
+func (g *guest) finish() {
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		g.agent.Finish(shutdownGrace)
+	}()
+	select {
+	case <-finished:
+	case <-time.After(shutdownGrace + killGrace):
+	}
+}
+
 // killAll ends every process that is left and gives the reaper a moment.
 func (g *guest) killAll() {
 	if err := sys.KillAll(); err != nil {
@@ -204,7 +222,15 @@ func (g *guest) killAll() {
 // end ends the machine. A restart is what every microVM monitor takes for its
 // end: without ACPI, a power-off only halts the processor.
 func (g *guest) end() {
-	sys.Sync()
+	synced := make(chan struct{})
+	go func() {
+		defer close(synced)
+		sys.Sync()
+	}()
+	select {
+	case <-synced:
+	case <-time.After(lastSync): // A file system that hangs must not keep the machine.
+	}
 	logf("%v", sys.Restart())
 	select {} // The kernel refused; dying would be a panic.
 }

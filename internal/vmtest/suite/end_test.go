@@ -44,6 +44,7 @@ func in(t *testing.T, m *vmtest.Machine) *guest {
 func TestShutdown(t *testing.T) {
 	ownOnly(t, needsRestart)
 	eachKernel(t, func(t *testing.T, kernel string) {
+		t.Helper()
 		root := vmtest.Root(t)
 		m := vmtest.Start(t, sandbox.Config{Kernel: kernel, Root: root})
 		g := in(t, m)
@@ -87,6 +88,7 @@ func end(t *testing.T, m *vmtest.Machine) {
 func TestShutdownOfTheStubborn(t *testing.T) {
 	ownOnly(t, needsRestart)
 	eachKernel(t, func(t *testing.T, kernel string) {
+		t.Helper()
 		for name, script := range map[string]string{
 			"deaf":      "trap '' TERM; echo ready; exec 3>/held; while :; do :; done",
 			"fork bomb": "bomb() { bomb | bomb & }; trap '' TERM; bomb; echo ready",
@@ -115,6 +117,7 @@ const bombTime = time.Second
 func TestPortClosed(t *testing.T) {
 	ownOnly(t, needsRestart)
 	eachKernel(t, func(t *testing.T, kernel string) {
+		t.Helper()
 		m := vmtest.Start(t, sandbox.Config{Kernel: kernel})
 		if err := in(t, m).sh("sleep 1000 & exec sleep 1000").Start(); err != nil {
 			t.Fatal(err)

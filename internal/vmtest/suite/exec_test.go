@@ -41,7 +41,7 @@ func files(g *guest) error {
 		mkdir /t; cd /t
 		printf '#!/no/such\n' >script; printf text >plain; printf 'echo\n' >noline; printf '\177ELF' >elf
 		chmod 755 script noline elf; chmod 644 plain
-		ln -s loop loop
+		ln -s /t/loop loop
 		mkdir scripts; printf '#!/bin/sh\necho mine\n' >/.msb/scripts/mine; chmod 755 /.msb/scripts/mine`)
 	return err
 }

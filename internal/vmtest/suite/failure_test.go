@@ -102,7 +102,7 @@ func (f failure) check(g *guest) error {
 		return fmt.Errorf("it was started: %w", cmpErr(err))
 	}
 	if message := f.text(); failed.Kind != f.kind || failed.Errno != f.errno || failed.Message != message {
-		return fmt.Errorf("got %s %d %q, want %s %d %q", failed.Kind, failed.Errno, failed.Message, f.kind, f.errno, message)
+		return fmt.Errorf("got %s %d %q, want %s %d %q", failed.Kind, int(failed.Errno), failed.Message, f.kind, int(f.errno), message)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ type behaviour struct {
 // A guest is a machine, and the time that a behaviour may take.
 type guest struct {
 	*vmtest.Machine
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // A behaviour is a value that many commands of one time belong to.
 }
 
 // expect starts a machine for each combination and asks for the behaviours.

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,7 +51,8 @@ var byBootstrap = []refusal{
 func TestRefusals(t *testing.T) {
 	ownOnly(t, "its words are its own")
 	eachKernel(t, func(t *testing.T, kernel string) {
-		all := append(byEnvironment, byBootstrap...)
+		t.Helper()
+		all := slices.Concat(byEnvironment, byBootstrap)
 		if !strings.HasPrefix(kernel, "krunfw-") {
 			all = []refusal{byEnvironment[4], byBootstrap[0]} // The rest is the same, and slower.
 		}

@@ -27,6 +27,7 @@ func TestBudgets(t *testing.T) {
 		t.Errorf("the binary has %d bytes, want at most %d", info.Size(), binaryBudget)
 	}
 	eachKernel(t, func(t *testing.T, kernel string) {
+		t.Helper()
 		g := in(t, vmtest.Start(t, sandbox.Config{Kernel: kernel}))
 		status, err := g.say("cat /proc/1/status")
 		if err != nil {

@@ -1,0 +1,35 @@
+package sys_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/internal/nstest"
+)
+
+func TestUrgent(t *testing.T) {
+	nstest.Run(t, func() {
+		if err := sys.Urgent(); errors.Is(err, syscall.EPERM) {
+			t.Skip("a higher priority is refused here")
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		const nice, ordinary, urgent = 18, "0", "-20" // proc_pid_stat(5), behind the name.
+		field := func(stat string) string {
+			return strings.Fields(stat[strings.LastIndex(stat, ")"):])[nice-1]
+		}
+		ours, err := os.ReadFile("/proc/self/stat")
+		if err != nil || field(string(ours)) != urgent {
+			t.Errorf("our nice value is in %s, %v", ours, err)
+		}
+		child, err := exec.CommandContext(t.Context(), "cat", "/proc/self/stat").Output()
+		if err != nil || field(string(child)) != ordinary {
+			t.Errorf("the child's nice value is in %s, %v", child, err)
+		}
+	})
+}
