@@ -41,7 +41,7 @@ func (a *Agent) handle(f frame.Frame) End {
 		return 0
 	}
 	a.host.Activity.Received(e.Type)
-	if e.Type == wire.TypeExecStdin || e.Type == wire.TypeFSData { // Data skips the general decoder.
+	if e.Type == wire.TypeExecStdin || e.Type == wire.TypeFSData || e.Type == wire.TypeTCPData { // Data skips the general decoder.
 		a.data(f.ID, e)
 		return 0
 	}
@@ -79,10 +79,15 @@ func (a *Agent) act(id uint32, e wire.Envelope, m wire.Message) End {
 	case *wire.FSRequest:
 		a.files(id, m.Op)
 	case *wire.TCPConnect:
-		a.reply(id, &wire.TCPFailed{Error: "connect " + m.Host + ":" + strconv.Itoa(int(m.Port)) +
-			": TCP streams are not served by this agent"})
-	case *wire.TCPData, *wire.TCPEOF, *wire.TCPClose:
-		// Nothing was opened that they could belong to.
+		a.connect(id, m)
+	case *wire.TCPEOF:
+		if s, ok := a.session(id).(*session.TCP); ok {
+			s.EOF()
+		}
+	case *wire.TCPClose:
+		if s, ok := a.session(id).(*session.TCP); ok {
+			a.abort(id, s)
+		}
 	default: // Types of generations that we do not announce.
 		a.refuse(id, e, wire.ErrorUnsupportedType, string(e.Type)+" needs a newer agent")
 	}
@@ -105,6 +110,10 @@ func (a *Agent) data(id uint32, e wire.Envelope) {
 		if e.Type == wire.TypeFSData {
 			s.Data(data)
 		}
+	case *session.TCP:
+		if e.Type == wire.TypeTCPData && len(data) > 0 {
+			s.Data(data)
+		}
 	case nil:
 		a.stray(id, e.Type)
 	}
@@ -112,8 +121,12 @@ func (a *Agent) data(id uint32, e wire.Envelope) {
 
 // stray answers data for a session that is not there, as the reference agents do.
 func (a *Agent) stray(id uint32, t wire.Type) {
-	if t == wire.TypeFSData && !a.isLeaving(id) {
+	switch {
+	case a.isLeaving(id):
+	case t == wire.TypeFSData:
 		a.reply(id, fileRefusal("unknown write session: "+number(id)))
+	case t == wire.TypeTCPData:
+		a.reply(id, &wire.TCPFailed{Error: "unknown TCP session: " + number(id)})
 	}
 }
 
@@ -123,6 +136,23 @@ func (a *Agent) files(id uint32, op wire.FSOp) {
 	}); why != "" {
 		a.reply(id, fileRefusal(why))
 	}
+}
+
+func (a *Agent) connect(id uint32, req *wire.TCPConnect) {
+	if why, _ := a.begin(id, func(ending session.Ending) session.Session {
+		return a.host.StartTCP(id, req, ending)
+	}); why != "" {
+		a.reply(id, &wire.TCPFailed{Error: "connect " + req.Host + ":" + strconv.Itoa(int(req.Port)) + ": " + why})
+	}
+}
+
+// abort ends a connection for the host, which gets no answer and may use the id
+// at once.
+func (a *Agent) abort(id uint32, s *session.TCP) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s.Detach()
+	delete(a.sessions, id)
 }
 
 func fileRefusal(why string) *wire.FSResponse { return &wire.FSResponse{Error: &why} }

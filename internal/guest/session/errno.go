@@ -48,6 +48,14 @@ var errnos = map[syscall.Errno]errnoInfo{
 	syscall.ELOOP:        {"ELOOP", "Symbolic link loop", wire.FailureBadArgs},
 	syscall.ENETUNREACH:  {"", "Network unreachable", wire.FailureOther},
 	syscall.ECONNREFUSED: {"", "Connection refused", wire.FailureOther},
+	syscall.ECONNRESET:   {"", "Connection reset by peer", wire.FailureOther},
+	syscall.ETIMEDOUT:    {"", "Operation timed out", wire.FailureOther},
+	syscall.EHOSTUNREACH: {"", "Host is unreachable", wire.FailureOther},
+	syscall.EXDEV:        {"", "Cross-device link", wire.FailureOther},
+	syscall.ENODEV:       {"", "No such device", wire.FailureOther},
+	syscall.ENOTSUP:      {"", "Not supported", wire.FailureOther},
+	syscall.ESTALE:       {"", "Stale file handle", wire.FailureOther},
+	syscall.EDQUOT:       {"", "Quota exceeded", wire.FailureOther},
 }
 
 // describe returns an error number in the protocol's form, TEXT (os error N).

@@ -38,11 +38,10 @@ type Exec struct {
 // StartExec begins a command and returns at once.
 func (h *Host) StartExec(id uint32, req *wire.ExecRequest, ending Ending) *Exec {
 	e := &Exec{
-		line: h.line(id, ending, unsentExec),
+		line: h.line(id, ending, unsentExec, &h.Activity.commands),
 		tty:  req.TTY,
 		in:   h.inbox(),
 	}
-	h.Activity.commands.Add(1)
 	go e.guarded(func() { e.run(req) })
 	return e
 }
@@ -145,7 +144,6 @@ func (e *Exec) finish(last wire.Message) {
 		return
 	}
 	e.in.Drop()
-	e.host.Activity.commands.Add(-1)
 	e.end(e, last)
 }
 

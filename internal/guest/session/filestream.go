@@ -25,7 +25,6 @@ func startRead(l *line, c *client, op *wire.OpRead) *Read {
 		h.release()
 		err = fmt.Errorf("handle %d is not open for reading", op.Handle)
 	}
-	l.host.Activity.fileStreams.Add(1)
 	go r.guard(func() { r.run(h, op, err) }, func(why string) { r.finish(fileFailed(why)) })
 	return r
 }
@@ -43,7 +42,6 @@ func (r *Read) run(h *handle, op *wire.OpRead, err error) {
 }
 
 func (r *Read) finish(last wire.Message) {
-	r.host.Activity.fileStreams.Add(-1)
 	r.end(r, last)
 }
 
@@ -116,7 +114,6 @@ func startWrite(l *line, c *client, op *wire.OpWrite) *Write {
 		h.release()
 		err = fmt.Errorf("handle %d is not open for writing", op.Handle)
 	}
-	l.host.Activity.fileStreams.Add(1)
 	go w.guard(func() { w.run(h, op, err) }, func(why string) { w.finish(fileFailed(why)) })
 	return w
 }
@@ -157,7 +154,6 @@ func (w *Write) run(h *handle, op *wire.OpWrite, err error) {
 
 func (w *Write) finish(last wire.Message) {
 	w.in.Drop()
-	w.host.Activity.fileStreams.Add(-1)
 	w.end(w, last)
 }
 

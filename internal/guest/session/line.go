@@ -33,14 +33,18 @@ type line struct {
 	ending Ending
 	done   chan struct{}
 	once   sync.Once
+	gauge  *atomic.Int64 // Counts the sessions of its kind; nil is not counted.
 
 	detached atomic.Bool
 	unsent   func(why error) wire.Message // Stands for a message that cannot be sent.
 }
 
-func (h *Host) line(id uint32, ending Ending, unsent func(why error) wire.Message) *line {
+func (h *Host) line(id uint32, ending Ending, unsent func(why error) wire.Message, gauge *atomic.Int64) *line {
+	if gauge != nil {
+		gauge.Add(1)
+	}
 	return &line{
-		host: h, id: id, ending: ending, unsent: unsent,
+		host: h, gauge: gauge, id: id, ending: ending, unsent: unsent,
 		out: h.Writer.Outbox(0), done: make(chan struct{}),
 	}
 }
@@ -58,6 +62,9 @@ func (l *line) detach() {
 // It returns when that frame has left.
 func (l *line) end(self Session, last wire.Message) {
 	l.once.Do(func() {
+		if l.gauge != nil {
+			l.gauge.Add(-1)
+		}
 		l.ending.Forget(self)
 		l.put(last)
 		l.out.Close()

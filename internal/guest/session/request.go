@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,14 +29,14 @@ type job struct {
 // that a client sends one behind the other see them in that order.
 func (h *Host) StartFile(id uint32, slot int, op wire.FSOp, ending Ending) Session {
 	c := h.Files.client(slot)
-	l := func() *line { return h.line(id, ending, unsentFile) }
+	l := func(gauge *atomic.Int64) *line { return h.line(id, ending, unsentFile, gauge) }
 	switch op := op.(type) {
 	case *wire.OpRead:
-		return startRead(l(), c, op)
+		return startRead(l(&h.Activity.fileStreams), c, op)
 	case *wire.OpWrite:
-		return startWrite(l(), c, op)
+		return startWrite(l(&h.Activity.fileStreams), c, op)
 	}
-	r := &Request{line: l(), client: c}
+	r := &Request{line: l(nil), client: c}
 	j, err := c.job(op)
 	go r.guard(func() { r.run(j, err) }, func(why string) { r.finish(fileFailed(why)) })
 	return r

@@ -1,0 +1,221 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// connectDeadline bounds the lookup of a name and the connecting, together, as
+// in the reference agents (protocol section 10).
+const connectDeadline = 30 * time.Second
+
+// A TCP is one connection from inside the guest. Its methods do not wait.
+type TCP struct {
+	*line
+	in     *mux.Inbox
+	cancel chan struct{} // Closed when nobody wants the connection any more.
+
+	mu     sync.Mutex
+	conn   *net.TCPConn // nil until it stands.
+	gone   bool         // Nobody wants it any more.
+	broken error        // What broke it first.
+}
+
+// StartTCP begins to connect and returns at once.
+func (h *Host) StartTCP(id uint32, req *wire.TCPConnect, ending Ending) *TCP {
+	t := &TCP{line: h.line(id, ending, unsentTCP, &h.Activity.tcpStreams), in: h.inbox(), cancel: make(chan struct{})}
+	go t.guarded(func() { t.run(req) })
+	return t
+}
+
+// unsentTCP stands for a message that cannot be sent, which only a name can cause.
+func unsentTCP(why error) wire.Message { return &wire.TCPFailed{Error: why.Error()} }
+
+func (t *TCP) guarded(f func()) {
+	t.guard(f, func(why string) { t.finish(&wire.TCPFailed{Error: why}) })
+}
+
+// Data takes bytes for the peer, also before the connection stands.
+func (t *TCP) Data(p []byte) {
+	err := t.in.Push(p)
+	if err == nil || errors.Is(err, mux.ErrClosed) {
+		return // Bytes behind the end are nobody's.
+	}
+	if errors.Is(err, mux.ErrFull) {
+		err = fmt.Errorf("the peer left more than %d bytes unread: %w", stdinMemory+stdinStored, syscall.ENOSPC)
+	}
+	t.breaks("write TCP stream: ", err)
+}
+
+// EOF ends our half behind the bytes that were given.
+func (t *TCP) EOF() { t.in.End() }
+
+// Detach ends the connection at once, and sends nothing more.
+func (t *TCP) Detach() {
+	t.detach()
+	t.hangUp()
+}
+
+// hangUp lets go of the connection, or of the attempt to make it.
+func (t *TCP) hangUp() {
+	t.in.Drop()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.gone {
+		return
+	}
+	t.gone = true
+	close(t.cancel)
+	if t.conn != nil {
+		_ = t.conn.Close() // What the peer has not got is lost, as it was asked for.
+	}
+}
+
+// run is the connection from its request to its terminal frame.
+func (t *TCP) run(req *wire.TCPConnect) {
+	if why := t.connect(req); why != "" {
+		t.finish(&wire.TCPFailed{Error: why})
+		return
+	}
+	t.send(&wire.TCPConnected{})
+	fed := make(chan struct{})
+	go func() {
+		defer close(fed)
+		t.guarded(t.feed)
+	}()
+	t.listen()
+	<-fed
+	if why := t.why(); why != nil {
+		t.finish(&wire.TCPFailed{Error: why.Error()})
+		return
+	}
+	t.finish(&wire.TCPClosed{})
+}
+
+// finish ends the session with its one terminal frame.
+func (t *TCP) finish(last wire.Message) {
+	t.hangUp()
+	t.end(t, last)
+}
+
+// connect makes the connection or says why not.
+func (t *TCP) connect(req *wire.TCPConnect) (why string) {
+	ctx, stop := context.WithTimeout(context.Background(), connectDeadline)
+	defer stop()
+	go func() {
+		select {
+		case <-t.cancel:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	conn, err := dial(ctx, req)
+	peer := req.Host + ":" + strconv.Itoa(int(req.Port))
+	switch {
+	case err == nil && t.stands(conn):
+		return ""
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return "connect " + peer + " timed out"
+	case err == nil:
+		err = errDetached
+	}
+	return "connect " + peer + ": " + dialReason(err)
+}
+
+// dial refuses the name that package net takes for this machine.
+func dial(ctx context.Context, req *wire.TCPConnect) (*net.TCPConn, error) {
+	if req.Host == "" {
+		return nil, &net.DNSError{IsNotFound: true}
+	}
+	return sys.DialTCP(ctx, req.Host, req.Port)
+}
+
+// stands makes the connection known, unless nobody wants it any more.
+func (t *TCP) stands(conn *net.TCPConn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.gone {
+		_ = conn.Close()
+		return false
+	}
+	t.conn = conn
+	return true
+}
+
+// dialReason is why there is no connection, as the reference agents' C library
+// says it.
+func dialReason(err error) string {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		const lookup = "failed to lookup address information: "
+		if dns.IsNotFound {
+			return lookup + "Name does not resolve"
+		}
+		return lookup + "Try again"
+	}
+	return reason(err)
+}
+
+// listen sends what the peer says until it ends its half.
+func (t *TCP) listen() {
+	err := t.pump(wire.TypeTCPData, t.conn.Read, &t.host.Activity.tcp)
+	if errors.Is(err, io.EOF) {
+		t.send(&wire.TCPEOF{})
+		return
+	}
+	t.breaks("read TCP stream: ", err)
+}
+
+// feed gives the peer what the host says until it ends its half.
+func (t *TCP) feed() {
+	for {
+		p, err := t.in.Next()
+		if errors.Is(err, io.EOF) {
+			// A peer that has gone altogether needs no end of ours.
+			if err := t.conn.CloseWrite(); err != nil && !errors.Is(err, syscall.ENOTCONN) {
+				t.breaks("shutdown TCP stream: ", err)
+			}
+			return
+		}
+		if err == nil {
+			err = t.write(p)
+		}
+		if err != nil {
+			t.breaks("write TCP stream: ", err)
+			return
+		}
+	}
+}
+
+func (t *TCP) write(p []byte) error {
+	n, err := t.conn.Write(p)
+	t.host.Activity.tcp.Add(uint64(n))
+	return err
+}
+
+// breaks ends both halves for the failure of one. The other half fails then too,
+// but only the first is told.
+func (t *TCP) breaks(prefix string, err error) {
+	t.mu.Lock()
+	if t.broken == nil {
+		t.broken = failure(prefix, err)
+	}
+	t.mu.Unlock()
+	t.hangUp()
+}
+
+func (t *TCP) why() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.broken
+}
