@@ -66,7 +66,7 @@ func (l *layout) attach(cfg Config) error {
 		if err != nil {
 			return err
 		}
-		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly})
+		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, Steady: l.emulated()})
 	}
 	for _, d := range cfg.Disks {
 		path, err := filepath.Abs(d.Path)
