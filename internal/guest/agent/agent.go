@@ -19,8 +19,9 @@ import (
 
 const (
 	// maxSessions bounds the sessions that run or whose last frame has not left:
-	// each holds some 30 KiB (two read buffers, four goroutines), all together
-	// half of what the agent may use under load.
+	// each command holds some 30 KiB (two read buffers, four goroutines), all
+	// together half of what the agent may use under load. Files and connections
+	// hold less until they move much, then the same.
 	maxSessions = 1024
 
 	// maxReplies is what may wait of the agent's own short answers to one client.

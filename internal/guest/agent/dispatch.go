@@ -39,6 +39,10 @@ func (a *Agent) handle(f frame.Frame) End {
 		a.refuse(f.ID, e, wire.ErrorInvalidFlags,
 			fmt.Sprintf("invalid flags for %s: got %d, expected %d", e.Type, f.Flags, info.Flags))
 		return 0
+	case info.Flags&frame.SessionStart != 0 && slotOf(f.ID) == nobody:
+		// No client would ever get an answer, and none could close what it opened.
+		a.refuse(f.ID, e, wire.ErrorInvalidSession, "id "+number(f.ID)+" belongs to no client")
+		return 0
 	}
 	a.host.Activity.Received(e.Type)
 	if e.Type == wire.TypeExecStdin || e.Type == wire.TypeFSData || e.Type == wire.TypeTCPData { // Data skips the general decoder.

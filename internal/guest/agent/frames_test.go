@@ -96,6 +96,28 @@ func TestWrongFrames(t *testing.T) {
 	})
 }
 
+// Nothing is opened on the ids that belong to nobody; the machine answers there.
+func TestIdsOfNobody(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		h := newHost(t, config{})
+		for _, id := range []uint32{0, frame.Step, 127 * frame.Step, 0xffffffff} {
+			for _, m := range []wire.Message{
+				&wire.ExecRequest{Cmd: "true"}, &wire.FSRequest{Op: &wire.OpOpenDir{Path: "/"}}, &wire.TCPConnect{Host: "localhost", Port: 1},
+			} {
+				h.send(id, m)
+				if e, ok := h.next(id).Message.(*wire.ProtocolError); !ok || e.Kind != wire.ErrorInvalidSession || e.OffendingType != m.Type() {
+					t.Errorf("%s on id %#x: %+v", m.Type(), id, e)
+				}
+			}
+			h.send(id, &wire.Ping{})
+			if _, ok := h.next(id).Message.(*wire.Pong); !ok {
+				t.Errorf("no answer to a ping on id %#x", id)
+			}
+		}
+	})
+}
+
 // Clients of any generation are served alike.
 func TestAnyGeneration(t *testing.T) {
 	nstest.Run(t, func() {
@@ -296,6 +318,13 @@ func patterns(t *testing.T) (all [][]byte) {
 		&wire.ExecStdin{}, &wire.ExecSignal{Signal: 9}, &wire.ExecResize{Rows: 3, Cols: 4}, &wire.Ping{}, &wire.Touch{},
 		&wire.ClientDisconnected{IDStart: 1, IDEndExclusive: 9}, &wire.TCPConnect{Host: "localhost", Port: 1},
 		&wire.Bootstrap{}, &wire.InitAck{}, &wire.ExecExited{}, &wire.ClockSync{UnixTimeNanos: 1 << 60},
+		&wire.TCPData{Data: []byte("data")}, &wire.TCPEOF{}, &wire.TCPClose{}, &wire.FSData{Data: []byte("data")}, &wire.FSData{Data: []byte{}},
+		&wire.FSRequest{Op: &wire.OpStat{Path: "/tmp"}}, &wire.FSRequest{Op: &wire.OpList{Path: "/proc"}},
+		&wire.FSRequest{Op: &wire.OpOpenFile{Path: "/tmp/f", Options: wire.OpenOptions{Read: true, Write: true, Create: true}}},
+		&wire.FSRequest{Op: &wire.OpOpenDir{Path: "/tmp"}}, &wire.FSRequest{Op: &wire.OpCloseHandle{Handle: 3}},
+		&wire.FSRequest{Op: &wire.OpRead{Handle: 1}}, &wire.FSRequest{Op: &wire.OpWrite{Handle: 1}},
+		&wire.FSRequest{Op: &wire.OpReadDir{Handle: 2}}, &wire.FSRequest{Op: &wire.OpFStat{Handle: 1}},
+		&wire.FSRequest{Op: &wire.OpFSetStat{Handle: 1, Attrs: wire.FSAttrs{Size: new(uint64(9))}}},
 	} {
 		all = append(all, bytesOf(t, speaks, 0, m)[8:])
 	}

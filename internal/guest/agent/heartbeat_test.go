@@ -73,6 +73,15 @@ func TestHeartbeat(t *testing.T) {
 			return ok && *b.Seq > *first.Seq && *b.Activity > *first.Activity && b.Counters["exec_output_bytes"] > 0 &&
 				b.Timestamp.After(*first.Timestamp)
 		})
+		file := h.openFile("/tmp/f", wire.OpenOptions{Write: true, Create: true})
+		h.send(2, &wire.FSRequest{Op: &wire.OpWrite{Handle: file}})
+		h.send(2, &wire.FSData{Data: []byte("bytes")})
+		eventually(t, "a heartbeat with the file", func() bool {
+			b, ok := beatOf(t)
+			return ok && *b.ActiveFS == 1 && b.Counters["fs_bytes"] == 5
+		})
+		h.send(2, &wire.FSData{Data: []byte{}})
+		h.response(2)
 		h.send(1, &wire.ExecSignal{Signal: 9})
 		waitEnd(h, 1)
 		var quiet beats
@@ -80,7 +89,7 @@ func TestHeartbeat(t *testing.T) {
 			b, _ := beatOf(t)
 			same := quiet.Seq != nil && *b.Activity == *quiet.Activity && *b.Seq > *quiet.Seq && b.LastActivity.Equal(*quiet.LastActivity)
 			quiet = b
-			return same && *b.ActiveSessions == 0 && b.LastActivity.Before(*b.Timestamp)
+			return same && *b.ActiveSessions == 0 && *b.ActiveFS == 0 && b.LastActivity.Before(*b.Timestamp)
 		})
 		if left, err := os.ReadDir("/.msb"); err != nil || len(left) != 1 {
 			t.Errorf("%v, %v: want the heartbeat alone", left, err)

@@ -110,6 +110,7 @@ func TestTCPConnect(t *testing.T) {
 			{"127.0.0.1", 0, "failed connect 127.0.0.1:0: Connection refused (os error 111)"},
 			{"::1", 1, "failed connect ::1:1: Connection refused (os error 111)"},
 			{"192.0.2.1", 80, "failed connect 192.0.2.1:80: Network unreachable (os error 101)"},
+			{strings.Repeat("n", 1<<20), 80, "failed connect " + strings.Repeat("n", 255) + ":80: failed to lookup address information: Name does not resolve"},
 			{"", 80, "failed connect :80: failed to lookup address information: Name does not resolve"},
 			{"256.1.1.1", 80, "failed connect 256.1.1.1:80: failed to lookup address information: Name does not resolve"},
 			{"no.such.name", 80, "failed connect no.such.name:80: failed to lookup address information: Try again"},

@@ -34,7 +34,7 @@ const (
 func (r *Request) list(name string) (wire.FSResult, error) {
 	dir, err := sys.OpenFile(name, directory)
 	if err != nil {
-		return nil, failure("opendir: ", err)
+		return nil, err
 	}
 	defer func() { _ = dir.Close() }() // Read only: nothing to lose.
 	answer := &wire.ResultList{Entries: []wire.FSEntry{}}
@@ -47,7 +47,7 @@ func (r *Request) list(name string) (wire.FSResult, error) {
 		}
 		switch {
 		case size > listRoom:
-			return nil, errors.New("the directory does not fit one answer; ReadDir gives it in pages")
+			return nil, wholeError("readdir: the directory does not fit one answer; ReadDir gives it in pages")
 		case errors.Is(err, io.EOF):
 			return answer, nil
 		case err != nil:
@@ -55,7 +55,7 @@ func (r *Request) list(name string) (wire.FSResult, error) {
 		}
 		if size > smallAnswer {
 			if err := r.grow(); err != nil {
-				return nil, err
+				return nil, wholeError("readdir: " + reason(err))
 			}
 		}
 	}

@@ -121,12 +121,20 @@ func failure(prefix string, err error) error {
 	return errors.New(prefix + reason(err))
 }
 
+// maxPath is the kernel's bound for a path with its end (PATH_MAX, limits.h).
+const maxPath = 4096
+
 // errPathNUL is the refusal of a path that the kernel could not be given whole.
 var errPathNUL = errors.New("file name contained an unexpected NUL byte")
 
 // named is a job on paths.
 func named(prefix string, do func(*Request) (wire.FSResult, error), paths ...string) (job, error) {
 	for _, p := range paths {
+		// The kernel would say the same; but a thousand such requests that wait
+		// for their turn shall not hold a frame each.
+		if len(p) >= maxPath {
+			return job{prefix: prefix}, syscall.ENAMETOOLONG
+		}
 		if strings.IndexByte(p, 0) >= 0 {
 			return job{prefix: prefix}, errPathNUL
 		}
@@ -183,7 +191,7 @@ func pathJob(op wire.FSOp) (job, error) {
 	case *wire.OpSetStat:
 		return named("setstat: ", silent(func() error { return setStat(op) }), op.Path)
 	case *wire.OpList:
-		return named("readdir: ", func(r *Request) (wire.FSResult, error) { return r.list(op.Path) }, op.Path)
+		return named("readdir: opendir: ", func(r *Request) (wire.FSResult, error) { return r.list(op.Path) }, op.Path)
 	case *wire.OpReadLink:
 		return named("readlink: ", func(*Request) (wire.FSResult, error) { return readLink(op.Path) }, op.Path)
 	}

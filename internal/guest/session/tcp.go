@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"sync"
 	"syscall"
@@ -84,8 +85,11 @@ func (t *TCP) hangUp() {
 
 // run is the connection from its request to its terminal frame.
 func (t *TCP) run(req *wire.TCPConnect) {
-	if why := t.connect(req); why != "" {
-		t.finish(&wire.TCPFailed{Error: why})
+	if err := t.connect(req); err != nil {
+		if why := t.why(); why != nil { // It broke before it stood.
+			err = why
+		}
+		t.finish(&wire.TCPFailed{Error: err.Error()})
 		return
 	}
 	t.send(&wire.TCPConnected{})
@@ -109,8 +113,8 @@ func (t *TCP) finish(last wire.Message) {
 	t.end(t, last)
 }
 
-// connect makes the connection or says why not.
-func (t *TCP) connect(req *wire.TCPConnect) (why string) {
+// connect makes the connection.
+func (t *TCP) connect(req *wire.TCPConnect) error {
 	ctx, stop := context.WithTimeout(context.Background(), connectDeadline)
 	defer stop()
 	go func() {
@@ -121,24 +125,44 @@ func (t *TCP) connect(req *wire.TCPConnect) (why string) {
 		}
 	}()
 	conn, err := dial(ctx, req)
-	peer := req.Host + ":" + strconv.Itoa(int(req.Port))
-	switch {
-	case err == nil && t.stands(conn):
-		return ""
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return "connect " + peer + " timed out"
-	case err == nil:
+	if err == nil && !t.stands(conn) {
 		err = errDetached
 	}
-	return "connect " + peer + ": " + dialReason(err)
+	if err != nil {
+		return connectError(req, err)
+	}
+	return nil
 }
 
-// dial refuses the name that package net takes for this machine.
+// maxName is more than any name that can be looked up (253 bytes, RFC 1035) and
+// any address with its zone.
+const maxName = 255
+
+// dial refuses what package net takes for this machine, and what no name can be:
+// an answer shows the name, and a thousand of them a frame long may wait.
 func dial(ctx context.Context, req *wire.TCPConnect) (*net.TCPConn, error) {
-	if req.Host == "" {
+	if req.Host == "" || len(req.Host) > maxName {
 		return nil, &net.DNSError{IsNotFound: true}
 	}
 	return sys.DialTCP(ctx, req.Host, req.Port)
+}
+
+// connectError says why there is no connection, as the reference agents' C
+// library does.
+func connectError(req *wire.TCPConnect, err error) error {
+	const lookup = "failed to lookup address information: "
+	host := wire.ValidText(req.Host[:min(len(req.Host), maxName)])
+	what := "connect " + host + ":" + strconv.Itoa(int(req.Port))
+	dns, isLookup := errors.AsType[*net.DNSError](err)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return errors.New(what + " timed out")
+	case isLookup && dns.IsNotFound:
+		return errors.New(what + ": " + lookup + "Name does not resolve")
+	case isLookup:
+		return errors.New(what + ": " + lookup + "Try again")
+	}
+	return failure(what+": ", err)
 }
 
 // stands makes the connection known, unless nobody wants it any more.
@@ -151,19 +175,6 @@ func (t *TCP) stands(conn *net.TCPConn) bool {
 	}
 	t.conn = conn
 	return true
-}
-
-// dialReason is why there is no connection, as the reference agents' C library
-// says it.
-func dialReason(err error) string {
-	if dns, ok := errors.AsType[*net.DNSError](err); ok {
-		const lookup = "failed to lookup address information: "
-		if dns.IsNotFound {
-			return lookup + "Name does not resolve"
-		}
-		return lookup + "Try again"
-	}
-	return reason(err)
 }
 
 // listen sends what the peer says until it ends its half.

@@ -1,0 +1,62 @@
+package agent_test
+
+import (
+	"os"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/agentd-go/agentd/internal/nstest"
+	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+// deadMount mounts a file system at /mnt whose server never answers; what was
+// asked of it fails when the test ends.
+func deadMount(t *testing.T, server *os.File) {
+	t.Helper()
+	options := "fd=" + strconv.Itoa(int(server.Fd())) + ",rootmode=40000,user_id=0,group_id=0"
+	if err := syscall.Mount("dead", "/mnt", "fuse", 0, options); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Operations on a dead mount delay neither other clients nor anything but files
+// of their own client, in any number.
+func TestDeadMountDelaysNobody(t *testing.T) {
+	nstest.Run(t, func() {
+		server, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+		if err != nil {
+			t.Skipf("needs a file system of its own: %v", err)
+		}
+		t.Cleanup(func() { _ = server.Close() })
+		nstest.Root(t)
+		deadMount(t, server)
+		h := newHost(t, config{})
+		const requests, other = 200, 0x02000000
+		for id := range uint32(requests) {
+			h.send(id+300, &wire.FSRequest{Op: &wire.OpStat{Path: "/mnt/x"}})
+		}
+		if took := h.ping(); took > prompt {
+			t.Errorf("a ping took %v", took)
+		}
+		if got := h.say("echo beside"); got != "beside\n" {
+			t.Errorf("a command said %q", got)
+		}
+		h.send(other, &wire.FSRequest{Op: &wire.OpStat{Path: "/tmp"}})
+		if _, r := h.response(other); !r.OK {
+			t.Errorf("another client: %s", outcome(r))
+		}
+		// What waits for its turn goes with the client, and so does what hangs.
+		start, end := frame.SlotRange(0)
+		h.send(0, &wire.ClientDisconnected{IDStart: start, IDEndExclusive: end})
+		h.pingOther(other + 7)
+		h.send(1, &wire.FSRequest{Op: &wire.OpStat{Path: "/tmp"}})
+		if _, r := h.response(1); !r.OK {
+			t.Errorf("the next client: %s", outcome(r))
+		}
+		if n := h.kept(start, end); n != 0 {
+			t.Errorf("%d frames for a client that has gone", n)
+		}
+	})
+}
