@@ -529,3 +529,41 @@ func TestFilesDelayNobody(t *testing.T) {
 		}
 	})
 }
+
+// A host that does not read costs a bounded amount for each file that it asked
+// for, and loses nothing.
+func TestPausedHostOfFiles(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		h := newHost(t, config{})
+		content := bytes.Repeat([]byte("0123456789abcdef"), 256<<10)
+		if err := os.WriteFile("/tmp/f", content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f := h.openFile("/tmp/f", wire.OpenOptions{Read: true})
+		before := heap()
+		h.hold(true)
+		const reads = 32 // 128 MiB together.
+		for id := range uint32(reads) {
+			h.send(id+1, &wire.FSRequest{Op: &wire.OpRead{Handle: f}})
+		}
+		last, quiet := int64(0), 0
+		eventually(t, "all reads wait", func() bool {
+			now := heap()
+			if quiet++; now-last > 64<<10 || last-now > 64<<10 {
+				quiet = 0
+			}
+			last = now
+			return quiet > 20
+		})
+		if grown := heap() - before; grown > bounded/4 {
+			t.Errorf("the heap grew by %d MiB", grown>>20)
+		}
+		h.hold(false)
+		for id := range uint32(reads) {
+			if data, r := h.response(id + 1); !r.OK || !bytes.Equal(data, content) {
+				t.Errorf("read %d: %d bytes of %d: %s", id, len(data), len(content), outcome(r))
+			}
+		}
+	})
+}

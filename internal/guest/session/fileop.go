@@ -131,7 +131,7 @@ func removeDir(op *wire.OpRemoveDir) error {
 	case s.Type() != sys.ModeDir:
 		return syscall.ENOTDIR
 	}
-	return os.RemoveAll(op.Path) // Follows no link, and reads directories piece by piece.
+	return sys.RemoveTree(op.Path)
 }
 
 // errNotCopied is the refusal of everything that has no end of its own.

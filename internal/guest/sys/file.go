@@ -10,8 +10,8 @@ import (
 
 // The functions of this file work on the guest's files by the guest's own names,
 // links followed as the kernel does: they serve requests of the host, which may
-// name whatever it likes. Their errors are bare error numbers (syscall.Errno),
-// because the caller's protocol has its own form for them.
+// name whatever it likes. Their errors are, or wrap, error numbers (syscall.Errno)
+// without the operation's name: the caller's protocol has its own form for that.
 
 // Umasked is the mode of a new file before the umask where none is asked for.
 const Umasked = 0o666
@@ -151,6 +151,10 @@ func Unlink(path string) error { return again(func() error { return unix.Unlink(
 
 // Rmdir removes an empty directory.
 func Rmdir(path string) error { return again(func() error { return unix.Rmdir(path) }) }
+
+// RemoveTree removes a directory and all that is in it. It follows no link and
+// reads directories piece by piece.
+func RemoveTree(path string) error { return os.RemoveAll(path) }
 
 // Rename moves a file over whatever is called to.
 func Rename(from, to string) error { return again(func() error { return unix.Rename(from, to) }) }
