@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -16,10 +17,12 @@ const (
 	inputBytes = 16 << 20
 	// outputCopies of it are 64 MiB.
 	outputCopies = 4
-	// promptly is how soon a sign of life comes from an agent that nobody holds
-	// up: milliseconds, and a hundred times that where two emulated machines
-	// share two cores.
-	promptly = time.Second
+	// silence is how long a command leaves its input unread, in seconds.
+	silence = 6
+	// promptly tells an agent that nobody holds up, which answers in milliseconds
+	// or, emulated on a busy host, in a second, from one that answers when the
+	// silence is over.
+	promptly = silence * time.Second / 2
 )
 
 // flows are much data, and who it delays (sections 8.5, 8.6 and 11).
@@ -97,7 +100,7 @@ func slowListener(g *guest) error {
 
 // silentReader floods a command that reads nothing until it ends.
 func silentReader(g *guest) error {
-	c := g.cmd("sleep", "4")
+	c := g.cmd("sleep", strconv.Itoa(silence))
 	c.Stdin = bytes.NewReader(make([]byte, 8<<20))
 	if err := c.Start(); err != nil {
 		return err
