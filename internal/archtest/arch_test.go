@@ -34,6 +34,7 @@ var may = map[string][]string{
 	"internal/guest/agent":   {"wire", "wire/frame", "internal/mux", "internal/guest/session", "internal/guest/sys"},
 	"internal/vmm":           {},
 	"internal/image":         {},
+	"internal/image/erofs":   {},
 	"internal/archtest":      {},
 	"cmd/agentd": {
 		"wire", "wire/frame", "internal/guest/plan", "internal/guest/sys", "internal/guest/boot",

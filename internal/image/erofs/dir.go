@@ -1,0 +1,176 @@
+package erofs
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// A listing is a directory with its place in the image, ready to be written.
+type listing struct {
+	node  *node
+	names []string // Sorted, with "." and "..".
+	body  []byte   // Its attributes.
+	size  int      // Of its data: whole blocks and the used part of the last.
+	first int64    // The first block of its data.
+	tail  bool     // The last, partial block stands behind the inode.
+}
+
+// Close writes the directories and the super block. It does not close the file.
+func (w *Writer) Close() error {
+	if err := w.close(); err != nil {
+		return fmt.Errorf("write EROFS image: %w", err)
+	}
+	return nil
+}
+
+func (w *Writer) close() error {
+	for n := range w.relinked {
+		w.space.put(le.AppendUint32(nil, n.links), n.at+linksOffset)
+	}
+	// Places first, since directories name each other's.
+	var all []*listing
+	if err := w.place(w.root, &all); err != nil {
+		return err
+	}
+	block := make([]byte, blockSize)
+	for _, l := range all {
+		w.writeListing(l, block)
+	}
+	blocks, err := w.space.close()
+	if err != nil {
+		return err
+	}
+	w.super.blocks = uint32(blocks)
+	w.super.inodes = w.inodes(all)
+	w.super.newestMtime = w.newest
+	w.super.rootNode = rootOffset / slotSize
+	if w.xattrs.base >= 0 {
+		w.super.xattrBlock = uint32(w.xattrs.base)
+	}
+	w.super.encode(block)
+	w.space.write(block, 0)
+	return w.space.err
+}
+
+// place gives each directory its place, the upper ones first.
+func (w *Writer) place(n *node, all *[]*listing) error {
+	l := &listing{node: n}
+	l.names = append(slices.Collect(maps.Keys(n.dir.children)), ".", "..")
+	slices.Sort(l.names)
+	var err error
+	if l.body, err = w.xattrs.encode(n.dir.attributes.Xattrs, n == w.root); err != nil {
+		return &EntryError{n.dir.attributes.Name, err}
+	}
+	l.size = listSize(l.names)
+	l.tail = inline(uint64(l.size), len(l.body)) && n != w.root
+	w.placeData(l)
+	*all = append(*all, l)
+	for _, name := range l.names {
+		if c := n.dir.children[name]; c.node != nil && c.isDir() {
+			if err := w.place(c.node, all); err != nil {
+				return err
+			}
+		}
+	}
+	return w.space.err
+}
+
+func (w *Writer) placeData(l *listing) {
+	blocks := (l.size + blockSize - 1) / blockSize
+	behind := inodeSize + len(l.body)
+	if l.tail {
+		blocks--
+		behind += l.size % blockSize
+	}
+	l.node.at = rootOffset
+	if l.node != l.node.dir.parent {
+		l.node.at = w.space.reserve(behind)
+	}
+	if blocks > 0 {
+		l.first = w.space.take(int64(blocks))
+	}
+}
+
+// fill returns how many of names fit into one block, and how many bytes of it
+// they take.
+func fill(names []string) (n, size int) {
+	for _, name := range names {
+		if size+direntSize+len(name) > blockSize {
+			break
+		}
+		n, size = n+1, size+direntSize+len(name)
+	}
+	return n, size
+}
+
+func listSize(names []string) (size int) {
+	for {
+		n, used := fill(names)
+		if names = names[n:]; len(names) == 0 {
+			return size + used
+		}
+		size += blockSize
+	}
+}
+
+// writeListing writes a directory: its blocks and its inode. The root's inode is
+// in the block of the super block.
+func (w *Writer) writeListing(l *listing, super []byte) {
+	i := l.node.dir.attributes.inode()
+	i.number, i.links = l.node.number, l.node.links
+	i.xattrUnits, i.size, i.data = xattrUnits(l.body), uint64(l.size), uint32(l.first)
+	var tail []byte
+	at := l.first * blockSize
+	for names := l.names; len(names) > 0; at += blockSize {
+		n, size := fill(names)
+		block := make([]byte, blockSize)
+		l.node.list(names[:n], block)
+		if names = names[n:]; len(names) == 0 && l.tail {
+			i.layout, tail = flatInline, block[:size]
+			break
+		}
+		w.space.put(block, at)
+	}
+	if l.node == w.root {
+		i.encode(super[rootOffset : rootOffset+inodeSize])
+		copy(super[rootOffset+inodeSize:], l.body)
+		return
+	}
+	w.putInode(l.node.at, i, l.body, tail)
+}
+
+// list fills a block with entries, and behind them their names.
+func (n *node) list(names []string, block []byte) {
+	at := direntSize * len(names)
+	for i, name := range names {
+		to := n.dir.children[name].node
+		switch name {
+		case ".":
+			to = n
+		case "..":
+			to = n.dir.parent
+		}
+		b := block[direntSize*i:]
+		le.PutUint64(b[0:], uint64(to.at/slotSize))
+		le.PutUint16(b[8:], uint16(at))
+		b[10] = fileType(to.mode)
+		at += copy(block[at:], name)
+	}
+}
+
+// inodes counts what the directories lead to.
+func (w *Writer) inodes(all []*listing) (n uint64) {
+	linked := map[*node]bool{}
+	for _, l := range all {
+		n++
+		for _, c := range l.node.dir.children {
+			if c.isDir() || linked[c.node] {
+				continue
+			}
+			linked[c.node] = c.links > 1
+			n++
+		}
+	}
+	return n
+}

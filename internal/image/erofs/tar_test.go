@@ -1,0 +1,114 @@
+package erofs
+
+import (
+	"archive/tar"
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+func addLayers(layers ...[]byte) ([]byte, error) {
+	var m memory
+	w := NewWriter(&m, Options{Limits: Limits{Entries: 10_000, Bytes: 1 << 20, XattrBytes: 1 << 20}})
+	for _, l := range layers {
+		if err := w.AddLayer(tar.NewReader(bytes.NewReader(l))); err != nil {
+			return nil, err
+		}
+	}
+	err := w.Close()
+	return m.b, err
+}
+
+func header(name string, kind byte) *tar.Header {
+	h := &tar.Header{Name: name, Typeflag: kind, Mode: 0o640, Uid: 3, Gid: 4, ModTime: time.Unix(1_700_000_000, 0)}
+	switch kind {
+	case tar.TypeReg:
+		h.Size = 3
+	case tar.TypeSymlink, tar.TypeLink:
+		h.Linkname = "a"
+	case tar.TypeChar, tar.TypeBlock:
+		h.Devmajor, h.Devminor = 1, 5
+	}
+	return h
+}
+
+func TestTar(t *testing.T) {
+	owned := header("d/owned", tar.TypeReg)
+	owned.Uid, owned.Gid, owned.Mode, owned.ModTime = 1<<24, 0, 0o6711, time.Unix(5, 123_456_789)
+	owned.Format, owned.PAXRecords = tar.FormatPAX, map[string]string{"SCHILY.xattr.user.x": "\x01y"}
+	first := archive(t, header("./", tar.TypeDir), header("a", tar.TypeReg), header("gone", tar.TypeReg), header("o/gone", tar.TypeReg),
+		header("b", tar.TypeLink), header("l", tar.TypeSymlink), header("null", tar.TypeChar), header("sd", tar.TypeBlock), header("p", tar.TypeFifo), owned)
+	second := archive(t, header(".wh.gone", tar.TypeReg), header("o/.wh..wh..opq", tar.TypeReg), header("o/new", tar.TypeReg), header(".wh..wh.plnk", tar.TypeDir))
+	b, err := addLayers(first, second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"":        `040640 3:4 1700000000.0 links=4`,
+		"a":       `100640 3:4 1700000000.0 links=2 3 "xxx"`,
+		"b":       `100640 3:4 1700000000.0 links=2 3 "xxx"`,
+		"l":       `120640 3:4 1700000000.0 links=1 1 "a"`,
+		"null":    `020640 3:4 1700000000.0 links=1 dev=0x105`,
+		"sd":      `060640 3:4 1700000000.0 links=1 dev=0x105`,
+		"p":       `010640 3:4 1700000000.0 links=1`,
+		"d":       `040755 0:0 0.0 links=2`,
+		"d/owned": `106711 16777216:0 5.123456789 links=1 3 "xxx" user.x="\x01y"`,
+		"o":       `040755 0:0 0.0 links=2`,
+		"o/new":   `100640 3:4 1700000000.0 links=1 3 "xxx"`,
+	}
+	for name, f := range all {
+		if got := f.String(); got != want[name] {
+			t.Errorf("%q: got  %s\nwant %s", name, got, want[name])
+		}
+		delete(want, name)
+	}
+	for name := range want {
+		t.Errorf("%q is missing", name)
+	}
+}
+
+func TestTarRefused(t *testing.T) {
+	acl := header("a", tar.TypeReg)
+	acl.PAXRecords = map[string]string{"SCHILY.acl.access": "user::rwx"}
+	for _, tt := range []struct {
+		want string
+		tar  []byte
+	}{
+		{`entry "../a": not a path beneath the root`, archive(t, header("../a", tar.TypeReg))},
+		{`entry "b": hard link to "a": no such file`, archive(t, header("b", tar.TypeLink))},
+		{`entry ".wh.": a whiteout of no name`, archive(t, header(".wh.", tar.TypeReg))},
+		{`entry "a": type '7' of the archive: not known`, archive(t, header("a", tar.TypeCont))},
+		{`entry "a": an ACL in text form`, archive(t, acl)},
+		{`not a path`, archive(t, header("x/../../.wh..wh..opq", tar.TypeReg))},
+		{`read the archive: `, []byte(strings.Repeat("not an archive", 100))},
+		{`its content: unexpected EOF`, archive(t, header("a", tar.TypeReg))[:514]},
+	} {
+		if _, err := addLayers(tt.tar); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("got %v, want %q", err, tt.want)
+		}
+	}
+}
+
+// Whatever an archive holds, it is refused or becomes a sound image, the same one
+// each time.
+func FuzzLayers(f *testing.F) {
+	f.Add(archive(f, header("a", tar.TypeReg), header("b", tar.TypeLink), header("d/l", tar.TypeSymlink)), archive(f, header(".wh.a", tar.TypeReg), header("d/.wh..wh..opq", tar.TypeReg)))
+	f.Add(archive(f, header("a", tar.TypeSymlink), header("a/x", tar.TypeReg)), archive(f, header("a", tar.TypeDir), header("c", tar.TypeChar)))
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		b, err := addLayers(first, second)
+		if err != nil {
+			return
+		}
+		if _, err := read(b); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := addLayers(first, second); err != nil || !bytes.Equal(again, b) {
+			t.Fatalf("a second time it is another image (%v)", err)
+		}
+	})
+}
