@@ -2,10 +2,13 @@ package vmm
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func TestFind(t *testing.T) {
@@ -74,5 +77,44 @@ func TestSocketDirIsShort(t *testing.T) {
 		if err := os.Remove(dir); err != nil || filepath.Dir(dir) != c.want {
 			t.Errorf("XDG_RUNTIME_DIR=%s: got %s, %v", c.base, dir, err)
 		}
+	}
+}
+
+// What unshare(1) does in a chroot: it fails, and a child that it has started
+// waits for ever with the output open. This one holds a fifo too, whose end tells
+// of the child's.
+func TestProbeIDMapOutlivesALeftChild(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	life, err := os.OpenFile(fifo, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = life.Close() }()
+	script := "#!/bin/sh\nexec 3>" + fifo + "\nsleep 1000 &\necho refused >&2\nexit 1\n"
+	if err := os.WriteFile(filepath.Join(dir, "unshare"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	if err := probeIDMap(t.Context(), hostFacts{}); err == nil {
+		t.Fatal("the probe says that it can")
+	}
+	if err := life.SetReadDeadline(time.Now().Add(probeTimeout)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := life.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the child is still there: %v", err)
+	}
+}
+
+func TestChrootHint(t *testing.T) {
+	if got := chrootHint(hostFacts{rootIsMount: true}); got != "" {
+		t.Errorf("outside of a chroot: %q", got)
+	}
+	if got := chrootHint(hostFacts{}); !strings.Contains(got, "pivot_root") {
+		t.Errorf("in a chroot: %q", got)
 	}
 }

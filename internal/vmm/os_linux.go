@@ -89,7 +89,7 @@ func readHost(ctx context.Context) (hostFacts, error) {
 	}
 	h := hostFacts{uid: os.Geteuid(), rootIsMount: hasRootMount(string(mounts))}
 	if h.uid != 0 {
-		h.idMap = probeIDMap(ctx)
+		h.idMap = probeIDMap(ctx, h)
 	}
 	return h, nil
 }
@@ -105,19 +105,35 @@ func hasRootMount(mountinfo string) bool {
 }
 
 // probeIDMap tries it: too many parts have a say (programs, their rights, files,
-// and settings of the kernel) to judge each of them.
-func probeIDMap(ctx context.Context) error {
+// and settings of the kernel) to judge each of them. Where the namespace is
+// refused, unshare(1) leaves a child behind that waits for ever and holds the
+// output open, so the wait has an end of its own and ends them both.
+func probeIDMap(ctx context.Context, h hostFacts) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "unshare", "--map-root-user", "--map-auto", "true").CombinedOutput()
+	probe := exec.CommandContext(ctx, "unshare", "--map-root-user", "--map-auto", "true")
+	probe.SysProcAttr = childAttr()
+	probe.WaitDelay = probeTail
+	out, err := probe.CombinedOutput()
 	if err == nil {
 		return nil
+	}
+	if probe.Process != nil {
+		_ = syscall.Kill(-probe.Process.Pid, syscall.SIGKILL) // There may be nobody left.
 	}
 	if missing := missingForIDMap(); missing != nil {
 		return missing
 	}
-	return fmt.Errorf("sharing directories as an ordinary user: unshare --map-root-user --map-auto: %w: %s",
-		err, strings.TrimSpace(string(out)))
+	return fmt.Errorf("sharing directories as an ordinary user: unshare --map-root-user --map-auto: %w: %s%s",
+		err, strings.TrimSpace(string(out)), chrootHint(h))
+}
+
+// chrootHint names the reason that the kernel does not tell apart (user_namespaces(7)).
+func chrootHint(h hostFacts) string {
+	if h.rootIsMount {
+		return ""
+	}
+	return " (in a chroot no ordinary user gets a namespace: enter it by pivot_root, as containers do, or be root)"
 }
 
 // missingForIDMap names the piece that the user can add, where that is the reason.

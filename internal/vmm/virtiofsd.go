@@ -10,8 +10,12 @@ import (
 )
 
 // probeTimeout is for programs that print and exit (10 ms here); a machine under
-// heavy load takes a hundred times that.
-const probeTimeout = 5 * time.Second
+// heavy load takes a hundred times that. probeTail is how long what such a program
+// has started may still hold its output after its end.
+const (
+	probeTimeout = 5 * time.Second
+	probeTail    = 100 * time.Millisecond
+)
 
 // dialect is which of the two programs named virtiofsd this is.
 type dialect int
