@@ -6,7 +6,7 @@ STRIP   = -trimpath -ldflags "-s -w"
 FUZZ    ?= 10s
 SOURCES = go.mod go.sum $(shell find cmd client internal sandbox wire -name '*.go')
 
-.PHONY: run test build setup setup-test conformance size lint vet fuzz clean
+.PHONY: run test build setup setup-test conformance bench bench-short size lint vet fuzz clean
 
 ## run: boot a machine and run a command in it
 run: setup
@@ -40,6 +40,14 @@ conformance: setup-test
 ## size: the guest's binary and memory against their budgets
 size: setup
 	@scripts/size
+
+## bench: ours and the published agents side by side; BENCH="-cpus 2" and the like
+bench: setup-test
+	@$(GO) run ./bench $(BENCH)
+
+## bench-short: ours alone, a minute; fails on what is not noise
+bench-short: setup-test
+	@$(GO) run ./bench -short
 
 ## lint: the lint set, as CI runs it
 lint:

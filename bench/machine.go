@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/image"
+	"github.com/agentd-go/agentd/internal/vmm"
+	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+const (
+	memoryMiB = 512
+	// bootDeadline is some thirty times what a boot takes under software emulation.
+	bootDeadline = 90 * time.Second
+)
+
+// A rig is what all machines of a run have in common.
+type rig struct {
+	cache  *image.Cache
+	kernel image.Kernel
+	dir    string // For everything that is made; removed at the end.
+	cpus   int
+	tool   []byte // bench/guest.
+}
+
+// A machine runs one agent.
+type machine struct {
+	*link
+	agent *opponent
+	vm    *vmm.VM
+	dir   string
+
+	took  time.Duration // From the start of the monitor to core.ready.
+	ready wire.Ready
+}
+
+// boot starts a machine and leads its agent to core.ready.
+func (r *rig) boot(ctx context.Context, o *opponent) (*machine, error) {
+	m, err := r.start(ctx, o.binary, o.words())
+	if err != nil {
+		return nil, err
+	}
+	m.agent = o
+	ctx, cancel := context.WithTimeout(ctx, bootDeadline)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = m.conn.SetDeadline(time.Now()) })
+	defer stop()
+	start := time.Now()
+	first, err := m.greet()
+	m.took = time.Since(start)
+	if err != nil {
+		err = fmt.Errorf("boot %s: %w; console:\n%s", o.name, err, m.vm.Console())
+		return nil, errors.Join(err, m.end())
+	}
+	go m.run(first)
+	return m, nil
+}
+
+// words configure an agent by environment.
+func (o *opponent) words() []string {
+	if o.environment {
+		return []string{"MSB_SECURITY_PROFILE=default"}
+	}
+	return nil
+}
+
+// start starts a machine with a program as its first process.
+func (r *rig) start(ctx context.Context, program []byte, words []string) (*machine, error) {
+	dir, err := os.MkdirTemp(r.dir, "machine-")
+	if err != nil {
+		return nil, err
+	}
+	root, share := filepath.Join(dir, "root"), filepath.Join(dir, "share")
+	if err := r.lay(root, share, program); err != nil {
+		return nil, err
+	}
+	vm, err := vmm.Start(ctx, vmm.Machine{
+		Kernel:    r.kernel.Path,
+		CPUs:      r.cpus,
+		MemoryMiB: memoryMiB,
+		Cmdline:   append([]string{"root=/dev/root", "rootfstype=virtiofs", "rw", "init=/init.krun"}, words...),
+		Shares: []vmm.Share{
+			{Tag: "msb_runtime", Dir: share},
+			{Tag: "/dev/root", Dir: root, Steady: true},
+		},
+	}, vmm.Options{})
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return &machine{link: newLink(vm.Port()), vm: vm, dir: dir}, nil
+}
+
+// lay makes the root and the share of one machine.
+func (r *rig) lay(root, share string, program []byte) error {
+	busybox, err := image.FindBusybox()
+	if err != nil {
+		return err
+	}
+	master, err := r.cache.BusyboxRoot(busybox)
+	if err != nil {
+		return err
+	}
+	const everyone = 0o755
+	return errors.Join(
+		image.CopyTree(root, master),
+		os.WriteFile(filepath.Join(root, "init.krun"), program, everyone),
+		os.WriteFile(filepath.Join(root, "bin", toolName), r.tool, everyone),
+		os.MkdirAll(filepath.Join(share, "scripts"), everyone),
+	)
+}
+
+// greet is the host's side of the boot (protocol sections 6 and 7). It returns
+// what came behind core.ready.
+func (m *machine) greet() ([]byte, error) {
+	frames := frame.NewReader(m.conn)
+	if !m.agent.environment {
+		if err := m.send(0, &wire.Bootstrap{}); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := expect[*wire.InitResolved](frames); err != nil {
+		return nil, err
+	}
+	if err := m.send(0, &wire.InitAck{}); err != nil {
+		return nil, err
+	}
+	e, err := expect[*wire.Ready](frames)
+	if err != nil {
+		return nil, err
+	}
+	ready, err := wire.Decode(e)
+	if err != nil {
+		return nil, err
+	}
+	m.agent.generation = e.Generation
+	if r, ok := ready.(*wire.Ready); ok {
+		m.ready = *r
+	}
+	return frames.Buffered(), nil
+}
+
+// expect reads one frame that must hold an M.
+func expect[M wire.Message](frames *frame.Reader) (e wire.Envelope, err error) {
+	var m M
+	f, err := frames.Next()
+	if err != nil {
+		return e, fmt.Errorf("waiting for %s: %w", m.Type(), err)
+	}
+	if e, err = wire.DecodeEnvelope(f.Body); err != nil {
+		return e, fmt.Errorf("waiting for %s: %w", m.Type(), err)
+	}
+	if e.Type != m.Type() {
+		return e, fmt.Errorf("waiting for %s: got %s", m.Type(), e.Type)
+	}
+	return e, nil
+}
+
+// end ends a machine as a power cut would.
+func (m *machine) end() error {
+	m.vm.Kill()
+	return os.RemoveAll(m.dir)
+}

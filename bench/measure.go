@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+// measureDeadline bounds one measure on one machine: the slowest agent needs a
+// fifth of it.
+const measureDeadline = 90 * time.Second
+
+// A plan says how much is measured.
+type plan struct {
+	size   int64 // Of a stream.
+	poured int64 // Of what a deaf host is sent.
+	small  int   // Files.
+	rounds int
+}
+
+// A turn is one measure on one machine.
+type turn struct {
+	context.Context //nolint:containedctx // A turn is a call of many arguments.
+	*machine
+	plan
+	*results
+}
+
+// A measure is something that each machine does in its turn.
+type measure struct {
+	name  string
+	brief bool // Also in the short form.
+	do    func(t turn) error
+}
+
+func (t turn) add(row string, values ...float64) { t.results.add(row, t.agent.name, values...) }
+
+// stream is a measure of one speed.
+func stream(name string, brief bool, f func(context.Context, *machine, int64) (float64, error)) measure {
+	return measure{name, brief, func(t turn) error {
+		v, err := f(t, t.machine, t.size)
+		if err == nil {
+			t.add(name, v)
+		}
+		return err
+	}}
+}
+
+// measures are in order: what an agent may not survive comes last.
+var measures = []measure{
+	{"resident after boot", true, func(t turn) error { return t.memoryRow("resident after boot", "VmRSS") }},
+	stream("stdout", true, stdout),
+	stream("lines alone", false, linesAlone),
+	stream("lines", false, lines),
+	stream("stdin", true, stdin),
+	stream("file write", true, fileWrite),
+	stream("file read", true, fileRead),
+	stream("TCP out", true, tcpOut),
+	stream("TCP in", true, tcpIn),
+	{"true", true, func(t turn) error {
+		all, err := once(t, t.machine, 20)
+		if err == nil {
+			t.add("true", all...)
+		}
+		return err
+	}},
+	{"100 at once", true, func(t turn) error {
+		v, err := burst(t, t.machine)
+		if err == nil {
+			t.add("100 at once", v)
+		}
+		return err
+	}},
+	{"stat", false, func(t turn) error {
+		all, err := stats(t, t.machine, 100)
+		t.add("stat", all...)
+		return err
+	}},
+	{"small files", false, func(t turn) error {
+		v, err := smallFiles(t, t.machine, t.small)
+		if err == nil {
+			t.add("small files", v)
+		}
+		return err
+	}},
+	{"ping", false, pingsBeside},
+	{"beside a flood", true, func(t turn) error {
+		all, err := besideFlood(t, t.machine, 10)
+		if err == nil {
+			t.add("beside a flood", all...)
+		}
+		return err
+	}},
+	{"deaf host", true, func(t turn) error {
+		if err := deafHost(t, t.machine, t.poured); err != nil {
+			return err
+		}
+		return t.memoryRow("peak", "VmHWM")
+	}},
+	{"beside 50 floods", true, shares},
+	{"beside unread input", true, func(t turn) error {
+		all, err := besideUnread(t, t.machine, 5)
+		if err == nil {
+			t.add("beside unread input", all...)
+		}
+		return err
+	}},
+	{"resident at the end", true, func(t turn) error { return t.memoryRow("resident at the end", "VmRSS") }},
+}
+
+func (t turn) memoryRow(row, key string) error {
+	v, err := t.memory(t, key)
+	if err == nil {
+		t.add(row, v)
+	}
+	return err
+}
+
+// pingsBeside needs the file that "file write" has left.
+func pingsBeside(t turn) error {
+	if t.agent.generation < pingSince {
+		return nil
+	}
+	read := func() error { _, err := fileRead(t, t.machine, t.size); return err }
+	write := func() error { _, err := fileWrite(t, t.machine, t.size); return err }
+	for _, beside := range []struct {
+		row  string
+		work func() error
+	}{
+		{"ping", func() error { return pause(t, time.Second) }},
+		{"ping beside a read", read},
+		{"ping beside a write", write},
+	} {
+		all, err := t.pinged(t, beside.work)
+		if err != nil {
+			return err
+		}
+		t.add(beside.row, all...)
+	}
+	return nil
+}
+
+func shares(t turn) error {
+	s, err := besideFloods(t, t.machine, 5)
+	t.add("beside 50 floods", s.beside...)
+	if err != nil {
+		return err
+	}
+	t.add("50 floods: least", s.least)
+	t.add("50 floods: most", s.most)
+	t.add("50 floods: together", s.total)
+	return nil
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/agentd-go/agentd/internal/image"
+	"github.com/agentd-go/agentd/internal/reference"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// An opponent is an agent that is measured.
+type opponent struct {
+	name        string
+	environment bool   // Told by variables, not by a message.
+	binary      []byte // What runs as the first process.
+	generation  wire.Generation
+}
+
+const (
+	ourName  = "ours"
+	baseName = "0.5.5" // What ratios refer to.
+)
+
+// unpacked names a directory of unpacked packages, DIR/VERSION/package, as for
+// the tests.
+const unpacked = "AGENTD_REFERENCE"
+
+// opponents prepares the agents that a list names, ours built from this tree.
+func opponents(ctx context.Context, cache *image.Cache, dir string, names []string) (all []*opponent, err error) {
+	for _, name := range names {
+		o := &opponent{name: name, environment: name == baseName}
+		if name == ourName {
+			o.binary, err = buildGuest(ctx, dir, "./cmd/agentd")
+		} else {
+			o.binary, err = published(ctx, cache, name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("agent %s: %w", name, err)
+		}
+		all = append(all, o)
+	}
+	return all, nil
+}
+
+// buildGuest builds a program for the guest as a release is built.
+func buildGuest(ctx context.Context, dir, what string) ([]byte, error) {
+	path := filepath.Join(dir, filepath.Base(what))
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, what)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build %s: %w\n%s", what, err, out)
+	}
+	return os.ReadFile(path)
+}
+
+func published(ctx context.Context, cache *image.Cache, version string) ([]byte, error) {
+	release, err := release(ctx, cache, version)
+	if err != nil {
+		return nil, err
+	}
+	return reference.ExtractAgent(release.Program)
+}
+
+func release(ctx context.Context, cache *image.Cache, version string) (reference.Release, error) {
+	dir := os.Getenv(unpacked)
+	if dir == "" {
+		dir = filepath.Join(cache.Path(), "packages")
+	}
+	dir = filepath.Join(dir, version, "package")
+	if _, err := os.Stat(dir); err == nil { //nolint:gosec // G703: the user names the directory.
+		return reference.OpenRelease(version, dir)
+	}
+	return reference.Fetch(ctx, cache, version)
+}
+
+// referenceKernel is the newest kernel from a libkrunfw library: the one that the
+// published agents run on.
+func referenceKernel(cache *image.Cache) (image.Kernel, error) {
+	all, err := cache.Kernels()
+	if err != nil {
+		return image.Kernel{}, err
+	}
+	for _, k := range all {
+		if strings.HasPrefix(k.Name, "krunfw") {
+			return k, nil
+		}
+	}
+	return image.Kernel{}, fmt.Errorf("%w of the published agents in the cache: run \"make setup-test\"", image.ErrNoKernel)
+}
