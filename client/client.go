@@ -137,7 +137,7 @@ func (c *Client) end(err error) {
 // encode makes a frame with our own generation, if the agent's has the message.
 func (c *Client) encode(id uint32, m wire.Message) ([]byte, error) {
 	if info, _ := wire.Lookup(m.Type()); info.Since > c.generation {
-		return nil, &GenerationError{Type: m.Type(), Needs: info.Since, Have: c.generation}
+		return nil, &GenerationError{Feature: feature(m.Type()), Type: m.Type(), Needs: info.Since, Have: c.generation}
 	}
 	return wire.AppendFrame(nil, own, id, m)
 }

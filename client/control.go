@@ -116,7 +116,7 @@ func (a *answer) put(r result) {
 // ask sends a message on an id of its own and waits for the answer.
 func ask[T wire.Message](ctx context.Context, c *Client, m wire.Message) (T, error) {
 	var none T
-	a, err := c.pose(ctx, m)
+	a, err := c.pose(ctx, m, c.post)
 	if err != nil {
 		return none, err
 	}
@@ -124,21 +124,26 @@ func ask[T wire.Message](ctx context.Context, c *Client, m wire.Message) (T, err
 	defer c.calls.remove(a.id, a)
 	select {
 	case r := <-a.got:
-		if r.err != nil {
-			return none, r.err
-		}
-		reply, ok := r.message.(T)
-		if !ok {
-			return none, &FrameError{Type: r.message.Type(), Err: errUnexpected}
-		}
-		return reply, nil
+		return expected[T](r)
 	case <-ctx.Done():
 		return none, ctx.Err()
 	}
 }
 
-// pose sends the question.
-func (c *Client) pose(ctx context.Context, m wire.Message) (*answer, error) {
+// expected returns the message if it is the one that answers.
+func expected[T wire.Message](r result) (reply T, err error) {
+	if r.err != nil {
+		return reply, r.err
+	}
+	reply, ok := r.message.(T)
+	if !ok {
+		return reply, &FrameError{Type: r.message.Type(), Err: errUnexpected}
+	}
+	return reply, nil
+}
+
+// pose sends the question, by the given way to the link.
+func (c *Client) pose(ctx context.Context, m wire.Message, send func([]byte) error) (*answer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -152,7 +157,7 @@ func (c *Client) pose(ctx context.Context, m wire.Message) (*answer, error) {
 	}
 	b, err := c.encode(a.id, m)
 	if err == nil {
-		err = c.post(b)
+		err = send(b)
 	}
 	if err != nil {
 		c.calls.remove(a.id, a)

@@ -43,15 +43,34 @@ func (e *LinkError) Error() string { return "agent link ended: " + e.Err.Error()
 func (e *LinkError) Unwrap() error { return e.Err }
 
 // A GenerationError says that the agent is too old for what was asked. Nothing
-// was sent.
+// was sent. It is [errors.ErrUnsupported].
 type GenerationError struct {
-	Type  wire.Type
-	Needs wire.Generation
-	Have  wire.Generation // What the agent and this client have in common.
+	Feature string // What was asked for, in words.
+	Type    wire.Type
+	Needs   wire.Generation
+	Have    wire.Generation // What the agent and this client have in common.
 }
 
 func (e *GenerationError) Error() string {
-	return fmt.Sprintf("%s needs protocol generation %d, have %d", e.Type, e.Needs, e.Have)
+	return fmt.Sprintf("%s: needs protocol generation %d (%s), have %d", e.Feature, e.Needs, e.Type, e.Have)
+}
+
+// Is reports whether target is [errors.ErrUnsupported].
+func (*GenerationError) Is(target error) bool { return target == errors.ErrUnsupported }
+
+// feature names what a message is for.
+func feature(t wire.Type) string {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(string(t), "core."), ".")
+	switch kind {
+	case "exec":
+		return "commands"
+	case "fs":
+		return "files"
+	case "tcp":
+		return "TCP connections"
+	default:
+		return kind
+	}
 }
 
 // A FrameError says that the agent sent something in a call that the protocol

@@ -7,18 +7,14 @@ import (
 	"io"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
 )
 
-// sigkill and epipe are Linux's numbers: the guest's, whatever the host runs.
-const (
-	sigkill = 9
-	epipe   = syscall.Errno(32)
-)
+// sigkill is Linux's number: the guest's, whatever the host runs.
+const sigkill = 9
 
 // A process is one command as the link sees it.
 //

@@ -1,9 +1,12 @@
 package client
 
 import (
+	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"sync"
+	"time"
 )
 
 const (
@@ -30,7 +33,15 @@ type stream struct {
 	held   int
 	end    error // Follows the chunks; nil while there may be more.
 	closed bool  // By the reader: everything is discarded.
+	late   bool  // The reader's deadline has passed.
+
+	// patience bounds a push that waits, and ends the stream with errUnread where
+	// it is over; 0 is for ever.
+	patience time.Duration
 }
+
+// errUnread ends a stream that nobody reads.
+var errUnread = errors.New("unread for too long")
 
 func newStream(limit int) *stream {
 	s := &stream{limit: limit}
@@ -47,8 +58,14 @@ func (s *stream) push(p []byte) bool {
 	cost := len(p) + chunkCost
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.overLocked() && s.held > 0 && s.held+cost > s.limit {
-		s.room.Wait()
+	if s.fullLocked(cost) {
+		if s.patience > 0 {
+			t := time.AfterFunc(s.patience, func() { s.finish(errUnread) })
+			defer t.Stop()
+		}
+		for s.fullLocked(cost) {
+			s.room.Wait()
+		}
 	}
 	if s.overLocked() {
 		return false
@@ -57,6 +74,10 @@ func (s *stream) push(p []byte) bool {
 	s.held += cost
 	s.more.Signal()
 	return true
+}
+
+func (s *stream) fullLocked(cost int) bool {
+	return !s.overLocked() && s.held > 0 && s.held+cost > s.limit
 }
 
 func (s *stream) overLocked() bool { return s.closed || s.end != nil }
@@ -84,12 +105,29 @@ func (s *stream) Close() error {
 	return nil
 }
 
+// ended returns what finish was told, nil before that.
+func (s *stream) ended() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.end
+}
+
+// expire makes reads fail from now on, or not any more.
+func (s *stream) expire(late bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.late = late
+	s.more.Broadcast()
+}
+
 // waitLocked returns nil when there is a chunk.
 func (s *stream) waitLocked() error {
 	for {
 		switch {
 		case s.closed:
 			return fs.ErrClosed
+		case s.late:
+			return os.ErrDeadlineExceeded
 		case len(s.chunks) > 0:
 			return nil
 		case s.end != nil:

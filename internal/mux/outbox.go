@@ -43,6 +43,36 @@ func (o *Outbox) Send(frame []byte) error {
 	return o.queueLocked(frame)
 }
 
+// SendUntil is Send that gives up once stop is closed: queued is false then, and
+// the frame still the caller's.
+func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (queued bool, err error) {
+	o.w.mu.Lock()
+	defer o.w.mu.Unlock()
+	if o.endedLocked() || !o.fullLocked(len(frame)) {
+		return true, o.queueLocked(frame)
+	}
+	over := make(chan struct{})
+	defer close(over)
+	stopped := false // Guarded by w.mu.
+	go func() {
+		select {
+		case <-stop:
+		case <-over:
+		}
+		o.w.mu.Lock()
+		defer o.w.mu.Unlock()
+		stopped = true
+		o.room.Broadcast()
+	}()
+	for !stopped && !o.endedLocked() && o.fullLocked(len(frame)) {
+		o.room.Wait()
+	}
+	if !o.endedLocked() && o.fullLocked(len(frame)) {
+		return false, nil
+	}
+	return true, o.queueLocked(frame)
+}
+
 // Put queues a frame without waiting, whatever the bound says. It is for the
 // one frame that ends a session and for answers whose number is bounded by
 // what the peer sent, when the caller must not wait.

@@ -1,0 +1,403 @@
+package client
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire"
+)
+
+const (
+	// ConnLimit is how many bytes of one connection wait for their reader before
+	// the link does: as much as Linux lets a socket's buffer grow to
+	// (/proc/sys/net/ipv4/tcp_rmem is 6 MiB, of which a part is overhead).
+	ConnLimit = 4 << 20
+
+	// UnreadTimeout is how long the link waits then. A connection that nobody has
+	// read from for so long is given up, with ErrUnread, so that others go on.
+	UnreadTimeout = 10 * time.Second
+
+	// linger is how long a connection has to end by itself once both sides have
+	// said that they are done or its user has closed it: what is on the way to the
+	// peer must get there, and no agent says when it has. Agents up to 0.6.14 never
+	// say that a connection has ended, and keep it until they are told to.
+	linger = 5 * time.Second
+)
+
+// ErrUnread is why a connection was given up whose user did not read it.
+var ErrUnread = errors.New("connection given up: its data was left unread and held up the agent link")
+
+// A Conn is a TCP connection from inside the guest to somewhere: a [net.Conn] with
+// the half closes of [net.TCPConn]. Its errors are a [*net.OpError].
+//
+// Write returns when its bytes are on their way. There is no credit in generations
+// up to 7: what the peer does not take waits in the guest, up to 260 MiB for our
+// agent, and more than that breaks the connection. What is not read waits here, up
+// to [ConnLimit], and then holds up the link for [UnreadTimeout] at most.
+//
+// Close lets what was written arrive.
+type Conn struct {
+	c      *Client
+	id     uint32
+	net    string
+	remote net.Addr
+
+	in        *stream
+	out       *mux.Outbox
+	readTime  deadline
+	writeTime deadline
+	writable  *gate // Shut by the deadline and by Close.
+	writing   sync.Mutex
+
+	connected chan struct{}
+	over      chan struct{}
+
+	mu     sync.Mutex
+	stands bool
+	closed bool // By the user.
+	sent   bool // The end of our half.
+	got    bool // The end of theirs.
+	ended  bool
+	err    error // Why it ended, nil for a regular end.
+	wait   *time.Timer
+}
+
+func newConn(c *Client, network string, req *wire.TCPConnect) *Conn {
+	n := &Conn{
+		c: c, net: network, remote: addrOf(req),
+		in: newStream(ConnLimit), out: c.writer.Outbox(0), writable: newGate(),
+		connected: make(chan struct{}), over: make(chan struct{}),
+	}
+	n.in.patience = UnreadTimeout
+	n.readTime.apply = n.in.expire
+	n.writeTime.apply = n.expireWrites
+	return n
+}
+
+// request begins to connect.
+func (n *Conn) request(req *wire.TCPConnect) error {
+	err := n.c.calls.add(func(id uint32) receiver {
+		n.id = id
+		return n
+	})
+	if err != nil {
+		return err
+	}
+	b, err := n.c.encode(n.id, req)
+	if err == nil && n.out.Send(b) != nil { // The first frame of an outbox never waits.
+		err = n.c.reason()
+	}
+	if err != nil {
+		n.c.calls.remove(n.id, n)
+	}
+	return err
+}
+
+// receive takes a message; see receiver.
+func (n *Conn) receive(e wire.Envelope) error {
+	if e.Type == wire.TypeTCPData {
+		return n.receiveData(e)
+	}
+	m, err := wire.Decode(e)
+	if err != nil {
+		return err
+	}
+	switch m := m.(type) {
+	case *wire.TCPConnected:
+		return n.stand()
+	case *wire.TCPEOF:
+		n.in.finish(io.EOF)
+		n.half(&n.got)
+	case *wire.TCPClosed:
+		if !n.isConnected() {
+			return errUnexpected
+		}
+		n.finish(nil)
+	case *wire.TCPFailed:
+		n.finish(newGuestError(m.Error))
+	default:
+		return errUnexpected
+	}
+	return nil
+}
+
+func (n *Conn) receiveData(e wire.Envelope) error {
+	data, err := wire.DataOf(e)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	misplaced := !n.stands || n.got
+	n.mu.Unlock()
+	if misplaced {
+		return errUnexpected
+	}
+	if !n.in.push(data) && errors.Is(n.in.ended(), errUnread) {
+		n.abort(ErrUnread)
+	}
+	return nil
+}
+
+func (n *Conn) stand() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stands || n.ended {
+		return errUnexpected
+	}
+	n.stands = true
+	close(n.connected)
+	return nil
+}
+
+func (n *Conn) isConnected() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.stands
+}
+
+// fail ends it because of a bad frame, or with the link.
+func (n *Conn) fail(err error) { n.abort(err) }
+
+// abort ends a connection that the agent still has.
+func (n *Conn) abort(err error) {
+	if !n.finish(err) {
+		return
+	}
+	n.c.calls.remove(n.id, n) // No agent answers this.
+	if b, err := n.c.encode(n.id, new(wire.TCPClose)); err == nil {
+		_ = n.c.request(b) // It fails only if the link has ended.
+	}
+}
+
+// finish ends the connection; only the first call does. It returns true.
+func (n *Conn) finish(err error) bool {
+	n.mu.Lock()
+	again := n.ended
+	if !again {
+		n.ended, n.err = true, err
+		if n.wait != nil {
+			n.wait.Stop()
+		}
+	}
+	n.mu.Unlock()
+	if again {
+		return false
+	}
+	n.in.finish(firstOf(err, io.EOF))
+	n.out.Discard()
+	close(n.over)
+	return true
+}
+
+func (n *Conn) why() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
+}
+
+// half notes the end of one half; after that of both the connection ends.
+func (n *Conn) half(which *bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	*which = true
+	if n.sent && n.got {
+		n.lingerLocked()
+	}
+}
+
+func (n *Conn) lingerLocked() {
+	if n.wait == nil && !n.ended {
+		n.wait = time.AfterFunc(linger, func() { n.abort(nil) })
+	}
+}
+
+// Read reads what has come.
+func (n *Conn) Read(p []byte) (int, error) {
+	m, err := n.in.Read(p)
+	return m, n.readError(err)
+}
+
+// WriteTo writes what comes to w, without copying it on the way.
+func (n *Conn) WriteTo(w io.Writer) (int64, error) {
+	to := &sink{w: w}
+	m, err := n.in.WriteTo(to)
+	if to.failed {
+		return m, err // It is w's.
+	}
+	return m, n.readError(err)
+}
+
+// A sink notes that a writer's error is its own.
+type sink struct {
+	w      io.Writer
+	failed bool
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.failed = err != nil || n < len(p)
+	return n, err
+}
+
+// readError is the error of a Read as package net has it.
+func (n *Conn) readError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case n.isClosed():
+		err = net.ErrClosed
+	case err == io.EOF || errors.Is(err, os.ErrClosed): //nolint:errorlint // Ours, and bare.
+		return io.EOF // After CloseRead too.
+	case errors.Is(err, errUnread):
+		err = ErrUnread
+	}
+	return n.opError("read", err)
+}
+
+func (n *Conn) opError(op string, err error) error {
+	return &net.OpError{Op: op, Net: n.net, Source: n.LocalAddr(), Addr: n.remote, Err: err}
+}
+
+func (n *Conn) isClosed() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.closed
+}
+
+// Write sends p.
+func (n *Conn) Write(p []byte) (int, error) {
+	n.writing.Lock()
+	defer n.writing.Unlock()
+	total := 0
+	for total < len(p) {
+		piece := p[total:min(total+stdinChunk, len(p))]
+		if err := n.send(piece); err != nil {
+			return total, n.opError("write", err)
+		}
+		total += len(piece)
+	}
+	return total, nil
+}
+
+// send queues a piece that fits a frame.
+func (n *Conn) send(piece []byte) error {
+	stop, shut := n.writable.wait()
+	if err := n.cannotWrite(); err != nil {
+		return err
+	}
+	if shut {
+		return os.ErrDeadlineExceeded
+	}
+	buf := make([]byte, wire.DataHead+len(piece))
+	copy(buf[wire.DataHead:], piece)
+	start := wire.PutDataHead(buf, own, n.id, wire.TypeTCPData, len(piece))
+	queued, err := n.out.SendUntil(stop, buf[start:])
+	if queued && err == nil {
+		return nil
+	}
+	if err := n.cannotWrite(); err != nil {
+		return err
+	}
+	if err != nil {
+		return n.c.reason() // The link has ended, and everything else will hear of it.
+	}
+	return os.ErrDeadlineExceeded
+}
+
+// cannotWrite says why nothing can be written any more.
+func (n *Conn) cannotWrite() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.closed:
+		return net.ErrClosed
+	case n.sent:
+		return epipe
+	case n.ended:
+		return firstOf(n.err, epipe)
+	default:
+		return nil
+	}
+}
+
+// CloseWrite ends our half, behind what was written.
+func (n *Conn) CloseWrite() error {
+	if err := n.cannotWrite(); err != nil {
+		return n.opError("close", err)
+	}
+	n.endWrites()
+	return nil
+}
+
+// endWrites says that nothing more comes, once.
+func (n *Conn) endWrites() {
+	n.mu.Lock()
+	again := n.sent
+	n.mu.Unlock()
+	if b, err := n.c.encode(n.id, new(wire.TCPEOF)); err == nil && !again {
+		_ = n.out.Put(b) // It fails only if there is nobody to tell.
+	}
+	n.half(&n.sent)
+}
+
+// CloseRead discards what was not read and what still comes.
+func (n *Conn) CloseRead() error {
+	if n.isClosed() {
+		return n.opError("close", net.ErrClosed)
+	}
+	return n.in.Close()
+}
+
+// Close ends the connection. What was written still arrives; what the peer says
+// is discarded, and after five seconds it is told that nobody listens.
+func (n *Conn) Close() error {
+	n.mu.Lock()
+	again := n.closed
+	n.closed = true
+	n.mu.Unlock()
+	if again {
+		return n.opError("close", net.ErrClosed)
+	}
+	_ = n.in.Close() // A stream's Close has no error.
+	n.writeTime.set(time.Time{})
+	n.readTime.set(time.Time{})
+	n.writable.set(true)
+	n.endWrites()
+	n.mu.Lock()
+	n.lingerLocked()
+	n.mu.Unlock()
+	return nil
+}
+
+// expireWrites is the deadline of Writes.
+func (n *Conn) expireWrites(passed bool) { n.writable.set(passed || n.isClosed()) }
+
+// LocalAddr returns an address without a meaning: the guest does not tell its own.
+func (*Conn) LocalAddr() net.Addr { return guestAddr("guest") }
+
+// RemoteAddr returns the address that was dialed.
+func (n *Conn) RemoteAddr() net.Addr { return n.remote }
+
+// SetDeadline sets both deadlines.
+func (n *Conn) SetDeadline(t time.Time) error {
+	return firstOf(n.SetReadDeadline(t), n.SetWriteDeadline(t))
+}
+
+// SetReadDeadline sets until when Reads wait; zero is for ever.
+func (n *Conn) SetReadDeadline(t time.Time) error { return n.set(&n.readTime, t) }
+
+// SetWriteDeadline sets until when Writes wait for the link; zero is for ever.
+func (n *Conn) SetWriteDeadline(t time.Time) error { return n.set(&n.writeTime, t) }
+
+func (n *Conn) set(d *deadline, t time.Time) error {
+	if n.isClosed() {
+		return n.opError("set", net.ErrClosed)
+	}
+	d.set(t)
+	return nil
+}

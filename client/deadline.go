@@ -1,0 +1,68 @@
+package client
+
+import (
+	"sync"
+	"time"
+)
+
+// A deadline is a moment that can be moved. It tells apply, in order, whether it
+// has passed.
+type deadline struct {
+	apply func(passed bool)
+
+	mu    sync.Mutex
+	timer *time.Timer
+	moved int // How often: a timer that was stopped too late finds another number.
+}
+
+// set moves the deadline; the zero time is never.
+func (d *deadline) set(t time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+	d.moved++
+	left := time.Until(t)
+	d.apply(!t.IsZero() && left <= 0)
+	if left > 0 {
+		mine := d.moved
+		d.timer = time.AfterFunc(left, func() { d.pass(mine) })
+	}
+}
+
+func (d *deadline) pass(mine int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.moved == mine {
+		d.apply(true)
+	}
+}
+
+// A gate is a channel that is closed while something is shut.
+type gate struct {
+	mu   sync.Mutex
+	ch   chan struct{}
+	shut bool
+}
+
+func newGate() *gate { return &gate{ch: make(chan struct{})} }
+
+func (g *gate) set(shut bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case shut && !g.shut:
+		close(g.ch)
+	case !shut && g.shut:
+		g.ch = make(chan struct{})
+	}
+	g.shut = shut
+}
+
+// wait returns the channel of now, and whether it is closed.
+func (g *gate) wait() (ch <-chan struct{}, shut bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ch, g.shut
+}

@@ -1,0 +1,105 @@
+package client
+
+import (
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/agentd-go/agentd/wire"
+)
+
+// The bits of st_mode (inode(7)), which are the guest's and Linux's.
+const (
+	modeType    = 0o170000
+	modeSocket  = 0o140000
+	modeLink    = 0o120000
+	modeRegular = 0o100000
+	modeBlock   = 0o060000
+	modeDir     = 0o040000
+	modeChar    = 0o020000
+	modeFIFO    = 0o010000
+	modeSetuid  = 0o4000
+	modeSetgid  = 0o2000
+	modeSticky  = 0o1000
+)
+
+// modeBits is a mode as chmod(2) takes it.
+func modeBits(mode fs.FileMode) uint32 {
+	bits := uint32(mode.Perm())
+	for _, b := range []struct {
+		mode fs.FileMode
+		bit  uint32
+	}{{fs.ModeSetuid, modeSetuid}, {fs.ModeSetgid, modeSetgid}, {fs.ModeSticky, modeSticky}} {
+		if mode&b.mode != 0 {
+			bits |= b.bit
+		}
+	}
+	return bits
+}
+
+// fileMode is the mode that bits of st_mode stand for.
+func fileMode(bits uint32) fs.FileMode {
+	mode := fs.FileMode(bits & uint32(fs.ModePerm))
+	switch bits & modeType {
+	case modeRegular:
+	case modeDir:
+		mode |= fs.ModeDir
+	case modeLink:
+		mode |= fs.ModeSymlink
+	case modeFIFO:
+		mode |= fs.ModeNamedPipe
+	case modeSocket:
+		mode |= fs.ModeSocket
+	case modeChar:
+		mode |= fs.ModeDevice | fs.ModeCharDevice
+	case modeBlock:
+		mode |= fs.ModeDevice
+	default: // A name in a listing whose file nobody could ask about.
+		mode |= fs.ModeIrregular
+	}
+	for _, b := range []struct {
+		bit  uint32
+		mode fs.FileMode
+	}{{modeSetuid, fs.ModeSetuid}, {modeSetgid, fs.ModeSetgid}, {modeSticky, fs.ModeSticky}} {
+		if bits&b.bit != 0 {
+			mode |= b.mode
+		}
+	}
+	return mode
+}
+
+// fileInfo is an fs.FileInfo and an fs.DirEntry.
+type fileInfo struct {
+	name  string
+	entry wire.FSEntry
+}
+
+func (i *fileInfo) Name() string               { return i.name }
+func (i *fileInfo) Size() int64                { return int64(i.entry.Size) }
+func (i *fileInfo) Mode() fs.FileMode          { return fileMode(i.entry.Mode) }
+func (i *fileInfo) Type() fs.FileMode          { return i.Mode().Type() }
+func (i *fileInfo) IsDir() bool                { return i.Mode().IsDir() }
+func (i *fileInfo) Info() (fs.FileInfo, error) { return i, nil }
+
+// String shows the entry as package fs does.
+func (i *fileInfo) String() string { return fs.FormatDirEntry(i) }
+
+// ModTime is in seconds; zero if the guest does not know it.
+func (i *fileInfo) ModTime() time.Time {
+	if i.entry.Mtime == nil {
+		return time.Time{}
+	}
+	return time.Unix(*i.entry.Mtime, 0)
+}
+
+// Sys returns the *wire.FSEntry: what the guest has said.
+func (i *fileInfo) Sys() any { return &i.entry }
+
+// newEntries takes the names out of the paths of a listing.
+func newEntries(entries []wire.FSEntry) []*fileInfo {
+	all := make([]*fileInfo, len(entries))
+	for i, e := range entries {
+		all[i] = &fileInfo{name: e.Path[strings.LastIndexByte(e.Path, '/')+1:], entry: e}
+	}
+	return all
+}

@@ -1,0 +1,367 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"sync"
+
+	"github.com/agentd-go/agentd/wire"
+)
+
+const (
+	// firstWindow is what the first Read of a file asks for: most files are
+	// smaller. It is what an agent reads at once.
+	firstWindow = 64 << 10
+
+	// readWindow is what reading in a row asks for at once, and a second time when
+	// it begins with the first: a link of 1 GiB/s with an answer after 2 ms is
+	// never idle, and one file has at most 2 MiB here. Generations up to 7 cannot
+	// say less once they have asked, so this is also what a reader that stops has
+	// to take.
+	readWindow = 1 << 20
+	windows    = 2
+)
+
+// A window is a piece of a file that was asked for and is on its way.
+type window struct {
+	*stream // What has come and was not read; ends with io.EOF behind the piece.
+
+	id   uint32
+	want int64
+	got  int64 // The reading goroutine's.
+	stop func() bool
+}
+
+// receive takes a message; see receiver. Pushing never waits: what comes is what
+// was asked for.
+func (w *window) receive(e wire.Envelope) error {
+	if e.Type != wire.TypeFSData {
+		m, err := answered(e)
+		if err == nil {
+			w.finish(firstOf(m, io.EOF))
+			w.stop()
+		}
+		return err
+	}
+	data, err := wire.DataOf(e)
+	if err != nil {
+		return err
+	}
+	if w.got += int64(len(data)); w.got > w.want {
+		return errUnexpected
+	}
+	w.push(data)
+	return nil
+}
+
+func (w *window) fail(err error) {
+	w.finish(err)
+	w.stop()
+}
+
+// answered takes a response apart: refused is nil or the guest's refusal, err
+// says that it is no response.
+func answered(e wire.Envelope) (refused, err error) {
+	m, err := wire.Decode(e)
+	if err != nil {
+		return nil, err
+	}
+	reply, ok := m.(*wire.FSResponse)
+	if !ok {
+		return nil, errUnexpected
+	}
+	return verdict(reply), nil
+}
+
+// open asks for a piece of a file.
+func (f *File) open(offset, size int64) (*window, error) {
+	w := &window{stream: newStream(math.MaxInt), want: size}
+	w.stop = context.AfterFunc(f.reads, func() { w.finish(context.Cause(f.reads)) })
+	if err := f.ask(offset, size, w, &w.id); err != nil {
+		w.stop()
+		return nil, err
+	}
+	return w, nil
+}
+
+// ask sends the request for a piece, for r to receive.
+func (f *File) ask(offset, size int64, r receiver, id *uint32) error {
+	err := f.c.calls.add(func(free uint32) receiver {
+		*id = free
+		return r
+	})
+	if err != nil {
+		return err
+	}
+	length := uint64(size)
+	b, err := f.c.encode(*id, &wire.FSRequest{Op: &wire.OpRead{Handle: f.handle, Offset: uint64(offset), Len: &length}})
+	if err == nil {
+		err = f.c.request(b)
+	}
+	if err != nil {
+		f.c.calls.remove(*id, r)
+	}
+	return err
+}
+
+// reading is the windows that are open, in order, and where the next begins.
+type reading struct {
+	open []*window
+	next int64
+	size int64 // Of the newest.
+}
+
+// drop forgets what was read ahead. What is on its way is discarded as it comes.
+func (r *reading) drop() {
+	for _, w := range r.open {
+		_ = w.Close() // A stream's Close has no error.
+	}
+	*r = reading{}
+}
+
+// ahead returns the window that has the bytes at pos; it asks for them, and for
+// what follows, if it must.
+func (f *File) ahead(pos int64) (*window, error) {
+	r := &f.in
+	switch len(r.open) {
+	case 0:
+		r.next, r.size = pos, firstWindow
+	case windows:
+		return r.open[0], nil
+	default:
+		r.size = min(2*r.size, readWindow)
+	}
+	w, err := f.open(r.next, r.size)
+	if err != nil {
+		return nil, err
+	}
+	r.next += r.size
+	r.open = append(r.open, w)
+	return r.open[0], nil
+}
+
+// take reads from where the file's position is, by one of the ways to read a
+// stream, and moves it.
+func (f *File) take(read func(*stream) (int, error)) error {
+	for {
+		w, err := f.ahead(f.pos)
+		if err != nil {
+			return err
+		}
+		n, err := read(w.stream)
+		f.pos += int64(n)
+		if err == nil {
+			return nil
+		}
+		if err != io.EOF || w.short() { //nolint:errorlint // Ours, and bare.
+			f.in.drop()
+			return err
+		}
+		f.in.open = f.in.open[1:]
+	}
+}
+
+// short reports whether the file ended in this window, whose end was read.
+func (w *window) short() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.got < w.want
+}
+
+// Read reads at the file's position.
+func (f *File) Read(p []byte) (int, error) {
+	n, err := f.read(p)
+	if err == io.EOF { //nolint:errorlint // Ours, and bare.
+		return n, err
+	}
+	return n, pathError("read", f.name, err)
+}
+
+func (f *File) read(p []byte) (n int, err error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	if err := f.out.flush(); err != nil || len(p) == 0 {
+		return 0, err
+	}
+	err = f.take(func(s *stream) (int, error) {
+		n, err = s.Read(p)
+		return n, err
+	})
+	return n, err
+}
+
+// WriteTo writes the rest of the file to w, without copying it on the way.
+func (f *File) WriteTo(w io.Writer) (int64, error) {
+	n, err := f.writeTo(w)
+	return n, pathError("read", f.name, err)
+}
+
+func (f *File) writeTo(w io.Writer) (total int64, err error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	if err := f.out.flush(); err != nil {
+		return 0, err
+	}
+	for {
+		var p []byte
+		err := f.take(func(s *stream) (int, error) {
+			var err error
+			p, err = s.next()
+			return len(p), err
+		})
+		if err == io.EOF { //nolint:errorlint // Ours, and bare.
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+		n, err := w.Write(p)
+		total += int64(n)
+		if err == nil && n < len(p) {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			f.in.drop()
+			f.pos -= int64(len(p) - n) // What w did not take comes again.
+			return total, err
+		}
+	}
+}
+
+// ReadAt reads from an offset, whatever the position. Calls do not wait for each
+// other.
+func (f *File) ReadAt(p []byte, offset int64) (int, error) {
+	n, err := f.readAt(p, offset)
+	if err == io.EOF { //nolint:errorlint // Ours, and bare.
+		return n, err
+	}
+	return n, pathError("read", f.name, err)
+}
+
+func (f *File) readAt(p []byte, offset int64) (int, error) {
+	if offset < 0 {
+		return 0, einval
+	}
+	if err := f.settle(); err != nil || len(p) == 0 {
+		return 0, err
+	}
+	d := &direct{rest: p, done: make(chan struct{})}
+	if err := f.ask(offset, int64(len(p)), d, &d.id); err != nil {
+		return 0, err
+	}
+	select {
+	case <-d.done:
+	case <-f.reads.Done():
+		d.fail(context.Cause(f.reads)) // p is the caller's again.
+	}
+	return d.result()
+}
+
+// A direct is a piece of a file that goes to where its caller wants it.
+type direct struct {
+	id   uint32
+	done chan struct{}
+
+	mu   sync.Mutex
+	rest []byte // nil when the caller has its memory back.
+	n    int
+	over bool
+	err  error
+}
+
+func (d *direct) receive(e wire.Envelope) error {
+	if e.Type != wire.TypeFSData {
+		refused, err := answered(e)
+		if err == nil {
+			d.fail(refused)
+		}
+		return err
+	}
+	data, err := wire.DataOf(e)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.over {
+		return nil
+	}
+	if len(data) > len(d.rest) {
+		return errUnexpected
+	}
+	n := copy(d.rest, data)
+	d.rest, d.n = d.rest[n:], d.n+n
+	return nil
+}
+
+// fail ends it, also with nil for a piece that came.
+func (d *direct) fail(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.over {
+		return
+	}
+	d.over, d.err = true, err
+	if err == nil && len(d.rest) > 0 {
+		d.err = io.EOF
+	}
+	d.rest = nil
+	close(d.done)
+}
+
+func (d *direct) result() (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.n, d.err
+}
+
+// ReadFile returns a file's contents.
+func (c *Client) ReadFile(ctx context.Context, name string) ([]byte, error) {
+	f, err := c.Open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := f.contents()
+	_ = f.Close() // It was only read.
+	return b, err
+}
+
+// contents reads a whole file. Most are small: only one that does not fit the
+// first piece is asked for its size.
+func (f *File) contents() ([]byte, error) {
+	b := make([]byte, firstWindow)
+	n, err := f.ReadAt(b, 0)
+	if err != nil {
+		return b[:n:n], noEOF(err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return b[:n], err
+	}
+	const more = 512 // For a file that has no size, or grows.
+	for size := info.Size() + 1; ; size = 2*int64(n) + more {
+		if size > int64(n) {
+			b = append(make([]byte, 0, size), b[:n]...)
+		}
+		m, err := f.ReadAt(b[n:cap(b)], int64(n))
+		if n += m; err != nil {
+			return b[:n], noEOF(err)
+		}
+		b = b[:n]
+	}
+}
+
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}

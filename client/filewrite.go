@@ -1,0 +1,285 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire"
+)
+
+const (
+	// fileChunk is how much of a file goes into one frame. Nothing can pass a
+	// frame that has begun to leave, and every frame is at least one operation of
+	// the guest's file system: four turns of the writer, a millisecond or so.
+	fileChunk = 4*mux.Quantum - wire.DataHead
+
+	// fileQueue holds two frames, one to fill while the other is written.
+	fileQueue = 8 * mux.Quantum
+
+	// writeWindow is how much is written before an answer is asked for, and twice
+	// that how much may be without one. There is no other credit: an agent holds
+	// what it cannot write yet in memory (ours 4 MiB for each stream) and then on
+	// its disk, and refuses what is too much.
+	writeWindow = 1 << 20
+)
+
+// A parcel is a piece of a file on its way to the guest.
+type parcel struct {
+	c    *Client
+	id   uint32
+	out  *mux.Outbox
+	sent int64
+	stop func() bool
+
+	done chan struct{}
+
+	mu   sync.Mutex
+	over bool
+	err  error
+}
+
+func (p *parcel) receive(e wire.Envelope) error {
+	refused, err := answered(e)
+	if err == nil {
+		p.fail(refused)
+	}
+	return err
+}
+
+func (p *parcel) fail(err error) {
+	p.stop()
+	p.settle(err)
+}
+
+// settle is how it ended: nil for a piece that has arrived.
+func (p *parcel) settle(err error) {
+	p.mu.Lock()
+	again := p.over
+	if !again {
+		p.over, p.err = true, err
+	}
+	p.mu.Unlock()
+	if again {
+		return
+	}
+	p.out.Discard() // Whoever sends more need not wait.
+	close(p.done)
+}
+
+func (p *parcel) result() error {
+	<-p.done
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// abandon ends a parcel that nobody will fill, so that the guest's side ends too.
+func (p *parcel) abandon(err error) {
+	p.settle(err)
+	if b, err := p.end(); err == nil {
+		_ = p.c.request(b) // It fails only if the link has ended.
+	}
+}
+
+// end is the frame that ends a parcel.
+func (p *parcel) end() ([]byte, error) { return p.c.encode(p.id, &wire.FSData{}) }
+
+// writing is the parcels that have no answer yet: the last may be open.
+type writing struct {
+	open   *parcel
+	closed []*parcel
+}
+
+// flush waits for all answers, and returns the first error.
+func (w *writing) flush() error {
+	err := w.seal()
+	for _, p := range w.closed {
+		err = firstOf(err, p.result())
+	}
+	w.closed = nil
+	return err
+}
+
+// seal ends the open parcel.
+func (w *writing) seal() error {
+	p := w.open
+	if p == nil {
+		return nil
+	}
+	w.open = nil
+	w.closed = append(w.closed, p)
+	b, err := p.end()
+	if err != nil {
+		return err
+	}
+	_ = p.out.Send(b) // If it fails, the result says why.
+	return nil
+}
+
+// parcel returns the one to write to at the file's position.
+func (f *File) parcel() (*parcel, error) {
+	w := &f.out
+	if w.open != nil && w.open.sent < writeWindow {
+		return w.open, nil
+	}
+	if err := w.seal(); err != nil {
+		return nil, err
+	}
+	allowed := 1
+	if f.append {
+		allowed = 0 // Two would mix.
+	}
+	for len(w.closed) > allowed {
+		err := w.closed[0].result()
+		w.closed = w.closed[1:]
+		if err != nil {
+			return nil, err
+		}
+	}
+	p, err := f.begin(f.pos)
+	w.open = p
+	return p, err
+}
+
+// begin asks the guest to take bytes from an offset on.
+func (f *File) begin(offset int64) (*parcel, error) {
+	p := &parcel{c: f.c, out: f.c.writer.Outbox(fileQueue), done: make(chan struct{})}
+	p.stop = context.AfterFunc(f.ctx, func() { p.abandon(context.Cause(f.ctx)) })
+	err := f.c.calls.add(func(id uint32) receiver {
+		p.id = id
+		return p
+	})
+	if err != nil {
+		p.stop()
+		return nil, err
+	}
+	b, err := f.c.encode(p.id, &wire.FSRequest{Op: &wire.OpWrite{Handle: f.handle, Offset: uint64(offset)}})
+	if err == nil && p.out.Send(b) != nil {
+		err = f.c.reason()
+	}
+	if err != nil {
+		p.stop()
+		f.c.calls.remove(p.id, p)
+		return nil, err
+	}
+	return p, nil
+}
+
+// send sends the n bytes behind the head's room of buf, which belongs to the link
+// then, and moves the file's position.
+func (f *File) send(buf []byte, n int) error {
+	p, err := f.parcel()
+	if err != nil {
+		return err
+	}
+	start := wire.PutDataHead(buf, own, p.id, wire.TypeFSData, n)
+	if p.out.Send(buf[start:wire.DataHead+n]) != nil {
+		f.out.open = nil
+		return firstOf(p.result(), errUnexpected) // The agent has said that it is done before we have.
+	}
+	p.sent += int64(n)
+	f.pos += int64(n)
+	return nil
+}
+
+// Write writes at the file's position, or at the end of a file opened to append.
+func (f *File) Write(b []byte) (int, error) {
+	n, err := f.write(b)
+	return n, pathError("write", f.name, err)
+}
+
+func (f *File) write(b []byte) (n int, err error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	f.in.drop()
+	for n < len(b) {
+		piece := b[n:min(n+fileChunk, len(b))]
+		buf := make([]byte, wire.DataHead+len(piece))
+		copy(buf[wire.DataHead:], piece)
+		if err := f.send(buf, len(piece)); err != nil {
+			return n, err
+		}
+		n += len(piece)
+	}
+	return n, nil
+}
+
+// WriteString is Write for a string.
+func (f *File) WriteString(s string) (int, error) { return f.Write([]byte(s)) }
+
+// ReadFrom writes what r has, and waits until it has arrived.
+func (f *File) ReadFrom(r io.Reader) (total int64, err error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return 0, pathError("write", f.name, err)
+	}
+	defer unlock()
+	f.in.drop()
+	var spare []byte
+	for {
+		buf := spare
+		if spare = nil; buf == nil {
+			buf = make([]byte, wire.DataHead+fileChunk)
+		}
+		n, failed := r.Read(buf[wire.DataHead:])
+		if n < fileChunk/2 {
+			buf, spare = bytes.Clone(buf[:wire.DataHead+n]), buf // A frame keeps its memory until it has left.
+		}
+		if n > 0 {
+			if err := f.send(buf, n); err != nil {
+				return total, pathError("write", f.name, err)
+			}
+			total += int64(n)
+		}
+		if failed != nil {
+			return total, firstOf(pathError("write", f.name, f.out.flush()), noEOF(failed))
+		}
+	}
+}
+
+// WriteAt writes at an offset, whatever the position, and waits until that has
+// arrived. Files opened to append have none.
+func (f *File) WriteAt(b []byte, offset int64) (int, error) {
+	n, err := f.writeAt(b, offset)
+	return n, pathError("write", f.name, err)
+}
+
+func (f *File) writeAt(b []byte, offset int64) (int, error) {
+	if offset < 0 || f.append {
+		return 0, einval
+	}
+	unlock, err := f.lock()
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	f.in.drop()
+	if err := f.out.flush(); err != nil {
+		return 0, err
+	}
+	at := &File{c: f.c, ctx: f.ctx, name: f.name, handle: f.handle, pos: offset}
+	n, err := at.write(b)
+	if err == nil {
+		err = at.out.flush()
+	}
+	return n, err
+}
+
+// WriteFile writes a file: a new one, with perm before the guest's umask, or one
+// that is truncated first.
+func (c *Client) WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) error {
+	f, err := c.OpenFile(ctx, name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return firstOf(err, f.Close())
+}

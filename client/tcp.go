@@ -1,0 +1,111 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/agentd-go/agentd/wire"
+)
+
+// Dial connects to an address from inside the guest, as [Client.DialContext] does.
+func (c *Client) Dial(network, address string) (net.Conn, error) {
+	return c.DialContext(context.Background(), network, address)
+}
+
+// DialContext connects to an address from inside the guest; the signature is that
+// of [net.Dialer] and fits [net/http.Transport]. The connection is a [*Conn]. The
+// network is "tcp", or "tcp4" or "tcp6" for an address that is no name; a host that
+// is missing is the guest itself. The guest looks names up, and gives up after 30
+// seconds; ctx bounds only the connecting.
+//
+// The error is a [*net.OpError], with a [*net.DNSError] inside for a name that the
+// guest does not know, else a [*GuestError]: [syscall.ECONNREFUSED], for example,
+// on Linux. It needs generation 4.
+func (c *Client) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := c.dial(ctx, network, address)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: guestAddr(address), Err: err}
+	}
+	return conn, nil
+}
+
+func (c *Client) dial(ctx context.Context, network, address string) (*Conn, error) {
+	req, err := connectRequest(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	conn := newConn(c, network, req)
+	if err := conn.request(req); err != nil {
+		return nil, err
+	}
+	select {
+	case <-conn.connected:
+	case <-conn.over:
+	case <-ctx.Done():
+		conn.abort(ctx.Err())
+	}
+	if !conn.isConnected() {
+		return nil, dialError(req.Host, conn.why())
+	}
+	return conn, nil // Also if it ended since: Read and Write say how.
+}
+
+// connectRequest says it in the protocol's words.
+func connectRequest(ctx context.Context, network, address string) (*wire.TCPConnect, error) {
+	host, service, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	ip, notIP := netip.ParseAddr(host)
+	switch {
+	case network == "tcp":
+	case network == "tcp4" && notIP == nil && ip.Is4(), network == "tcp6" && notIP == nil && ip.Is6():
+	case network == "tcp4" || network == "tcp6":
+		return nil, &net.AddrError{Err: "not an address for network " + network, Addr: address}
+	default:
+		return nil, net.UnknownNetworkError(network)
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", service)
+	if err != nil {
+		return nil, err
+	}
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	return &wire.TCPConnect{Host: host, Port: uint16(port)}, nil
+}
+
+// dialError makes a lookup's failure package net's.
+func dialError(host string, err error) error {
+	const lookup = "failed to lookup address information: "
+	var refused *GuestError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	_, why, ok := strings.Cut(refused.Message, lookup)
+	if !ok {
+		return err
+	}
+	missing := strings.Contains(why, "does not resolve")
+	return &net.DNSError{Err: why, Name: host, IsNotFound: missing, IsTemporary: !missing, UnwrapErr: err}
+}
+
+// guestAddr is an address of the guest, as it was named.
+type guestAddr string
+
+// Network returns "tcp".
+func (guestAddr) Network() string { return "tcp" }
+
+func (a guestAddr) String() string { return string(a) }
+
+// addrOf is a *net.TCPAddr unless the host is a name.
+func addrOf(req *wire.TCPConnect) net.Addr {
+	if ip, err := netip.ParseAddr(req.Host); err == nil {
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, req.Port))
+	}
+	return guestAddr(net.JoinHostPort(req.Host, strconv.Itoa(int(req.Port))))
+}
