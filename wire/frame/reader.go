@@ -32,7 +32,8 @@ type Reader struct {
 	partial bool
 	head    [HeaderSize]byte
 	frame   Frame
-	have    int // of frame.Body
+	whole   []byte // room for the header, if there is to be any, and frame.Body
+	have    int    // of frame.Body
 }
 
 // NewReader returns a Reader of r.
@@ -63,21 +64,41 @@ func (r *Reader) Buffered() []byte {
 // io.EOF only between two frames and io.ErrUnexpectedEOF inside one; a
 // *LengthError if the peer breaks the rule; else that of the stream.
 func (r *Reader) Next() (Frame, error) {
+	f, _, err := r.next(0)
+	return f, err
+}
+
+// NextWhole is Next for who passes frames on: whole is the frame as it came, its
+// header and f.Body behind that.
+func (r *Reader) NextWhole() (f Frame, whole []byte, err error) {
+	f, whole, err = r.next(HeaderSize)
+	if err != nil {
+		return Frame{}, nil, err
+	}
+	if len(whole) == len(f.Body) { // Begun by a Next that was interrupted.
+		whole = append(make([]byte, HeaderSize, HeaderSize+len(f.Body)), f.Body...)
+		f.Body = whole[HeaderSize:]
+	}
+	PutHeader(whole, f.ID, f.Flags, len(f.Body))
+	return f, whole, nil
+}
+
+func (r *Reader) next(room int) (f Frame, whole []byte, err error) {
 	if !r.partial {
-		if err := r.begin(); err != nil {
-			return Frame{}, err
+		if err := r.begin(room); err != nil {
+			return Frame{}, nil, err
 		}
 	}
 	if err := r.fillBody(); err != nil {
-		return Frame{}, err
+		return Frame{}, nil, err
 	}
-	f := r.frame
-	r.partial, r.frame, r.have = false, Frame{}, 0
-	return f, nil
+	f, whole = r.frame, r.whole
+	r.partial, r.frame, r.whole, r.have = false, Frame{}, nil, 0
+	return f, whole, nil
 }
 
-// begin reads a header and what there is of its body.
-func (r *Reader) begin() error {
+// begin reads a header and what there is of its body, which gets room before it.
+func (r *Reader) begin(room int) error {
 	for r.end-r.start < HeaderSize {
 		if r.end-r.start >= 4 {
 			if err := checkLength(r.buf[r.start:]); err != nil {
@@ -95,7 +116,8 @@ func (r *Reader) begin() error {
 	r.start += copy(r.head[:], r.buf[r.start:])
 	// The whole body at once: growing would copy it again, and a link has one
 	// Reader, so a peer that announces much and sends little holds 4 MiB.
-	r.frame = Frame{ID: h.id, Flags: h.flags, Body: make([]byte, h.body)}
+	r.whole = make([]byte, room+h.body)
+	r.frame = Frame{ID: h.id, Flags: h.flags, Body: r.whole[room:]}
 	r.have = copy(r.frame.Body, r.buf[r.start:r.end])
 	r.start += r.have
 	r.partial = true

@@ -82,6 +82,35 @@ func TestReaderTakesAnySplit(t *testing.T) {
 	}
 }
 
+// A whole frame is what came, whatever was interrupted and whoever began it.
+func TestReaderNextWhole(t *testing.T) {
+	t.Parallel()
+	stream, want := sample(t)
+	for _, n := range interruptions(stream) {
+		r := NewReader(&interrupted{r: bytes.NewReader(stream), n: n})
+		before, err := readAll(r)
+		if !errors.Is(err, errLater) {
+			t.Fatalf("at %d: %v", n, err)
+		}
+		var again []byte
+		for _, f := range before {
+			if again, err = Append(again, f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := len(before); i < len(want); i++ {
+			f, whole, err := r.NextWhole()
+			if err != nil || !sameFrames([]Frame{f}, want[i:i+1]) {
+				t.Fatalf("at %d: frame %d differs, %v", n, i, err)
+			}
+			again = append(again, whole...)
+		}
+		if _, _, err := r.NextWhole(); !errors.Is(err, io.EOF) || !bytes.Equal(again, stream) {
+			t.Fatalf("at %d: the frames are not the stream, %v", n, err)
+		}
+	}
+}
+
 func TestReaderTakesMaximalFramesBackToBack(t *testing.T) {
 	t.Parallel()
 	one, err := Append(nil, Frame{ID: 9, Body: make([]byte, MaxBody)})
