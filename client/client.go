@@ -36,6 +36,7 @@ type Client struct {
 	done      chan struct{}
 	loops     sync.WaitGroup
 	closeLink func() error
+	relayed   bool // There is a relay between us and the agent.
 }
 
 // IDs is the range of correlation ids that a client may use: Start and up, below
@@ -50,10 +51,11 @@ type IDs struct {
 // behind that frame must come out of its Read again. The client owns the link,
 // whose Close must end a Read and a Write that are under way.
 func New(link io.ReadWriteCloser, ready wire.Ready, generation wire.Generation, ids IDs) *Client {
-	if ids == (IDs{}) {
-		ids.Start, ids.End = frame.SlotRange(0)
+	h := hello{ids: ids, relayed: ids != IDs{}, generation: generation, ready: ready}
+	if !h.relayed {
+		h.ids.Start, h.ids.End = frame.SlotRange(0)
 	}
-	return start(link, frame.NewReader(link), hello{ids: ids, generation: generation, ready: ready})
+	return start(link, frame.NewReader(link), h)
 }
 
 func start(link io.ReadWriteCloser, frames *frame.Reader, h hello) *Client {
@@ -65,6 +67,7 @@ func start(link io.ReadWriteCloser, frames *frame.Reader, h hello) *Client {
 		generation: min(own, h.generation),
 		calls:      newTable(h.ids),
 		done:       make(chan struct{}),
+		relayed:    h.relayed,
 		closeLink:  sync.OnceValue(link.Close),
 	}
 	c.ctl = c.writer.Outbox(0)

@@ -32,8 +32,12 @@ func (c *Client) Touch(ctx context.Context) (uint64, error) {
 
 // SyncClock tells the guest what time it is; the guest corrects its clock if it
 // is more than 100 milliseconds off. There is no answer: nil means that the
-// message is on its way.
+// message is on its way. Behind a relay it is [ErrRelayed]: the relay tells the
+// time, and disconnects a client that does.
 func (c *Client) SyncClock(ctx context.Context, now time.Time) error {
+	if c.relayed {
+		return fmt.Errorf("clock: %w", ErrRelayed)
+	}
 	if now.Unix() < 0 {
 		return fmt.Errorf("clock: %v is before 1970", now)
 	}

@@ -192,6 +192,19 @@ func TestWriteFails(t *testing.T) {
 	})
 }
 
+// A relay tells the time itself, and would disconnect a client that does.
+func TestSyncClockBehindARelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := pipe()
+		c := client.New(near, wire.Ready{}, 7, client.IDs{Start: 10, End: 13})
+		if err := c.SyncClock(t.Context(), time.Unix(1, 0)); !errors.Is(err, client.ErrRelayed) {
+			t.Errorf("SyncClock = %v", err)
+		}
+		_ = far.Close()
+		_ = c.Close()
+	})
+}
+
 func TestSyncClockRefusesNonsense(t *testing.T) {
 	script(t, 7, func(c *client.Client, p *peer) {
 		t := p.t

@@ -30,6 +30,7 @@ const (
 // hello is what a relay tells a client that connects.
 type hello struct {
 	ids        IDs
+	relayed    bool
 	generation wire.Generation
 	ready      wire.Ready
 }
@@ -75,7 +76,7 @@ func readHello(r io.Reader) (hello, *frame.Reader, error) {
 		return hello{}, nil, cutShort(err)
 	}
 	first, second := binary.BigEndian.Uint32(words[:]), binary.BigEndian.Uint32(words[4:])
-	h, frames := hello{ids: IDs{first, second}}, frame.NewReader(r)
+	h, frames := hello{ids: IDs{first, second}, relayed: true}, frame.NewReader(r)
 	// No range ends as low as the longest frame, so the two forms are distinct.
 	legacy := second >= frame.MinLength && second <= frame.MaxLength
 	if legacy {

@@ -22,6 +22,10 @@ var (
 	// ErrStalled says that the link has not taken what was sent to it before.
 	ErrStalled = errors.New("agent link is stalled")
 
+	// ErrRelayed says that what was asked for is the business of the relay between
+	// the client and the agent.
+	ErrRelayed = errors.New("left to the relay")
+
 	// ErrWaitDelay is the one of package os/exec: a command, or the copying of
 	// its input and output, did not end in time.
 	ErrWaitDelay = exec.ErrWaitDelay

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/agentd-go/agentd/internal/relay"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/wire"
 )
@@ -53,6 +54,14 @@ type Config struct {
 	Limits        []wire.Rlimit
 	Restricted    bool // Commands gain no privileges and lack CAP_SYS_ADMIN.
 	Configuration Configuration
+
+	// Socket is the path of a Unix socket on which the running machine serves
+	// other clients (client.Dial), 127 at most beside Machine.Client; "" is none.
+	// Who can connect can do as root in the guest: only the owner may.
+	Socket string
+	// Log is given a line for each client that is disconnected against its will,
+	// and why. It must neither block nor use the machine; nil is nobody.
+	Log func(line string)
 
 	Console     io.Writer // Is given the guest's console; must not block.
 	ConsoleFile string    // Takes the console, bounded; "" is none.
@@ -101,6 +110,9 @@ func (c Config) check() error {
 		if key, _, ok := strings.Cut(entry, "="); !ok || key == "" {
 			return fmt.Errorf("environment entry %q: want KEY=VALUE", entry)
 		}
+	}
+	if err := relay.CheckPath(c.Socket); err != nil {
+		return err
 	}
 	if c.Configuration == ByEnvironment && c.Dir != "" {
 		return errors.New("a default directory cannot be configured by environment")

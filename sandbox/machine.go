@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/relay"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
@@ -32,7 +33,10 @@ type Machine struct {
 	vm      *vmm.VM
 	layout  *layout
 	client  *client.Client
+	relay   *relay.Relay // nil if nobody else may connect.
 	timings Timings
+	windows sync.Once
+	loops   sync.WaitGroup
 
 	closing sync.Once
 	closed  error
@@ -65,6 +69,7 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	if err := m.boot(ctx, cfg, start); err != nil {
 		failed := m.bootError(ctx, err)
 		m.vm.Kill()
+		m.disconnect()
 		if cfg.Keep {
 			failed.Kept = l.dir
 			return nil, failed
@@ -74,7 +79,9 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	return m, nil
 }
 
-// Client returns the client of the machine's agent. It ends with the machine.
+// Client returns the client of the machine's agent. It ends with the machine. A
+// machine without a socket ends with it too; on one with a socket it is the
+// relay's first client, with slot 0.
 func (m *Machine) Client() *client.Client { return m.client }
 
 // Note says in a line for the user what executes the machine, and why.
@@ -136,8 +143,19 @@ func (m *Machine) shutdown(ctx context.Context) error {
 
 // end gives back what the machine held on the host.
 func (m *Machine) end() error {
-	_ = m.client.Close() // The link has ended before it.
+	m.disconnect()
 	return m.layout.remove()
+}
+
+// disconnect ends the clients; the link has ended before them.
+func (m *Machine) disconnect() {
+	if m.client != nil {
+		_ = m.client.Close()
+	}
+	if m.relay != nil {
+		_ = m.relay.Close()
+	}
+	m.loops.Wait()
 }
 
 // boot leads the guest to core.ready.
@@ -162,10 +180,23 @@ func (m *Machine) boot(ctx context.Context, cfg Config, start time.Time) error {
 	if !stop() {
 		return context.Cause(ctx)
 	}
-	link := &link{Conn: port, first: h.frames.Buffered()}
-	m.client = client.New(link, m.timings.Guest, h.generation, client.IDs{})
-	// The guest's clock is its hardware's, to the second; ours is the better one.
-	return m.client.SyncClock(ctx, time.Now())
+	return m.serve(cfg, h)
+}
+
+// serve makes the clients' side of the port.
+func (m *Machine) serve(cfg Config, h *handshake) error {
+	link := &link{Conn: h.port, first: h.frames.Buffered()}
+	tell := func(now time.Time) error { return m.client.SyncClock(context.Background(), now) }
+	if cfg.Socket == "" {
+		m.client = client.New(link, m.timings.Guest, h.generation, client.IDs{})
+	} else {
+		if err := m.share(cfg, link, h); err != nil {
+			return err
+		}
+		tell = m.tellTime
+	}
+	m.loops.Go(func() { keepTime(m.vm.Done(), tell) })
+	return nil
 }
 
 // link is the port behind the handshake: what the handshake has read too much
@@ -191,6 +222,7 @@ type handshake struct {
 	machine    *Machine
 	start      time.Time
 	generation wire.Generation
+	ready      []byte // The frame.
 }
 
 func (h *handshake) run(cfg Config) error {
@@ -228,7 +260,7 @@ func (h *handshake) send(m wire.Message) error {
 
 // expect reads one frame that must hold an M.
 func expect[M wire.Message](h *handshake) (m M, err error) {
-	f, err := h.frames.Next()
+	f, whole, err := h.frames.NextWhole()
 	if errors.Is(err, io.EOF) {
 		err = errors.New("the machine ended")
 	}
@@ -243,7 +275,7 @@ func expect[M wire.Message](h *handshake) (m M, err error) {
 	if err != nil {
 		return m, fmt.Errorf("waiting for %s: %w", m.Type(), err)
 	}
-	h.generation = e.Generation
+	h.generation, h.ready = e.Generation, whole
 	m, ok := got.(M)
 	if !ok {
 		return m, fmt.Errorf("waiting for %s: got %s", m.Type(), e.Type)

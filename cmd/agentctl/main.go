@@ -55,7 +55,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newBootTimes(), newKernel())
+	root.AddCommand(newRun(), newExec(), newBootTimes(), newKernel())
 	return root
 }
 

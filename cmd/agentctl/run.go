@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/sandbox"
@@ -25,10 +26,24 @@ const runExit = `  the command's own status, or
 // runner is one use of run.
 type runner struct {
 	machineFlags
+	commandFlags
+}
+
+// commandFlags are the flags of every command that runs one in a machine.
+type commandFlags struct {
 	env  []string
 	user string
 	dir  string
 	tty  bool
+}
+
+func (f *commandFlags) register(flags *pflag.FlagSet) {
+	flags.StringArrayVarP(&f.env, "env", "e", nil, "set KEY=VALUE for the command; KEY alone takes the value from here")
+	flags.StringVarP(&f.user, "user", "u", "", "run the command as USER[:GROUP], names or numbers of the machine")
+	flags.StringVarP(&f.dir, "cwd", "w", "", "working directory of the command")
+	flags.BoolVarP(&f.tty, "tty", "t", false, "give the command a terminal")
+	// Everything behind the first word that is no flag is the command's.
+	flags.SetInterspersed(false)
 }
 
 func newRun() *cobra.Command {
@@ -48,11 +63,9 @@ the command; a second ^C ends the machine.
 		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd.Context(), args) },
 	}
 	flags := cmd.Flags()
-	r.register(flags)
-	flags.StringArrayVarP(&r.env, "env", "e", nil, "set KEY=VALUE for the command; KEY alone takes the value from here")
-	flags.StringVarP(&r.user, "user", "u", "", "run the command as USER[:GROUP], names or numbers of the machine")
-	flags.StringVarP(&r.dir, "cwd", "w", "", "working directory of the command")
-	flags.BoolVarP(&r.tty, "tty", "t", false, "give the command a terminal")
+	r.machineFlags.register(flags)
+	r.commandFlags.register(flags)
+	flags.StringVar(&r.Socket, "socket", "", "serve other clients at this path while the command runs; see 'agentctl exec'")
 	return cmd
 }
 
@@ -61,10 +74,10 @@ func (r *runner) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	env, err := environment(r.env)
-	if err != nil {
+	if r.env, err = environment(r.env); err != nil {
 		return err
 	}
+	cfg.Log = func(line string) { fmt.Fprintln(os.Stderr, "agentctl:", line) }
 	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
 	defer cancel(nil)
 	if r.timeout > 0 {
@@ -78,7 +91,7 @@ func (r *runner) run(ctx context.Context, args []string) error {
 		return ended(ctx, err)
 	}
 	note(m)
-	err = r.command(ctx, m, args, env, signals)
+	err = r.command(ctx, m.Client(), args, signals)
 	return r.finish(ctx, m, err)
 }
 
@@ -101,13 +114,13 @@ func (r *runner) finish(ctx context.Context, m *sandbox.Machine, result error) e
 }
 
 // command runs the command and translates its end.
-func (r *runner) command(ctx context.Context, m *sandbox.Machine, args, env []string, signals *signals) error {
-	c := m.Client().CommandContext(ctx, args[0], args[1:]...)
-	c.Env, c.User, c.Dir = env, r.user, r.dir
+func (f *commandFlags) command(ctx context.Context, in *client.Client, args []string, signals *signals) error {
+	c := in.CommandContext(ctx, args[0], args[1:]...)
+	c.Env, c.User, c.Dir = f.env, f.user, f.dir
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
 	// A machine that we are about to kill needs no report of the command's end.
 	c.WaitDelay = time.Second
-	if r.tty {
+	if f.tty {
 		t, err := openTerminal(os.Stdin)
 		if err != nil {
 			return err

@@ -37,7 +37,7 @@ func in(t *testing.T, m *vmtest.Machine) *guest {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
-	return &guest{m, ctx}
+	return &guest{Machine: m, ctx: ctx}
 }
 
 // A shutdown ends the commands by SIGTERM and loses no file.

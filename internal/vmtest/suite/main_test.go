@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
 )
@@ -27,6 +28,15 @@ type behaviour struct {
 type guest struct {
 	*vmtest.Machine
 	ctx context.Context //nolint:containedctx // A behaviour is a value that many commands of one time belong to.
+	as  *client.Client  // Asks in place of the machine's own, if there is one.
+}
+
+// Client returns the client that asks.
+func (g *guest) Client() *client.Client {
+	if g.as != nil {
+		return g.as
+	}
+	return g.Machine.Client()
 }
 
 // expect starts a machine for each combination and asks for the behaviours.
@@ -52,7 +62,7 @@ func (b behaviour) judge(t *testing.T, m *vmtest.Machine) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	err := b.check(&guest{m, ctx})
+	err := b.check(&guest{Machine: m, ctx: ctx})
 	why, differs := differences[vmtest.Version()][b.name]
 	switch {
 	case differs && err == nil:

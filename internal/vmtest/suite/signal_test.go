@@ -31,7 +31,7 @@ func soon(b behaviour) behaviour {
 	b.check = func(g *guest) error {
 		ctx, cancel := context.WithTimeout(g.ctx, limit)
 		defer cancel()
-		return check(&guest{g.Machine, ctx})
+		return check(&guest{Machine: g.Machine, ctx: ctx})
 	}
 	return b
 }

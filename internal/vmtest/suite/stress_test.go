@@ -47,7 +47,7 @@ func TestStress(t *testing.T) {
 			m := vmtest.Start(t, kernel.Config(sandbox.Config{CPUs: 2, Affinity: []int{0}}))
 			ctx, cancel := context.WithTimeout(t.Context(), trial+patience)
 			defer cancel()
-			newStress(&guest{m, ctx}, trial).run(t)
+			newStress(&guest{Machine: m, ctx: ctx}, trial).run(t)
 		})
 	}
 }

@@ -1,0 +1,180 @@
+package relay
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+// A client is one connection, with the slot that it has.
+type client struct {
+	relay *Relay
+	slot  *slot
+	conn  net.Conn
+	in    *mux.Inbox // From the guest.
+
+	mu  sync.Mutex
+	why string // Why the relay has ended it, "" if it has not.
+}
+
+// admit gives a connection a slot and serves it. Without a slot the connection
+// is closed without a byte, as reference relays do.
+func (r *Relay) admit(conn net.Conn) error {
+	c := &client{relay: r, conn: conn, in: mux.NewInbox(mux.InboxConfig{
+		Memory:  clientMemory,
+		Budget:  r.memory,
+		Storage: r.spill,
+		Stored:  clientStored,
+	})}
+	err := r.enter(c)
+	if err != nil {
+		c.in.Drop()
+		_ = conn.Close() // Nothing was written.
+	}
+	return err
+}
+
+// enter gives c a slot. Its handshake is queued before it can be sent frames.
+func (r *Relay) enter(c *client) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil {
+		return r.err
+	}
+	s, err := r.takeLocked()
+	if err != nil {
+		return err
+	}
+	if err := c.in.Push(r.handshake(s)); err != nil {
+		s.phase = free
+		return err
+	}
+	c.slot, s.client = s, c
+	r.loops.Go(c.run)
+	return nil
+}
+
+// handshake is what a client hears first (protocol section 5.2).
+func (r *Relay) handshake(s *slot) []byte {
+	b := make([]byte, 0, 8+len(r.cfg.Ready))
+	b = binary.BigEndian.AppendUint32(b, s.start)
+	b = binary.BigEndian.AppendUint32(b, s.end)
+	return append(b, r.cfg.Ready...)
+}
+
+// run serves the client until it or the link ends.
+func (c *client) run() {
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		c.write()
+	}()
+	err := c.read()
+	// When the link has ended, what it said last is still to be delivered.
+	if !errors.Is(err, mux.ErrClosed) {
+		c.close()
+	}
+	<-written
+	c.report(err)
+	c.relay.leave(c.slot)
+}
+
+// write passes the guest's frames to the client.
+func (c *client) write() {
+	defer c.close() // Ends the reading too.
+	for {
+		p, err := c.in.Next()
+		if err != nil {
+			if !errors.Is(err, io.EOF) && !errors.Is(err, mux.ErrClosed) {
+				c.drop("what it has left unread is lost: " + err.Error())
+			}
+			return
+		}
+		if _, err := c.conn.Write(p); err != nil {
+			return
+		}
+	}
+}
+
+// A refusal is a frame that costs a client its connection.
+type refusal struct{ why string }
+
+func (e *refusal) Error() string { return e.why }
+
+// read passes the client's frames to the guest. It waits while the guest takes
+// none, and the client with it.
+func (c *client) read() error {
+	frames := frame.NewReader(c.conn)
+	for {
+		f, whole, err := frames.NextWhole()
+		if err != nil {
+			return err
+		}
+		if err := c.check(f); err != nil {
+			return err
+		}
+		if err := c.slot.out.Send(whole); err != nil {
+			return err
+		}
+		if f.Flags == frame.Shutdown && c.relay.cfg.Shutdown != nil {
+			c.relay.cfg.Shutdown()
+		}
+	}
+}
+
+// check refuses a frame that is not the client's to send, and notes what it
+// begins.
+func (c *client) check(f frame.Frame) error {
+	s := c.slot
+	switch {
+	case f.ID == 0 && f.Flags == frame.Shutdown:
+		return nil
+	case f.ID < s.start || f.ID >= s.end:
+		return &refusal{fmt.Sprintf("a frame has id %d, which is not of %d-%d", f.ID, s.start, s.end-1)}
+	case f.ID == s.end-1:
+		c.relay.useLast(s)
+	}
+	if f.Flags&frame.SessionStart == 0 || !c.relay.cfg.Words.IsCommand(f) {
+		return nil
+	}
+	if err := c.relay.begin(s, f.ID); err != nil {
+		return &refusal{err.Error()}
+	}
+	return nil
+}
+
+// drop ends the client for a reason of ours.
+func (c *client) drop(why string) {
+	c.mu.Lock()
+	if c.why == "" {
+		c.why = why
+	}
+	c.mu.Unlock()
+	c.close()
+}
+
+func (c *client) close() {
+	c.in.Drop()
+	_ = c.conn.Close() // Nothing that it could say would change what follows.
+}
+
+// report logs why a client was ended, unless that was its own wish.
+func (c *client) report(err error) {
+	c.mu.Lock()
+	why := c.why
+	c.mu.Unlock()
+	var refused *refusal
+	var length *frame.LengthError
+	if why == "" && (errors.As(err, &refused) || errors.As(err, &length)) {
+		why = err.Error()
+	}
+	if why != "" {
+		c.relay.log("client with ids from %d on is disconnected: %s", c.slot.start, why)
+	}
+}

@@ -1,0 +1,54 @@
+// Package relay shares one machine's agent among clients on a Unix socket
+// (protocol section 5). Frames pass as they are, both ways, and are judged by
+// their headers alone. What the relay says itself is made by its owner ([Words]),
+// who can encode: this package does not import the protocol.
+//
+//	client ⇄ socket ⇄ client.read ─▶ slot.out ─▶ mux.Writer ─▶ port
+//	                ⇄ client.write ◀─ client.in ◀─ Relay.read ◀─ port
+//
+// # Who waits for whom
+//
+// Towards the guest each slot has an outbox of 64 KiB and one frame, and one writer
+// serves them by turns, so a client that sends more than its share waits in its
+// own socket. From the guest, the one goroutine that reads the port never waits
+// for a client. Generations up to 7 have no way to ask for less, so what a client
+// does not read is held for it: in memory, then in an unlinked file, then the
+// client is disconnected. The bounds are at clientMemory. A client that is the
+// only one to have spoken has nobody to delay: then the port waits for it, and
+// nothing of its is stored or lost.
+//
+// # A slot's life
+//
+//	free ─ connect ─▶ taken ─ leave ─▶ ending ─ commands ended, or 2 s ─▶ closing ─┬─▶ free
+//	                                                                     10 s └─▶ stale ─┘
+//
+//	ending   signal 9 is sent for each command whose end has not been seen
+//	closing  core.relay.client.disconnected is sent, and behind it a probe: a
+//	         request that the guest answers by one terminal frame on the range's
+//	         last id. Free when the answer is there and all commands have ended:
+//	         the guest answers in order, so nothing older can follow.
+//	stale    that took too long. The slot is free as above when it comes after
+//	         all, and is taken before that only when no other slot is free: late
+//	         frames could reach the new client.
+//
+// Frames for a slot that is not taken are dropped. A client that has used its
+// range's last id leaves without a probe, since the answer could be its own.
+//
+// Which sessions are commands cannot be seen from headers: connections end
+// without a terminal frame, so what has begun and not ended would grow for ever.
+// The owner is asked about each frame that begins a session (Words.IsCommand),
+// as reference relays look for the type of the request.
+//
+// # Ends
+//
+// A client ends alone: by closing, by a frame of impossible length or with an id
+// outside its range, or as above. The reason is logged once if it is not the
+// client's own wish. The end of the port, a frame of impossible length from the
+// guest and Close end everything; clients first get what was there for them, if
+// they take it within a second.
+//
+// # Locks
+//
+// Relay.mu guards the slots. Under it outboxes are filled without waiting, and
+// nothing else is locked but what they lock.
+package relay

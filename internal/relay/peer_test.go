@@ -1,0 +1,181 @@
+package relay_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/agentd-go/agentd/internal/relay"
+	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+// A world is a relay, with the test as the guest and as all clients.
+type world struct {
+	*relay.Relay
+	t     *testing.T
+	guest *peer
+
+	mu   sync.Mutex
+	logs []string
+	ends int // How often a shutdown was announced.
+}
+
+// play runs a script in a bubble. Whatever the relay leaves running fails the test.
+func play(t *testing.T, script func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		w := &world{t: t, guest: newPeer(t, far)}
+		w.Relay = relay.New(relay.Config{
+			Link:     near,
+			Ready:    ready(t),
+			Words:    words(t),
+			Dir:      t.TempDir(),
+			Shutdown: func() { w.ends++ },
+			Log: func(line string) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.logs = append(w.logs, line)
+			},
+		})
+		script(w)
+		_ = w.Close() // The link's end is the script's business.
+		_ = far.Close()
+	})
+}
+
+// logged returns the lines since the last call.
+func (w *world) logged() []string {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lines := w.logs
+	w.logs = nil
+	return lines
+}
+
+// connect returns a client that has read its handshake.
+func (w *world) connect() *peer {
+	w.t.Helper()
+	conn, err := w.Connect()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := newPeer(w.t, conn)
+	c.greeted()
+	return c
+}
+
+func ready(tb testing.TB) []byte {
+	tb.Helper()
+	return message(tb, 0, &wire.Ready{AgentVersion: "test"})
+}
+
+func words(tb testing.TB) relay.Words {
+	tb.Helper()
+	return relay.Words{
+		Kill: func(id uint32) []byte { return message(tb, id, &wire.ExecSignal{Signal: 9}) },
+		Left: func(start, end uint32) []byte {
+			return message(tb, 0, &wire.ClientDisconnected{IDStart: start, IDEndExclusive: end})
+		},
+		Probe: func(id uint32) []byte { return message(tb, id, &wire.Ping{}) },
+		IsCommand: func(f frame.Frame) bool {
+			e, err := wire.DecodeEnvelope(f.Body)
+			return err == nil && e.Type == wire.TypeExecRequest
+		},
+	}
+}
+
+// message is a frame of generation 7.
+func message(tb testing.TB, id uint32, m wire.Message) []byte {
+	tb.Helper()
+	b, err := wire.AppendFrame(nil, 7, id, m)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+// raw is a frame with any body.
+func raw(id uint32, flags frame.Flags, body string) []byte {
+	b := make([]byte, frame.HeaderSize, frame.HeaderSize+len(body))
+	frame.PutHeader(b, id, flags, len(body))
+	return append(b, body...)
+}
+
+// A peer is the test's end of a connection.
+type peer struct {
+	t          *testing.T
+	conn       net.Conn
+	frames     *frame.Reader
+	start, end uint32
+}
+
+func newPeer(t *testing.T, conn net.Conn) *peer {
+	t.Helper()
+	return &peer{t: t, conn: conn, frames: frame.NewReader(conn)}
+}
+
+// greeted reads the handshake.
+func (p *peer) greeted() {
+	p.t.Helper()
+	var ids [8]byte
+	if _, err := io.ReadFull(p.conn, ids[:]); err != nil {
+		p.t.Fatalf("handshake: %v", err)
+	}
+	p.start, p.end = binary.BigEndian.Uint32(ids[:]), binary.BigEndian.Uint32(ids[4:])
+	p.expect(ready(p.t))
+}
+
+func (p *peer) send(b []byte) {
+	p.t.Helper()
+	if _, err := p.conn.Write(b); err != nil {
+		p.t.Error(err) // Not Fatal: it may be another goroutine's.
+	}
+}
+
+// expect reads frames that must be these.
+func (p *peer) expect(want ...[]byte) {
+	p.t.Helper()
+	for _, w := range want {
+		_, got, err := p.frames.NextWhole()
+		if err != nil || !bytes.Equal(got, w) {
+			p.t.Fatalf("got %.99q, %v; want %.99q", got, err, w)
+		}
+	}
+}
+
+// gone reads to the end of the connection, where nothing must be left.
+func (p *peer) gone() {
+	p.t.Helper()
+	if _, got, err := p.frames.NextWhole(); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrClosedPipe) {
+		p.t.Fatalf("got %.99q, %v; want the end", got, err)
+	}
+}
+
+// silent is an error if there is anything to read once everything rests.
+func (p *peer) silent() {
+	p.t.Helper()
+	synctest.Wait()
+	if err := p.conn.SetReadDeadline(past); err != nil {
+		p.t.Fatal(err)
+	}
+	if _, got, err := p.frames.NextWhole(); err == nil {
+		p.t.Fatalf("got %.99q, want nothing", got)
+	}
+	if err := p.conn.SetReadDeadline(never); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *peer) leave() {
+	if err := p.conn.Close(); err != nil {
+		p.t.Error(err)
+	}
+}

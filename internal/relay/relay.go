@@ -1,0 +1,235 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+const (
+	// clientMemory is what may wait in memory for one client: a frame of the
+	// greatest length.
+	clientMemory = 4 << 20
+
+	// allMemory bounds that for all clients together: sixteen at their own bound,
+	// the others go to disk earlier.
+	allMemory = 16 * clientMemory
+
+	// clientStored is what may wait for one client on disk, beyond memory: as
+	// much as the agent keeps there for one session that does not read.
+	clientStored = 256 << 20
+
+	// allStored bounds the disk for all clients: four at their own bound.
+	allStored = 4 * clientStored
+
+	// farewell is how long a client may take for what is queued for it when the
+	// machine's link has ended.
+	farewell = time.Second
+)
+
+// ErrClosed is why a relay ended that was closed.
+var ErrClosed = errors.New("relay closed")
+
+// A Config says what a relay relays.
+type Config struct {
+	// Link is the machine's port, over which the agent has said that it is ready
+	// and nothing since has been read. The relay owns it.
+	Link io.ReadWriteCloser
+	// Ready is the frame that said so, for the handshakes.
+	Ready []byte
+	Words Words
+	// Dir is where files are made, and unlinked at once, that hold what clients
+	// have not read. "" is the system's directory for temporary files.
+	Dir string
+	// Shutdown is called when a client's core.shutdown is on its way. It must not
+	// block; nil is nobody.
+	Shutdown func()
+	// Log is told in a line what the relay does of its own accord. It must neither
+	// block nor call the relay; nil is nobody.
+	Log func(line string)
+}
+
+// Words are what the relay cannot say or tell by itself.
+type Words struct {
+	Kill  func(id uint32) []byte         // The frame of core.exec.signal with 9.
+	Left  func(start, end uint32) []byte // The frame of core.relay.client.disconnected.
+	Probe func(id uint32) []byte         // A frame that is answered by one terminal frame.
+
+	// IsCommand reports whether a frame that begins a session begins a command.
+	IsCommand func(f frame.Frame) bool
+}
+
+// A Relay serves clients until its link ends or it is closed.
+type Relay struct {
+	cfg       Config
+	frames    *frame.Reader
+	writer    *mux.Writer
+	own       *mux.Outbox // Frames of the machine's, id 0.
+	memory    *mux.Budget
+	disk      atomic.Int64 // What is left of allStored.
+	done      chan struct{}
+	loops     sync.WaitGroup
+	closeLink func() error
+
+	mu       sync.Mutex
+	slots    [frame.Slots]slot
+	listener net.Listener
+	err      error // Why it has ended.
+}
+
+// New starts a relay, which has no clients yet.
+func New(cfg Config) *Relay {
+	r := &Relay{
+		cfg:       cfg,
+		frames:    frame.NewReader(cfg.Link),
+		writer:    mux.NewWriter(cfg.Link, 0),
+		memory:    mux.NewBudget(allMemory),
+		done:      make(chan struct{}),
+		closeLink: sync.OnceValue(cfg.Link.Close),
+	}
+	r.disk.Store(allStored)
+	r.own = r.writer.Outbox(0)
+	for n := range r.slots {
+		s := &r.slots[n]
+		s.start, s.end = frame.SlotRange(n)
+		// One for all clients of the slot: a client's frames must not overtake
+		// those that say that the one before it has left.
+		s.out = r.writer.Outbox(0)
+	}
+	r.loops.Go(r.read)
+	r.loops.Go(r.write)
+	return r
+}
+
+// Serve accepts clients until the relay ends, and closes l then.
+func (r *Relay) Serve(l net.Listener) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil {
+		_ = l.Close() // Nobody will be served.
+		return
+	}
+	r.listener = l
+	r.loops.Go(func() { r.accept(l) })
+}
+
+// Connect returns a client's end of a connection within the process, on which
+// the handshake comes first.
+func (r *Relay) Connect() (net.Conn, error) {
+	near, far := net.Pipe()
+	if err := r.admit(far); err != nil {
+		_ = near.Close() // Of memory: it cannot fail.
+		return nil, err
+	}
+	return near, nil
+}
+
+// Send queues a frame of the machine's, behind those that were queued before. It
+// does not wait: when the guest has not read 64 KiB of them it fails.
+func (r *Relay) Send(b []byte) error {
+	if !r.own.Offer(b) {
+		return errors.New("the guest does not read")
+	}
+	return nil
+}
+
+// Done is closed when the relay has ended.
+func (r *Relay) Done() <-chan struct{} { return r.done }
+
+// Err returns nil while the relay serves, then why it ended: [ErrClosed] after
+// Close.
+func (r *Relay) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// Close ends the relay and its link. Clients get what was there for them, if they
+// take it within a second; then it returns, with nothing left running.
+func (r *Relay) Close() error {
+	r.end(ErrClosed)
+	r.writer.Close()
+	err := r.closeLink()
+	r.loops.Wait()
+	return err
+}
+
+// read routes the guest's frames until the link ends.
+func (r *Relay) read() {
+	defer r.writer.Close()
+	defer func() { _ = r.closeLink() }() // It is of no use any more.
+	for {
+		f, whole, err := r.frames.NextWhole()
+		if err != nil {
+			r.end(fmt.Errorf("machine's link: %w", err))
+			return
+		}
+		r.route(f, whole)
+	}
+}
+
+func (r *Relay) write() {
+	if err := r.writer.Run(); err != nil {
+		r.end(fmt.Errorf("machine's link: %w", err))
+		_ = r.closeLink() // Ends the reading too.
+	}
+}
+
+// route gives a frame to the client that has its id.
+func (r *Relay) route(f frame.Frame, whole []byte) {
+	n, ok := frame.SlotOf(f.ID)
+	if !ok {
+		return // It answers what belongs to nobody.
+	}
+	c := r.observe(&r.slots[n], f)
+	if c == nil {
+		return
+	}
+	switch err := c.in.Push(whole); {
+	case err == nil, errors.Is(err, mux.ErrClosed):
+	case errors.Is(err, mux.ErrFull):
+		c.drop("it has left too much unread")
+	default:
+		c.drop("what it leaves unread cannot be stored: " + err.Error())
+	}
+}
+
+// end lets clients go, once.
+func (r *Relay) end(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil {
+		return
+	}
+	r.err = err
+	close(r.done)
+	if r.listener != nil {
+		_ = r.listener.Close() // Only its file is left, which is removed.
+	}
+	for n := range r.slots {
+		s := &r.slots[n]
+		if s.timer != nil {
+			s.timer.Stop()
+		}
+		if c := s.client; c != nil {
+			_ = c.conn.SetWriteDeadline(time.Now().Add(farewell)) // Fails only if it is closed.
+			c.in.End()
+		}
+	}
+	if !errors.Is(err, ErrClosed) && !errors.Is(err, io.EOF) {
+		r.log("%v", err)
+	}
+}
+
+func (r *Relay) log(format string, args ...any) {
+	if r.cfg.Log != nil {
+		r.cfg.Log("relay: " + fmt.Sprintf(format, args...))
+	}
+}

@@ -1,0 +1,196 @@
+package relay
+
+import (
+	"errors"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+const (
+	// killGrace is how long the guest may take to report the ends of commands that
+	// it was told to kill, before it hears that their client has left: a
+	// round trip, on a busy emulated machine.
+	killGrace = 2 * time.Second
+
+	// settleTime is how long it may take then to answer the probe: the same, with
+	// megabytes of older frames before the answer.
+	settleTime = 10 * time.Second
+
+	// maxCommands is how many commands of one client may be without an end: four
+	// times what our agent runs for all clients. It refuses the others, but drops
+	// refusals that nobody reads.
+	maxCommands = 4096
+)
+
+// A phase is where a slot is in its life; see the package's comment.
+type phase uint8
+
+const (
+	free phase = iota
+	taken
+	ending
+	closing
+	stale
+)
+
+// A slot is a range of ids, whoever has it. Relay.mu guards what can change.
+type slot struct {
+	start, end uint32
+	out        *mux.Outbox
+
+	phase    phase
+	client   *client
+	commands map[uint32]int // How many ends are due for an id.
+	lastUsed bool           // The client has used the last id of the range itself.
+	answered bool           // The probe was.
+	timer    *time.Timer    // Bounds ending and closing.
+	since    time.Time      // When it became stale.
+}
+
+var (
+	errFull     = errors.New("all slots are taken")
+	errCommands = errors.New("too many of its commands have not ended")
+)
+
+// takeLocked finds a slot for a new client: the lowest free one, else the one that
+// has been stale for longest.
+func (r *Relay) takeLocked() (*slot, error) {
+	var oldest *slot
+	for n := range r.slots {
+		s := &r.slots[n]
+		if s.phase == free {
+			s.reset(taken)
+			return s, nil
+		}
+		if s.phase == stale && (oldest == nil || s.since.Before(oldest.since)) {
+			oldest = s
+		}
+	}
+	if oldest == nil {
+		return nil, errFull
+	}
+	r.log("ids from %d on are used again, although the guest has not closed what was there", oldest.start)
+	oldest.reset(taken)
+	return oldest, nil
+}
+
+func (s *slot) reset(p phase) {
+	s.phase, s.client, s.commands = p, nil, nil
+	s.lastUsed, s.answered = false, false
+}
+
+// begin notes a command that a client is about to start.
+func (r *Relay) begin(s *slot, id uint32) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(s.commands) >= maxCommands {
+		return errCommands
+	}
+	if s.commands == nil {
+		s.commands = make(map[uint32]int)
+	}
+	// A number and not a mark: a second request on an id that is in use gets a
+	// terminal frame of its own, and the first goes on.
+	s.commands[id]++
+	return nil
+}
+
+// observe notes what a guest's frame ends, and returns whom it is for, or nil.
+func (r *Relay) observe(s *slot, f frame.Frame) *client {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.Flags&frame.Terminal != 0 {
+		s.ended(f.ID)
+		r.advanceLocked(s)
+	}
+	return s.client
+}
+
+func (s *slot) ended(id uint32) {
+	if n := s.commands[id]; n > 1 {
+		s.commands[id] = n - 1
+	} else {
+		delete(s.commands, id)
+	}
+	if s.phase > ending && id == s.end-1 && !s.lastUsed {
+		s.answered = true
+	}
+}
+
+// leave begins the end of a slot whose client has gone.
+func (r *Relay) leave(s *slot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.phase, s.client = ending, nil
+	for id := range s.commands {
+		r.sayLocked(s, r.cfg.Words.Kill(id))
+	}
+	r.limitLocked(s, killGrace)
+	r.advanceLocked(s)
+}
+
+// advanceLocked moves a slot on if what it waits for has come.
+func (r *Relay) advanceLocked(s *slot) {
+	switch {
+	case len(s.commands) > 0:
+	case s.phase == ending:
+		r.closeLocked(s)
+	case s.phase > ending && s.answered:
+		s.timer.Stop()
+		s.reset(free)
+	}
+}
+
+// closeLocked tells the guest that the client has left.
+func (r *Relay) closeLocked(s *slot) {
+	s.phase = closing
+	r.sayLocked(s, r.cfg.Words.Left(s.start, s.end))
+	if !s.lastUsed {
+		r.sayLocked(s, r.cfg.Words.Probe(s.end-1))
+	}
+	r.limitLocked(s, settleTime)
+}
+
+// sayLocked queues a frame behind all that the slot's clients have said. Their
+// number is bounded by that of commands.
+func (r *Relay) sayLocked(s *slot, b []byte) {
+	_ = s.out.Put(b) // Without a link nobody is left to hear it.
+}
+
+// limitLocked bounds the phase that has just begun.
+func (r *Relay) limitLocked(s *slot, d time.Duration) {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	if r.err != nil {
+		return
+	}
+	var timer *time.Timer
+	timer = time.AfterFunc(d, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.err == nil && s.timer == timer {
+			r.expireLocked(s)
+		}
+	})
+	s.timer = timer
+}
+
+func (r *Relay) expireLocked(s *slot) {
+	switch s.phase {
+	case ending:
+		r.closeLocked(s)
+	case closing:
+		s.phase, s.since = stale, time.Now()
+	case free, taken, stale: // It was too late to stop the timer.
+	}
+}
+
+// useLast notes that a client has used the id that its slot's probe would have.
+func (r *Relay) useLast(s *slot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.lastUsed = true
+}

@@ -1,0 +1,91 @@
+package sandbox
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/relay"
+	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+// share puts a relay between the port and its clients, of which ours is the
+// first: it has slot 0, before the socket is there.
+func (m *Machine) share(cfg Config, link io.ReadWriteCloser, h *handshake) error {
+	listener, err := relay.Listen(cfg.Socket)
+	if err != nil {
+		return err
+	}
+	m.relay = relay.New(relay.Config{
+		Link:     link,
+		Ready:    h.ready,
+		Words:    words(h.generation),
+		Dir:      m.layout.dir,
+		Shutdown: m.window,
+		Log:      cfg.Log,
+	})
+	conn, err := m.relay.Connect()
+	if err == nil {
+		// The handshake says what we know.
+		_, err = io.ReadFull(conn, make([]byte, 8+len(h.ready)))
+	}
+	if err != nil {
+		_ = listener.Close() // Nobody has been served.
+		return fmt.Errorf("relay: %w", err)
+	}
+	start, end := frame.SlotRange(0)
+	m.client = client.New(conn, m.timings.Guest, h.generation, client.IDs{Start: start, End: end})
+	m.relay.Serve(listener)
+	return nil
+}
+
+// words are what a relay says to an agent.
+func words(agent wire.Generation) relay.Words {
+	return relay.Words{
+		Kill: func(id uint32) []byte {
+			const kill = 9
+			return encode(id, &wire.ExecSignal{Signal: kill})
+		},
+		Left: func(start, end uint32) []byte {
+			return encode(0, &wire.ClientDisconnected{IDStart: start, IDEndExclusive: end})
+		},
+		Probe: func(id uint32) []byte {
+			if info, _ := wire.Lookup(wire.TypePing); agent >= info.Since {
+				return encode(id, &wire.Ping{})
+			}
+			// Older agents have no ping, but answer any request.
+			return encode(id, &wire.FSRequest{Op: &wire.OpStat{Path: "/"}})
+		},
+		IsCommand: func(f frame.Frame) bool {
+			e, err := wire.DecodeEnvelope(f.Body)
+			return err == nil && e.Type == wire.TypeExecRequest
+		},
+	}
+}
+
+// encode makes a frame of a message that fits one whatever its fields hold.
+func encode(id uint32, m wire.Message) []byte {
+	b, err := wire.AppendFrame(nil, wire.Newest, id, m)
+	if err != nil {
+		return nil // Only a text or bytes can be too long.
+	}
+	return b
+}
+
+// window ends a machine that a client has told to end and that does not: that
+// client may be gone, and no other knows.
+func (m *Machine) window() {
+	m.windows.Do(func() {
+		m.loops.Go(func() {
+			timer := time.NewTimer(shutdownDeadline)
+			defer timer.Stop()
+			select {
+			case <-m.vm.Done():
+			case <-timer.C:
+				m.vm.Kill()
+			}
+		})
+	})
+}
