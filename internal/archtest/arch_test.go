@@ -34,8 +34,9 @@ var may = map[string][]string{
 	"internal/guest/session": {"wire", "wire/frame", "internal/mux", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys"},
 	"internal/guest/agent":   {"wire", "wire/frame", "internal/mux", "internal/guest/session", "internal/guest/sys"},
 	"internal/vmm":           {},
-	"internal/image":         {},
+	"internal/image":         {"internal/image/erofs", "internal/image/oci"},
 	"internal/image/erofs":   {},
+	"internal/image/oci":     {},
 	"internal/archtest":      {},
 	"cmd/agentd": {
 		"wire", "wire/frame", "internal/guest/plan", "internal/guest/sys", "internal/guest/boot",
@@ -45,6 +46,7 @@ var may = map[string][]string{
 
 	// Only tests import these.
 	"internal/nstest":       {},
+	"internal/imagetest":    {},
 	"internal/reference":    {"internal/image"},
 	"internal/vmtest":       {"wire", "client", "sandbox", "internal/image", "internal/reference"},
 	"internal/vmtest/suite": {"wire", "client", "sandbox", "internal/vmtest"},
@@ -53,7 +55,7 @@ var may = map[string][]string{
 }
 
 // testOnly are packages that no shipped program may link.
-var testOnly = []string{"internal/nstest", "internal/reference", "internal/vmtest", "internal/vmtest/suite", "bench", "bench/guest"}
+var testOnly = []string{"internal/nstest", "internal/imagetest", "internal/reference", "internal/vmtest", "internal/vmtest/suite", "bench", "bench/guest"}
 
 // never is what a package must not link at all, not even through others, and why.
 var never = map[string]map[string]string{

@@ -71,14 +71,61 @@ func (c *Cache) Path() string { return c.dir }
 
 func (c *Cache) temporary() string { return filepath.Join(c.dir, "tmp") }
 
-// sweep removes builds that a killed process left behind before t. An error
-// costs disk space only, so none is reported.
+// lockFile is held locked by the process that fills a temporary directory.
+const lockFile = "lock"
+
+// sweep removes builds that nobody works on: whose process has ended, or which
+// have no lock and are older than t. An error costs disk space only, so none is
+// reported.
 func (c *Cache) sweep(t time.Time) {
 	entries, _ := os.ReadDir(c.temporary())
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil && info.ModTime().Before(t) {
-			_ = os.RemoveAll(filepath.Join(c.temporary(), e.Name()))
+		path := filepath.Join(c.temporary(), e.Name())
+		if info, err := e.Info(); err == nil && abandoned(path, info.ModTime().Before(t)) {
+			_ = os.RemoveAll(path)
 		}
+	}
+}
+
+func abandoned(dir string, old bool) bool {
+	l, err := tryLock(filepath.Join(dir, lockFile), false)
+	if err != nil {
+		return old && !errors.Is(err, errLocked)
+	}
+	_ = l.Close() // It was only to see.
+	return true
+}
+
+// A scratch is a directory to build something in. It goes away with its process.
+type scratch struct {
+	dir  string
+	lock io.Closer
+}
+
+func (c *Cache) scratch(kind string) (*scratch, error) {
+	dir, err := os.MkdirTemp(c.temporary(), kind+"-")
+	if err != nil {
+		return nil, err
+	}
+	// Under its name it is locked from the start, or somebody could sweep it.
+	unlocked := filepath.Join(dir, "new")
+	l, err := newLock(unlocked)
+	if err == nil {
+		err = os.Rename(unlocked, filepath.Join(dir, lockFile))
+	}
+	s := &scratch{dir, l}
+	if err != nil {
+		s.remove()
+		return nil, err
+	}
+	return s, nil
+}
+
+// remove may fail: what it leaves is swept when the process has ended.
+func (s *scratch) remove() {
+	_ = os.RemoveAll(s.dir)
+	if s.lock != nil {
+		_ = s.lock.Close()
 	}
 }
 
@@ -86,35 +133,49 @@ func (c *Cache) sweep(t time.Time) {
 // fills an empty directory, which then takes that place in one step. Nobody may
 // change the directory afterwards.
 func (c *Cache) Dir(kind, key string, build func(dir string) error) (string, error) {
-	if !filepath.IsLocal(kind) || !filepath.IsLocal(key) {
-		return "", fmt.Errorf("cache entry %q/%q: not a name", kind, key)
+	final, err := c.place(kind, key)
+	if err != nil || isDir(final) {
+		return final, err
 	}
-	final := filepath.Join(c.dir, kind, key)
-	if isDir(final) {
-		return final, nil
-	}
-	tmp, err := os.MkdirTemp(c.temporary(), kind+"-")
+	return c.stage(kind, func(dir string) (string, error) { return key, build(dir) })
+}
+
+// stage is Dir for what has its key only when it is made: build returns it.
+func (c *Cache) stage(kind string, build func(dir string) (key string, err error)) (string, error) {
+	tmp, err := c.scratch(kind)
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = os.RemoveAll(tmp) }()
-	made := filepath.Join(tmp, "entry")
+	defer tmp.remove()
+	made := filepath.Join(tmp.dir, "entry")
 	if err := os.Mkdir(made, 0o755); err != nil { //nolint:gosec // A guest root's mode; the cache above it is private.
 		return "", err
 	}
-	if err := build(made); err != nil {
+	key, err := build(made)
+	if err != nil {
+		return "", err
+	}
+	final, err := c.place(kind, key)
+	if err != nil {
 		return "", err
 	}
 	return final, publish(made, final)
 }
 
+func (c *Cache) place(kind, key string) (string, error) {
+	if !filepath.IsLocal(kind) || !filepath.IsLocal(key) {
+		return "", fmt.Errorf("cache entry %q/%q: not a name", kind, key)
+	}
+	return filepath.Join(c.dir, kind, key), nil
+}
+
 // publish renames made to final. That fails when another process was first,
 // and then its directory is as good as ours.
 func publish(made, final string) error {
-	if err := os.MkdirAll(filepath.Dir(final), 0o750); err != nil { //nolint:gosec // G703: see Dir, which checks the name.
+	if err := os.MkdirAll(filepath.Dir(final), 0o750); err != nil {
 		return err
 	}
-	if err := os.Rename(made, final); err != nil && !isDir(final) { //nolint:gosec // G703: see Dir.
+	if err := os.Rename(made, final); err != nil && !isDir(final) {
 		return err
 	}
 	return nil

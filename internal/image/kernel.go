@@ -56,11 +56,11 @@ func (c *Cache) Kernels() ([]Kernel, error) {
 // loadKernel reads one kernel of the cache.
 func (c *Cache) loadKernel(dir string) (Kernel, error) {
 	name := filepath.Join(dir, kernelRecord)
-	b, err := os.ReadFile(name)
+	b, err := os.ReadFile(name) //nolint:gosec // G703: in the cache.
 	if err != nil {
 		return Kernel{}, fmt.Errorf("damaged cache entry (remove %s): %w", dir, err)
 	}
-	info, err := os.Stat(name)
+	info, err := os.Stat(name) //nolint:gosec // G703: in the cache.
 	if err != nil {
 		return Kernel{}, err
 	}

@@ -2,7 +2,9 @@ package erofs
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
+	"io"
 )
 
 const (
@@ -56,8 +58,7 @@ type super struct {
 	newestMtime int64
 }
 
-// encode fills in block, the first of the image, with all else in it: the
-// checksum is over everything behind superOffset.
+// encode fills in block, the first of the image, which has all else in it.
 func (s super) encode(block []byte) {
 	b := block[superOffset : superOffset+superSize]
 	clear(b)
@@ -71,8 +72,7 @@ func (s super) encode(block []byte) {
 	le.PutUint32(b[44:], s.xattrBlock)
 	copy(b[48:], s.uuid[:])
 	copy(b[64:], s.volume[:])
-	// The kernel's crc32c has no final complement.
-	le.PutUint32(b[4:], ^crc32.Checksum(block[superOffset:blockSize], crc32.MakeTable(crc32.Castagnoli)))
+	sign(block)
 }
 
 // An inode is what stands in an extended inode.
@@ -139,4 +139,32 @@ func fileType(mode uint16) byte {
 		return 7
 	}
 	return 0
+}
+
+// SetUUID gives a finished image another UUID, for one that depends on what is in
+// it.
+func SetUUID(f interface {
+	io.ReaderAt
+	io.WriterAt
+}, uuid [16]byte,
+) error {
+	block := make([]byte, blockSize)
+	if _, err := f.ReadAt(block, 0); err != nil {
+		return fmt.Errorf("read the super block: %w", err)
+	}
+	copy(block[superOffset+48:], uuid[:])
+	sign(block)
+	if _, err := f.WriteAt(block, 0); err != nil {
+		return fmt.Errorf("write the super block: %w", err)
+	}
+	return nil
+}
+
+// sign puts the checksum into the super block: of everything behind superOffset
+// in the first block, with zeros in its own place. The kernel's crc32c has no
+// final complement.
+func sign(block []byte) {
+	sum := block[superOffset+4 : superOffset+8]
+	clear(sum)
+	le.PutUint32(sum, ^crc32.Checksum(block[superOffset:blockSize], crc32.MakeTable(crc32.Castagnoli)))
 }

@@ -29,6 +29,12 @@ var prefixes = []struct {
 	{"security.", 6},
 }
 
+// Stores tells whether EROFS has attributes of that name.
+func Stores(name string) bool {
+	_, err := appendXattr(nil, name, "")
+	return err == nil
+}
+
 // appendXattr appends one attribute as it is on disk.
 func appendXattr(b []byte, name, value string) ([]byte, error) {
 	for _, p := range prefixes {

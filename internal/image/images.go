@@ -1,0 +1,239 @@
+package image
+
+import (
+	"cmp"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/image/oci"
+)
+
+const (
+	imageKind   = "images"
+	imageRecord = "image.json"
+	nameKind    = "names"
+	// importLock is held by all imports together, and by what removes alone.
+	importLock = "import.lock"
+	// latest is the tag of a name that has none.
+	latest = ":latest"
+	// maxImageName bounds what a user calls an image: registries' own bound.
+	maxImageName = 255
+)
+
+// ErrNoImage is found in the error when the cache has no image of a name.
+var ErrNoImage = errors.New("no such image")
+
+// An Image is a root file system that machines can start from, in the cache.
+type Image struct {
+	ID       string   // sha256:HEX: the digest of its configuration, or of its content.
+	Names    []string // NAME:TAG, sorted; none for one that was only run.
+	Config   oci.Config
+	Layers   []string  // Digests of the archives it is made of, the lowest first.
+	Source   string    // What was first imported: a path or a reference.
+	FSType   string    // erofs is a lower to put an upper on; all others are to be copied.
+	Path     string    // The file with the file system.
+	Size     int64     // Of the file on the host's disk, without holes.
+	Imported time.Time // First.
+}
+
+// An imageEntry is what image.json says. Paths in it are relative to the cache.
+type imageEntry struct {
+	ID      string     `json:"id"`
+	Config  oci.Config `json:"config"`
+	Layers  []string   `json:"layers,omitempty"`
+	Source  string     `json:"source"`
+	FSType  string     `json:"fstype"`
+	Content string     `json:"content"` // The directory of the file, KIND/KEY.
+	File    string     `json:"file"`
+}
+
+// A nameEntry is the file of one name.
+type nameEntry struct {
+	Name string `json:"name"`
+	ID   string `json:"id"`
+}
+
+// Images lists the images of the cache, the newest import first.
+func (c *Cache) Images() ([]Image, error) {
+	names, err := c.imageNames()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(filepath.Join(c.dir, imageKind))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var all []Image
+	for _, e := range entries {
+		i, err := c.loadImage(e.Name(), names)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // Removed meanwhile.
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, i)
+	}
+	slices.SortStableFunc(all, func(a, b Image) int {
+		return cmp.Or(b.Imported.Compare(a.Imported), cmp.Compare(a.ID, b.ID))
+	})
+	return all, nil
+}
+
+func (c *Cache) loadImage(key string, names []nameEntry) (Image, error) {
+	name := filepath.Join(c.dir, imageKind, key, imageRecord)
+	e, err := readJSON[imageEntry](name)
+	if err != nil {
+		return Image{}, err
+	}
+	if !filepath.IsLocal(e.Content) || filepath.Base(e.File) != e.File || e.ID != "sha256:"+key {
+		return Image{}, fmt.Errorf("damaged cache entry (remove %s): content %q", filepath.Dir(name), e.Content)
+	}
+	i := Image{ID: e.ID, Config: e.Config, Layers: e.Layers, Source: e.Source, FSType: e.FSType, Path: filepath.Join(c.dir, e.Content, e.File)}
+	info, err := os.Stat(i.Path)
+	if err != nil {
+		return Image{}, fmt.Errorf("damaged cache entry (remove %s): %w", filepath.Dir(name), err)
+	}
+	i.Size, i.Imported = allocated(info), info.ModTime()
+	if info, err := os.Stat(name); err == nil {
+		i.Imported = info.ModTime()
+	}
+	for _, n := range names {
+		if n.ID == i.ID {
+			i.Names = append(i.Names, n.Name)
+		}
+	}
+	slices.Sort(i.Names)
+	return i, nil
+}
+
+// imageNames reads all names. A name is a file of its own, so that two tools can
+// give names at once.
+func (c *Cache) imageNames() ([]nameEntry, error) {
+	paths, err := filepath.Glob(filepath.Join(c.dir, nameKind, "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	var all []nameEntry
+	for _, p := range paths {
+		n, err := readJSON[nameEntry](p)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // Removed meanwhile.
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
+func readJSON[T any](path string) (v T, err error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return v, err
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return v, fmt.Errorf("damaged cache entry (remove %s): %w", path, err)
+	}
+	return v, nil
+}
+
+// Image finds an image of the cache by a name, or by its ID or the first
+// characters of that.
+func (c *Cache) Image(nameOrID string) (Image, error) {
+	all, err := c.Images()
+	if err != nil {
+		return Image{}, err
+	}
+	if name, err := fullName(nameOrID); err == nil {
+		for _, i := range all {
+			if slices.Contains(i.Names, name) {
+				return i, nil
+			}
+		}
+	}
+	var found []Image
+	id := strings.TrimPrefix(nameOrID, "sha256:")
+	for _, i := range all {
+		if len(id) >= minID && strings.HasPrefix(strings.TrimPrefix(i.ID, "sha256:"), id) {
+			found = append(found, i)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return Image{}, fmt.Errorf("%w: %s", ErrNoImage, nameOrID)
+	case 1:
+		return found[0], nil
+	}
+	return Image{}, fmt.Errorf("%s: %d images have an ID that begins so", nameOrID, len(found))
+}
+
+// fullName gives a name its tag, and refuses what could not be one.
+func fullName(name string) (string, error) {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:@+"
+	if name == "" || len(name) > maxImageName || strings.Trim(name, letters) != "" || strings.ContainsAny(name[:1], "./:@-+_") {
+		return "", fmt.Errorf("image name %q: want letters, digits and ._-/:@+, a letter or digit first", name)
+	}
+	last := name[strings.LastIndex(name, "/")+1:]
+	if !strings.ContainsAny(last, ":@") {
+		name += latest
+	}
+	return name, nil
+}
+
+// tag gives an image a name, which another may have had.
+func (c *Cache) tag(name, id string) error {
+	b, err := json.Marshal(nameEntry{name, id})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(c.dir, nameKind), 0o750); err != nil {
+		return err
+	}
+	tmp, err := c.scratch(nameKind)
+	if err != nil {
+		return err
+	}
+	defer tmp.remove()
+	file := filepath.Join(tmp.dir, "name")
+	err = writeNew(file, func(w io.Writer) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	})
+	return errors.Join(err, os.Rename(file, c.nameFile(name)))
+}
+
+func (c *Cache) nameFile(name string) string {
+	k := newKeyer("name")
+	k.add([]byte(name))
+	return filepath.Join(c.dir, nameKind, k.key()+".json")
+}
+
+// record keeps an image, unless it is kept already.
+func (c *Cache) record(e imageEntry) error {
+	digits, ok := strings.CutPrefix(e.ID, "sha256:")
+	if _, err := hex.DecodeString(digits); !ok || err != nil {
+		return fmt.Errorf("image ID %q: not a digest", e.ID)
+	}
+	b, err := json.MarshalIndent(e, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = c.Dir(imageKind, digits, func(dir string) error {
+		return writeNew(filepath.Join(dir, imageRecord), func(w io.Writer) error {
+			_, err := w.Write(append(b, '\n'))
+			return err
+		})
+	})
+	return err
+}

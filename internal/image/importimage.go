@@ -1,0 +1,226 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/agentd-go/agentd/internal/image/erofs"
+	"github.com/agentd-go/agentd/internal/image/oci"
+)
+
+// ImportImage makes an image of source and keeps it. Source is a path if there is
+// a file of that name or it looks like one (./NAME, /NAME), else a reference to a
+// registry. A path may be
+//
+//   - a directory: the root itself, or an OCI layout
+//   - an archive of docker save or an OCI archive
+//   - an archive of a root; all three may be compressed
+//   - a disk image with EROFS, ext4, XFS or btrfs on it, without partitions
+//
+// The image gets the name; "" are the names that an archive or reference has.
+// What is in the cache already is not made again.
+func (c *Cache) ImportImage(ctx context.Context, source, name string) (Image, error) {
+	i, err := c.importImage(ctx, source, name)
+	if err != nil {
+		return Image{}, fmt.Errorf("import image %s: %w", source, err)
+	}
+	return i, nil
+}
+
+func (c *Cache) importImage(ctx context.Context, source, name string) (Image, error) {
+	if name != "" {
+		var err error
+		if name, err = fullName(name); err != nil {
+			return Image{}, err
+		}
+	}
+	unlock, err := c.lockImports(true)
+	if err != nil {
+		return Image{}, err
+	}
+	defer unlock()
+	e, names, err := c.take(ctx, source)
+	if err != nil {
+		return Image{}, err
+	}
+	e.Source = source
+	if err := c.record(e); err != nil {
+		return Image{}, err
+	}
+	if name != "" {
+		names = []string{name}
+	}
+	for _, n := range names {
+		full, err := fullName(n)
+		if err != nil {
+			return Image{}, err
+		}
+		if err := c.tag(full, e.ID); err != nil {
+			return Image{}, err
+		}
+	}
+	return c.Image(e.ID)
+}
+
+// take makes what the image consists of, and returns what is to be recorded.
+func (c *Cache) take(ctx context.Context, source string) (imageEntry, []string, error) {
+	info, err := os.Stat(source)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !looksLikePath(source):
+		img, err := oci.Pull(ctx, source)
+		if err != nil {
+			return imageEntry{}, nil, fmt.Errorf("no such file, and as a reference to a registry: %w", err)
+		}
+		return c.takeLayers(ctx, img)
+	case err != nil:
+		return imageEntry{}, nil, err
+	case info.IsDir():
+		return c.takeDir(ctx, source)
+	case !info.Mode().IsRegular():
+		return imageEntry{}, nil, errors.New("neither a file nor a directory")
+	}
+	f, err := os.Open(source)
+	if err != nil {
+		return imageEntry{}, nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return c.takeFile(ctx, f, true)
+}
+
+func looksLikePath(s string) bool {
+	return filepath.IsAbs(s) || strings.HasPrefix(s, "./") || strings.HasPrefix(s, "../") || s == "." || s == ".."
+}
+
+func (c *Cache) takeLayers(ctx context.Context, img *oci.Image) (imageEntry, []string, error) {
+	dir, err := c.lowerOfLayers(ctx, img.Layers)
+	if err != nil {
+		return imageEntry{}, nil, err
+	}
+	e := c.entry(string(img.ID), fsErofs, dir, lowerFile)
+	e.Config = img.Config
+	for _, l := range img.Layers {
+		e.Layers = append(e.Layers, string(l.DiffID))
+	}
+	return e, img.Names, nil
+}
+
+func (c *Cache) entry(id, fstype, dir, file string) imageEntry {
+	return imageEntry{ID: id, FSType: fstype, Content: filepath.Join(filepath.Base(filepath.Dir(dir)), filepath.Base(dir)), File: file}
+}
+
+// byContent is the entry of an image without a configuration: its ID is the key
+// of its content.
+func (c *Cache) byContent(fstype, dir, file string) imageEntry {
+	return c.entry("sha256:"+filepath.Base(dir), fstype, dir, file)
+}
+
+func (c *Cache) takeDir(ctx context.Context, path string) (imageEntry, []string, error) {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return imageEntry{}, nil, err
+	}
+	defer func() { _ = root.Close() }()
+	img, err := oci.OpenLayout(ctx, root)
+	if err == nil {
+		return c.takeLayers(ctx, img)
+	}
+	if !oci.NotImage(err) {
+		return imageEntry{}, nil, err
+	}
+	dir, err := c.lowerOfTree(ctx, path)
+	return c.byContent(fsErofs, dir, lowerFile), nil, err
+}
+
+// takeFile looks what is in a file, and, once, in a compressed one.
+func (c *Cache) takeFile(ctx context.Context, f *os.File, compressed bool) (imageEntry, []string, error) {
+	switch fstype := diskType(f); {
+	case isTar(f): // First: what is in an archive can look like a super block.
+		return c.takeArchive(ctx, f)
+	case isCompressed(f) && compressed:
+		return c.takeCompressed(ctx, f)
+	case fstype == fsErofs:
+		dir, err := c.keepDisk(ctx, f, lowerKind, lowerFile)
+		return c.byContent(fstype, dir, lowerFile), nil, err
+	case fstype != "":
+		dir, err := c.keepDisk(ctx, f, diskKind, diskFile)
+		return c.byContent(fstype, dir, diskFile), nil, err
+	case isPartitioned(f):
+		return imageEntry{}, nil, errors.New("a disk with partitions: import the partition with the root file system alone")
+	}
+	return imageEntry{}, nil, errors.New("neither an archive (docker save, OCI, tar) nor a disk image with EROFS, ext4, XFS or btrfs")
+}
+
+func (c *Cache) takeArchive(ctx context.Context, f *os.File) (imageEntry, []string, error) {
+	img, err := oci.OpenArchive(ctx, f, f)
+	if err == nil {
+		return c.takeLayers(ctx, img)
+	}
+	if !oci.NotImage(err) {
+		return imageEntry{}, nil, err
+	}
+	digest, err := hashFile(ctx, f.Name())
+	if err != nil {
+		return imageEntry{}, nil, err
+	}
+	layer := oci.Layer{DiffID: digest, Open: func(context.Context) (io.ReadCloser, error) { return os.Open(f.Name()) }}
+	dir, err := c.lowerOfLayers(ctx, []oci.Layer{layer})
+	e := c.byContent(fsErofs, dir, lowerFile)
+	e.Layers = []string{string(digest)}
+	return e, nil, err
+}
+
+// takeCompressed unpacks to a temporary file: an archive of archives must be read
+// in more than one place.
+func (c *Cache) takeCompressed(ctx context.Context, f *os.File) (imageEntry, []string, error) {
+	tmp, err := c.scratch(imageKind)
+	if err != nil {
+		return imageEntry{}, nil, err
+	}
+	defer tmp.remove()
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return imageEntry{}, nil, err
+	}
+	d, err := decompress(contextReader{ctx, f})
+	if err != nil {
+		return imageEntry{}, nil, err
+	}
+	defer func() { _ = d.Close() }()
+	path := filepath.Join(tmp.dir, "archive")
+	limited := &io.LimitedReader{R: d, N: erofs.DefaultLimits.Bytes}
+	if err := copySparse(path, limited); err != nil {
+		return imageEntry{}, nil, err
+	}
+	if limited.N == 0 {
+		return imageEntry{}, nil, fmt.Errorf("%w (%d bytes)", ErrTooLarge, erofs.DefaultLimits.Bytes)
+	}
+	inside, err := os.Open(path)
+	if err != nil {
+		return imageEntry{}, nil, err
+	}
+	defer func() { _ = inside.Close() }()
+	return c.takeFile(ctx, inside, false)
+}
+
+// isTar sees the mark that every tar archive of this century has; tar(5).
+func isTar(r io.ReaderAt) bool {
+	b := make([]byte, 5)
+	_, err := r.ReadAt(b, 257)
+	return err == nil && string(b) == "ustar"
+}
+
+func isCompressed(r io.ReaderAt) bool {
+	b := make([]byte, len(xzMagic))
+	_, err := r.ReadAt(b, 0)
+	for _, magic := range [][]byte{gzipMagic, xzMagic, zstdMagic} {
+		if err == nil && strings.HasPrefix(string(b), string(magic)) {
+			return true
+		}
+	}
+	return false
+}

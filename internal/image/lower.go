@@ -1,0 +1,110 @@
+package image
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/agentd-go/agentd/internal/image/erofs"
+	"github.com/agentd-go/agentd/internal/image/oci"
+)
+
+const (
+	lowerKind = "lowers"
+	lowerFile = "lower.erofs"
+	// lowerRecipe is part of the key of every image that we write.
+	lowerRecipe = "lower 1"
+)
+
+// layersKey is the key of the lower that layers give, whatever they are stored in.
+func layersKey(layers []oci.Layer) keyer {
+	k := newKeyer(lowerRecipe)
+	for _, l := range layers {
+		k.add([]byte(l.DiffID))
+	}
+	return k
+}
+
+// lowerOfLayers returns the cache entry with the EROFS image of layers, the
+// lowest first.
+func (c *Cache) lowerOfLayers(ctx context.Context, layers []oci.Layer) (dir string, err error) {
+	k := layersKey(layers)
+	return c.Dir(lowerKind, k.key(), func(dir string) error {
+		return writeLower(dir, k.uuid(), func(w *erofs.Writer) error {
+			for i, l := range layers {
+				err := readLayer(ctx, l, func(r io.Reader) error { return w.AddLayer(tar.NewReader(r)) })
+				if err != nil {
+					return fmt.Errorf("layer %d of %d: %w", i+1, len(layers), err)
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// lowerOfTree returns the same for a directory. Its key is the hash of the image:
+// what a directory holds has no other name.
+func (c *Cache) lowerOfTree(ctx context.Context, tree string) (dir string, err error) {
+	return c.stage(lowerKind, func(dir string) (string, error) {
+		err := writeLower(dir, [16]byte{}, func(w *erofs.Writer) error { return addTree(ctx, w, tree) })
+		if err != nil {
+			return "", err
+		}
+		k := newKeyer(lowerRecipe)
+		path := filepath.Join(dir, lowerFile)
+		if err := k.addFile(path); err != nil {
+			return "", err
+		}
+		return k.key(), setUUID(path, k.uuid())
+	})
+}
+
+func setUUID(path string, uuid [16]byte) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(erofs.SetUUID(f, uuid), f.Sync(), f.Close())
+}
+
+// writeLower makes the image in dir.
+func writeLower(dir string, uuid [16]byte, fill func(*erofs.Writer) error) error {
+	f, err := os.OpenFile(filepath.Join(dir, lowerFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	w := erofs.NewWriter(f, erofs.Options{UUID: uuid})
+	if err = fill(w); err == nil {
+		err = w.Close()
+	}
+	if err == nil {
+		// Its name says what it is; a crash must not leave less behind it.
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// uuid is the beginning of the key: overlayfs remembers its lower by it.
+func (k keyer) uuid() (uuid [16]byte) {
+	copy(uuid[:], k.h.Sum(nil))
+	return uuid
+}
+
+// hashFile returns the digest of a whole file.
+func hashFile(ctx context.Context, path string) (oci.Digest, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	h := sha256.New()
+	if _, err := io.Copy(h, contextReader{ctx, f}); err != nil {
+		return "", err
+	}
+	return oci.Sum(h.Sum(nil)), nil
+}

@@ -1,0 +1,140 @@
+package oci
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+const (
+	// maxDocument bounds manifests, indexes and configurations; registries refuse
+	// more than 4 MiB.
+	maxDocument = 4 << 20
+	// maxLayers is several times what container tools can mount (128).
+	maxLayers = 1024
+	// maxDepth is how deep indexes may lie in each other; tools write one or two.
+	maxDepth = 4
+)
+
+// ErrDigest is found in the error for content that is not what its digest says.
+var ErrDigest = errors.New("content does not have its digest")
+
+// A Digest is the hash of some content, as sha256:HEX.
+type Digest string
+
+const algorithm = "sha256:"
+
+// DigestOf returns the digest of b.
+func DigestOf(b []byte) Digest {
+	sum := sha256.Sum256(b)
+	return Sum(sum[:])
+}
+
+// Sum returns the digest with the given sum.
+func Sum(sum []byte) Digest { return Digest(algorithm + hex.EncodeToString(sum)) }
+
+// Hex returns the digits of a digest that check has passed.
+func (d Digest) Hex() string { return strings.TrimPrefix(string(d), algorithm) }
+
+func (d Digest) check() error {
+	digits, ok := strings.CutPrefix(string(d), algorithm)
+	if b, err := hex.DecodeString(digits); !ok || err != nil || len(b) != sha256.Size || strings.ToLower(digits) != digits {
+		return fmt.Errorf("digest %q: want sha256: and 64 digits", d)
+	}
+	return nil
+}
+
+// A descriptor names a document or a layer. An index may say for which platform.
+type descriptor struct {
+	MediaType   string            `json:"mediaType"`
+	Digest      Digest            `json:"digest"`
+	Size        int64             `json:"size"`
+	Platform    *platform         `json:"platform"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+type platform struct {
+	Architecture string `json:"architecture"`
+	OS           string `json:"os"`
+}
+
+func (p platform) String() string { return p.OS + "/" + p.Architecture }
+
+// A manifest is an index or the manifest of one image; which, its fields say.
+type manifest struct {
+	Manifests []descriptor `json:"manifests"`
+	Config    descriptor   `json:"config"`
+	Layers    []descriptor `json:"layers"`
+}
+
+// Config is what an image says of how to run it.
+type Config struct {
+	Architecture string            `json:"architecture,omitempty"`
+	OS           string            `json:"os,omitempty"`
+	Created      time.Time         `json:"created,omitzero"`
+	User         string            `json:"user,omitempty"`
+	Env          []string          `json:"env,omitempty"`
+	Entrypoint   []string          `json:"entrypoint,omitempty"`
+	Cmd          []string          `json:"cmd,omitempty"`
+	WorkingDir   string            `json:"working_dir,omitempty"`
+	Labels       map[string]string `json:"labels,omitempty"`
+}
+
+// Command is what the image runs: its entry point, and args or, without any, its
+// own arguments.
+func (c Config) Command(args ...string) []string {
+	if len(args) == 0 {
+		args = c.Cmd
+	}
+	return append(append([]string(nil), c.Entrypoint...), args...)
+}
+
+// A configuration is the document.
+type configuration struct {
+	platform
+	Created *time.Time `json:"created"`
+	Config  struct {
+		User       string
+		Env        []string
+		Entrypoint []string
+		Cmd        []string
+		WorkingDir string
+		Labels     map[string]string
+	} `json:"config"`
+	RootFS struct {
+		DiffIDs []Digest `json:"diff_ids"`
+	} `json:"rootfs"`
+}
+
+func (c configuration) public() Config {
+	p := Config{
+		Architecture: c.Architecture, OS: c.OS, User: c.Config.User, Env: c.Config.Env, Entrypoint: c.Config.Entrypoint,
+		Cmd: c.Config.Cmd, WorkingDir: c.Config.WorkingDir, Labels: c.Config.Labels,
+	}
+	if c.Created != nil {
+		p.Created = *c.Created
+	}
+	return p
+}
+
+// decode reads a document that came in full.
+func decode[T any](b []byte, what string) (v T, err error) {
+	if err := json.Unmarshal(b, &v); err != nil {
+		return v, fmt.Errorf("%s: %w", what, err)
+	}
+	return v, nil
+}
+
+// readDocument reads all of r, which must not be longer than a document is.
+func readDocument(r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxDocument+1))
+	if err == nil && len(b) > maxDocument {
+		err = fmt.Errorf("larger than a document may be (%d bytes)", maxDocument)
+	}
+	return b, err
+}

@@ -1,0 +1,144 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/agentd-go/agentd/internal/image/oci"
+)
+
+const (
+	// Four pieces of a quarter MiB keep two processors busy: one takes a layer
+	// apart, and one decompresses and hashes the next pieces.
+	pumpPieces = 4
+	pumpBytes  = 256 << 10
+	// layerBytes ends a layer that is nothing but padding: twice what the files of
+	// an image may have.
+	layerBytes = 256 << 30
+)
+
+// A pump reads ahead, on a goroutine of its own, and hashes what it reads.
+type pump struct {
+	full  chan []byte // Closed at the end.
+	free  chan []byte
+	stop  chan struct{}
+	ended chan struct{}
+	hash  hash.Hash
+	err   error // Of the reader; for readers of full when it is closed.
+
+	piece, rest []byte
+}
+
+func newPump(r io.Reader) *pump {
+	p := &pump{
+		full: make(chan []byte, pumpPieces), free: make(chan []byte, pumpPieces),
+		stop: make(chan struct{}), ended: make(chan struct{}), hash: sha256.New(),
+	}
+	for range pumpPieces {
+		p.free <- make([]byte, pumpBytes)
+	}
+	go p.run(r)
+	return p
+}
+
+func (p *pump) run(r io.Reader) {
+	defer close(p.ended)
+	defer close(p.full)
+	for {
+		select {
+		case <-p.stop:
+			return
+		case b := <-p.free:
+			n, err := io.ReadFull(r, b[:pumpBytes])
+			p.hash.Write(b[:n])
+			p.full <- b[:n] // There are no more pieces than it has room for.
+			switch err {
+			case nil:
+				continue
+			case io.EOF, io.ErrUnexpectedEOF:
+				err = io.EOF
+			}
+			p.err = err
+			return
+		}
+	}
+}
+
+func (p *pump) Read(b []byte) (int, error) {
+	for len(p.rest) == 0 {
+		if p.piece != nil {
+			p.free <- p.piece
+			p.piece = nil
+		}
+		piece, ok := <-p.full
+		if !ok {
+			return 0, p.err
+		}
+		p.piece, p.rest = piece, piece
+	}
+	n := copy(b, p.rest)
+	p.rest = p.rest[n:]
+	return n, nil
+}
+
+// close ends the goroutine; its reader is the caller's again.
+func (p *pump) close() {
+	close(p.stop)
+	<-p.ended
+}
+
+// contextReader ends with ctx, at its next read.
+type contextReader struct {
+	ctx context.Context //nolint:containedctx // The reader is the call.
+	io.Reader
+}
+
+func (r contextReader) Read(b []byte) (int, error) {
+	if err := context.Cause(r.ctx); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(b)
+}
+
+// readLayer hands the archive inside a layer to use, and checks both digests of
+// the layer: before that, nothing that use has made may be kept.
+func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) error {
+	r, err := l.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }()
+	stored := sha256.New()
+	d, err := decompress(io.TeeReader(contextReader{ctx, r}, stored))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }()
+	limited := &io.LimitedReader{R: d, N: layerBytes}
+	p := newPump(limited)
+	defer p.close()
+	if err := use(p); err != nil {
+		return err
+	}
+	// What is behind the end of an archive is hashed too.
+	if _, err := io.Copy(io.Discard, p); err != nil {
+		return err
+	}
+	if limited.N == 0 {
+		return fmt.Errorf("%w (%d bytes)", ErrTooLarge, int64(layerBytes))
+	}
+	return checkDigests(l, stored, p.hash)
+}
+
+func checkDigests(l oci.Layer, stored, inside hash.Hash) error {
+	if got := oci.Sum(stored.Sum(nil)); l.Stored != "" && got != l.Stored {
+		return fmt.Errorf("%w: it is %s, named was %s", oci.ErrDigest, got, l.Stored)
+	}
+	if got := oci.Sum(inside.Sum(nil)); l.DiffID != "" && got != l.DiffID {
+		return fmt.Errorf("%w: its archive is %s, named was %s", oci.ErrDigest, got, l.DiffID)
+	}
+	return nil
+}
