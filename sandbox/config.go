@@ -46,6 +46,7 @@ type Config struct {
 
 	Shares []Share // Directories beside the root.
 	Disks  []Disk
+	Card   bool // A network card, eth0, that is connected to nothing.
 
 	Hostname      string // "" leaves the kernel's.
 	User          string // USER[:GROUP] of commands that name none; "" is root.

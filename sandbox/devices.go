@@ -85,5 +85,8 @@ func (c Config) guestModules() []string {
 	if len(c.Disks) > 0 {
 		modules = append(modules, "virtio_blk", "erofs", "overlay")
 	}
+	if c.Card {
+		modules = append(modules, "virtio_net")
+	}
 	return modules
 }

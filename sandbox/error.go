@@ -2,9 +2,12 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/agentd-go/agentd/wire"
 )
 
 const (
@@ -18,7 +21,8 @@ const (
 // A BootError is a machine that did not become ready.
 type BootError struct {
 	Err     error
-	Reason  string // The agent's own words on the console, "" if it had none.
+	Reason  string // The agent's own words, by the port or on the console; "" if it had none.
+	Failure string // What the port said it was: "user_not_found", "group_not_found", "unknown"; "" if nothing.
 	Console string // The last lines of the console.
 	Command string // Lines for sh that repeat the machine by hand.
 	Kept    string // The directory with the machine's files, "" if they are gone.
@@ -53,13 +57,26 @@ func (m *Machine) bootError(ctx context.Context, err error) *BootError {
 	_ = m.vm.Wait(wait) // Its error is part of the console or is err itself.
 	text := strings.ReplaceAll(string(m.vm.Console()), "\r", "")
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return &BootError{
+	failed := &BootError{
 		Err:     err,
 		Reason:  reason(lines),
 		Console: strings.Join(lines[max(0, len(lines)-consoleLines):], "\n"),
 		Command: m.vm.Command(),
 	}
+	if told, ok := errors.AsType[*toldError](err); ok {
+		failed.Reason, failed.Failure = told.message, string(told.failure)
+	}
+	return failed
 }
+
+// A toldError is what the agent said over the port instead of the frame that was
+// waited for.
+type toldError struct {
+	message string
+	failure wire.InitFailure
+}
+
+func (e *toldError) Error() string { return "the agent says: " + e.message }
 
 // agentPrefix begins each line that the agent prints.
 const agentPrefix = "agentd: "

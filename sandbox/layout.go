@@ -76,6 +76,7 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 		Accel:     accel,
 		Affinity:  cfg.Affinity,
 		Cmdline:   cfg.words(),
+		Card:      cfg.Card,
 	}
 	if err := l.share(shareTag, "share", "scripts"); err != nil {
 		return err

@@ -275,6 +275,9 @@ func expect[M wire.Message](h *handshake) (m M, err error) {
 	if err != nil {
 		return m, fmt.Errorf("waiting for %s: %w", m.Type(), err)
 	}
+	if told, ok := got.(*wire.ProtocolError); ok {
+		return m, fmt.Errorf("waiting for %s: %w", m.Type(), &toldError{told.Message, told.InitFailure})
+	}
 	h.generation, h.ready = e.Generation, whole
 	m, ok := got.(M)
 	if !ok {

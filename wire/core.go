@@ -151,14 +151,28 @@ const (
 	ErrorUnsupportedGeneration ErrorKind = "unsupported_protocol_generation"
 	ErrorMalformed             ErrorKind = "malformed_message"
 	ErrorUnavailable           ErrorKind = "capability_unavailable" // generation 9
+	ErrorInitialization        ErrorKind = "initialization_failed"  // later, from agents that fail to boot
 )
 
-// ProtocolError refuses a frame, on that frame's id.
+// InitFailure says which of a configuration's names made a boot fail. A value
+// that we do not know decodes.
+type InitFailure string
+
+// The failures.
+const (
+	InitUserNotFound  InitFailure = "user_not_found"
+	InitGroupNotFound InitFailure = "group_not_found"
+	InitUnknown       InitFailure = "unknown" // whatever else it was; the message tells
+)
+
+// ProtocolError refuses a frame, on that frame's id; or it tells, on id 0 and in
+// the place of core.ready, why a boot has failed.
 type ProtocolError struct {
 	Kind            ErrorKind
 	Message         string
 	OffendingType   Type // "" if it could not be read
 	WorkloadFailure *WorkloadFailure
+	InitFailure     InitFailure // with ErrorInitialization, else ""
 }
 
 // WorkloadFailure says what a failed freeze or thaw left behind.
@@ -183,6 +197,7 @@ func (m *ProtocolError) fields() []field {
 		required("message", text(&m.Message)),
 		omitted("offending_type", text(&m.OffendingType)),
 		omitted("workload_failure", optionalObject(&m.WorkloadFailure)).since(9),
+		omitted("init_failure", text(&m.InitFailure)),
 	}
 }
 

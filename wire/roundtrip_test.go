@@ -35,6 +35,7 @@ func roundTrips(t *testing.T) map[string]struct {
 		"client gone, with lease": {TypeClientDisconnected, mapOf("id_start", "\x01", "id_end_exclusive", uintOf(0x01FFFFFF), "incarnation", ints("0123456789abcdef"))},
 		"a workload's error": {TypeProtocolError, mapOf("kind", tstr("invalid_session"), "message", tstr("m"),
 			"workload_failure", mapOf("attempt_id", tstr("a"), "disposition", tstr("recovery_required")))},
+		"a boot's error": {TypeProtocolError, mapOf("kind", tstr("initialization_failed"), "message", tstr("m"), "init_failure", tstr("user_not_found"))},
 		"request with everything": {TypeExecRequest, mapOf("cmd", tstr("ls"), "args", listOf(tstr("-l")), "env", listOf(tstr("A=1")), "cwd", tstr("/"),
 			"user", tstr("u"), "tty", yes, "rows", "\x01", "cols", "\x02",
 			"rlimits", listOf(mapOf("resource", tstr("cpu"), "soft", "\x01", "hard", "\x1b\xff\xff\xff\xff\xff\xff\xff\xff")))},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -155,6 +156,25 @@ func (g *guest) greet(user string) error {
 		return err
 	}
 	return g.agent.Greet(g.plan.Generation, who.UID, who.GID)
+}
+
+// told has told the host why the boot has failed, if there is a way to, and
+// returns that.
+func (g *guest) told(why error) error {
+	if g.agent == nil {
+		return why
+	}
+	failure := wire.InitUnknown
+	switch {
+	case errors.Is(why, plan.ErrUserNotFound):
+		failure = wire.InitUserNotFound
+	case errors.Is(why, plan.ErrGroupNotFound):
+		failure = wire.InitGroupNotFound
+	}
+	if err := g.agent.Fail(failure, why.Error()); err != nil {
+		logf("%v", err)
+	}
+	return why
 }
 
 // serve serves the host until the end.

@@ -46,11 +46,12 @@ func (g *guest) run() error {
 		return phase("early init failed", err)
 	}
 	if err := g.configure(); err != nil {
-		return err
+		return g.told(err)
 	}
 	if err := g.bringUp(); err != nil {
+		err = g.told(phase("init failed", err))
 		g.letGo()
-		return phase("init failed", err)
+		return err
 	}
 	end, err := g.serve()
 	g.takeDown(end)

@@ -48,6 +48,7 @@ func (m Machine) QEMUArgs(run RuntimePaths) []string {
 		m.linkArgs(run),
 		m.shareArgs(run.Shares),
 		m.diskArgs(),
+		m.cardArgs(),
 		[]string{"-device", "virtio-rng-device"},
 	)
 }
@@ -122,6 +123,14 @@ func (m Machine) diskArgs() []string {
 		args = append(args, "-blockdev", d.blockdev(id), "-device", d.device(id))
 	}
 	return args
+}
+
+// cardArgs connect the card to a hub that has no other port.
+func (m Machine) cardArgs() []string {
+	if !m.Card {
+		return nil
+	}
+	return []string{"-netdev", "hubport,id=net0,hubid=0", "-device", "virtio-net-device,netdev=net0"}
 }
 
 // blockdev passes discards on, so that a sparse file stays sparse.

@@ -59,6 +59,7 @@ func machines() map[string]Machine {
 			{Path: "/d/upper.qcow2", Serial: "upper,1", Format: Qcow2},
 			{Path: "/d/scratch.img"},
 		},
+		Card: true,
 	}
 	kvm := minimal
 	kvm.Accel, kvm.TSCkHz = KVM, 2596146
@@ -96,6 +97,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"long serial", func(m *Machine) { m.Disks = []Disk{{Path: "/d", Serial: strings.Repeat("s", 21)}} }, "at most 20"},
 		{"unknown format", func(m *Machine) { m.Disks = []Disk{{Path: "/d", Format: 7}} }, "format 7"},
 		{"too many devices", func(m *Machine) { m.Disks = make([]Disk, 7) }, "has room for 6"},
+		{"too many devices, card", func(m *Machine) { m.Card, m.Disks = true, make([]Disk, 6) }, "7 shares, disks and a network card"},
 		{"too many devices, ACPI", func(m *Machine) { m.ACPI, m.Disks = true, make([]Disk, 23) }, "has room for 22"},
 		{"empty word", func(m *Machine) { m.Cmdline = []string{""} }, "empty"},
 		{"quote", func(m *Machine) { m.Cmdline = []string{"ok", `A=say "x"`} }, `word "A=say \"x\"": it holds a quote`},

@@ -88,6 +88,9 @@ type Machine struct {
 	Shares  []Share
 	Disks   []Disk
 
+	// Card adds a network card with nothing at its far end.
+	Card bool
+
 	// Affinity binds QEMU to these host CPUs; empty for all.
 	Affinity []int
 }
@@ -149,8 +152,12 @@ func (m Machine) checkSlots() error {
 	if m.ACPI {
 		slots, kind = slotsACPI, "with ACPI"
 	}
-	if n := len(m.Shares) + len(m.Disks); n > slots-slotsOwn {
-		return fmt.Errorf("%d shares and disks: a machine %s has room for %d", n, kind, slots-slotsOwn)
+	n, what := len(m.Shares)+len(m.Disks), "shares and disks"
+	if m.Card {
+		n, what = n+1, "shares, disks and a network card"
+	}
+	if n > slots-slotsOwn {
+		return fmt.Errorf("%d %s: a machine %s has room for %d", n, what, kind, slots-slotsOwn)
 	}
 	return nil
 }

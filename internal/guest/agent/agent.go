@@ -60,6 +60,7 @@ type Agent struct {
 	// Of the loop alone:
 	replies map[int]*mux.Outbox // The agent's own answers, by the client's slot.
 	muffled bool                // Answers were dropped, which was logged once.
+	hears   bool                // The host knows core.error, which is known before the loop.
 }
 
 // Open begins a link. Nothing is read or written before the first call.

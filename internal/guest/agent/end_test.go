@@ -185,6 +185,54 @@ func TestGreetingIsRefused(t *testing.T) {
 	}
 }
 
+// A host that has sent core.bootstrap, be it a wrong one, is told why the boot has
+// failed; one that may be of a generation without core.error hears nothing.
+func TestFail(t *testing.T) {
+	wrong, err := frame.Append(nil, frame.Frame{Body: []byte("\xa3\x61v\x07\x61t\x6ecore.bootstrap\x61p\x41\xff")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		first []byte
+		told  bool
+	}{
+		{"by variables", nil, false},
+		{"by message", bytesOf(t, 7, 0, &wire.Bootstrap{}), true},
+		{"by a newer message", bytesOf(t, 9, 0, &wire.Bootstrap{}), true},
+		{"by a wrong message", wrong, true},
+		{"by an old message", bytesOf(t, 6, 0, &wire.Bootstrap{}), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			port, ours := link(t)
+			h := attach(t, ours)
+			a := agent.Open(port)
+			if tt.first != nil {
+				h.write(tt.first)
+				_, _ = a.Bootstrap() // That it refuses some is TestGreetingIsRefused's.
+			}
+			if err := a.Fail(wire.InitUserNotFound, "no \xff user"); err != nil {
+				t.Fatal(err)
+			}
+			if err := port.Close(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the port ends", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return h.closed })
+			if !tt.told {
+				if n := h.kept(0, 1<<32-1); n != 0 {
+					t.Errorf("got %d frames", n)
+				}
+				return
+			}
+			got, ok := h.next(0).Message.(*wire.ProtocolError)
+			want := wire.ProtocolError{Kind: wire.ErrorInitialization, Message: "no \uFFFD user", InitFailure: wire.InitUserNotFound}
+			if !ok || *got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
 // Hosts of up to generation 7 throw away what follows core.ready in one burst.
 func TestSilenceAfterReady(t *testing.T) {
 	nstest.Run(t, func() {

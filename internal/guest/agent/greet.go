@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/agentd-go/agentd/wire"
@@ -38,6 +39,7 @@ func (a *Agent) Bootstrap() (*wire.Bootstrap, error) {
 	if e.Generation < bootstrapSince {
 		return nil, fmt.Errorf("guest bootstrap requires protocol generation %d or newer, got %d", bootstrapSince, e.Generation)
 	}
+	a.hears = true // The payload may be wrong; its sender knows core.error.
 	m, err := wire.Decode(e)
 	if err != nil {
 		return nil, err
@@ -75,6 +77,40 @@ func (a *Agent) Greet(g wire.Generation, uid, gid uint32) error {
 	}
 	_, err = wire.Decode(e)
 	return err
+}
+
+const (
+	// lastWordDeadline bounds the sending of why a boot has failed: a host that
+	// listens takes it at once, and the console has it too.
+	lastWordDeadline = time.Second
+	// maxLastWords is some screens: a refused mount names no more than paths of
+	// 4 KiB and eight lines of the kernel's.
+	maxLastWords = 16 << 10
+)
+
+// Fail tells the host why the boot has failed, in the place of core.ready. Only a
+// host that has sent core.bootstrap is told: one that configures by variables may
+// be of generation 4, which does not know core.error and would report that.
+func (a *Agent) Fail(failure wire.InitFailure, reason string) error {
+	if !a.hears {
+		return nil
+	}
+	if len(reason) > maxLastWords {
+		reason = reason[:maxLastWords]
+	}
+	b, err := wire.AppendFrame(nil, bootstrapSince, 0, &wire.ProtocolError{
+		Kind: wire.ErrorInitialization, Message: strings.ToValidUTF8(reason, "\uFFFD"), InitFailure: failure,
+	})
+	if err == nil {
+		err = a.port.SetDeadline(time.Now().Add(lastWordDeadline))
+	}
+	if err == nil {
+		_, err = a.port.Write(b)
+	}
+	if err != nil {
+		return fmt.Errorf("send core.error: %w", err)
+	}
+	return nil
 }
 
 // await reads one frame within the deadline.
