@@ -47,15 +47,21 @@ var may = map[string][]string{
 	// Only tests import these.
 	"internal/nstest":       {},
 	"internal/imagetest":    {},
+	"internal/fault":        {},
+	"internal/fault/init":   {"internal/fault"},
 	"internal/reference":    {"internal/image"},
 	"internal/vmtest":       {"wire", "client", "sandbox", "internal/image", "internal/reference"},
 	"internal/vmtest/suite": {"wire", "client", "sandbox", "internal/vmtest"},
+	"internal/vmtest/boots": {"wire", "client", "sandbox", "internal/vmtest"},
 	"bench":                 {"wire", "wire/frame", "internal/vmm", "internal/image", "internal/reference"},
 	"bench/guest":           {"internal/guest/boot", "internal/guest/sys"},
 }
 
 // testOnly are packages that no shipped program may link.
-var testOnly = []string{"internal/nstest", "internal/imagetest", "internal/reference", "internal/vmtest", "internal/vmtest/suite", "bench", "bench/guest"}
+var testOnly = []string{
+	"internal/nstest", "internal/imagetest", "internal/fault", "internal/fault/init", "internal/reference",
+	"internal/vmtest", "internal/vmtest/suite", "internal/vmtest/boots", "bench", "bench/guest",
+}
 
 // never is what a package must not link at all, not even through others, and why.
 var never = map[string]map[string]string{

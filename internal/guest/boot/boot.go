@@ -65,10 +65,6 @@ func Up(p *plan.Plan, greet func(user string) error) (*Machine, error) {
 	if err := Check(p); err != nil {
 		return m, err
 	}
-	var err error
-	if m.root, err = sys.OpenRoot("/"); err != nil {
-		return m, err
-	}
 	for _, s := range p.Steps {
 		if err := m.step(s); err != nil {
 			return m, err
@@ -80,7 +76,10 @@ func Up(p *plan.Plan, greet func(user string) error) (*Machine, error) {
 // step carries out one step, and undoes it if it fails.
 func (m *Machine) step(s plan.Step) error {
 	start, before := sys.BootTime(), len(m.undo)
-	err := action(s)(m)
+	err := m.open()
+	if err == nil {
+		err = action(s)(m)
+	}
 	m.Timings = append(m.Timings, Timing{s.Name(), sys.BootTime() - start})
 	if err == nil {
 		return nil
@@ -89,6 +88,14 @@ func (m *Machine) step(s plan.Step) error {
 		m.undoLast()
 	}
 	return &StepError{s, explain(err)}
+}
+
+// open opens the root that the steps work on, before the first of them.
+func (m *Machine) open() (err error) {
+	if m.root == nil {
+		m.root, err = sys.OpenRoot("/")
+	}
+	return err
 }
 
 // action returns what a step does, nil if this agent cannot do it.

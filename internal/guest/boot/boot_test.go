@@ -97,16 +97,22 @@ func link(t *testing.T, target, name string) {
 	}
 }
 
-// bare takes away what the test root has mounted, so that the boot does it.
+// bare takes away what the test root has in /dev and /proc, so that the boot
+// mounts it.
 func bare(t *testing.T) {
+	t.Helper()
+	unmounted(t)
+	if err := os.RemoveAll("/dev"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func unmounted(t *testing.T) {
 	t.Helper()
 	for _, dir := range []string{"/dev/pts", "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/proc"} {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := os.RemoveAll("/dev"); err != nil {
-		t.Fatal(err)
 	}
 }
 
