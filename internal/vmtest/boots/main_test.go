@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -69,4 +70,24 @@ func refused(t *testing.T, cfg sandbox.Config) *sandbox.BootError {
 		t.Fatal(err)
 	}
 	return failed
+}
+
+// clean says that an ext4 disk was left without anything to recover.
+func clean(t *testing.T, path string) {
+	t.Helper()
+	head := tool(t, "dumpe2fs", "-h", path)
+	if strings.Contains(head, "needs_recovery") || !strings.Contains(head, "has_journal") {
+		t.Errorf("the disk was not left clean:\n%s", head)
+	}
+	tool(t, "e2fsck", "-f", "-n", path)
+}
+
+// tool runs a program of the host's.
+func tool(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+	return string(out)
 }
