@@ -36,6 +36,7 @@ var may = map[string][]string{
 	"internal/vmm":           {},
 	"internal/image":         {"internal/image/erofs", "internal/image/oci"},
 	"internal/image/erofs":   {},
+	"internal/image/ext4":    {},
 	"internal/image/oci":     {},
 	"internal/archtest":      {},
 	"cmd/agentd": {
