@@ -38,7 +38,12 @@ const (
 type Config struct {
 	Kernel string // A name in the cache or a file; "" is the cache's default.
 	Root   string // A directory, shared as it is; "" is a private busybox root.
-	Agent  string // The guest's binary; "" is what FindAgent finds.
+	// Image, in place of Root: a name or ID of the cache, else what [UseImage] takes.
+	// Its user, environment and directory are those of commands that name none; by
+	// environment, only its user.
+	Image string
+	Upper Upper  // What takes the writes to Image.
+	Agent string // The guest's binary; "" is what FindAgent finds.
 
 	CPUs      int // 0 is DefaultCPUs.
 	MemoryMiB int // 0 is DefaultMemoryMiB.
@@ -106,6 +111,9 @@ func (c Config) check() error {
 		} else if !info.IsDir() {
 			return fmt.Errorf("root %s: not a directory", c.Root)
 		}
+	}
+	if err := c.checkUpper(); err != nil {
+		return err
 	}
 	for _, entry := range c.Env {
 		if key, _, ok := strings.Cut(entry, "="); !ok || key == "" {

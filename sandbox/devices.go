@@ -27,7 +27,8 @@ const (
 )
 
 // A Disk is a file that the guest sees as a block device. The first is /dev/vda,
-// in the order of [Config.Disks]; the guest also finds a disk by its serial.
+// in the order of [Config.Disks], behind those of an image and its upper; the guest
+// also finds a disk by its serial.
 type Disk struct {
 	Path     string
 	Serial   string // At most 20 printable bytes; "" for none.
@@ -83,7 +84,7 @@ func (l *layout) attach(cfg Config) error {
 func (c Config) guestModules() []string {
 	modules := []string{"virtio_mmio", "virtio_console", "virtiofs", "virtio_rng"}
 	if len(c.Disks) > 0 {
-		modules = append(modules, "virtio_blk", "erofs", "overlay")
+		modules = append(modules, "virtio_blk", "erofs", "overlay", "ext4")
 	}
 	if c.Card {
 		modules = append(modules, "virtio_net")

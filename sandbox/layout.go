@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,19 +31,20 @@ type layout struct {
 	note    string // What executes the machine, and why.
 }
 
-// prepare makes everything that the machine needs before its start.
-func prepare(cfg Config) (l *layout, err error) {
+// prepare makes everything that the machine needs before its start. It returns
+// the configuration with what an image adds to it.
+func prepare(ctx context.Context, cfg Config) (l *layout, complete Config, err error) {
 	cache, err := image.Open("")
 	if err != nil {
-		return nil, err
+		return nil, cfg, err
 	}
 	kernel, err := cache.Kernel(cfg.Kernel)
 	if err != nil {
-		return nil, err
+		return nil, cfg, err
 	}
 	dir, err := os.MkdirTemp("", "agentctl-")
 	if err != nil {
-		return nil, err
+		return nil, cfg, err
 	}
 	l = &layout{dir: dir}
 	defer func() {
@@ -50,10 +52,15 @@ func prepare(cfg Config) (l *layout, err error) {
 			err = errors.Join(err, l.remove())
 		}
 	}()
-	if err := l.lay(cfg, cache, kernel); err != nil {
-		return nil, err
+	if cfg.Image != "" {
+		if cfg, err = l.fromImage(ctx, cfg, cache); err != nil {
+			return nil, cfg, err
+		}
 	}
-	return l, nil
+	if err := l.lay(cfg, cache, kernel); err != nil {
+		return nil, cfg, err
+	}
+	return l, cfg, nil
 }
 
 func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error {
@@ -114,7 +121,11 @@ func (l *layout) share(tag, name string, subdirectories ...string) error {
 }
 
 // root returns the root directory; private says that it is this machine's own.
+// Beneath a root on disks there is none: memory does.
 func (l *layout) root(cfg Config, cache *image.Cache) (dir string, private bool, err error) {
+	if cfg.Image != "" {
+		return "", true, nil
+	}
 	if cfg.Root != "" {
 		dir, err = filepath.Abs(cfg.Root)
 		return dir, false, err
@@ -155,7 +166,12 @@ func (l *layout) fromInitramfs(cfg Config, cache *image.Cache, kernel image.Kern
 // with nothing but the agent, from which it changes to the real one.
 func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) error {
 	first := root
-	if !private && !cfg.Foreign {
+	if cfg.Image != "" {
+		first = filepath.Join(l.dir, "first")
+		if err := os.MkdirAll(filepath.Join(first, "dev"), 0o755); err != nil { //nolint:gosec // As in any root.
+			return err
+		}
+	} else if !private && !cfg.Foreign {
 		first = filepath.Join(l.dir, "first")
 		if err := os.MkdirAll(filepath.Join(first, "dev"), 0o755); err != nil { //nolint:gosec // As in any root.
 			return err
@@ -175,8 +191,13 @@ func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) e
 
 func (l *layout) emulated() bool { return l.machine.Accel != vmm.KVM }
 
-// enter has the agent change to the real root.
+// enter has the agent change to the real root, or, without one, to a place to put
+// one together in.
 func (l *layout) enter(root string) {
+	if root == "" {
+		l.machine.Cmdline = append([]string{"AGENTD_ROOT=tmpfs:" + realTag}, l.machine.Cmdline...)
+		return
+	}
 	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: realTag, Dir: root, Steady: l.emulated()})
 	l.machine.Cmdline = append([]string{"AGENTD_ROOT=virtiofs:" + realTag}, l.machine.Cmdline...)
 }

@@ -56,7 +56,7 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	l, err := prepare(cfg)
+	l, cfg, err := prepare(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-func TestParseMemory(t *testing.T) {
+func TestParseSize(t *testing.T) {
 	for _, tt := range []struct {
 		in   string
 		want int // 0: refused.
@@ -33,12 +33,12 @@ func TestParseMemory(t *testing.T) {
 		{"99999999999999999999g", 0},
 		{"1000", 0}, // Less than a MiB.
 	} {
-		got, err := parseMemory(tt.in)
+		got, err := parseSize("memory", tt.in)
 		if got != tt.want || (err == nil) != (tt.want != 0) {
-			t.Errorf("parseMemory(%q) = %d, %v, want %d", tt.in, got, err, tt.want)
+			t.Errorf("parseSize(%q) = %d, %v, want %d", tt.in, got, err, tt.want)
 		}
 		if err != nil && !strings.Contains(err.Error(), "--memory "+tt.in) {
-			t.Errorf("parseMemory(%q): error %q does not name the flag and the value", tt.in, err)
+			t.Errorf("parseSize(%q): error %q does not name the flag and the value", tt.in, err)
 		}
 	}
 }

@@ -19,10 +19,15 @@ type machineFlags struct {
 	memory  string
 	accel   string
 	by      string
+	upper   string
+	size    string // Of the upper.
 }
 
 func (f *machineFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Root, "root", "", "directory that becomes the machine's root, shared as it is (default: a private root with busybox)")
+	flags.StringVar(&f.Image, "image", "", "image that becomes the machine's root: a name or ID from 'agentctl image ls', a file, a directory, or a reference to a registry")
+	flags.StringVar(&f.upper, "upper", "", "what takes the writes to the image: the file of a disk, made if it is missing, or tmpfs (default: a disk that goes away with the machine)")
+	flags.StringVar(&f.size, "upper-size", "", "size of a disk that is made, or the most that tmpfs takes (default: 8g, or half of the memory)")
 	flags.StringVar(&f.Kernel, "kernel", "", "kernel to boot: a name from 'agentctl kernel ls' or a file (default: the newest imported distribution kernel)")
 	flags.IntVar(&f.CPUs, "cpus", sandbox.DefaultCPUs, "number of processors")
 	flags.StringVarP(&f.memory, "memory", "m", fmt.Sprint(sandbox.DefaultMemoryMiB, "m"), "memory, with suffix m or g")
@@ -44,7 +49,10 @@ func (f *machineFlags) config() (sandbox.Config, error) {
 		return cfg, fmt.Errorf("--cpus %d: want at least 1", cfg.CPUs)
 	}
 	var err error
-	if cfg.MemoryMiB, err = parseMemory(f.memory); err != nil {
+	if cfg.MemoryMiB, err = parseSize("memory", f.memory); err != nil {
+		return cfg, err
+	}
+	if cfg.Upper, err = f.parseUpper(); err != nil {
 		return cfg, err
 	}
 	switch f.by {
@@ -65,8 +73,20 @@ var units = []struct {
 	mib    float64
 }{{"g", 1 << 10}, {"m", 1}, {"k", 1. / (1 << 10)}, {"b", 1. / (1 << 20)}, {"", 1. / (1 << 20)}}
 
-// parseMemory reads a size as 512m or 2g. It rounds down to whole MiB.
-func parseMemory(s string) (mib int, err error) {
+// parseUpper reads --upper and --upper-size. A file that is called tmpfs has to be
+// named ./tmpfs.
+func (f *machineFlags) parseUpper() (u sandbox.Upper, err error) {
+	if u.Tmpfs = f.upper == "tmpfs"; !u.Tmpfs {
+		u.Disk = f.upper
+	}
+	if f.size != "" {
+		u.SizeMiB, err = parseSize("upper-size", f.size)
+	}
+	return u, err
+}
+
+// parseSize reads the size of a flag, as 512m or 2g. It rounds down to whole MiB.
+func parseSize(flag, s string) (mib int, err error) {
 	for _, u := range units {
 		digits, ok := strings.CutSuffix(strings.ToLower(s), u.suffix)
 		if !ok {
@@ -78,11 +98,7 @@ func parseMemory(s string) (mib int, err error) {
 		}
 		break
 	}
-	return 0, badMemory(s)
-}
-
-func badMemory(s string) error {
-	return fmt.Errorf("--memory %s: want a size such as 512m or 2g", s)
+	return 0, fmt.Errorf("--%s %s: want a size such as 512m or 2g", flag, s)
 }
 
 // environment completes entries without a value from our own environment.

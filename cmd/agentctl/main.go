@@ -55,7 +55,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newExec(), newBootTimes(), newKernel())
+	root.AddCommand(newRun(), newExec(), newBootTimes(), newKernel(), newImage())
 	return root
 }
 

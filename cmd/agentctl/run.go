@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +29,7 @@ const runExit = `  the command's own status, or
 type runner struct {
 	machineFlags
 	commandFlags
+	entrypoint []string // In place of the image's; nil is that.
 }
 
 // commandFlags are the flags of every command that runs one in a machine.
@@ -49,20 +52,38 @@ func (f *commandFlags) register(flags *pflag.FlagSet) {
 func newRun() *cobra.Command {
 	r := &runner{}
 	cmd := &cobra.Command{
-		Use:   "run [flags] [--] COMMAND [ARG...]",
+		Use:   "run [flags] [--] [COMMAND [ARG...]]",
 		Short: "Run a command in a machine of its own",
 		Long: `Run a command in a machine of its own, which ends with the command.
+
+With --image the machine's root is that of a container image, and the image's
+user, environment and working directory are the command's, unless flags say
+otherwise. As with containers, the command is the arguments of the image's entry
+point if it has one, and without a command the image's own is run.
 
 Standard input, output and error are the command's. ^C and other signals go to
 the command; a second ^C ends the machine.
 ` + exitHelp(runExit),
 		Example: `  agentctl run -- uname -a
   echo hello | agentctl run -- wc -c
-  agentctl run -t -- sh`,
-		Args: cobra.MinimumNArgs(1),
+  agentctl run -t -- sh
+  agentctl run --image debian.tar -- cat /etc/os-release`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if r.Image != "" {
+				return nil // It may bring a command along.
+			}
+			return cobra.MinimumNArgs(1)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd.Context(), args) },
 	}
 	flags := cmd.Flags()
+	flags.Func("entrypoint", "program in place of the image's entry point; \"\" for none", func(s string) error {
+		r.entrypoint = []string{}
+		if s != "" {
+			r.entrypoint = []string{s}
+		}
+		return nil
+	})
 	r.machineFlags.register(flags)
 	r.commandFlags.register(flags)
 	flags.StringVar(&r.Socket, "socket", "", "serve other clients at this path while the command runs; see 'agentctl exec'")
@@ -86,6 +107,11 @@ func (r *runner) run(ctx context.Context, args []string) error {
 	}
 	signals := catchSignals(cancel)
 	defer signals.stop()
+	if cfg.Image != "" {
+		if cfg.Image, args, err = r.prepareImage(ctx, args); err != nil {
+			return ended(ctx, err)
+		}
+	}
 	m, err := sandbox.Start(ctx, cfg)
 	if err != nil {
 		return ended(ctx, err)
@@ -93,6 +119,26 @@ func (r *runner) run(ctx context.Context, args []string) error {
 	note(m)
 	err = r.command(ctx, m.Client(), args, signals)
 	return r.finish(ctx, m, err)
+}
+
+// prepareImage finds or imports the image, and returns its ID and the command.
+func (r *runner) prepareImage(ctx context.Context, args []string) (id string, command []string, err error) {
+	i, err := findOrImport(ctx, r.Image)
+	if err != nil {
+		return "", nil, err
+	}
+	if r.entrypoint != nil {
+		i.Config.Entrypoint, i.Config.Cmd = r.entrypoint, nil
+	}
+	if command = i.Config.Command(args...); len(command) == 0 {
+		return "", nil, fmt.Errorf("image %s names no command: name one behind the flags", r.Image)
+	}
+	if r.by == "environment" {
+		// The machine does not know them then.
+		r.env = append(slices.Clone(i.Config.Env), r.env...)
+		r.dir = cmp.Or(r.dir, i.Config.WorkingDir)
+	}
+	return i.ID, command, nil
 }
 
 // finish ends the machine. What the command has done is more important than how

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/agentd-go/agentd/internal/image/erofs"
@@ -26,20 +27,43 @@ import (
 // The image gets the name; "" are the names that an archive or reference has.
 // What is in the cache already is not made again.
 func (c *Cache) ImportImage(ctx context.Context, source, name string) (Image, error) {
-	i, err := c.importImage(ctx, source, name)
+	naming := func(names []string) []string { return names }
+	if name != "" {
+		full, err := fullName(name)
+		if err != nil {
+			return Image{}, err
+		}
+		naming = func([]string) []string { return []string{full} }
+	}
+	return c.importImage(ctx, source, naming)
+}
+
+// UseImage finds an image as [Cache.Image] does, and where there is none, imports
+// it. What comes from a registry is known by its reference from then on; a path
+// gives no name away.
+func (c *Cache) UseImage(ctx context.Context, nameOrSource string) (Image, error) {
+	i, err := c.Image(nameOrSource)
+	if !errors.Is(err, ErrNoImage) {
+		return i, err
+	}
+	return c.importImage(ctx, nameOrSource, func(names []string) []string {
+		if slices.Contains(names, nameOrSource) {
+			return []string{nameOrSource}
+		}
+		return nil
+	})
+}
+
+// importImage gives the image the names that naming makes of its own.
+func (c *Cache) importImage(ctx context.Context, source string, naming func([]string) []string) (Image, error) {
+	i, err := c.importAs(ctx, source, naming)
 	if err != nil {
 		return Image{}, fmt.Errorf("import image %s: %w", source, err)
 	}
 	return i, nil
 }
 
-func (c *Cache) importImage(ctx context.Context, source, name string) (Image, error) {
-	if name != "" {
-		var err error
-		if name, err = fullName(name); err != nil {
-			return Image{}, err
-		}
-	}
+func (c *Cache) importAs(ctx context.Context, source string, naming func([]string) []string) (Image, error) {
 	unlock, err := c.lockImports(true)
 	if err != nil {
 		return Image{}, err
@@ -53,10 +77,7 @@ func (c *Cache) importImage(ctx context.Context, source, name string) (Image, er
 	if err := c.record(e); err != nil {
 		return Image{}, err
 	}
-	if name != "" {
-		names = []string{name}
-	}
-	for _, n := range names {
+	for _, n := range naming(names) {
 		full, err := fullName(n)
 		if err != nil {
 			return Image{}, err

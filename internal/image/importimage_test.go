@@ -118,7 +118,7 @@ func TestImportForms(t *testing.T) {
 			}
 			cfg := i.Config
 			if cfg.User != "daemon" || cfg.WorkingDir != "/srv" || cfg.Labels["a"] != "b" || !slices.Equal(cfg.Env, []string{"A=1"}) ||
-				!slices.Equal(cfg.Command(), []string{"/bin/sh", "-c", "id"}) || !slices.Equal(cfg.Command("-x"), []string{"/bin/sh", "-x"}) {
+				!slices.Equal(cfg.Entrypoint, []string{"/bin/sh"}) || !slices.Equal(cfg.Cmd, []string{"-c", "id"}) {
 				t.Errorf("configuration %+v", cfg)
 			}
 			if got, err := os.ReadFile(i.Path); err != nil || !bytes.Equal(got, want) {

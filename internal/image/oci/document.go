@@ -85,15 +85,6 @@ type Config struct {
 	Labels       map[string]string `json:"labels,omitempty"`
 }
 
-// Command is what the image runs: its entry point, and args or, without any, its
-// own arguments.
-func (c Config) Command(args ...string) []string {
-	if len(args) == 0 {
-		args = c.Cmd
-	}
-	return append(append([]string(nil), c.Entrypoint...), args...)
-}
-
 // A configuration is the document.
 type configuration struct {
 	platform

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+func newImage() *cobra.Command {
+	image := &cobra.Command{
+		Use:   "image",
+		Short: "Manage the images that machines start from",
+	}
+	image.AddCommand(newImageImport(), newImageList(), newImageInspect(), newImageRemove(), newImagePrune())
+	return image
+}
+
+func newImageImport() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "import SOURCE [NAME]",
+		Short: "Import an image",
+		Long: `Import an image into the cache. SOURCE is one of
+
+  an archive of 'docker save', or an OCI archive
+  an OCI layout: a directory with index.json
+  an archive of a root (tar), as 'docker export' gives one
+  a directory that is a root; what is mounted in it is left out
+  a disk image with EROFS, ext4, XFS or btrfs on it, without partitions
+  a reference to a registry, such as REGISTRY/NAME:TAG
+
+Archives may be compressed (gzip, zstd, xz). What a file is, its content says and
+not its name; a file is preferred to a reference. NAME is what the image is called
+from then on; without it, it has the names that the archive or reference has.
+` + exitHelp(plainExit),
+		Example: `  agentctl image import debian.tar debian
+  agentctl image import ./rootfs build:1`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := ""
+			if len(args) > 1 {
+				name = args[1]
+			}
+			return untilSignal(cmd.Context(), func(ctx context.Context) error {
+				i, err := sandbox.ImportImage(ctx, args[0], name)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return writeJSON(os.Stdout, i)
+				}
+				fmt.Fprintln(os.Stderr, "imported", i.ID, strings.Join(i.Names, " "))
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the image, as 'image inspect' does")
+	return cmd
+}
+
+// untilSignal runs do with a context that ends with the first ^C.
+func untilSignal(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
+	defer cancel(nil)
+	signals := catchSignals(cancel)
+	defer signals.stop()
+	return ended(ctx, do(ctx))
+}
+
+func newImageList() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List the images, the newest import first",
+		Long:  "List the images, the newest import first. One that was only run has no name.\n" + exitHelp(plainExit),
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			all, err := sandbox.Images()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(os.Stdout, all)
+			}
+			return listImages(os.Stdout, all)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a list of what 'image inspect' prints")
+	return cmd
+}
+
+func listImages(out io.Writer, all []sandbox.Image) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0) // Flush has the errors.
+	_, _ = fmt.Fprintln(w, "NAME\tID\tSIZE\tTYPE\tIMPORTED")
+	for _, i := range all {
+		names := i.Names
+		if len(names) == 0 {
+			names = []string{"<none>"}
+		}
+		for _, n := range names {
+			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n, shortID(i.ID), megabytes(i.Size), i.FSType, i.Imported.Format("2006-01-02 15:04"))
+		}
+	}
+	return w.Flush()
+}
+
+// shortID is what a person types: as many digits as containers' tools show.
+func shortID(id string) string {
+	const digits = 12
+	id = strings.TrimPrefix(id, "sha256:")
+	return id[:min(len(id), digits)]
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+
+func newImageInspect() *cobra.Command {
+	return &cobra.Command{
+		Use:   "inspect NAME...",
+		Short: "Print what is known of images",
+		Long: `Print a list of images as JSON: id, names, fstype, size, source, imported, path,
+layers, and config with user, env, entrypoint, cmd, working_dir and labels. NAME
+is a name, or the first eight or more digits of an ID.
+` + exitHelp(plainExit),
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			var all []sandbox.Image
+			for _, name := range args {
+				i, err := sandbox.FindImage(name)
+				if err != nil {
+					return err
+				}
+				all = append(all, i)
+			}
+			return writeJSON(os.Stdout, all)
+		},
+	}
+}
+
+func newImageRemove() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rm NAME...",
+		Short: "Remove images",
+		Long: `Remove names, and images with their last name; an ID removes an image with all of
+its names. Machines that run from it go on.
+` + exitHelp(plainExit),
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) (err error) {
+			for _, name := range args {
+				err = errors.Join(err, sandbox.RemoveImage(name))
+			}
+			return err
+		},
+	}
+}
+
+func newImagePrune() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "prune",
+		Short: "Remove the images that have no name",
+		Long: `Remove the images that have no name: those that were run from a file or a
+directory, and those whose name is now another's.
+` + exitHelp(plainExit),
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			removed, err := sandbox.PruneImages()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(os.Stdout, removed)
+			}
+			var bytes int64
+			for _, i := range removed {
+				bytes += i.Size
+			}
+			fmt.Fprintf(os.Stderr, "removed %d images, %s\n", len(removed), megabytes(bytes))
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a list of what was removed, as 'image inspect' does")
+	return cmd
+}
+
+// findOrImport finds an image, and says so when it has to import it: that takes
+// its time.
+func findOrImport(ctx context.Context, nameOrSource string) (sandbox.Image, error) {
+	i, err := sandbox.FindImage(nameOrSource)
+	if !errors.Is(err, sandbox.ErrNoImage) {
+		return i, err
+	}
+	fmt.Fprintln(os.Stderr, "agentctl: importing", nameOrSource)
+	return sandbox.UseImage(ctx, nameOrSource)
+}
+
+func writeJSON(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

@@ -1,0 +1,190 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/image"
+	"github.com/agentd-go/agentd/internal/image/ext4"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// DefaultUpperMiB is the size of an upper's disk that names none. The file is
+// sparse: it takes what the machine writes.
+const DefaultUpperMiB = 8 << 10
+
+// An Upper is what takes a machine's writes to its image. The zero value is a
+// disk that goes away with the machine.
+type Upper struct {
+	// Disk is the file of a disk that stays, with ext4 on it; it is made if it is
+	// not there. Over an image that is a disk itself, the file is a copy of that,
+	// and is the machine's root. It belongs to one machine at a time.
+	Disk string
+	// SizeMiB is the size of a disk that is made, or the most that a tmpfs takes;
+	// 0 is DefaultUpperMiB, or half of the machine's memory.
+	SizeMiB int
+	// Tmpfs keeps the writes in the machine's memory.
+	Tmpfs bool
+}
+
+func (c Config) checkUpper() error {
+	switch u := c.Upper; {
+	case c.Image != "" && c.Root != "":
+		return errors.New("a root directory and an image: want one of them")
+	case c.Image == "" && u != Upper{}:
+		return errors.New("an upper without an image")
+	case u.Tmpfs && u.Disk != "":
+		return errors.New("an upper on a disk and in memory: want one of them")
+	case u.Tmpfs && c.Configuration == ByEnvironment:
+		return errors.New("an upper in memory cannot be configured by environment")
+	case u.SizeMiB < 0:
+		return fmt.Errorf("upper of %d MiB", u.SizeMiB)
+	}
+	return nil
+}
+
+// fromImage attaches the image and its upper as the first disks, and adds to the
+// configuration that they are the root, and what the image says of commands.
+func (l *layout) fromImage(ctx context.Context, cfg Config, cache *image.Cache) (Config, error) {
+	img, err := cache.UseImage(ctx, cfg.Image)
+	if err != nil {
+		return cfg, err
+	}
+	root, disks, err := l.disksOf(img, cfg.Upper)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Disks = append(disks, cfg.Disks...)
+	if cfg.User == "" {
+		cfg.User = img.Config.User
+	}
+	if cfg.Configuration == ByEnvironment {
+		cfg.ExtraWords = append([]string{rootWord(root)}, cfg.ExtraWords...)
+		return cfg, nil
+	}
+	cfg.Env = mergeEnv(img.Config.Env, cfg.Env)
+	if cfg.Dir == "" {
+		cfg.Dir = img.Config.WorkingDir
+	}
+	b := *cfg.bootstrap()
+	b.BlockRoot = root
+	cfg.Bootstrap = &b
+	return cfg, nil
+}
+
+// The first disks of a machine with an image.
+const (
+	lowerDevice = "/dev/vda"
+	upperDevice = "/dev/vdb"
+)
+
+// disksOf returns the disks that an image makes, and how they are the root.
+func (l *layout) disksOf(img image.Image, u Upper) (wire.BlockRoot, []Disk, error) {
+	if img.FSType != "erofs" {
+		disk, err := l.copyOf(img, u)
+		return &wire.DiskImage{Device: lowerDevice, FSType: &img.FSType}, []Disk{disk}, err
+	}
+	upper, disks, err := l.upper(u)
+	return &wire.OCIErofs{Lower: lowerDevice, Upper: upper}, append([]Disk{{Path: img.Path, ReadOnly: true}}, disks...), err
+}
+
+// rootWord says by environment what a root is. An upper in memory was refused
+// before: there is no word for it.
+func rootWord(root wire.BlockRoot) string {
+	if disk, ok := root.(*wire.DiskImage); ok {
+		return "MSB_BLOCK_ROOT=kind=disk-image,device=" + disk.Device + ",fstype=" + *disk.FSType
+	}
+	return "MSB_BLOCK_ROOT=kind=oci-erofs,lower=" + lowerDevice + ",upper=" + upperDevice + ",upper_fstype=" + upperType
+}
+
+const upperType = "ext4"
+
+// mergeEnv lets entries of upper replace those of lower.
+func mergeEnv(lower, upper []string) (all []string) {
+	at := map[string]int{}
+	for _, entry := range append(append([]string(nil), lower...), upper...) {
+		key, _, ok := strings.Cut(entry, "=")
+		if !ok || key == "" {
+			continue // An image may hold what is none; ours were checked.
+		}
+		if i, ok := at[key]; ok {
+			all[i] = entry
+			continue
+		}
+		at[key] = len(all)
+		all = append(all, entry)
+	}
+	return all
+}
+
+// upper returns what is said of the upper, and its disk if it has one.
+func (l *layout) upper(u Upper) (wire.Upper, []Disk, error) {
+	if u.Tmpfs {
+		t := &wire.UpperTmpfs{}
+		if size := uint32(u.SizeMiB); size > 0 {
+			t.SizeMiB = &size
+		}
+		return t, nil, nil
+	}
+	path := u.Disk
+	if path == "" {
+		path = filepath.Join(l.dir, "upper")
+	}
+	if err := makeUpper(path, u.SizeMiB); err != nil {
+		return nil, nil, fmt.Errorf("upper: %w", err)
+	}
+	return &wire.UpperDevice{Device: upperDevice, FSType: upperType}, []Disk{{Path: path}}, nil
+}
+
+// makeUpper makes a disk, unless there is one.
+func makeUpper(path string, sizeMiB int) error {
+	if sizeMiB == 0 {
+		sizeMiB = DefaultUpperMiB
+	}
+	return makeFile(path, func(temporary string) error {
+		f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		var uuid [16]byte
+		_, _ = rand.Read(uuid[:]) // It does not fail.
+		err = ext4.Format(f, int64(sizeMiB)<<20, ext4.Options{UUID: uuid, Label: "upper", Time: time.Now()})
+		return errors.Join(err, f.Close())
+	})
+}
+
+// copyOf returns the machine's own copy of an image that is a disk.
+func (l *layout) copyOf(img image.Image, u Upper) (Disk, error) {
+	if u.Tmpfs || u.SizeMiB != 0 {
+		return Disk{}, fmt.Errorf("image %s is a disk of its own: it has no upper in memory, and its size", img.Source)
+	}
+	path := u.Disk
+	if path == "" {
+		path = filepath.Join(l.dir, "disk")
+	}
+	return Disk{Path: path}, makeFile(path, func(temporary string) error { return image.CopyDisk(temporary, img.Path) })
+}
+
+// makeFile has a file made under another name, unless there is one: what was cut
+// short has never the name.
+func makeFile(path string, write func(temporary string) error) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
+	err := write(temporary)
+	if err == nil {
+		err = os.Link(temporary, path) // Not over one that was made meanwhile.
+	}
+	if e := os.Remove(temporary); !errors.Is(e, fs.ErrNotExist) {
+		err = errors.Join(err, e)
+	}
+	return err
+}

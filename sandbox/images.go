@@ -1,0 +1,129 @@
+package sandbox
+
+import (
+	"context"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/image"
+)
+
+// ErrNoImage is found in the error when the cache has no image of a name.
+var ErrNoImage = image.ErrNoImage
+
+// An Image is a root that machines can start from, in the cache.
+type Image struct {
+	ID       string      `json:"id"`    // sha256:HEX
+	Names    []string    `json:"names"` // NAME:TAG
+	FSType   string      `json:"fstype"`
+	Size     int64       `json:"size"` // Bytes on the host's disk.
+	Source   string      `json:"source"`
+	Imported time.Time   `json:"imported"`
+	Path     string      `json:"path"` // The file with the file system, only to be read.
+	Layers   []string    `json:"layers"`
+	Config   ImageConfig `json:"config"`
+}
+
+// An ImageConfig is what an image says of how to run it.
+type ImageConfig struct {
+	Architecture string            `json:"architecture,omitempty"`
+	OS           string            `json:"os,omitempty"`
+	Created      time.Time         `json:"created,omitzero"`
+	User         string            `json:"user,omitempty"`
+	Env          []string          `json:"env,omitempty"`
+	Entrypoint   []string          `json:"entrypoint,omitempty"`
+	Cmd          []string          `json:"cmd,omitempty"`
+	WorkingDir   string            `json:"working_dir,omitempty"`
+	Labels       map[string]string `json:"labels,omitempty"`
+}
+
+func describeImage(i image.Image) Image {
+	d := Image{
+		ID: i.ID, Names: i.Names, FSType: i.FSType, Size: i.Size, Source: i.Source, Imported: i.Imported, Path: i.Path, Layers: i.Layers,
+		Config: ImageConfig(i.Config),
+	}
+	if d.Names == nil {
+		d.Names = []string{}
+	}
+	if d.Layers == nil {
+		d.Layers = []string{}
+	}
+	return d
+}
+
+// withCache opens the cache for one operation.
+func withCache[T any](do func(*image.Cache) (T, error)) (v T, err error) {
+	c, err := image.Open("")
+	if err != nil {
+		return v, err
+	}
+	return do(c)
+}
+
+// ImportImage puts an image into the cache: a directory, an archive of docker
+// save, an OCI archive or layout, an archive of a root, a disk image with a file
+// system, or what a registry has at a reference. A path wins over a reference.
+// The image gets the name; "" are the names that it brings along.
+func ImportImage(ctx context.Context, source, name string) (Image, error) {
+	return withCache(func(c *image.Cache) (Image, error) {
+		i, err := c.ImportImage(ctx, source, name)
+		return describeImage(i), err
+	})
+}
+
+// UseImage finds an image of the cache as [FindImage] does, and imports it if
+// there is none: nameOrSource is then a path or a reference.
+func UseImage(ctx context.Context, nameOrSource string) (Image, error) {
+	return withCache(func(c *image.Cache) (Image, error) {
+		i, err := c.UseImage(ctx, nameOrSource)
+		return describeImage(i), err
+	})
+}
+
+// FindImage finds an image of the cache by a name, or by its ID or the first
+// characters of that, eight at least.
+func FindImage(nameOrID string) (Image, error) {
+	return withCache(func(c *image.Cache) (Image, error) {
+		i, err := c.Image(nameOrID)
+		return describeImage(i), err
+	})
+}
+
+// Images lists the images of the cache, the newest import first.
+func Images() ([]Image, error) {
+	return withCache(func(c *image.Cache) ([]Image, error) {
+		all, err := c.Images()
+		return describeImages(all), err
+	})
+}
+
+// RemoveImage removes a name, and the image with its last name; or, given an ID,
+// the image with all names. Machines that run go on.
+func RemoveImage(nameOrID string) error {
+	_, err := withCache(func(c *image.Cache) (struct{}, error) { return struct{}{}, c.RemoveImage(nameOrID) })
+	return err
+}
+
+// PruneImages removes images without a name, and returns them.
+func PruneImages() ([]Image, error) {
+	return withCache(func(c *image.Cache) ([]Image, error) {
+		all, err := c.PruneImages()
+		return describeImages(all), err
+	})
+}
+
+func describeImages(all []image.Image) []Image {
+	out := make([]Image, len(all))
+	for i, img := range all {
+		out[i] = describeImage(img)
+	}
+	return out
+}
+
+// Command is what the image runs: its entry point, and args or, without any, its
+// own arguments. It is empty for an image that says nothing.
+func (c ImageConfig) Command(args ...string) []string {
+	if len(args) == 0 {
+		args = c.Cmd
+	}
+	return append(append([]string(nil), c.Entrypoint...), args...)
+}
