@@ -24,7 +24,7 @@ var may = map[string][]string{
 	"wire/frame":             {},
 	"wire":                   {"wire/frame"},
 	"client":                 {"wire", "wire/frame", "internal/mux"},
-	"sandbox":                {"wire", "wire/frame", "client", "internal/relay", "internal/vmm", "internal/image"},
+	"sandbox":                {"wire", "wire/frame", "client", "internal/relay", "internal/vmm", "internal/image", "internal/image/ext4"},
 	"internal/mux":           {"wire/frame"},
 	"internal/relay":         {"wire/frame", "internal/mux"}, // Cannot decode.
 	"internal/guest/plan":    {"wire"},
