@@ -169,9 +169,7 @@ func (n *Conn) abort(err error) {
 		return
 	}
 	n.c.calls.remove(n.id, n) // No agent answers this.
-	if b, err := n.c.encode(n.id, new(wire.TCPClose)); err == nil {
-		_ = n.c.request(b) // It fails only if the link has ended.
-	}
+	n.c.farewell(n.id, new(wire.TCPClose))
 }
 
 // finish ends the connection; only the first call does. It returns true.

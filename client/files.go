@@ -51,6 +51,14 @@ func (c *Client) request(b []byte) error {
 	return nil
 }
 
+// farewell queues the frame that gives a session up. Nobody waits for its fate: it
+// may be the link's end that the session is given up for.
+func (c *Client) farewell(id uint32, m wire.Message) {
+	if b, err := c.encode(id, m); err == nil {
+		_ = c.writer.Outbox(0).Put(b)
+	}
+}
+
 // outcome is what an operation returned, or the guest's refusal.
 func outcome(r result) (wire.FSResult, error) {
 	reply, err := expected[*wire.FSResponse](r)

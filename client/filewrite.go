@@ -21,11 +21,11 @@ const (
 	// fileQueue holds two frames, one to fill while the other is written.
 	fileQueue = 8 * mux.Quantum
 
-	// writeWindow is how much is written before an answer is asked for, and twice
+	// writeWindow is how much is written before an answer is asked for, 1 MiB, and twice
 	// that how much may be without one. There is no other credit: an agent holds
 	// what it cannot write yet in memory (ours 4 MiB for each stream) and then on
 	// its disk, and refuses what is too much.
-	writeWindow = 1 << 20
+	writeWindow = 8 * fileChunk
 )
 
 // A parcel is a piece of a file on its way to the guest.
@@ -81,9 +81,7 @@ func (p *parcel) result() error {
 // abandon ends a parcel that nobody will fill, so that the guest's side ends too.
 func (p *parcel) abandon(err error) {
 	p.settle(err)
-	if b, err := p.end(); err == nil {
-		_ = p.c.request(b) // It fails only if the link has ended.
-	}
+	p.c.farewell(p.id, new(wire.FSData))
 }
 
 // end is the frame that ends a parcel.

@@ -68,31 +68,46 @@ func (e *Exec) run(req *wire.ExecRequest) {
 		return
 	}
 	e.send(&wire.ExecStarted{PID: uint32(c.child.PID())})
-	var outputs sync.WaitGroup
-	for _, o := range c.outputs {
-		outputs.Go(func() {
-			e.guarded(func() {
-				// io.EOF, or EIO from a terminal that hung up.
-				_ = e.pump(o.kind, o.file.Read, &e.host.Activity.output)
-			})
-		})
-	}
+	heard := e.listen(c.outputs)
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)
 		e.guarded(func() { e.feed(c.input) })
 	}()
 	e.running(c)
-	outputs.Wait()
 	status := c.child.Status()
+	heard()
 	e.in.Drop()
 	_ = c.input.Close() // Ends a write that still waits for the command.
 	<-fed
-	for _, o := range c.outputs {
-		_ = o.file.Close()
-	}
 	c.child.Release()
 	e.finish(exited(status, reportSignal))
+}
+
+// listen sends what the command says. When it has ended, heard waits for the end
+// of that too, and closes the outputs.
+func (e *Exec) listen(outputs []output) (heard func()) {
+	var all sync.WaitGroup
+	tails := make([]*tail, len(outputs))
+	for i, o := range outputs {
+		t := &tail{file: o.file, terminal: e.tty}
+		tails[i] = t
+		all.Go(func() {
+			e.guarded(func() {
+				// io.EOF, or EIO from a terminal that hung up.
+				_ = e.pump(o.kind, t.Read, &e.host.Activity.output)
+			})
+		})
+	}
+	return func() {
+		for _, t := range tails {
+			t.leaderEnded()
+		}
+		all.Wait()
+		for _, t := range tails {
+			t.close(&e.host.left)
+		}
+	}
 }
 
 func exited(s proc.Status, reportSignal bool) *wire.ExecExited {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/agentd-go/agentd/internal/guest/plan"
 	"github.com/agentd-go/agentd/internal/guest/proc"
@@ -41,6 +42,8 @@ type Host struct {
 	Input      *mux.Budget
 	Files      *Files
 	Activity   Activity
+
+	left atomic.Int64 // Outputs that are read on for processes left behind.
 
 	// accounts keeps the readers of /etc/passwd apart: an image can make it
 	// plan.MaxAccountFile long, and a hundred commands may start at once.
