@@ -171,16 +171,18 @@ func (p *process) closeStdin() {
 	}
 }
 
-// fail ends a command whose end will not be heard of, and kills it.
+// fail ends a command whose end will not be heard of, and kills it before anybody
+// can know and ask for something else.
 func (p *process) fail(err error) {
-	if p.finish(err) {
+	if !p.isOver() {
 		p.kill()
 	}
+	p.finish(err)
 }
 
 // finish ends a command: with nil for code 0, an *ExitError for another, or why
-// there is none. Only the first call does; it returns true.
-func (p *process) finish(err error) bool {
+// there is none. Only the first call does.
+func (p *process) finish(err error) {
 	p.mu.Lock()
 	again := p.over
 	if !again {
@@ -188,13 +190,12 @@ func (p *process) finish(err error) bool {
 	}
 	p.mu.Unlock()
 	if again {
-		return false
+		return
 	}
 	p.closeStdin()
 	end := outputEnd(err)
 	p.eachOutput(func(s *stream) { s.finish(end) })
 	close(p.done)
-	return true
 }
 
 // outputEnd returns what a reader of the output gets after it: io.EOF if it is

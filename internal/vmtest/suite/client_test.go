@@ -23,7 +23,7 @@ func TestClient(t *testing.T) {
 		t.Run(combination.Kernel, func(t *testing.T) {
 			t.Parallel()
 			m := vmtest.Start(t, combination.Config(sandbox.Config{MemoryMiB: 1024}))
-			g := &guest{m, t.Context()}
+			g := &guest{Machine: m, ctx: t.Context()}
 			for _, part := range []struct {
 				name string
 				test func(*testing.T, *guest)
