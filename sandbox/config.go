@@ -34,60 +34,76 @@ const (
 	DefaultMemoryMiB = 512
 )
 
-// A Config says what machine to start. The zero value is a small machine.
+// A Config says what machine to start. The zero value is a small machine. As JSON
+// it keeps what it says of the machine, without what it says of this program.
 type Config struct {
-	Kernel string // A name in the cache or a file; "" is the cache's default.
-	Root   string // A directory, shared as it is; "" is a private busybox root.
+	Kernel string `json:"kernel,omitempty"` // A name in the cache or a file; "" is the cache's default.
+	Root   string `json:"root,omitempty"`   // A directory, shared as it is; "" is a private busybox root.
 	// Image, in place of Root: a name or ID of the cache, else what [UseImage] takes.
 	// Its user, environment and directory are those of commands that name none; by
 	// environment, only its user.
-	Image string
-	Upper Upper  // What takes the writes to Image.
-	Agent string // The guest's binary; "" is what FindAgent finds.
+	Image string `json:"image,omitempty"`
+	Upper Upper  `json:"upper,omitzero"` // What takes the writes to Image.
+	Agent string `json:"-"`              // The guest's binary; "" is what FindAgent finds.
 
-	CPUs      int // 0 is DefaultCPUs.
-	MemoryMiB int // 0 is DefaultMemoryMiB.
-	Accel     Accel
+	CPUs      int   `json:"cpus,omitempty"`       // 0 is DefaultCPUs.
+	MemoryMiB int   `json:"memory_mib,omitempty"` // 0 is DefaultMemoryMiB.
+	Accel     Accel `json:"accel,omitempty"`
 
-	Shares []Share // Directories beside the root.
-	Disks  []Disk
-	Card   bool // A network card, eth0, that is connected to nothing.
+	Shares []Share `json:"shares,omitempty"` // Directories that the guest is not told to mount.
+	Mounts []Mount `json:"mounts,omitempty"`
+	Tmpfs  []Tmpfs `json:"tmpfs,omitempty"`
+	Disks  []Disk  `json:"disks,omitempty"`
+	Card   bool    `json:"card,omitempty"` // A network card, eth0, that is connected to nothing.
 
-	Hostname      string // "" leaves the kernel's.
-	User          string // USER[:GROUP] of commands that name none; "" is root.
-	Dir           string // Directory of commands that name none; "" is /.
-	Env           []string
-	Limits        []wire.Rlimit
-	Restricted    bool // Commands gain no privileges and lack CAP_SYS_ADMIN.
-	Configuration Configuration
+	// Network gives the guest a network card with this host's connections, by QEMU
+	// alone. Without it the guest still serves connections to itself: see
+	// client.Client.DialContext.
+	Network bool `json:"network,omitempty"`
+	// ReadOnlyRoot keeps the guest from writing to its root, on the host. A root
+	// directory of the caller's must have the mount points.
+	ReadOnlyRoot bool `json:"readonly_root,omitempty"`
+
+	Hostname      string        `json:"hostname,omitempty"` // "" leaves the kernel's.
+	User          string        `json:"user,omitempty"`     // USER[:GROUP] of commands that name none; "" is root.
+	Dir           string        `json:"dir,omitempty"`      // Directory of commands that name none; "" is /.
+	Env           []string      `json:"env,omitempty"`
+	Limits        []wire.Rlimit `json:"limits,omitempty"`
+	Restricted    bool          `json:"restricted,omitempty"` // Commands gain no privileges and lack CAP_SYS_ADMIN.
+	Configuration Configuration `json:"configuration,omitempty"`
 
 	// Socket is the path of a Unix socket on which the running machine serves
 	// other clients (client.Dial), 127 at most beside Machine.Client; "" is none.
 	// Who can connect can do as root in the guest: only the owner may.
-	Socket string
+	Socket string `json:"-"`
 	// Log is given a line for each client that is disconnected against its will,
 	// and why. It must neither block nor use the machine; nil is nobody.
-	Log func(line string)
+	Log func(line string) `json:"-"`
 
-	Console     io.Writer // Is given the guest's console; must not block.
-	ConsoleFile string    // Takes the console, bounded; "" is none.
-	Debug       []string  // What the agent prints to the console: "boot", "plan".
-	Affinity    []int     // Host CPUs to run on; empty is all.
+	Console     io.Writer `json:"-"`                      // Is given the guest's console; must not block.
+	ConsoleFile string    `json:"console_file,omitempty"` // Takes the console, bounded; "" is none.
+	Debug       []string  `json:"debug,omitempty"`        // What the agent prints to the console: "boot", "plan".
+	Affinity    []int     `json:"affinity,omitempty"`     // Host CPUs to run on; empty is all.
+
+	// Files is a directory for the machine's private files, made if missing and
+	// kept: a machine with the same directory goes on with the private root of the
+	// one before. "" is a temporary one, removed with the machine.
+	Files string `json:"-"`
 
 	// Keep leaves the private files of a machine that did not boot where they
 	// are, so that its command can be repeated by hand.
-	Keep bool
+	Keep bool `json:"keep,omitempty"`
 
 	// ExtraWords go on the kernel command line as they are, behind the others:
 	// the guest's environment, to the agent. A word that begins with MSB_
 	// configures a machine by environment.
-	ExtraWords []string
+	ExtraWords []string `json:"extra_words,omitempty"`
 	// Bootstrap replaces the message that the other fields would make.
-	Bootstrap *wire.Bootstrap
+	Bootstrap *wire.Bootstrap `json:"-"`
 
 	// Foreign is set for an agent that is not ours: it is started from the root
 	// itself, since it cannot change to another.
-	Foreign bool
+	Foreign bool `json:"foreign,omitempty"`
 }
 
 func (c Config) withDefaults() Config {
@@ -193,6 +209,7 @@ func (c Config) bootstrap() *wire.Bootstrap {
 		key, value, _ := strings.Cut(entry, "=")
 		b.DefaultEnv = append(b.DefaultEnv, wire.EnvVar{Key: key, Value: value})
 	}
+	c.mounts(b)
 	return b
 }
 

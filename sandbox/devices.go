@@ -11,9 +11,9 @@ import (
 // A Share is a host directory that the guest can mount by its tag (virtiofs).
 // The configuration says where; see [Config.Bootstrap] and [Config.ExtraWords].
 type Share struct {
-	Tag      string // 1 to 36 printable bytes.
-	Dir      string
-	ReadOnly bool // Enforced on the host, not asked of the guest.
+	Tag      string `json:"tag"` // 1 to 36 printable bytes.
+	Dir      string `json:"dir"`
+	ReadOnly bool   `json:"readonly,omitempty"` // Enforced on the host, not asked of the guest.
 }
 
 // A DiskFormat is how a disk file holds its blocks. It is never guessed: a guest
@@ -30,10 +30,15 @@ const (
 // in the order of [Config.Disks], behind those of an image and its upper; the guest
 // also finds a disk by its serial.
 type Disk struct {
-	Path     string
-	Serial   string // At most 20 printable bytes; "" for none.
-	ReadOnly bool
-	Format   DiskFormat
+	Path     string     `json:"path"`
+	Serial   string     `json:"serial,omitempty"` // At most 20 printable bytes; "" for none.
+	ReadOnly bool       `json:"readonly,omitempty"`
+	Format   DiskFormat `json:"format,omitempty"`
+
+	// Target is the directory on which the guest mounts it, "" for none; FSType is
+	// its file system, which is found by its signature where it is "".
+	Target string `json:"target,omitempty"`
+	FSType string `json:"fstype,omitempty"`
 }
 
 // formats are the monitor's words for a DiskFormat.
@@ -57,7 +62,7 @@ func (c Config) checkDevices() error {
 			return fmt.Errorf("disk: %w", err)
 		}
 	}
-	return nil
+	return c.checkMounts()
 }
 
 // attach adds the shares and disks of the configuration to the machine.
@@ -69,14 +74,14 @@ func (l *layout) attach(cfg Config) error {
 		}
 		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, Steady: l.emulated()})
 	}
-	for _, d := range cfg.Disks {
+	for i, d := range cfg.Disks {
 		path, err := filepath.Abs(d.Path)
 		if err != nil {
 			return err
 		}
-		l.machine.Disks = append(l.machine.Disks, vmm.Disk{Path: path, Serial: d.Serial, ReadOnly: d.ReadOnly, Format: formats[d.Format]})
+		l.machine.Disks = append(l.machine.Disks, vmm.Disk{Path: path, Serial: diskSerial(i, d), ReadOnly: d.ReadOnly, Format: formats[d.Format]})
 	}
-	return nil
+	return l.mount(cfg)
 }
 
 // guestModules are what a stock kernel needs for the devices of the machine, and
@@ -87,6 +92,9 @@ func (c Config) guestModules() []string {
 		modules = append(modules, "virtio_blk", "erofs", "overlay", "ext4")
 	}
 	if c.Card {
+		modules = append(modules, "virtio_net")
+	}
+	if c.Network {
 		modules = append(modules, "virtio_net")
 	}
 	return modules

@@ -26,12 +26,12 @@ type Upper struct {
 	// Disk is the file of a disk that stays, with ext4 on it; it is made if it is
 	// not there. Over an image that is a disk itself, the file is a copy of that,
 	// and is the machine's root. It belongs to one machine at a time.
-	Disk string
+	Disk string `json:"disk,omitempty"`
 	// SizeMiB is the size of a disk that is made, or the most that a tmpfs takes;
 	// 0 is DefaultUpperMiB, or half of the machine's memory.
-	SizeMiB int
+	SizeMiB int `json:"size_mib,omitempty"`
 	// Tmpfs keeps the writes in the machine's memory.
-	Tmpfs bool
+	Tmpfs bool `json:"tmpfs,omitempty"`
 }
 
 func (c Config) checkUpper() error {

@@ -26,7 +26,8 @@ const (
 
 // A layout is what a machine boots from, on disk.
 type layout struct {
-	dir     string // Private to this machine; removed after it.
+	dir     string // Private to this machine.
+	kept    bool   // It is not removed after the machine.
 	machine vmm.Machine
 	note    string // What executes the machine, and why.
 }
@@ -42,11 +43,9 @@ func prepare(ctx context.Context, cfg Config) (l *layout, complete Config, err e
 	if err != nil {
 		return nil, cfg, err
 	}
-	dir, err := os.MkdirTemp("", "agentctl-")
-	if err != nil {
+	if l, err = newLayout(cfg.Files); err != nil {
 		return nil, cfg, err
 	}
-	l = &layout{dir: dir}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.remove())
@@ -61,6 +60,19 @@ func prepare(ctx context.Context, cfg Config) (l *layout, complete Config, err e
 		return nil, cfg, err
 	}
 	return l, cfg, nil
+}
+
+// newLayout makes the machine's directory, or takes the given one.
+func newLayout(files string) (*layout, error) {
+	if files == "" {
+		dir, err := os.MkdirTemp("", "agentctl-")
+		return &layout{dir: dir}, err
+	}
+	dir, err := filepath.Abs(files)
+	if err != nil {
+		return nil, err
+	}
+	return &layout{dir: dir, kept: true}, os.MkdirAll(dir, 0o700)
 }
 
 func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error {
@@ -82,6 +94,7 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 		MemoryMiB: cfg.MemoryMiB,
 		Accel:     accel,
 		Affinity:  cfg.Affinity,
+		Network:   cfg.Network,
 		Cmdline:   cfg.words(),
 		Card:      cfg.Card,
 	}
@@ -94,6 +107,11 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 	root, private, err := l.root(cfg, cache)
 	if err != nil {
 		return err
+	}
+	if cfg.ReadOnlyRoot && private {
+		if err := l.makeMountPoints(cfg, root); err != nil {
+			return err
+		}
 	}
 	if kernel.Initrd {
 		return l.fromInitramfs(cfg, cache, kernel, agent, root)
@@ -139,7 +157,23 @@ func (l *layout) root(cfg Config, cache *image.Cache) (dir string, private bool,
 		return "", false, err
 	}
 	dir = filepath.Join(l.dir, "root")
-	return dir, true, image.CopyTree(dir, master)
+	return dir, true, copyOnce(dir, master)
+}
+
+// copyOnce copies a tree, unless an earlier life of the machine has its copy. One
+// that was not completed has another name.
+func copyOnce(dir, master string) error {
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	early := dir + ".new"
+	if err := os.RemoveAll(early); err != nil {
+		return err
+	}
+	if err := image.CopyTree(early, master); err != nil {
+		return err
+	}
+	return os.Rename(early, dir)
 }
 
 // fromInitramfs is the way of stock kernels: the agent starts in memory, loads
@@ -157,7 +191,7 @@ func (l *layout) fromInitramfs(cfg Config, cache *image.Cache, kernel image.Kern
 	}
 	l.machine.ACPI = true
 	l.machine.Console = vmm.Serial
-	l.enter(root)
+	l.enter(root, cfg.ReadOnlyRoot)
 	return nil
 }
 
@@ -171,12 +205,12 @@ func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) e
 		if err := os.MkdirAll(filepath.Join(first, "dev"), 0o755); err != nil { //nolint:gosec // As in any root.
 			return err
 		}
-	} else if !private && !cfg.Foreign {
+	} else if (!private || cfg.ReadOnlyRoot) && !cfg.Foreign {
 		first = filepath.Join(l.dir, "first")
 		if err := os.MkdirAll(filepath.Join(first, "dev"), 0o755); err != nil { //nolint:gosec // As in any root.
 			return err
 		}
-		l.enter(root)
+		l.enter(root, cfg.ReadOnlyRoot)
 	}
 	const executable = 0o755
 	if err := os.WriteFile(filepath.Join(first, initName), agent, executable); err != nil {
@@ -193,26 +227,34 @@ func (l *layout) emulated() bool { return l.machine.Accel != vmm.KVM }
 
 // enter has the agent change to the real root, or, without one, to a place to put
 // one together in.
-func (l *layout) enter(root string) {
+func (l *layout) enter(root string, readOnly bool) {
 	if root == "" {
 		l.machine.Cmdline = append([]string{"AGENTD_ROOT=tmpfs:" + realTag}, l.machine.Cmdline...)
 		return
 	}
-	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: realTag, Dir: root, Steady: l.emulated()})
+	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: realTag, Dir: root, ReadOnly: readOnly, Steady: l.emulated()})
 	l.machine.Cmdline = append([]string{"AGENTD_ROOT=virtiofs:" + realTag}, l.machine.Cmdline...)
 }
 
-// remove deletes the machine's directory. A user's machine may have left files
-// there that belong to the user's subordinate ids; those only a process that
-// has them mapped can delete.
+// remove deletes the machine's directory, if it is not to be kept.
 func (l *layout) remove() error {
-	err := os.RemoveAll(l.dir)
+	if l.kept {
+		return nil
+	}
+	return RemoveFiles(l.dir)
+}
+
+// RemoveFiles removes a directory with what machines have written there. That
+// may belong to the user's subordinate ids, and only a process that has them
+// mapped can delete it then.
+func RemoveFiles(dir string) error {
+	err := os.RemoveAll(dir)
 	if !errors.Is(err, fs.ErrPermission) || os.Getuid() == 0 {
 		return err
 	}
-	again := exec.Command("unshare", "--map-root-user", "--map-auto", "rm", "-rf", "--", l.dir) //nolint:noctx // At the end of the machine's life, whoever waits.
+	again := exec.Command("unshare", "--map-root-user", "--map-auto", "rm", "-rf", "--", dir) //nolint:noctx // At the end of the machine's life, whoever waits.
 	if out, failed := again.CombinedOutput(); failed != nil {
-		return fmt.Errorf("remove %s: %w; %s", l.dir, err, out)
+		return fmt.Errorf("remove %s: %w; %s", dir, err, out)
 	}
 	return nil
 }

@@ -128,6 +128,11 @@ func (m *Machine) Kill() error {
 func (m *Machine) shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, shutdownDeadline)
 	defer cancel()
+	select {
+	case <-m.vm.Done(): // By itself, or another client's word.
+		return errors.Join(m.vm.Wait(ctx), m.end())
+	default:
+	}
 	err := m.client.Shutdown(ctx)
 	if err == nil {
 		err = m.vm.Wait(ctx)

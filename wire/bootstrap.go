@@ -123,9 +123,9 @@ type IPv6 struct {
 
 // Rlimit is one resource limit. The values are raw: 1<<64-1 means no limit.
 type Rlimit struct {
-	Resource string // without the RLIMIT_ prefix, such as "nofile"; case does not matter
-	Soft     uint64
-	Hard     uint64
+	Resource string `json:"resource"` // without the RLIMIT_ prefix, such as "nofile"; case does not matter
+	Soft     uint64 `json:"soft"`
+	Hard     uint64 `json:"hard"`
 }
 
 // EnvVar is one environment variable.

@@ -9,53 +9,10 @@ import (
 	"testing"
 
 	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/machines"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
 )
-
-func TestParseSize(t *testing.T) {
-	for _, tt := range []struct {
-		in   string
-		want int // 0: refused.
-	}{
-		{"512m", 512},
-		{"512M", 512},
-		{"2g", 2048},
-		{"1048576", 1},
-		{"4194304k", 4096},
-		{"134217728b", 128},
-		{"", 0},
-		{"m", 0},
-		{"0m", 0},
-		{"-1m", 0},
-		{"1.5g", 0},
-		{"512x", 0},
-		{"99999999999999999999g", 0},
-		{"1000", 0}, // Less than a MiB.
-	} {
-		got, err := parseSize("memory", tt.in)
-		if got != tt.want || (err == nil) != (tt.want != 0) {
-			t.Errorf("parseSize(%q) = %d, %v, want %d", tt.in, got, err, tt.want)
-		}
-		if err != nil && !strings.Contains(err.Error(), "--memory "+tt.in) {
-			t.Errorf("parseSize(%q): error %q does not name the flag and the value", tt.in, err)
-		}
-	}
-}
-
-func TestEnvironment(t *testing.T) {
-	t.Setenv("FROM_HERE", "here")
-	got, err := environment([]string{"A=1", "FROM_HERE", "NOT_SET_HERE", "B=", "C=x=y"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := []string{"A=1", "FROM_HERE=here", "B=", "C=x=y"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if _, err := environment([]string{"=x"}); err == nil || !strings.Contains(err.Error(), `"=x"`) {
-		t.Errorf("an entry without a key: %v", err)
-	}
-}
 
 func TestExitStatus(t *testing.T) {
 	for _, tt := range []struct {
@@ -125,14 +82,15 @@ func TestSignals(t *testing.T) {
 }
 
 func TestMachineFlags(t *testing.T) {
+	t.Setenv(machines.StateVariable, t.TempDir())
 	for _, tt := range []struct{ args, want string }{
 		{"--cpus 0 -- true", "--cpus 0"},
-		{"--memory nonsense -- true", "--memory nonsense"},
+		{"--memory nonsense -- true", `--memory "nonsense"`},
 		{"--configure-by magic -- true", "--configure-by magic"},
 		{"--accel magic -- true", `accelerator "magic"`},
 		{"--root /nonexistent -- true", "/nonexistent"},
 		{"--env =x -- true", `--env "=x"`},
-		{"", "requires at least 1 arg"},
+		{"", "no command"},
 		{"--no-such-flag", "--no-such-flag"},
 	} {
 		root := newRoot()
@@ -144,13 +102,13 @@ func TestMachineFlags(t *testing.T) {
 }
 
 func TestConfigFromFlags(t *testing.T) {
-	f := &machineFlags{memory: "1g", by: "environment"}
+	f := &machineFlags{memory: "1g", by: "environment", network: "none", profile: "restricted"}
 	f.CPUs = 2
 	cfg, err := f.config()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.CPUs != 2 || cfg.MemoryMiB != 1024 || cfg.Configuration != sandbox.ByEnvironment {
+	if cfg.CPUs != 2 || cfg.MemoryMiB != 1024 || cfg.Configuration != sandbox.ByEnvironment || !cfg.Restricted {
 		t.Errorf("got %+v", cfg)
 	}
 }

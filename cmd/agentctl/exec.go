@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
 	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/machines"
 )
 
 const execExit = `  the command's own status, or
@@ -19,35 +21,76 @@ func newExec() *cobra.Command {
 	f := &commandFlags{}
 	var socket string
 	cmd := &cobra.Command{
-		Use:   "exec --socket PATH [flags] [--] COMMAND [ARG...]",
-		Short: "Run a command in a machine that serves clients",
-		Long: `Run a command in a machine that runs already and serves clients at a socket,
-as 'agentctl run --socket' has it. A command whose agentctl is gone is killed.
+		Use:   "exec [flags] NAME [--] COMMAND [ARG...]",
+		Short: "Run a command in a running machine",
+		Long: `Run a command in a running machine. A command whose agentctl is gone is killed.
+
+With --socket the machine is the one that serves clients at that path, and the
+first argument is the command.
 ` + exitHelp(execExit),
-		Example: `  agentctl run --socket /tmp/machine -- sleep 1000 &
-  agentctl exec --socket /tmp/machine -- ps
-  agentctl exec --socket /tmp/machine -t -- sh`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return f.exec(cmd.Context(), socket, args) },
+		Example: `  agentctl exec dev -- make test
+  agentctl exec -it dev -- sh
+  agentctl exec --socket /tmp/machine -- ps`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dial := func(ctx context.Context) (*client.Client, error) { return client.Dial(ctx, socket) }
+			if socket == "" {
+				name := args[0]
+				if args = behindDashes(args[1:]); len(args) == 0 {
+					return errors.New("exec: no command; 'agentctl shell " + name + "' starts a shell")
+				}
+				dial = func(ctx context.Context) (*client.Client, error) { return connect(ctx, name) }
+			}
+			return f.exec(cmd.Context(), dial, args)
+		},
 	}
 	f.register(cmd.Flags())
-	cmd.Flags().StringVar(&socket, "socket", "", "the machine's socket")
-	_ = cmd.MarkFlagRequired("socket") // It is there.
+	cmd.Flags().StringVar(&socket, "socket", "", "the machine's socket, in place of a name")
 	return cmd
 }
 
-func (f *commandFlags) exec(ctx context.Context, socket string, args []string) (err error) {
-	if f.env, err = environment(f.env); err != nil {
+// behindDashes drops a -- that stands before the command: behind a name it is no
+// flag any more.
+func behindDashes(args []string) []string {
+	if len(args) > 0 && args[0] == "--" {
+		return args[1:]
+	}
+	return args
+}
+
+func (f *commandFlags) exec(ctx context.Context, dial func(context.Context) (*client.Client, error), args []string) (err error) {
+	if f.env, err = machines.Environment(f.env); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
 	defer cancel(nil)
 	signals := catchSignals(cancel)
 	defer signals.stop()
-	c, err := client.Dial(ctx, socket)
+	c, err := dial(ctx)
 	if err != nil {
 		return ended(ctx, err)
 	}
 	defer func() { _ = c.Close() }() // What it was for is over.
 	return f.command(ctx, c, args, signals)
+}
+
+func newShell() *cobra.Command {
+	f := &commandFlags{tty: true}
+	cmd := &cobra.Command{
+		Use:   "shell NAME",
+		Short: "Start a shell in a running machine",
+		Long: `Start a shell on this terminal: bash where the machine has it, else sh.
+` + exitHelp(execExit),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.exec(cmd.Context(), func(ctx context.Context) (c *client.Client, err error) {
+				return connect(ctx, args[0])
+			}, []string{"/bin/sh", "-c", "command -v bash >/dev/null && exec bash -l; exec sh -l"})
+		},
+	}
+	cmd.Flags().StringVarP(&f.user, "user", "u", "", "run it as `USER[:GROUP]`, names or numbers of the machine")
+	cmd.Flags().StringVarP(&f.dir, "workdir", "w", "", "its working `directory`")
+	return cmd
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -200,11 +199,4 @@ func findOrImport(ctx context.Context, nameOrSource string) (sandbox.Image, erro
 	}
 	fmt.Fprintln(os.Stderr, "agentctl: importing", nameOrSource)
 	return sandbox.UseImage(ctx, nameOrSource)
-}
-
-func writeJSON(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
 }

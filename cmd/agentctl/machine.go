@@ -2,17 +2,16 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/agentd-go/agentd/internal/machines"
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// machineFlags are the flags of every command that starts a machine.
+// machineFlags are the flags of every command that starts a machine. The parsed
+// values are in Config once config has been called.
 type machineFlags struct {
 	sandbox.Config
 	timeout time.Duration
@@ -21,57 +20,65 @@ type machineFlags struct {
 	by      string
 	upper   string
 	size    string // Of the upper.
+	network string
+	profile string
+	mounts  []string
+	tmpfs   []string
+	disks   []string
+	limits  []string
 }
 
 func (f *machineFlags) register(flags *pflag.FlagSet) {
-	flags.StringVar(&f.Root, "root", "", "directory that becomes the machine's root, shared as it is (default: a private root with busybox)")
+	flags.StringVar(&f.Root, "root", "", "`directory` that becomes the machine's root, shared as it is (default: a private root with busybox)")
 	flags.StringVar(&f.Image, "image", "", "image that becomes the machine's root: a name or ID from 'agentctl image ls', a file, a directory, or a reference to a registry")
 	flags.StringVar(&f.upper, "upper", "", "what takes the writes to the image: the file of a disk, made if it is missing, or tmpfs (default: a disk that goes away with the machine)")
 	flags.StringVar(&f.size, "upper-size", "", "size of a disk that is made, or the most that tmpfs takes (default: 8g, or half of the memory)")
-	flags.StringVar(&f.Kernel, "kernel", "", "kernel to boot: a name from 'agentctl kernel ls' or a file (default: the newest imported distribution kernel)")
-	flags.IntVar(&f.CPUs, "cpus", sandbox.DefaultCPUs, "number of processors")
+	flags.StringVar(&f.Kernel, "kernel", "", "kernel to boot: a `name` from 'agentctl kernel ls' or a file (default: the newest imported distribution kernel)")
+	flags.IntVar(&f.CPUs, "cpus", sandbox.DefaultCPUs, "`number` of processors")
 	flags.StringVarP(&f.memory, "memory", "m", fmt.Sprint(sandbox.DefaultMemoryMiB, "m"), "memory, with suffix m or g")
-	flags.StringVar(&f.Hostname, "hostname", "machine", "host name of the machine")
+	flags.StringVar(&f.Hostname, "hostname", "", "host `name` of the machine (default: the machine's name)")
 	flags.StringVar(&f.accel, "accel", "", "what executes the machine: kvm or tcg (default: kvm where it works)")
 	flags.StringVar(&f.by, "configure-by", "bootstrap", "how the machine is told what to be: bootstrap or environment")
-	flags.DurationVar(&f.timeout, "timeout", 0, "end the command and the machine after this long, for example 30s")
-	flags.StringVar(&f.ConsoleFile, "console", "", "file that takes the machine's console")
+	flags.DurationVar(&f.timeout, "timeout", 0, "end the machine after this long, for example 30s")
+	flags.StringVar(&f.ConsoleFile, "console", "", "`file` that takes the machine's console")
 	flags.BoolVar(&f.Keep, "keep", false, "keep the files of a machine that does not boot, to repeat it by hand")
+	flags.StringArrayVarP(&f.mounts, "volume", "v", nil, "show a directory or file of this host: `HOST:GUEST[:ro]`")
+	flags.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount memory: `PATH[:size=64m,mode=1777,ro]`")
+	flags.StringArrayVar(&f.disks, "disk", nil, "attach a disk image: `FILE[:PATH][:ro,format=qcow2,fstype=ext4]`")
+	flags.StringVar(&f.network, "net", "none", "network card: none, or user for this host's connections")
+	flags.StringArrayVar(&f.limits, "ulimit", nil, "limit of every command: `NAME=SOFT[:HARD]`")
+	flags.BoolVar(&f.ReadOnlyRoot, "read-only", false, "the machine cannot write to its root")
+	flags.StringVar(&f.profile, "security", "default", "privileges of commands: default or restricted")
 	// Everything behind the first word that is no flag is the command's.
 	flags.SetInterspersed(false)
 }
 
 // config checks the flags and returns what they describe.
-func (f *machineFlags) config() (sandbox.Config, error) {
-	cfg := f.Config
+func (f *machineFlags) config() (cfg sandbox.Config, err error) {
+	cfg = f.Config
 	cfg.Accel = sandbox.Accel(f.accel)
 	if cfg.CPUs < 1 {
 		return cfg, fmt.Errorf("--cpus %d: want at least 1", cfg.CPUs)
 	}
-	var err error
-	if cfg.MemoryMiB, err = parseSize("memory", f.memory); err != nil {
-		return cfg, err
+	if cfg.MemoryMiB, err = machines.ParseSize(f.memory); err != nil {
+		return cfg, fmt.Errorf("--memory %w", err)
 	}
 	if cfg.Upper, err = f.parseUpper(); err != nil {
 		return cfg, err
 	}
-	switch f.by {
-	case "bootstrap":
-		cfg.Configuration = sandbox.ByBootstrap
-	case "environment":
-		cfg.Configuration = sandbox.ByEnvironment
-	default:
-		return cfg, fmt.Errorf("--configure-by %s: want bootstrap or environment", f.by)
+	if cfg.Configuration, err = choice("configure-by", f.by, map[string]sandbox.Configuration{
+		"bootstrap": sandbox.ByBootstrap, "environment": sandbox.ByEnvironment,
+	}); err != nil {
+		return cfg, err
 	}
-	return cfg, nil
+	if cfg.Network, err = choice("net", f.network, map[string]bool{"none": false, "user": true}); err != nil {
+		return cfg, err
+	}
+	if cfg.Restricted, err = choice("security", f.profile, map[string]bool{"default": false, "restricted": true}); err != nil {
+		return cfg, err
+	}
+	return cfg, f.devices(&cfg)
 }
-
-// units are the suffixes of a size, in MiB; a size without one is in bytes, as
-// containers' tools have it.
-var units = []struct {
-	suffix string
-	mib    float64
-}{{"g", 1 << 10}, {"m", 1}, {"k", 1. / (1 << 10)}, {"b", 1. / (1 << 20)}, {"", 1. / (1 << 20)}}
 
 // parseUpper reads --upper and --upper-size. A file that is called tmpfs has to be
 // named ./tmpfs.
@@ -79,44 +86,92 @@ func (f *machineFlags) parseUpper() (u sandbox.Upper, err error) {
 	if u.Tmpfs = f.upper == "tmpfs"; !u.Tmpfs {
 		u.Disk = f.upper
 	}
-	if f.size != "" {
-		u.SizeMiB, err = parseSize("upper-size", f.size)
+	if f.size == "" {
+		return u, nil
 	}
-	return u, err
+	if u.SizeMiB, err = machines.ParseSize(f.size); err != nil {
+		return u, fmt.Errorf("--upper-size %w", err)
+	}
+	return u, nil
 }
 
-// parseSize reads the size of a flag, as 512m or 2g. It rounds down to whole MiB.
-func parseSize(flag, s string) (mib int, err error) {
-	for _, u := range units {
-		digits, ok := strings.CutSuffix(strings.ToLower(s), u.suffix)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseUint(digits, 10, 40)
-		if mib = int(float64(n) * u.mib); err == nil && mib > 0 {
-			return mib, nil
-		}
-		break
+// devices parses what may be given several times.
+func (f *machineFlags) devices(cfg *sandbox.Config) (err error) {
+	if cfg.Mounts, err = parseAll(f.mounts, machines.ParseMount); err != nil {
+		return err
 	}
-	return 0, fmt.Errorf("--%s %s: want a size such as 512m or 2g", flag, s)
+	if cfg.Tmpfs, err = parseAll(f.tmpfs, machines.ParseTmpfs); err != nil {
+		return err
+	}
+	if cfg.Disks, err = parseAll(f.disks, machines.ParseDisk); err != nil {
+		return err
+	}
+	cfg.Limits, err = parseAll(f.limits, machines.ParseLimit)
+	return err
 }
 
-// environment completes entries without a value from our own environment.
-func environment(entries []string) ([]string, error) {
-	var all []string
-	for _, e := range entries {
-		key, _, ok := strings.Cut(e, "=")
-		if key == "" {
-			return nil, fmt.Errorf("--env %q: want KEY=VALUE or KEY", e)
+func parseAll[T any](texts []string, parse func(string) (T, error)) (all []T, err error) {
+	for _, s := range texts {
+		v, err := parse(s)
+		if err != nil {
+			return nil, err
 		}
-		if !ok {
-			value, set := os.LookupEnv(key)
-			if !set {
-				continue // As containers' tools have it: what is not set here is not set there.
-			}
-			e = key + "=" + value
-		}
-		all = append(all, e)
+		all = append(all, v)
 	}
 	return all, nil
+}
+
+// choice returns what a flag's word stands for.
+func choice[T any](flag, word string, of map[string]T) (T, error) {
+	v, ok := of[word]
+	if !ok {
+		return v, fmt.Errorf("--%s %s: want one of %s", flag, word, sortedKeys(of))
+	}
+	return v, nil
+}
+
+// nameFlags are what makes a machine one of the store.
+type nameFlags struct {
+	name    string
+	labels  []string
+	ports   []string
+	env     []string
+	envFile []string
+}
+
+func (f *nameFlags) register(flags *pflag.FlagSet) {
+	flags.StringArrayVarP(&f.labels, "label", "l", nil, "label the machine: `KEY=VALUE`")
+	flags.StringArrayVarP(&f.ports, "publish", "p", nil, "lead a port of this host into the machine: `[[ADDRESS:]PORT:]PORT`")
+	flags.StringArrayVarP(&f.env, "env", "e", nil, "set `KEY=VALUE` for commands; KEY alone takes the value from here")
+	flags.StringArrayVar(&f.envFile, "env-file", nil, "`file` of such entries, one a line")
+}
+
+// environment returns the entries of files and then of flags, so that these win.
+func (f *nameFlags) environment() ([]string, error) {
+	var entries []string
+	for _, file := range f.envFile {
+		more, err := machines.EnvironmentFile(file)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, more...)
+	}
+	return machines.Environment(append(entries, f.env...))
+}
+
+// record describes the machine.
+func (f *nameFlags) record(cfg sandbox.Config) (r machines.Record, err error) {
+	r = machines.Record{Name: f.name, Config: cfg}
+	for _, l := range f.labels {
+		key, value, err := machines.ParseLabel(l)
+		if err != nil {
+			return r, err
+		}
+		if r.Labels == nil {
+			r.Labels = map[string]string{}
+		}
+		r.Labels[key] = value
+	}
+	r.Ports, err = parseAll(f.ports, machines.ParsePort)
+	return r, err
 }

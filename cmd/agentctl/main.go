@@ -55,7 +55,11 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newExec(), newBootTimes(), newKernel(), newImage())
+	root.AddCommand(
+		newRun(), newCreate(), newStart(), newStop(), newKill(), newRemove(), newWait(), newSupervise(),
+		newExec(), newShell(), newPs(), newInspect(), newLogs(),
+		newBootTimes(), newKernel(), newImage(),
+	)
 	return root
 }
 

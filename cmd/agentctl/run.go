@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/machines"
 	"github.com/agentd-go/agentd/sandbox"
 )
 
@@ -27,26 +28,35 @@ const runExit = `  the command's own status, or
 
 // runner is one use of run.
 type runner struct {
-	machineFlags
-	commandFlags
+	creator
+	detach     bool
+	remove     bool
 	entrypoint []string // In place of the image's; nil is that.
 }
 
 // commandFlags are the flags of every command that runs one in a machine.
 type commandFlags struct {
-	env  []string
-	user string
-	dir  string
-	tty  bool
+	env   []string
+	user  string
+	dir   string
+	tty   bool
+	input bool
 }
 
 func (f *commandFlags) register(flags *pflag.FlagSet) {
-	flags.StringArrayVarP(&f.env, "env", "e", nil, "set KEY=VALUE for the command; KEY alone takes the value from here")
-	flags.StringVarP(&f.user, "user", "u", "", "run the command as USER[:GROUP], names or numbers of the machine")
-	flags.StringVarP(&f.dir, "cwd", "w", "", "working directory of the command")
-	flags.BoolVarP(&f.tty, "tty", "t", false, "give the command a terminal")
+	flags.StringArrayVarP(&f.env, "env", "e", nil, "set `KEY=VALUE` for the command; KEY alone takes the value from here")
+	flags.StringVarP(&f.user, "user", "u", "", "run the command as `USER[:GROUP]`, names or numbers of the machine")
+	flags.StringVarP(&f.dir, "workdir", "w", "", "working `directory` of the command")
+	flags.StringVar(&f.dir, "cwd", "", "the same")
+	_ = flags.MarkHidden("cwd") // It is there.
+	f.registerTTY(flags)
 	// Everything behind the first word that is no flag is the command's.
 	flags.SetInterspersed(false)
+}
+
+func (f *commandFlags) registerTTY(flags *pflag.FlagSet) {
+	flags.BoolVarP(&f.tty, "tty", "t", false, "give the command a terminal")
+	flags.BoolVarP(&f.input, "interactive", "i", false, "pass standard input on; it always is")
 }
 
 func newRun() *cobra.Command {
@@ -54,7 +64,7 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [flags] [--] [COMMAND [ARG...]]",
 		Short: "Run a command in a machine of its own",
-		Long: `Run a command in a machine of its own, which ends with the command.
+		Long: `Run a command in a machine of its own, which is removed when the command ends.
 
 With --image the machine's root is that of a container image, and the image's
 user, environment and working directory are the command's, unless flags say
@@ -62,20 +72,30 @@ otherwise. As with containers, the command is the arguments of the image's entry
 point if it has one, and without a command the image's own is run.
 
 Standard input, output and error are the command's. ^C and other signals go to
-the command; a second ^C ends the machine.
+the command; a second ^C ends the machine. While it runs, 'agentctl ps' shows it
+and 'agentctl exec' works in it.
+
+With -d the machine runs in the background: run prints its name and returns, and
+'agentctl logs' shows what the command prints. It stays when it has ended, except
+with --rm. Without a command it stays until it is stopped.
 ` + exitHelp(runExit),
 		Example: `  agentctl run -- uname -a
   echo hello | agentctl run -- wc -c
-  agentctl run -t -- sh
-  agentctl run --image debian.tar -- cat /etc/os-release`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if r.Image != "" {
-				return nil // It may bring a command along.
+  agentctl run -it -- sh
+  agentctl run -v .:/work -w /work -- make test
+  agentctl run --image debian.tar -- cat /etc/os-release
+  agentctl run -d --name web -p 8080:80 -- httpd -f -h /srv`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if r.detach {
+				return r.background(cmd, args)
 			}
-			return cobra.MinimumNArgs(1)(cmd, args)
+			if len(args) == 0 && r.Image == "" {
+				return errors.New("run: no command; with -d a machine can be without one")
+			}
+			return r.run(cmd.Context(), args)
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd.Context(), args) },
 	}
+	r.register(cmd)
 	flags := cmd.Flags()
 	flags.Func("entrypoint", "program in place of the image's entry point; \"\" for none", func(s string) error {
 		r.entrypoint = []string{}
@@ -84,41 +104,76 @@ the command; a second ^C ends the machine.
 		}
 		return nil
 	})
-	r.machineFlags.register(flags)
-	r.commandFlags.register(flags)
-	flags.StringVar(&r.Socket, "socket", "", "serve other clients at this path while the command runs; see 'agentctl exec'")
+	r.registerTTY(flags)
+	flags.StringVar(&r.name, "name", "", "the machine's `name` (default: one that is free)")
+	flags.BoolVarP(&r.detach, "detach", "d", false, "run in the background")
+	flags.BoolVar(&r.remove, "rm", false, "remove the machine when it has ended; without -d it always is")
+	flags.StringVar(&r.Socket, "socket", "", "serve other clients at this `path`; see 'agentctl exec --socket'")
 	return cmd
 }
 
-func (r *runner) run(ctx context.Context, args []string) error {
-	cfg, err := r.config()
+// background makes a machine and starts it.
+func (r *runner) background(cmd *cobra.Command, command []string) (err error) {
+	if r.tty {
+		return errors.New("-t and -d: a command in the background has no terminal; use 'agentctl exec -t'")
+	}
+	ctx, stop := interruptible(cmd)
+	defer stop()
+	if command, err = r.ownCommand(ctx, command); err != nil {
+		return err
+	}
+	m, err := r.create(ctx, command, r.remove)
 	if err != nil {
 		return err
 	}
-	if r.env, err = environment(r.env); err != nil {
-		return err
+	if err := launch(ctx, m); err != nil {
+		// Nothing is known of it but that it does not work.
+		return errors.Join(err, m.Remove(context.WithoutCancel(ctx)))
 	}
-	cfg.Log = func(line string) { fmt.Fprintln(os.Stderr, "agentctl:", line) }
+	fmt.Println(m.Name())
+	return nil
+}
+
+func (r *runner) run(ctx context.Context, args []string) (err error) {
 	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
 	defer cancel(nil)
+	signals := catchSignals(cancel)
+	defer signals.stop()
+	if args, err = r.ownCommand(ctx, args); err != nil {
+		return ended(ctx, err)
+	}
+	m, err := r.create(ctx, args, true)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	defer func() { err = worse(err, m.Remove(context.WithoutCancel(ctx))) }()
+	// So that whoever removes the machine after us finds its processes.
+	if err := os.Setenv(machines.Variable, m.Dir()); err != nil {
+		return err
+	}
 	if r.timeout > 0 {
 		timer := time.AfterFunc(r.timeout, func() { cancel(errTimeout) })
 		defer timer.Stop()
 	}
-	signals := catchSignals(cancel)
-	defer signals.stop()
-	if cfg.Image != "" {
-		if cfg.Image, args, err = r.prepareImage(ctx, args); err != nil {
-			return ended(ctx, err)
-		}
-	}
-	m, err := sandbox.Start(ctx, cfg)
+	l, err := m.Up(ctx, func(line string) { fmt.Fprintln(os.Stderr, "agentctl:", line) })
 	if err != nil {
 		return ended(ctx, err)
 	}
-	note(m)
-	err = r.command(ctx, m.Client(), args, signals)
-	return r.finish(ctx, m, err)
+	note(l.Machine)
+	f := r.commandFlags
+	if f.env, err = r.environment(); err != nil {
+		return err
+	}
+	return finish(ctx, l, f.command(ctx, l.Client(), args, signals))
+}
+
+// ownCommand is the command of the flags and of the image, if there is one.
+func (r *runner) ownCommand(ctx context.Context, args []string) (command []string, err error) {
+	if r.Image == "" {
+		return args, nil
+	}
+	r.Image, command, err = r.prepareImage(ctx, args)
+	return command, err
 }
 
 // prepareImage finds or imports the image, and returns its ID and the command.
@@ -135,7 +190,7 @@ func (r *runner) prepareImage(ctx context.Context, args []string) (id string, co
 	}
 	if r.by == "environment" {
 		// The machine does not know them then.
-		r.env = append(slices.Clone(i.Config.Env), r.env...)
+		r.nameFlags.env = append(slices.Clone(i.Config.Env), r.nameFlags.env...)
 		r.dir = cmp.Or(r.dir, i.Config.WorkingDir)
 	}
 	return i.ID, command, nil
@@ -143,13 +198,15 @@ func (r *runner) prepareImage(ctx context.Context, args []string) (id string, co
 
 // finish ends the machine. What the command has done is more important than how
 // the machine ended; a machine that was interrupted is not asked.
-func (r *runner) finish(ctx context.Context, m *sandbox.Machine, result error) error {
-	var end error
+func finish(ctx context.Context, l *machines.Live, result error) error {
 	if ctx.Err() != nil {
-		end = m.Kill()
-	} else {
-		end = m.Close()
+		return worse(result, l.Cut())
 	}
+	return worse(result, l.Down(ctx))
+}
+
+// worse is the command's result if there is one, and prints the other.
+func worse(result, end error) error {
 	if result == nil {
 		return end
 	}

@@ -43,7 +43,9 @@ var may = map[string][]string{
 		"wire", "wire/frame", "internal/guest/plan", "internal/guest/sys", "internal/guest/boot",
 		"internal/guest/proc", "internal/guest/session", "internal/guest/agent",
 	},
-	"cmd/agentctl": {"sandbox", "client"},
+	"internal/machines": {"wire", "client", "sandbox"},
+	"internal/procfs":   {},
+	"cmd/agentctl":      {"sandbox", "client", "internal/machines", "internal/procfs"},
 
 	// Only tests import these.
 	"internal/nstest":       {},

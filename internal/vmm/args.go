@@ -2,6 +2,7 @@ package vmm
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,12 +126,16 @@ func (m Machine) diskArgs() []string {
 	return args
 }
 
-// cardArgs connect the card to a hub that has no other port.
+// cardArgs are the network card, with QEMU's user network at its far end or a hub
+// that has no other port.
 func (m Machine) cardArgs() []string {
-	if !m.Card {
-		return nil
+	switch {
+	case m.Network:
+		return []string{"-netdev", "user,id=net0", "-device", "virtio-net-device,netdev=net0,mac=" + net.HardwareAddr(NetworkMAC[:]).String()}
+	case m.Card:
+		return []string{"-netdev", "hubport,id=net0,hubid=0", "-device", "virtio-net-device,netdev=net0"}
 	}
-	return []string{"-netdev", "hubport,id=net0,hubid=0", "-device", "virtio-net-device,netdev=net0"}
+	return nil
 }
 
 // blockdev passes discards on, so that a sparse file stays sparse.

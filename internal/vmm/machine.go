@@ -90,10 +90,17 @@ type Machine struct {
 
 	// Card adds a network card with nothing at its far end.
 	Card bool
+	// Network is a network card with this host's connections, made by QEMU without
+	// any privilege. The guest configures it as QEMU's user network has it.
+	Network bool
 
 	// Affinity binds QEMU to these host CPUs; empty for all.
 	Affinity []int
 }
+
+// NetworkMAC is the address of the network card: the one that QEMU gives to the
+// first of a machine. Each machine's network is its own.
+var NetworkMAC = [6]byte{0x52, 0x54, 0x00, 0x12, 0x34, 0x56}
 
 const (
 	// maxCPUs is what the tables for a machine without ACPI can number: CPU ids
@@ -153,7 +160,7 @@ func (m Machine) checkSlots() error {
 		slots, kind = slotsACPI, "with ACPI"
 	}
 	n, what := len(m.Shares)+len(m.Disks), "shares and disks"
-	if m.Card {
+	if m.Card || m.Network {
 		n, what = n+1, "shares, disks and a network card"
 	}
 	if n > slots-slotsOwn {

@@ -1,0 +1,374 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/machines"
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+// lookup returns the machine of a name.
+func lookup(name string) (*machines.Machine, error) {
+	store, err := machines.Open("")
+	if err != nil {
+		return nil, err
+	}
+	m, err := store.Get(name)
+	return m, advise(err)
+}
+
+// advise adds what to do next to an error that has an answer.
+func advise(err error) error {
+	for cause, next := range map[error]string{
+		machines.ErrNotFound:   "'agentctl ps -a' lists the machines",
+		machines.ErrExists:     "choose another name, or 'agentctl rm' it first",
+		machines.ErrNotRunning: "'agentctl start' starts it",
+		machines.ErrRunning:    "'agentctl stop' stops it",
+	} {
+		if errors.Is(err, cause) {
+			return fmt.Errorf("%w; %s", err, next)
+		}
+	}
+	return err
+}
+
+// connect returns a client of a running machine. The caller closes it.
+func connect(ctx context.Context, name string) (*client.Client, error) {
+	m, err := lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	s, err := m.Status()
+	if err != nil {
+		return nil, err
+	}
+	if s.Phase != machines.Running {
+		return nil, notRunning(name, s)
+	}
+	c, err := client.Dial(ctx, m.Socket())
+	if err != nil {
+		return nil, fmt.Errorf("machine %s: %w", name, err)
+	}
+	return c, nil
+}
+
+func notRunning(name string, s machines.Status) error {
+	why := "it is " + string(s.Phase)
+	if s.Phase == machines.Dead {
+		why = "its supervisor was killed"
+	}
+	if s.Alive {
+		return fmt.Errorf("machine %s: %s; try again in a moment", name, why)
+	}
+	return fmt.Errorf("machine %s: %s; 'agentctl start %s' starts it", name, why, name)
+}
+
+// interruptible is a context that ^C and SIGTERM end.
+func interruptible(cmd *cobra.Command) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(contextOrBackground(cmd.Context()), os.Interrupt, syscall.SIGTERM)
+}
+
+// withClient calls f with a client of the running machine of a name.
+func withClient(cmd *cobra.Command, name string, f func(ctx context.Context, c *client.Client) error) error {
+	ctx, stop := interruptible(cmd)
+	defer stop()
+	c, err := connect(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }() // What it was for is over.
+	return f(ctx, c)
+}
+
+// creator is one use of create.
+type creator struct {
+	machineFlags
+	nameFlags
+	commandFlags
+}
+
+func newCreate() *cobra.Command {
+	f := &creator{}
+	cmd := &cobra.Command{
+		Use:   "create [flags] NAME [-- COMMAND [ARG...]]",
+		Short: "Make a machine that stays",
+		Long: `Make a machine that stays, and print its name. 'agentctl start' starts it; its
+files stay until 'agentctl rm'. With a command it is started for that command
+and ends with it; without one it runs until it is stopped.
+` + exitHelp(plainExit),
+		Example: `  agentctl create -v .:/work -p 8080:80 dev
+  agentctl start dev
+  agentctl shell dev`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.name = args[0]
+			ctx, stop := interruptible(cmd)
+			defer stop()
+			m, err := f.create(ctx, args[1:], false)
+			if err != nil {
+				return err
+			}
+			fmt.Println(m.Name())
+			return nil
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *creator) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	f.machineFlags.register(flags)
+	f.nameFlags.register(flags)
+	flags.StringVarP(&f.user, "user", "u", "", "run commands as `USER[:GROUP]`, names or numbers of the machine")
+	flags.StringVarP(&f.dir, "workdir", "w", "", "working `directory` of commands")
+	flags.StringVar(&f.dir, "cwd", "", "the same")
+	_ = flags.MarkHidden("cwd") // It is there.
+}
+
+// create makes the machine of the flags.
+func (f *creator) create(ctx context.Context, command []string, passing bool) (*machines.Machine, error) {
+	cfg, err := f.config()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Image != "" {
+		i, err := findOrImport(ctx, cfg.Image)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Image = i.ID // Whatever its name will mean when it is started.
+	}
+	env, err := f.environment()
+	if err != nil {
+		return nil, err
+	}
+	cfg.User = f.user
+	if cfg.Configuration != sandbox.ByEnvironment { // Which has little room for them.
+		cfg.Env, cfg.Dir = env, f.dir
+	}
+	r, err := f.record(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r.Command, r.Passing, r.Timeout, r.Socket = command, passing, f.timeout, f.Socket
+	store, err := machines.Open("")
+	if err != nil {
+		return nil, err
+	}
+	m, err := store.Create(r)
+	return m, advise(err)
+}
+
+func newStart() *cobra.Command {
+	return &cobra.Command{
+		Use:   "start NAME...",
+		Short: "Start machines that stay",
+		Long: `Start machines, and return when they serve. Each has a supervisor in the
+background, which is agentctl too.
+` + exitHelp(plainExit),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
+				err := launch(ctx, m)
+				if errors.Is(err, machines.ErrRunning) {
+					return nil // As it was asked to be.
+				}
+				return err
+			})
+		},
+	}
+}
+
+// launch starts a machine's supervisor: this program again.
+func launch(ctx context.Context, m *machines.Machine) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return m.Launch(ctx, self, "supervise", m.Name())
+}
+
+// eachMachine calls f for the machines of the names, and goes on after errors.
+// Names that succeed are printed.
+func eachMachine(cmd *cobra.Command, names []string, f func(context.Context, *machines.Machine) error) (err error) {
+	ctx, stop := interruptible(cmd)
+	defer stop()
+	for _, name := range names {
+		m, failed := lookup(name)
+		if failed == nil {
+			failed = f(ctx, m)
+		}
+		if failed == nil {
+			fmt.Println(name)
+		}
+		err = errors.Join(err, failed)
+	}
+	return err
+}
+
+// newSupervise is what start starts. It is not for people.
+func newSupervise() *cobra.Command {
+	return &cobra.Command{
+		Use: "supervise NAME", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			m, err := lookup(args[0])
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithCancelCause(context.Background())
+			defer cancel(nil)
+			words := make(chan os.Signal, 1)
+			signal.Notify(words, machines.SignalStop, machines.SignalCut)
+			signal.Ignore(syscall.SIGHUP, os.Interrupt)
+			go func() {
+				for word := range words {
+					if word == machines.SignalCut {
+						cancel(machines.CutCause())
+					}
+					cancel(nil)
+				}
+			}()
+			return m.Supervise(ctx, func(line string) {
+				fmt.Fprintln(os.Stderr, time.Now().Format(time.DateTime), line)
+			})
+		},
+	}
+}
+
+func newStop() *cobra.Command {
+	return &cobra.Command{
+		Use:   "stop NAME...",
+		Short: "Stop machines, their commands first",
+		Long: `Stop machines: their commands get SIGTERM and a moment, their files are written.
+One that does not end within 8 seconds is killed. Its files stay.
+` + exitHelp(plainExit),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
+				return advise(m.Stop(ctx))
+			})
+		},
+	}
+}
+
+func newKill() *cobra.Command {
+	return &cobra.Command{
+		Use:               "kill NAME...",
+		Short:             "End machines as a power cut would",
+		Long:              "End machines as a power cut would: nothing is written, nothing is asked.\n" + exitHelp(plainExit),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
+				return advise(m.Kill(ctx))
+			})
+		},
+	}
+}
+
+func newRemove() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "rm [-f] NAME...",
+		Short: "Remove machines with all of their files",
+		Long: `Remove machines with all that they have: processes, sockets, files. A running one
+is refused without -f. What they share with this host stays.
+` + exitHelp(plainExit),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
+				return remove(ctx, m, force)
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill them first")
+	return cmd
+}
+
+func remove(ctx context.Context, m *machines.Machine, force bool) error {
+	if force {
+		err := m.Kill(ctx)
+		if err != nil && !errors.Is(err, machines.ErrNotRunning) {
+			return err
+		}
+	}
+	err := m.Remove(ctx)
+	if force && errors.Is(err, machines.ErrNotFound) {
+		return nil // A passing one has gone by itself.
+	}
+	if errors.Is(err, machines.ErrRunning) {
+		return fmt.Errorf("%w; 'agentctl stop %s' it first, or 'agentctl rm -f %s'", err, m.Name(), m.Name())
+	}
+	return err
+}
+
+func newWait() *cobra.Command {
+	return &cobra.Command{
+		Use:   "wait NAME...",
+		Short: "Wait until machines have ended",
+		Long: `Wait until machines have ended, and print for each the status of its command, or 0
+if it has none and ended well.
+` + exitHelp("  0  all have ended\n  125  failed, or a machine did; the error is on standard error\n"),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			ctx, stop := interruptible(cmd)
+			defer stop()
+			for _, name := range args {
+				err = errors.Join(err, await(ctx, name))
+			}
+			return err
+		},
+	}
+}
+
+func await(ctx context.Context, name string) error {
+	m, err := lookup(name)
+	if err != nil {
+		return err
+	}
+	s, err := m.Await(ctx)
+	switch {
+	case errors.Is(err, machines.ErrNotFound):
+		return nil // It went with its end.
+	case err != nil:
+		return err
+	case s.Phase == machines.Failed:
+		return fmt.Errorf("machine %s: %s", name, s.Error)
+	case s.Exit != nil:
+		fmt.Println(*s.Exit)
+	default:
+		fmt.Println(0)
+	}
+	return nil
+}
+
+// completeNames offers the names of all machines.
+func completeNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	store, err := machines.Open("")
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	all, err := store.List()
+	if err != nil && len(all) == 0 {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, m := range all {
+		names = append(names, m.Name())
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

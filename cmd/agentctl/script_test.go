@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/agentd-go/agentd/internal/image"
+	"github.com/agentd-go/agentd/internal/machines"
+	"github.com/agentd-go/agentd/internal/vmtest"
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+// tests runs them as those of machines are.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int { return vmtest.Main(t.M) }
+
+func TestMain(m *testing.M) {
+	testscript.Main(tests{m}, map[string]func(){"agentctl": main})
+}
+
+// required turns skips into failures.
+const required = "AGENTD_REQUIRE_MACHINES"
+
+// TestScripts runs testdata/script: each a session at a terminal, in a store of
+// its own, which it must leave empty.
+func TestScripts(t *testing.T) {
+	possible := sandbox.Possible()
+	if possible != nil && os.Getenv(required) == "1" {
+		t.Fatalf("%s=1, but no machine can run here: %v", required, possible)
+	}
+	cache, err := image.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent := ""
+	if possible == nil {
+		agent = vmtest.Agent(t)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv(image.CacheVariable, cache.Path())
+			e.Setenv(sandbox.AgentVariable, agent)
+			e.Setenv("PATH", e.Getenv("PATH")+":/usr/sbin:/sbin")
+			return ownStore(e)
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "machines" {
+				return false, fmt.Errorf("unknown condition %s", name)
+			}
+			return possible == nil, nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status": runStatus, "fetch": fetch,
+		},
+	})
+}
+
+// ownStore gives a script a store, with a path that leaves room for a socket's,
+// and looks into it afterwards.
+func ownStore(e *testscript.Env) error {
+	dir, err := os.MkdirTemp("", "store-")
+	if err != nil {
+		return err
+	}
+	e.Setenv(machines.StateVariable, dir)
+	e.Defer(func() {
+		t := e.T()
+		s, err := machines.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := s.List()
+		for _, m := range all {
+			err = errors.Join(err, fmt.Errorf("left: %s", m.Name()), remove(context.Background(), m, true))
+		}
+		if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return nil
+}
+
+// runStatus is STATUS COMMAND...: it must end with that status.
+func runStatus(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("status %d, want %d", got, want)
+	}
+}
+
+// fetch is MACHINE PATH: it gets a page through the machine's first port.
+func fetch(ts *testscript.TestScript, _ bool, args []string) {
+	store, err := machines.Open(ts.Getenv(machines.StateVariable))
+	ts.Check(err)
+	m, err := store.Get(args[0])
+	ts.Check(err)
+	s, err := m.Status()
+	ts.Check(err)
+	const patience = 20 * time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Ports[0].Host+args[1], nil)
+	ts.Check(err)
+	answer, err := http.DefaultClient.Do(r)
+	for err != nil && ctx.Err() == nil { // Until the command listens.
+		answer, err = http.DefaultClient.Do(r)
+	}
+	ts.Check(err)
+	_, err = io.Copy(ts.Stdout(), answer.Body)
+	ts.Check(errors.Join(err, answer.Body.Close()))
+}

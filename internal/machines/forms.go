@@ -1,0 +1,223 @@
+package machines
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/agentd-go/agentd/sandbox"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// ParseSize reads a size as 512m or 2g, in whole MiB, rounded down; without a
+// suffix it is in bytes, as containers' tools have it.
+func ParseSize(s string) (mib int, err error) {
+	const unit = 1 << 20
+	shift, digits := 0, strings.ToLower(s)
+	for suffix, n := range map[string]int{"b": 0, "k": 10, "m": 20, "g": 30, "t": 40} {
+		if rest, ok := strings.CutSuffix(digits, suffix); ok {
+			shift, digits = n, rest
+			break
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 63)
+	if err != nil || n > math.MaxInt64>>shift || n<<shift < unit {
+		return 0, fmt.Errorf("%q: want a size such as 512m or 2g", s)
+	}
+	return int(n << shift / unit), nil
+}
+
+// ParseMount reads HOST:GUEST[:ro]. A path on the host that is not absolute is
+// relative to the current directory.
+func ParseMount(s string) (m sandbox.Mount, err error) {
+	host, guest, options, err := threeParts(s)
+	if err != nil || host == "" || !strings.HasPrefix(guest, "/") {
+		return m, fmt.Errorf("volume %q: want HOST:GUEST[:ro], with an absolute path in the machine", s)
+	}
+	if m.Source, err = filepath.Abs(host); err != nil {
+		return m, err
+	}
+	m.Target = guest
+	err = eachOption(options, func(name, _ string) bool {
+		m.ReadOnly = m.ReadOnly || name == "ro"
+		return name == "ro" || name == "rw"
+	})
+	if err != nil {
+		return m, fmt.Errorf("volume %q: %w", s, err)
+	}
+	return m, nil
+}
+
+// threeParts splits A[:B[:C]].
+func threeParts(s string) (a, b, c string, err error) {
+	f := strings.Split(s, ":")
+	const most = 3
+	if len(f) > most {
+		return "", "", "", errors.New("too many colons")
+	}
+	f = append(f, "", "")
+	return f[0], f[1], f[2], nil
+}
+
+// eachOption calls f for each NAME[=VALUE] of a comma list, and refuses what f
+// does not know.
+func eachOption(list string, f func(name, value string) bool) error {
+	for o := range strings.SplitSeq(list, ",") {
+		name, value, _ := strings.Cut(o, "=")
+		if o != "" && !f(name, value) {
+			return fmt.Errorf("unknown option %q", o)
+		}
+	}
+	return nil
+}
+
+// ParseTmpfs reads PATH[:size=64m,mode=1777,ro,noexec].
+func ParseTmpfs(s string) (t sandbox.Tmpfs, err error) {
+	target, options, _ := strings.Cut(s, ":")
+	if !strings.HasPrefix(target, "/") {
+		return t, fmt.Errorf("tmpfs %q: want PATH[:size=64m,mode=1777,ro], with an absolute path", s)
+	}
+	t.Target = target
+	var bad error
+	err = eachOption(options, func(name, value string) bool {
+		switch name {
+		case "size":
+			t.SizeMiB, bad = ParseSize(value)
+		case "mode":
+			t.Mode, bad = parseMode(value)
+		case "ro":
+			t.ReadOnly = true
+		case "noexec":
+			t.NoExec = true
+		case "rw", "exec":
+		default:
+			return false
+		}
+		return bad == nil
+	})
+	if err = errors.Join(bad, err); err != nil {
+		return t, fmt.Errorf("tmpfs %q: %w", s, err)
+	}
+	return t, nil
+}
+
+func parseMode(s string) (uint32, error) {
+	const octal, bits, most = 8, 32, 0o7777
+	n, err := strconv.ParseUint(s, octal, bits)
+	if err != nil || n > most {
+		return 0, fmt.Errorf("mode %q: want octal digits", s)
+	}
+	return uint32(n), nil
+}
+
+// ParseDisk reads FILE[:PATH][:ro,format=qcow2,fstype=ext4,serial=NAME]. Without a
+// path the machine does not mount it.
+func ParseDisk(s string) (d sandbox.Disk, err error) {
+	file, target, options, err := threeParts(s)
+	if err == nil && options == "" && target != "" && !strings.HasPrefix(target, "/") {
+		target, options = "", target
+	}
+	if err != nil || file == "" {
+		return d, fmt.Errorf("disk %q: want FILE[:PATH][:ro,format=qcow2,fstype=ext4]", s)
+	}
+	if d.Path, err = filepath.Abs(file); err != nil {
+		return d, err
+	}
+	d.Target = target
+	err = eachOption(options, func(name, value string) bool {
+		switch name {
+		case "ro":
+			d.ReadOnly = true
+		case "format":
+			d.Format = sandbox.DiskFormat(value)
+		case "fstype":
+			d.FSType = value
+		case "serial":
+			d.Serial = value
+		case "rw":
+		default:
+			return false
+		}
+		return true
+	})
+	if err != nil {
+		return d, fmt.Errorf("disk %q: %w", s, err)
+	}
+	return d, nil
+}
+
+// ParseLimit reads NAME=SOFT[:HARD]; -1 and "unlimited" are no limit.
+func ParseLimit(s string) (l wire.Rlimit, err error) {
+	name, values, ok := strings.Cut(s, "=")
+	soft, hard, both := strings.Cut(values, ":")
+	if !both {
+		hard = soft
+	}
+	l.Resource = name
+	var bad error
+	l.Soft, err = limit(soft)
+	l.Hard, bad = limit(hard)
+	if err = errors.Join(err, bad); err != nil || !ok || name == "" {
+		return l, fmt.Errorf("ulimit %q: want NAME=SOFT[:HARD], such as nofile=1024:4096", s)
+	}
+	return l, nil
+}
+
+func limit(s string) (uint64, error) {
+	if s == "-1" || s == "unlimited" {
+		return math.MaxUint64, nil
+	}
+	return strconv.ParseUint(s, 10, 64)
+}
+
+// Environment completes entries without a value from our own environment.
+func Environment(entries []string) ([]string, error) {
+	var all []string
+	for _, e := range entries {
+		key, _, ok := strings.Cut(e, "=")
+		if key == "" {
+			return nil, fmt.Errorf("--env %q: want KEY=VALUE or KEY", e)
+		}
+		if !ok {
+			value, set := os.LookupEnv(key)
+			if !set {
+				continue // As containers' tools have it: what is not set here is not set there.
+			}
+			e = key + "=" + value
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+// EnvironmentFile reads a file of entries, one a line; empty lines and those that
+// begin with # are left out.
+func EnvironmentFile(path string) (entries []string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		line := strings.TrimLeft(lines.Text(), " \t")
+		if line != "" && !strings.HasPrefix(line, "#") {
+			entries = append(entries, line)
+		}
+	}
+	return entries, lines.Err()
+}
+
+// ParseLabel reads KEY=VALUE or KEY.
+func ParseLabel(s string) (key, value string, err error) {
+	key, value, _ = strings.Cut(s, "=")
+	if key == "" {
+		return "", "", fmt.Errorf("label %q: want KEY=VALUE", s)
+	}
+	return key, value, nil
+}

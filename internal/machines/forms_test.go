@@ -1,0 +1,95 @@
+package machines_test
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/agentd-go/agentd/internal/machines"
+	"github.com/agentd-go/agentd/sandbox"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// forms compares what a parser makes of each text with what is wanted; "" is
+// refused.
+func forms[T any](t *testing.T, parse func(string) (T, error), table map[string]string, show func(T) string) {
+	t.Helper()
+	for in, want := range table {
+		got, err := parse(in)
+		if (err != nil) != (want == "") || err == nil && show(got) != want {
+			t.Errorf("%q: %s, %v; want %q", in, show(got), err, want)
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	forms(t, machines.ParseSize, map[string]string{
+		"512m": "512", "512M": "512", "2g": "2048", "1048576": "1", "4194304k": "4096", "134217728b": "128", "1t": "1048576",
+		"": "", "m": "", "0m": "", "-1m": "", "1.5g": "", "512x": "", "99999999999999999999g": "", "9999999999999t": "", "1000": "",
+	}, strconv.Itoa)
+}
+
+func TestParseMount(t *testing.T) {
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	forms(t, machines.ParseMount, map[string]string{
+		"/src:/work": "/src /work false", "/src:/work:ro": "/src /work true", "/src:/work:rw": "/src /work false",
+		".:/work": wd + " /work false", "/src": "", "/src:work": "", ":/work": "", "/a:/b:ro:x": "", "/a:/b:z": "",
+	}, func(m sandbox.Mount) string { return fmt.Sprint(m.Source, " ", m.Target, " ", m.ReadOnly) })
+}
+
+func TestParseTmpfs(t *testing.T) {
+	forms(t, machines.ParseTmpfs, map[string]string{
+		"/tmp": "{/tmp 0 0 false false}", "/tmp:size=64m,mode=1777,ro,noexec": "{/tmp 64 1023 true true}",
+		"tmp": "", "/tmp:size=x": "", "/tmp:mode=9": "", "/tmp:huge": "",
+	}, func(m sandbox.Tmpfs) string { return fmt.Sprint(m) })
+}
+
+func TestParseDisk(t *testing.T) {
+	forms(t, machines.ParseDisk, map[string]string{
+		"/d.img": "{/d.img  false   }", "/d.img:/data": "{/d.img  false  /data }",
+		"/d.img:ro": "{/d.img  true   }", "/d.q:/data:ro,format=qcow2,fstype=ext4,serial=s": "{/d.q s true qcow2 /data ext4}",
+		"": "", "/d.img:/data:bad": "", "/d:/e:ro:x": "",
+	}, func(d sandbox.Disk) string { return fmt.Sprint(d) })
+}
+
+func TestParseLimit(t *testing.T) {
+	most := uint64(math.MaxUint64)
+	forms(t, machines.ParseLimit, map[string]string{
+		"nofile=10": "{nofile 10 10}", "nofile=10:20": "{nofile 10 20}", "core=-1": fmt.Sprintf("{core %d %d}", most, most),
+		"core=0:unlimited": fmt.Sprintf("{core 0 %d}", most), "nofile": "", "=1": "", "nofile=a": "", "nofile=1:b": "",
+	}, func(l wire.Rlimit) string { return fmt.Sprint(l) })
+}
+
+func TestParsePort(t *testing.T) {
+	forms(t, machines.ParsePort, map[string]string{
+		"80": "127.0.0.1:0 -> 127.0.0.1:80", "8080:80": "127.0.0.1:8080 -> 127.0.0.1:80", "8080:80/tcp": "127.0.0.1:8080 -> 127.0.0.1:80",
+		"0.0.0.0:8080:80": "0.0.0.0:8080 -> 127.0.0.1:80", "[::1]:8080:80": "[::1]:8080 -> 127.0.0.1:80",
+		"127.0.0.1::80": "127.0.0.1:0 -> 127.0.0.1:80", "": "", "x": "", "80:x": "", "8080:0": "", "99999:80": "", "8080:80/udp": "", "host:8080:80": "",
+	}, machines.Port.String)
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Setenv("FROM_HERE", "here")
+	got, err := machines.Environment([]string{"A=1", "FROM_HERE", "NOT_SET_HERE", "B=", "C=x=y"})
+	if want := []string{"A=1", "FROM_HERE=here", "B=", "C=x=y"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+	if _, err := machines.Environment([]string{"=x"}); err == nil {
+		t.Error("an entry without a key passes")
+	}
+	file := filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(file, []byte("# a comment\n\n A=1\nB=x # y\nC\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err = machines.EnvironmentFile(file)
+	if want := []string{"A=1", "B=x # y", "C"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("file: %q, %v; want %q", got, err, want)
+	}
+}

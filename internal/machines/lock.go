@@ -1,0 +1,106 @@
+package machines
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"syscall"
+)
+
+// Commands of fcntl(2) for locks of open file descriptions, which package syscall
+// does not name.
+const (
+	ofdGet  = 36
+	ofdSet  = 37
+	ofdWait = 38
+)
+
+// The bytes of a life file; see the package comment.
+const (
+	lifeByte = 0
+	endByte  = 1
+)
+
+// lockByte asks for a lock on one byte. With ofdWait it waits.
+func lockByte(f *os.File, command int, kind int16, at int64) (syscall.Flock_t, error) {
+	for {
+		l := syscall.Flock_t{Type: kind, Whence: io.SeekStart, Start: at, Len: 1}
+		err := syscall.FcntlFlock(f.Fd(), command, &l)
+		if !errors.Is(err, syscall.EINTR) {
+			return l, os.NewSyscallError("fcntl", err)
+		}
+	}
+}
+
+func openLock(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+}
+
+// take makes the caller the holder of a life, or fails with ErrRunning. The life
+// ends when the file is closed.
+func take(path string) (*os.File, error) {
+	f, err := openLock(path)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = lockByte(f, ofdSet, syscall.F_WRLCK, lifeByte); err == nil {
+		// Those who still hold it have just seen the last life end and let go at once.
+		_, err = lockByte(f, ofdWait, syscall.F_WRLCK, endByte)
+	} else if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
+		err = ErrRunning
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// held reports whether a life has a holder, and disturbs nobody.
+func held(path string) (bool, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	l, err := lockByte(f, ofdGet, syscall.F_WRLCK, lifeByte)
+	return l.Type != syscall.F_UNLCK, errors.Join(err, f.Close())
+}
+
+// awaitEnd waits until a life has no holder. What is left of a wait that ctx ends
+// is one thread, until the life's end or this program's.
+func awaitEnd(ctx context.Context, path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // It has never lived.
+	}
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := lockByte(f, ofdWait, syscall.F_RDLCK, endByte)
+		ended <- errors.Join(err, f.Close())
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// exclusively calls f while nobody else does so with the same file.
+func exclusively(path string, f func() error) (err error) {
+	lock, err := openLock(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if _, err := lockByte(lock, ofdWait, syscall.F_WRLCK, lifeByte); err != nil {
+		return err
+	}
+	return f()
+}

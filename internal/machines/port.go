@@ -1,0 +1,170 @@
+package machines
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Port is one of the host's that leads into the guest.
+type Port struct {
+	Host  string `json:"host"`  // ADDRESS:PORT to listen at; port 0 is any that is free.
+	Guest string `json:"guest"` // ADDRESS:PORT to connect to there.
+}
+
+// String says it as ParsePort takes it.
+func (p Port) String() string { return p.Host + " -> " + p.Guest }
+
+// ParsePort reads [[ADDRESS:]PORT:]PORT[/tcp], as containers' tools have it: the
+// host's side, which is any port on this host without one, then the guest's. Other
+// than theirs, a port without an address is open to this host alone.
+func ParsePort(s string) (Port, error) {
+	const local = "127.0.0.1"
+	text, protocol, ok := strings.Cut(s, "/")
+	if ok && protocol != "tcp" {
+		return Port{}, fmt.Errorf("port %q: only tcp can be forwarded", s)
+	}
+	address, host := local, "0"
+	rest, guest, ok := cutLast(text)
+	if ok {
+		if address, host, ok = cutLast(rest); !ok {
+			address, host = local, rest
+		}
+		host = cmp.Or(host, "0")
+	} else {
+		guest = text
+	}
+	address = strings.TrimSuffix(strings.TrimPrefix(address, "["), "]")
+	if net.ParseIP(address) == nil || !isPort(host, 0) || !isPort(guest, 1) {
+		return Port{}, fmt.Errorf("port %q: want [[ADDRESS:]PORT:]PORT, such as 8080:80", s)
+	}
+	return Port{Host: net.JoinHostPort(address, host), Guest: net.JoinHostPort(local, guest)}, nil
+}
+
+func cutLast(s string) (before, after string, found bool) {
+	if i := strings.LastIndexByte(s, ':'); i >= 0 {
+		return s[:i], s[i+1:], true
+	}
+	return "", s, false
+}
+
+func isPort(s string, least uint64) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n >= least
+}
+
+// A Dialer connects to something in a guest, as net.Dialer does on a host.
+type Dialer interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+func (p Port) dial(d Dialer) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "tcp", p.Guest) }
+}
+
+// listen opens all ports or none.
+func listen(ports []Port) (all []net.Listener, err error) {
+	for _, p := range ports {
+		var config net.ListenConfig
+		l, err := config.Listen(context.Background(), "tcp", p.Host)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("port %s: %w", p, err), closeAll(all))
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+const (
+	// forwards bounds the connections of one port. The agent has 1,024 sessions
+	// for all of its clients.
+	forwards = 256
+	// dialWait is for a connection inside the guest; the agent itself gives up
+	// after 30 s.
+	dialWait = 35 * time.Second
+)
+
+// A Forwarder passes connections on until it is closed.
+type Forwarder struct {
+	listener net.Listener
+	dial     func(context.Context) (net.Conn, error)
+	log      func(string)
+	room     chan struct{}
+
+	ctx    context.Context //nolint:containedctx // Close ends what all connections do.
+	cancel context.CancelFunc
+	all    sync.WaitGroup
+}
+
+// Forward accepts connections and joins each with one that dial makes. It owns
+// the listener.
+func Forward(l net.Listener, dial func(context.Context) (net.Conn, error), log func(line string)) *Forwarder {
+	f := &Forwarder{listener: l, dial: dial, log: log, room: make(chan struct{}, forwards)}
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.all.Go(f.accept)
+	return f
+}
+
+// Close ends the listener and every connection.
+func (f *Forwarder) Close() error {
+	f.cancel()
+	err := f.listener.Close()
+	f.all.Wait()
+	return err
+}
+
+func (f *Forwarder) accept() {
+	for {
+		conn, err := f.listener.Accept()
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				f.log("forward " + f.listener.Addr().String() + ": " + err.Error())
+			}
+			return
+		}
+		select {
+		case f.room <- struct{}{}:
+			f.all.Go(func() {
+				defer func() { <-f.room }()
+				f.serve(conn)
+			})
+		case <-f.ctx.Done():
+			_ = conn.Close() // Nothing was said.
+		}
+	}
+}
+
+func (f *Forwarder) serve(near net.Conn) {
+	defer func() { _ = near.Close() }() // Each side has heard its end by then.
+	ctx, cancel := context.WithTimeout(f.ctx, dialWait)
+	far, err := f.dial(ctx)
+	cancel()
+	if err != nil {
+		f.log("forward " + f.listener.Addr().String() + ": " + err.Error())
+		return
+	}
+	defer func() { _ = far.Close() }()
+	stop := context.AfterFunc(f.ctx, func() { _, _ = near.Close(), far.Close() })
+	defer stop()
+	var back sync.WaitGroup
+	back.Go(func() { pass(near, far) })
+	pass(far, near)
+	back.Wait()
+}
+
+// pass copies one direction and passes its end on. A reader that is gone is told
+// to the writer by closing both ways.
+func pass(to, from net.Conn) {
+	_, err := io.Copy(to, from)
+	half, ok := to.(interface{ CloseWrite() error })
+	if err != nil || !ok || half.CloseWrite() != nil {
+		_, _ = to.Close(), from.Close()
+	}
+}

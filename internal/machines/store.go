@@ -1,0 +1,180 @@
+package machines
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+// StateVariable names the directory of the store, over the default.
+const StateVariable = "AGENTCTL_STATE"
+
+var (
+	// ErrRunning says that a machine has a supervisor already.
+	ErrRunning = errors.New("it is running")
+	// ErrNotRunning says that it has none.
+	ErrNotRunning = errors.New("it is not running")
+	// ErrNotFound says that there is no machine of that name.
+	ErrNotFound = errors.New("no such machine")
+	// ErrExists says that there is one already.
+	ErrExists = errors.New("a machine of that name exists")
+)
+
+// hidden begins the names of what is not a machine yet, or not any more.
+const hidden = "."
+
+// names are those that containers' tools allow, short enough for the path of a
+// socket in the machine's directory: 107 bytes (unix(7)) with some 50 for a home.
+var names = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,39}$`)
+
+// A Store is a directory of machines.
+type Store struct{ dir string }
+
+// Open returns the store in a directory; "" is $AGENTCTL_STATE, else
+// $XDG_STATE_HOME/agentctl, else ~/.local/state/agentctl. It is made if missing.
+func Open(dir string) (*Store, error) {
+	dir, err := storeDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "machines"), 0o700); err != nil {
+		return nil, err
+	}
+	return &Store{dir}, nil
+}
+
+func storeDir(given string) (string, error) {
+	if dir := cmp.Or(given, os.Getenv(StateVariable)); dir != "" {
+		return dir, nil
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "agentctl"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("where machines are kept: %w; set %s", err, StateVariable)
+	}
+	return filepath.Join(home, ".local", "state", "agentctl"), nil
+}
+
+// Dir returns the store's directory.
+func (s *Store) Dir() string { return s.dir }
+
+func (s *Store) path(name string) string { return filepath.Join(s.dir, "machines", name) }
+
+// change calls f while nobody else makes or removes names.
+func (s *Store) change(f func() error) error {
+	return exclusively(filepath.Join(s.dir, "lock"), f)
+}
+
+// Create makes a machine and does not start it. A record without a name gets one.
+func (s *Store) Create(r Record) (*Machine, error) {
+	if r.Name == "" {
+		r.Name = newName()
+	}
+	if !names.MatchString(r.Name) {
+		return nil, fmt.Errorf("machine name %q: want 1 to 40 letters, digits and any of _.-, a letter or digit first", r.Name)
+	}
+	r.Format, r.Created = recordFormat, time.Now().Round(0)
+	final := s.path(r.Name)
+	err := s.change(func() error {
+		if _, err := os.Lstat(final); err == nil {
+			return ErrExists
+		}
+		early, err := os.MkdirTemp(filepath.Dir(final), hidden+"new-")
+		if err != nil {
+			return err
+		}
+		if err := writeJSON(filepath.Join(early, recordName), r); err != nil {
+			return err
+		}
+		return os.Rename(early, final)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("machine %s: %w", r.Name, err)
+	}
+	return &Machine{store: s, dir: final, record: r}, nil
+}
+
+// newName is one that nobody has: 32 bits at random, among dozens of machines.
+func newName() string {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // Never fails (package crypto/rand).
+	return "m-" + hex.EncodeToString(b[:])
+}
+
+// Get returns the machine of a name, or ErrNotFound.
+func (s *Store) Get(name string) (*Machine, error) {
+	m := &Machine{store: s, dir: s.path(name)}
+	err := ErrNotFound
+	if names.MatchString(name) {
+		err = readJSON(filepath.Join(m.dir, recordName), &m.record)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = ErrNotFound
+	}
+	if err == nil && m.record.Format != recordFormat {
+		err = fmt.Errorf("its record has format %d, and this agentctl knows %d", m.record.Format, recordFormat)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("machine %s: %w", name, err)
+	}
+	return m, nil
+}
+
+// List returns all machines, the oldest first, and sweeps away what interrupted
+// programs have left. What cannot be read is an error beside the others.
+func (s *Store) List() (all []*Machine, err error) {
+	err = s.change(s.sweep)
+	entries, failed := os.ReadDir(s.path(""))
+	err = errors.Join(err, failed)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), hidden) {
+			continue
+		}
+		m, failed := s.Get(e.Name())
+		if failed == nil {
+			all = append(all, m)
+		} else if !errors.Is(failed, ErrNotFound) { // Removed this moment.
+			err = errors.Join(err, failed)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *Machine) int { return a.record.Created.Compare(b.record.Created) })
+	return all, err
+}
+
+// sweep removes what is under hidden names. Machines are made and renamed under
+// the lock that the caller holds, so whoever left them there is gone or is
+// removing them too.
+func (s *Store) sweep() error {
+	left, err := filepath.Glob(filepath.Join(s.path(""), hidden+"*"))
+	for _, dir := range left {
+		err = errors.Join(err, sandbox.RemoveFiles(dir))
+	}
+	return err
+}
+
+// discard makes a machine's directory vanish, under the lock that the caller holds.
+func (s *Store) discard(dir string) error {
+	old, err := os.MkdirTemp(filepath.Dir(dir), hidden+"old-")
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(dir, filepath.Join(old, "machine")); err != nil {
+		return err
+	}
+	return sandbox.RemoveFiles(old)
+}

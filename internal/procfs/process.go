@@ -1,0 +1,206 @@
+package procfs
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// pageSize and tick are those of every guest of ours: x86-64 and arm64 with 4 KiB
+	// pages, and USER_HZ, which the kernel keeps at 100 for its readers.
+	pageSize = 4096
+	tick     = time.Second / 100
+
+	// kernelThread is PF_KTHREAD (include/linux/sched.h).
+	kernelThread = 0x00200000
+
+	// readers is how many files are read at once: what an agent does for one client.
+	readers = 8
+)
+
+// A Process is one process as /proc shows it.
+type Process struct {
+	PID     int           `json:"pid"`
+	Parent  int           `json:"ppid"`
+	UID     int           `json:"uid"`
+	Name    string        `json:"name"`  // As the kernel has it, 15 bytes at most.
+	State   string        `json:"state"` // One letter: R, S, D, Z, T, ...
+	Threads int           `json:"threads"`
+	CPU     time.Duration `json:"cpu_ns"` // User and system.
+	Start   time.Duration `json:"start_ns"`
+	RSS     int64         `json:"rss_bytes"`
+	Args    []string      `json:"args"`
+	Kernel  bool          `json:"kernel,omitempty"` // A thread of the kernel.
+}
+
+// Command is what a person reads as the command.
+func (p *Process) Command() string {
+	if len(p.Args) == 0 {
+		return "[" + p.Name + "]"
+	}
+	return strings.Join(p.Args, " ")
+}
+
+// Processes returns all processes, by number. fsys has /proc at "proc".
+func Processes(fsys fs.FS) ([]Process, error) {
+	pids, err := pids(fsys)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]*Process, len(pids))
+	errs := make([]error, len(pids))
+	each(len(pids), func(i int) { found[i], errs[i] = process(fsys, pids[i]) })
+	var all []Process
+	for i, p := range found {
+		switch {
+		case errs[i] == nil:
+			all = append(all, *p)
+		case !gone(errs[i]):
+			err = errors.Join(err, errs[i])
+		}
+	}
+	return all, err
+}
+
+// gone is the error of a process that has ended. Reading its files fails with
+// ESRCH once they are open.
+func gone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "no such process")
+}
+
+// each calls f for 0 to n-1, some at once.
+func each(n int, f func(i int)) {
+	var all sync.WaitGroup
+	next := make(chan int)
+	for range min(n, readers) {
+		all.Go(func() {
+			for i := range next {
+				f(i)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	all.Wait()
+}
+
+func pids(fsys fs.FS) (all []int, err error) {
+	entries, err := fs.ReadDir(fsys, "proc")
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && pid > 0 {
+			all = append(all, pid)
+		}
+	}
+	slices.Sort(all)
+	return all, err
+}
+
+func file(pid int, name string) string { return path.Join("proc", strconv.Itoa(pid), name) }
+
+func process(fsys fs.FS, pid int) (*Process, error) {
+	stat, err := fs.ReadFile(fsys, file(pid, "stat"))
+	if err != nil {
+		return nil, err
+	}
+	p, err := parseStat(string(stat))
+	if err != nil || p.Kernel {
+		return p, err
+	}
+	status, err := fs.ReadFile(fsys, file(pid, "status"))
+	if err != nil {
+		return nil, err
+	}
+	p.UID = int(number(field(status, "Uid:")))
+	args, err := fs.ReadFile(fsys, file(pid, "cmdline"))
+	if err != nil {
+		return nil, err
+	}
+	if args = bytes.TrimRight(args, "\x00"); len(args) > 0 {
+		p.Args = strings.Split(string(args), "\x00")
+	}
+	return p, nil
+}
+
+// parseStat reads /proc/PID/stat. The name may hold anything, brackets and spaces
+// too, so the last bracket ends it.
+func parseStat(s string) (*Process, error) {
+	number, rest, ok := strings.Cut(s, " (")
+	end := strings.LastIndexByte(rest, ')')
+	pid, err := strconv.Atoi(number)
+	if !ok || end < 0 || err != nil {
+		return nil, fmt.Errorf("process %q: not as proc_pid_stat(5) has it", s)
+	}
+	// The fields from 3 on: state is f[0].
+	f := strings.Fields(rest[end+1:])
+	const first, last = 3, 24
+	if len(f) <= last-first {
+		return nil, fmt.Errorf("process %d: %d fields", pid, len(f)+first-1)
+	}
+	n := func(i int) int64 { v, _ := strconv.ParseInt(f[i-first], 10, 64); return v }
+	return &Process{
+		PID: pid, Name: rest[:end], State: f[0], Parent: int(n(4)),
+		Kernel:  n(9)&kernelThread != 0,
+		CPU:     time.Duration(n(14)+n(15)) * tick,
+		Threads: int(n(20)), Start: time.Duration(n(22)) * tick, RSS: n(24) * pageSize,
+	}, nil
+}
+
+// field returns what stands behind a name at the beginning of a line.
+func field(text []byte, name string) string {
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, name); ok {
+			return strings.TrimSpace(rest)
+		}
+	}
+	return ""
+}
+
+// number reads the digits that a field begins with, 0 if there are none.
+func number(s string) int64 {
+	digits, _, _ := strings.Cut(strings.Join(strings.Fields(s), " "), " ")
+	n, _ := strconv.ParseInt(digits, 10, 64)
+	return n
+}
+
+// A Branch is a process with those that it started.
+type Branch struct {
+	Process
+	Depth int
+}
+
+// Tree puts processes behind their parents, each with its depth.
+func Tree(all []Process) (out []Branch) {
+	children := map[int][]Process{}
+	known := map[int]bool{}
+	for _, p := range all {
+		known[p.PID] = true
+	}
+	for _, p := range all {
+		parent := p.Parent
+		if !known[parent] || parent == p.PID {
+			parent = 0
+		}
+		children[parent] = append(children[parent], p)
+	}
+	var grow func(parent, depth int)
+	grow = func(parent, depth int) {
+		slices.SortFunc(children[parent], func(a, b Process) int { return cmp.Compare(a.PID, b.PID) })
+		for _, p := range children[parent] {
+			out = append(out, Branch{p, depth})
+			grow(p.PID, depth+1)
+		}
+	}
+	grow(0, 0)
+	return out
+}
