@@ -2,6 +2,7 @@ package machines_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -204,12 +205,10 @@ func TestKilledSupervisor(t *testing.T) {
 			s := open(t)
 			m := create(t, s, machines.Record{Name: "dev"})
 			h := holder(t, m, p)
-			want := p
-			if p == machines.Created {
-				want = machines.Starting
-			} else if p == machines.Stopped || p == machines.Failed {
-				want = machines.Stopping
+			held := map[machines.Phase]machines.Phase{
+				machines.Created: machines.Starting, machines.Stopped: machines.Stopping, machines.Failed: machines.Stopping,
 			}
+			want := cmp.Or(held[p], p)
 			if got := phase(t, m); got != want {
 				t.Errorf("held: %s, want %s", got, want)
 			}
