@@ -110,6 +110,47 @@ func TestInboxStorageIsBounded(t *testing.T) {
 	}
 }
 
+// Room is what would not go to the storage.
+func TestInboxRoom(t *testing.T) {
+	budget := mux.NewBudget(150)
+	in := mux.NewInbox(mux.InboxConfig{Memory: 100, Budget: budget, Stored: 1000, Storage: func() (mux.Storage, error) {
+		return os.Create(filepath.Join(t.TempDir(), "spill"))
+	}})
+	defer in.Drop()
+	other := mux.NewInbox(mux.InboxConfig{Memory: 100, Budget: budget})
+	defer other.Drop()
+	want := func(n int, room bool, when string) {
+		t.Helper()
+		if in.Room(n) != room {
+			t.Errorf("%s: room for %d is %t", when, n, !room)
+		}
+	}
+	push := func(in *mux.Inbox, n int) {
+		t.Helper()
+		if err := in.Push(make([]byte, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(101, true, "empty")
+	push(in, 60)
+	want(40, true, "in memory")
+	want(41, false, "in memory")
+	push(other, 60)
+	want(40, false, "with little left for all")
+	other.Drop()
+	push(in, 41)
+	want(1, false, "behind stored bytes")
+	for range 2 {
+		if _, err := in.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(100, true, "taken")
+	push(in, 100)
+	in.End()
+	want(1, true, "ended")
+}
+
 // failing is a storage whose disk is full.
 type failing struct{ *os.File }
 

@@ -194,6 +194,22 @@ func (b *Inbox) releaseLocked(n int) {
 	}
 }
 
+// Room reports whether n more bytes would be kept in memory, as far as this inbox
+// can tell; an empty one, or one that takes nothing any more, has room.
+func (b *Inbox) Room(n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.ended:
+		return true
+	case b.read < b.write:
+		return false
+	case b.bytes == 0:
+		return true
+	}
+	return b.bytes+n <= b.cfg.Memory && (b.cfg.Budget == nil || b.cfg.Budget.Left() >= int64(n))
+}
+
 // End refuses further bytes; those that are here can still be taken.
 func (b *Inbox) End() {
 	b.mu.Lock()

@@ -18,6 +18,7 @@ type client struct {
 	slot  *slot
 	conn  net.Conn
 	in    *mux.Inbox // From the guest.
+	spoke bool       // It has sent something. On Relay.mu; its own reader needs none to look.
 
 	mu  sync.Mutex
 	why string // Why the relay has ended it, "" if it has not.
@@ -82,7 +83,7 @@ func (c *client) run() {
 	}
 	<-written
 	c.report(err)
-	c.relay.leave(c.slot)
+	c.relay.leave(c)
 }
 
 // write passes the guest's frames to the client.
@@ -96,6 +97,7 @@ func (c *client) write() {
 			}
 			return
 		}
+		c.relay.wake()
 		if _, err := c.conn.Write(p); err != nil {
 			return
 		}
@@ -118,6 +120,9 @@ func (c *client) read() error {
 		}
 		if err := c.check(f); err != nil {
 			return err
+		}
+		if !c.spoke {
+			c.relay.speak(c)
 		}
 		if err := c.slot.out.Send(whole); err != nil {
 			return err
@@ -161,6 +166,7 @@ func (c *client) drop(why string) {
 
 func (c *client) close() {
 	c.in.Drop()
+	c.relay.wake()
 	_ = c.conn.Close() // Nothing that it could say would change what follows.
 }
 

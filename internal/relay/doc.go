@@ -13,9 +13,9 @@
 // own socket. From the guest, the one goroutine that reads the port never waits
 // for a client. Generations up to 7 have no way to ask for less, so what a client
 // does not read is held for it: in memory, then in an unlinked file, then the
-// client is disconnected. The bounds are at clientMemory. A client that is the
-// only one to have spoken has nobody to delay: then the port waits for it, and
-// nothing of its is stored or lost.
+// client is disconnected. The bounds are at clientMemory. While no other client
+// has sent anything yet, there is nobody to delay: then the port waits for the one
+// that does not read, and its commands feel it, as they would without a relay.
 //
 // # A slot's life
 //

@@ -72,6 +72,14 @@ func (w *world) connect() *peer {
 	return c
 }
 
+// hear has a client say something.
+func (w *world) hear(c *peer) {
+	w.t.Helper()
+	b := raw(c.start+9, 0, "hello")
+	go c.send(b)
+	w.guest.expect(b)
+}
+
 func ready(tb testing.TB) []byte {
 	tb.Helper()
 	return message(tb, 0, &wire.Ready{AgentVersion: "test"})

@@ -16,7 +16,7 @@ import (
 const (
 	// clientMemory is what may wait in memory for one client: a frame of the
 	// greatest length.
-	clientMemory = 4 << 20
+	clientMemory = frame.HeaderSize + frame.MaxBody
 
 	// allMemory bounds that for all clients together: sixteen at their own bound,
 	// the others go to disk earlier.
@@ -74,12 +74,15 @@ type Relay struct {
 	own       *mux.Outbox // Frames of the machine's, id 0.
 	memory    *mux.Budget
 	disk      atomic.Int64 // What is left of allStored.
+	held      atomic.Bool  // The link waits, or is about to; see hold.
 	done      chan struct{}
 	loops     sync.WaitGroup
 	closeLink func() error
 
 	mu       sync.Mutex
 	slots    [frame.Slots]slot
+	speakers int       // Clients that have sent anything.
+	changed  sync.Cond // On mu: what hold looks at.
 	listener net.Listener
 	err      error // Why it has ended.
 }
@@ -95,6 +98,7 @@ func New(cfg Config) *Relay {
 		closeLink: sync.OnceValue(cfg.Link.Close),
 	}
 	r.disk.Store(allStored)
+	r.changed.L = &r.mu
 	r.own = r.writer.Outbox(0)
 	for n := range r.slots {
 		s := &r.slots[n]
@@ -192,12 +196,38 @@ func (r *Relay) route(f frame.Frame, whole []byte) {
 	if c == nil {
 		return
 	}
+	r.hold(c, len(whole))
 	switch err := c.in.Push(whole); {
 	case err == nil, errors.Is(err, mux.ErrClosed):
 	case errors.Is(err, mux.ErrFull):
 		c.drop("it has left too much unread")
 	default:
 		c.drop("what it leaves unread cannot be stored: " + err.Error())
+	}
+}
+
+// hold lets the link wait for a client that does not read, until there is anybody
+// else whom that could delay: then what it leaves unread has to be stored.
+func (r *Relay) hold(c *client, n int) {
+	if c.in.Room(n) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// Before the look at the inbox: who makes room behind that look sees it.
+	r.held.Store(true)
+	defer r.held.Store(false)
+	for r.err == nil && c.slot.client == c && c.spoke && r.speakers == 1 && !c.in.Room(n) {
+		r.changed.Wait()
+	}
+}
+
+// wake has the link look again whether it has to wait.
+func (r *Relay) wake() {
+	if r.held.Load() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.changed.Broadcast()
 	}
 }
 
@@ -209,6 +239,7 @@ func (r *Relay) end(err error) {
 		return
 	}
 	r.err = err
+	r.changed.Broadcast()
 	close(r.done)
 	if r.listener != nil {
 		_ = r.listener.Close() // Only its file is left, which is removed.

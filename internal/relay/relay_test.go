@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,6 +229,7 @@ func TestClose(t *testing.T) {
 func TestSlowClient(t *testing.T) {
 	play(t, func(w *world) {
 		slow, quick := w.connect(), w.connect()
+		w.hear(quick)
 		const frames, size = 40, 1 << 20
 		for n := range frames {
 			w.guest.send(raw(slow.start, 0, strings.Repeat(string(rune('a'+n%26)), size)))
@@ -249,11 +251,77 @@ func TestSlowClient(t *testing.T) {
 	})
 }
 
+// A client that is alone stops the guest, and loses nothing; until there is
+// another.
+func TestSlowClientAlone(t *testing.T) {
+	play(t, func(w *world) {
+		slow, quick := w.connect(), w.connect() // This one has not said anything.
+		w.hear(slow)
+		const frames, size = 20, 1 << 20
+		var sent atomic.Int32
+		go func() {
+			for n := range frames {
+				w.guest.send(raw(slow.start, 0, strings.Repeat(string(rune('a'+n)), size)))
+				sent.Add(1)
+			}
+			w.guest.send(raw(quick.start, 0, "pong"))
+		}()
+		synctest.Wait()
+		if n := sent.Load(); n < 3 || n > 6 {
+			t.Errorf("the guest has sent %d MiB that nobody reads", n)
+		}
+		for n := range frames / 2 {
+			slow.expect(raw(slow.start, 0, strings.Repeat(string(rune('a'+n)), size)))
+		}
+		if left := w.DiskLeft(); left != relay.AllStored {
+			t.Errorf("%d bytes are on disk", relay.AllStored-left)
+		}
+		w.hear(quick)
+		quick.expect(raw(quick.start, 0, "pong"))
+		for n := frames / 2; n < frames; n++ {
+			slow.expect(raw(slow.start, 0, strings.Repeat(string(rune('a'+n)), size)))
+		}
+	})
+}
+
+// A client that is waited for can leave, and so can the link.
+func TestSlowClientAloneEnds(t *testing.T) {
+	for name, end := range map[string]func(w *world, c *peer){
+		"client leaves": func(_ *world, c *peer) { c.leave() },
+		"relay closes":  func(w *world, _ *peer) { _ = w.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, func(w *world) {
+				slow := w.connect()
+				w.hear(slow)
+				sent := make(chan struct{})
+				go func() {
+					defer close(sent)
+					for range 6 {
+						if _, err := w.guest.conn.Write(raw(slow.start, 0, strings.Repeat("x", 1<<20))); err != nil {
+							return
+						}
+					}
+				}()
+				synctest.Wait()
+				select {
+				case <-sent:
+					t.Fatal("the link does not wait")
+				default:
+				}
+				end(w, slow)
+				<-sent
+			})
+		})
+	}
+}
+
 // A client for which no more can be kept is ended like one that left.
 func TestClientThatNeverReads(t *testing.T) {
 	play(t, func(w *world) {
 		w.LimitDisk(8 << 20)
 		dead, quick := w.connect(), w.connect()
+		w.hear(quick)
 		request := message(t, dead.start, &wire.ExecRequest{Cmd: "yes"})
 		go dead.send(request)
 		w.guest.expect(request)

@@ -119,10 +119,24 @@ func (s *slot) ended(id uint32) {
 	}
 }
 
-// leave begins the end of a slot whose client has gone.
-func (r *Relay) leave(s *slot) {
+// speak notes that a client has sent something for the first time.
+func (r *Relay) speak(c *client) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	c.spoke = true
+	r.speakers++
+	r.changed.Broadcast()
+}
+
+// leave begins the end of a slot whose client has gone.
+func (r *Relay) leave(c *client) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.spoke {
+		r.speakers--
+	}
+	r.changed.Broadcast()
+	s := c.slot
 	s.phase, s.client = ending, nil
 	for id := range s.commands {
 		r.sayLocked(s, r.cfg.Words.Kill(id))
