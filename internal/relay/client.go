@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire/frame"
@@ -24,8 +25,30 @@ type client struct {
 	why string // Why the relay has ended it, "" if it has not.
 }
 
-// admit gives a connection a slot and serves it. Without a slot the connection
-// is closed without a byte, as reference relays do.
+// receive admits a connection. Without a slot it is closed without a byte, as
+// reference relays do; but a slot whose client has left is waited for.
+func (r *Relay) receive(conn net.Conn) {
+	timer := time.NewTimer(entryWait)
+	defer timer.Stop()
+	for {
+		err := r.admit(conn)
+		if err == nil {
+			return
+		}
+		if errors.Is(err, errLeaving) {
+			select {
+			case <-r.freed:
+				continue
+			case <-timer.C:
+			case <-r.done:
+			}
+		}
+		_ = conn.Close() // Nothing was written.
+		return
+	}
+}
+
+// admit gives a connection a slot and serves it, or leaves it to the caller.
 func (r *Relay) admit(conn net.Conn) error {
 	c := &client{relay: r, conn: conn, in: mux.NewInbox(mux.InboxConfig{
 		Memory:  clientMemory,
@@ -36,7 +59,6 @@ func (r *Relay) admit(conn net.Conn) error {
 	err := r.enter(c)
 	if err != nil {
 		c.in.Drop()
-		_ = conn.Close() // Nothing was written.
 	}
 	return err
 }

@@ -23,6 +23,10 @@ const (
 	// is full. One that has died refuses at once.
 	staleWait = time.Second
 
+	// entryWait is how long a new client waits for a slot whose client has left:
+	// half of the 10 s that it waits for the handshake (protocol section 5.2).
+	entryWait = 5 * time.Second
+
 	// acceptPause is how long to leave an accept alone that has failed: the
 	// process is out of descriptors.
 	acceptPause = 100 * time.Millisecond
@@ -90,7 +94,7 @@ func (r *Relay) accept(l net.Listener) {
 	for {
 		conn, err := l.Accept()
 		if err == nil {
-			_ = r.admit(conn) // A client too many sees its connection closed.
+			r.receive(conn)
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/agentd-go/agentd/internal/relay"
+	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
@@ -92,18 +93,13 @@ func TestServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	near, far := net.Pipe()
-	go func() { _, _ = io.Copy(io.Discard, far) }()
+	left := make(chan struct{}, 1)
+	go answer(t, far, left)
 	r := relay.New(relay.Config{Link: near, Ready: ready(t), Words: words(t)})
 	r.Serve(l)
 	var clients []*peer
 	for range frame.Slots {
-		conn, err := net.Dial("unix", path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := newPeer(t, conn)
-		c.greeted()
-		clients = append(clients, c)
+		clients = append(clients, dial(t, path))
 	}
 	conn, err := net.Dial("unix", path)
 	if err != nil {
@@ -112,6 +108,14 @@ func TestServe(t *testing.T) {
 	if b, err := io.ReadAll(conn); len(b) > 0 || err != nil {
 		t.Errorf("the client too many: %x, %v", b, err)
 	}
+	// One whose place is about to be free waits for it.
+	clients[5].leave()
+	<-left
+	late := dial(t, path)
+	if late.start != clients[5].start {
+		t.Errorf("got ids from %d on", late.start)
+	}
+	clients[5] = late
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
@@ -120,5 +124,33 @@ func TestServe(t *testing.T) {
 	}
 	if _, err := net.Dial("unix", path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a closed relay's socket: %v", err)
+	}
+}
+
+func dial(t *testing.T, path string) *peer {
+	t.Helper()
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newPeer(t, conn)
+	c.greeted()
+	return c
+}
+
+// answer is a guest that answers pings, and tells of clients that left.
+func answer(t *testing.T, link net.Conn, left chan<- struct{}) {
+	t.Helper()
+	for frames := frame.NewReader(link); ; {
+		f, err := frames.Next()
+		if err != nil {
+			return
+		}
+		switch e, _ := wire.DecodeEnvelope(f.Body); e.Type {
+		case wire.TypeClientDisconnected:
+			left <- struct{}{}
+		case wire.TypePing:
+			_, _ = link.Write(message(t, f.ID, &wire.Pong{})) // The relay may have ended.
+		}
 	}
 }

@@ -73,8 +73,9 @@ type Relay struct {
 	writer    *mux.Writer
 	own       *mux.Outbox // Frames of the machine's, id 0.
 	memory    *mux.Budget
-	disk      atomic.Int64 // What is left of allStored.
-	held      atomic.Bool  // The link waits, or is about to; see hold.
+	disk      atomic.Int64  // What is left of allStored.
+	held      atomic.Bool   // The link waits, or is about to; see hold.
+	freed     chan struct{} // Of one element: a slot is free, or may be taken.
 	done      chan struct{}
 	loops     sync.WaitGroup
 	closeLink func() error
@@ -94,6 +95,7 @@ func New(cfg Config) *Relay {
 		frames:    frame.NewReader(cfg.Link),
 		writer:    mux.NewWriter(cfg.Link, 0),
 		memory:    mux.NewBudget(allMemory),
+		freed:     make(chan struct{}, 1),
 		done:      make(chan struct{}),
 		closeLink: sync.OnceValue(cfg.Link.Close),
 	}
@@ -129,7 +131,7 @@ func (r *Relay) Serve(l net.Listener) {
 func (r *Relay) Connect() (net.Conn, error) {
 	near, far := net.Pipe()
 	if err := r.admit(far); err != nil {
-		_ = near.Close() // Of memory: it cannot fail.
+		_, _ = near.Close(), far.Close() // Of memory: they cannot fail.
 		return nil, err
 	}
 	return near, nil

@@ -51,6 +51,7 @@ type slot struct {
 
 var (
 	errFull     = errors.New("all slots are taken")
+	errLeaving  = errors.New("all slots are taken, some by clients that have left")
 	errCommands = errors.New("too many of its commands have not ended")
 )
 
@@ -58,18 +59,24 @@ var (
 // has been stale for longest.
 func (r *Relay) takeLocked() (*slot, error) {
 	var oldest *slot
+	full := errFull
 	for n := range r.slots {
 		s := &r.slots[n]
-		if s.phase == free {
+		switch s.phase {
+		case free:
 			s.reset(taken)
 			return s, nil
-		}
-		if s.phase == stale && (oldest == nil || s.since.Before(oldest.since)) {
-			oldest = s
+		case ending, closing:
+			full = errLeaving
+		case stale:
+			if oldest == nil || s.since.Before(oldest.since) {
+				oldest = s
+			}
+		case taken:
 		}
 	}
 	if oldest == nil {
-		return nil, errFull
+		return nil, full
 	}
 	r.log("ids from %d on are used again, although the guest has not closed what was there", oldest.start)
 	oldest.reset(taken)
@@ -101,7 +108,7 @@ func (r *Relay) begin(s *slot, id uint32) error {
 func (r *Relay) observe(s *slot, f frame.Frame) *client {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if f.Flags&frame.Terminal != 0 {
+	if f.Flags&frame.Terminal != 0 && r.err == nil {
 		s.ended(f.ID)
 		r.advanceLocked(s)
 	}
@@ -138,6 +145,9 @@ func (r *Relay) leave(c *client) {
 	r.changed.Broadcast()
 	s := c.slot
 	s.phase, s.client = ending, nil
+	if r.err != nil {
+		return // Nobody is left to tell.
+	}
 	for id := range s.commands {
 		r.sayLocked(s, r.cfg.Words.Kill(id))
 	}
@@ -154,6 +164,15 @@ func (r *Relay) advanceLocked(s *slot) {
 	case s.phase > ending && s.answered:
 		s.timer.Stop()
 		s.reset(free)
+		r.announce()
+	}
+}
+
+// announce tells whoever waits for a slot that there may be one.
+func (r *Relay) announce() {
+	select {
+	case r.freed <- struct{}{}:
+	default:
 	}
 }
 
@@ -178,9 +197,6 @@ func (r *Relay) limitLocked(s *slot, d time.Duration) {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	if r.err != nil {
-		return
-	}
 	var timer *time.Timer
 	timer = time.AfterFunc(d, func() {
 		r.mu.Lock()
@@ -198,6 +214,7 @@ func (r *Relay) expireLocked(s *slot) {
 		r.closeLocked(s)
 	case closing:
 		s.phase, s.since = stale, time.Now()
+		r.announce()
 	case free, taken, stale: // It was too late to stop the timer.
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -97,6 +98,7 @@ func TestRelay(t *testing.T) {
 					}
 				})
 			}
+			t.Run("client of the published package", h.foreignClient)
 		})
 	}
 }
@@ -276,19 +278,42 @@ func (h *hub) departure() error {
 	return h.awaitSlot(b.start)
 }
 
-// awaitSlot waits until a client gets the range that begins with start.
+// awaitSlot waits until a client gets the range that begins with start. It leaves
+// the slots of those that get another time to be free again.
 func (h *hub) awaitSlot(start uint32) error {
+	tick := time.NewTicker(departureTick)
+	defer tick.Stop()
 	for {
 		b, err := h.bare()
 		if err != nil {
 			return fmt.Errorf("ids from %d on are not free: %w", start, err)
 		}
-		got := b.start
-		if err := b.Close(); err != nil {
+		if err := b.Close(); err != nil || b.start == start {
 			return err
 		}
-		if got == start {
-			return nil
+		<-tick.C
+	}
+}
+
+// departureTick is how often a slot is tried; there is no event to wait for.
+const departureTick = 100 * time.Millisecond
+
+// foreignClient has the published native client run a command and ask for a
+// file's status.
+func (h *hub) foreignClient(t *testing.T) {
+	argv := append(vmtest.ForeignClient(t, "testdata/client.cjs"), h.socket)
+	cmd := exec.CommandContext(h.ctx, argv[0], argv[1:]...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v; %s", err, stderr.Bytes())
+	}
+	want := []string{"core.exec.started", "said by the reference client", "core.exec.exited", "core.fs.response"}
+	got := strings.Split(strings.TrimSpace(string(out)), "\n")
+	for i, line := range got {
+		if len(got) != len(want) || !strings.Contains(line, want[i]) {
+			t.Fatalf("it got %q, want %q", got, want)
 		}
 	}
 }

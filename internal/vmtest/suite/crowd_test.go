@@ -1,0 +1,136 @@
+package suite
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/vmtest"
+	"github.com/agentd-go/agentd/sandbox"
+	"github.com/agentd-go/agentd/wire"
+)
+
+const (
+	// crowdSize is how many clients there are, the silent one among them.
+	crowdSize = 20
+	// pulsePeriod is how often each of the others asks for a sign of life: some
+	// 200 a second together, which leaves an emulated machine time for the rest.
+	pulsePeriod = 100 * time.Millisecond
+)
+
+// crowdTime is how long a phase takes, and how many pairs of them there are.
+func crowdTime() (phase time.Duration, pairs int) {
+	if os.Getenv("AGENTD_LONG") != "" {
+		return 5 * time.Second, 6
+	}
+	return 2 * time.Second, 3
+}
+
+// TestSilentClient has one client stop reading while its command floods, and
+// looks at how long the others wait for signs of life. Phases with and without it
+// take turns, because what else the host does matters as much.
+func TestSilentClient(t *testing.T) {
+	ownOnly(t, "their one queue of output is everybody's")
+	for _, kernel := range vmtest.Kernels(t) {
+		t.Run(kernel, func(t *testing.T) {
+			h := share(t, sandbox.Config{Kernel: kernel})
+			var others []*guest
+			for range crowdSize - 1 {
+				g, done, err := h.dial()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer done()
+				others = append(others, g)
+			}
+			phase, pairs := crowdTime()
+			var without, reading, with []time.Duration
+			for range pairs {
+				without = append(without, pulses(t, others, phase)...)
+				for all, reads := range map[*[]time.Duration]bool{&reading: true, &with: false} {
+					b, err := h.flooded(reads)
+					if err != nil {
+						t.Fatal(err)
+					}
+					*all = append(*all, pulses(t, others, phase)...)
+					if err := b.Close(); err != nil {
+						t.Error(err)
+					}
+					if err := h.awaitSlot(b.start); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			compare(t, without, reading, with)
+		})
+	}
+}
+
+// flooded is a client whose command floods it, and that reads or does not.
+func (h *hub) flooded(reads bool) (*bare, error) {
+	b, err := h.bare()
+	if err != nil {
+		return nil, err
+	}
+	if err = b.tell(b.start, &wire.ExecRequest{Cmd: "yes"}); err == nil {
+		_, err = b.until(wire.TypeExecStdout)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	if reads {
+		go func() { _, _ = io.Copy(io.Discard, b) }() // Until it is closed.
+	}
+	return b, nil
+}
+
+// pulses has each client ask for signs of life, and returns how long they took.
+func pulses(t *testing.T, clients []*guest, phase time.Duration) (all []time.Duration) {
+	t.Helper()
+	took := make([][]time.Duration, len(clients))
+	end := time.Now().Add(phase)
+	err := together(len(clients), func(n int) error {
+		// Not all at the same time.
+		first := time.NewTimer(pulsePeriod * time.Duration(n) / crowdSize)
+		defer first.Stop()
+		<-first.C
+		tick := time.NewTicker(pulsePeriod)
+		defer tick.Stop()
+		for time.Now().Before(end) {
+			d, err := clients[n].Client().Ping(clients[n].ctx)
+			if err != nil {
+				return fmt.Errorf("client %d: %w", n, err)
+			}
+			took[n] = append(took[n], d)
+			<-tick.C
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Concat(took...)
+}
+
+func compare(t *testing.T, without, reading, with []time.Duration) {
+	t.Helper()
+	for _, of := range []struct {
+		what string
+		took []time.Duration
+	}{{"without a flood", without}, {"with one that is read", reading}, {"with one that is not", with}} {
+		t.Logf("ping of %d clients %s: p50 %v, p99 %v (%d)",
+			crowdSize-1, of.what, percentile(of.took, 50), percentile(of.took, 99), len(of.took))
+	}
+	if a, b := percentile(without, 99), percentile(with, 99); b > 2*a {
+		t.Errorf("p99 is %v, more than twice %v", b, a)
+	}
+}
+
+func percentile(all []time.Duration, p int) time.Duration {
+	slices.Sort(all)
+	return all[(len(all)-1)*p/100].Round(10 * time.Microsecond)
+}
