@@ -22,9 +22,12 @@ const (
 	pulsePeriod = 100 * time.Millisecond
 )
 
+// long reports whether trials have their full size.
+func long() bool { return os.Getenv("AGENTD_LONG") == "1" }
+
 // crowdTime is how long a phase takes, and how many pairs of them there are.
 func crowdTime() (phase time.Duration, pairs int) {
-	if os.Getenv("AGENTD_LONG") != "" {
+	if long() {
 		return 5 * time.Second, 6
 	}
 	return 2 * time.Second, 3
@@ -51,23 +54,29 @@ func TestSilentClient(t *testing.T) {
 			var without, reading, with []time.Duration
 			for range pairs {
 				without = append(without, pulses(t, others, phase)...)
-				for all, reads := range map[*[]time.Duration]bool{&reading: true, &with: false} {
-					b, err := h.flooded(reads)
-					if err != nil {
-						t.Fatal(err)
-					}
-					*all = append(*all, pulses(t, others, phase)...)
-					if err := b.Close(); err != nil {
-						t.Error(err)
-					}
-					if err := h.awaitSlot(b.start); err != nil {
-						t.Error(err)
-					}
-				}
+				reading = append(reading, h.flood(t, others, phase, true)...)
+				with = append(with, h.flood(t, others, phase, false)...)
 			}
 			compare(t, without, reading, with)
 		})
 	}
+}
+
+// flood is a phase with one more client, whose command floods it.
+func (h *hub) flood(t *testing.T, others []*guest, phase time.Duration, reads bool) (took []time.Duration) {
+	t.Helper()
+	b, err := h.flooded(reads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	took = pulses(t, others, phase)
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := h.awaitSlot(b.start); err != nil {
+		t.Error(err)
+	}
+	return took
 }
 
 // flooded is a client whose command floods it, and that reads or does not.
@@ -125,8 +134,14 @@ func compare(t *testing.T, without, reading, with []time.Duration) {
 		t.Logf("ping of %d clients %s: p50 %v, p99 %v (%d)",
 			crowdSize-1, of.what, percentile(of.took, 50), percentile(of.took, 99), len(of.took))
 	}
-	if a, b := percentile(without, 99), percentile(with, 99); b > 2*a {
-		t.Errorf("p99 is %v, more than twice %v", b, a)
+	bound, of := 2*percentile(without, 99), "without a flood"
+	if !long() {
+		// A busy host's pauses are longer than what is looked for; that who waits for
+		// the client waits for ever is seen all the same.
+		bound, of = max(bound, 2*percentile(reading, 99), promptly), "otherwise, or "+promptly.String()
+	}
+	if p99 := percentile(with, 99); p99 > bound {
+		t.Errorf("p99 is %v beside a client that does not read, more than twice what it is %s", p99, of)
 	}
 }
 

@@ -278,8 +278,8 @@ func (h *hub) departure() error {
 	return h.awaitSlot(b.start)
 }
 
-// awaitSlot waits until a client gets the range that begins with start. It leaves
-// the slots of those that get another time to be free again.
+// awaitSlot waits until a client gets the range that begins with start, while
+// others have those below it.
 func (h *hub) awaitSlot(start uint32) error {
 	tick := time.NewTicker(departureTick)
 	defer tick.Stop()
@@ -288,10 +288,14 @@ func (h *hub) awaitSlot(start uint32) error {
 		if err != nil {
 			return fmt.Errorf("ids from %d on are not free: %w", start, err)
 		}
-		if err := b.Close(); err != nil || b.start == start {
-			return err
+		defer func() { _ = b.Close() }() // A second time for some.
+		if b.start == start {
+			return nil
 		}
-		<-tick.C
+		if b.start > start {
+			_ = b.Close() // It is not needed.
+			<-tick.C
+		}
 	}
 }
 
