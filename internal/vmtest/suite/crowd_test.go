@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -21,9 +20,6 @@ const (
 	// 200 a second together, which leaves an emulated machine time for the rest.
 	pulsePeriod = 100 * time.Millisecond
 )
-
-// long reports whether trials have their full size.
-func long() bool { return os.Getenv("AGENTD_LONG") == "1" }
 
 // crowdTime is how long a phase takes, and how many pairs of them there are.
 func crowdTime() (phase time.Duration, pairs int) {
