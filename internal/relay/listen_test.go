@@ -146,10 +146,15 @@ func answer(t *testing.T, link net.Conn, left chan<- struct{}) {
 		if err != nil {
 			return
 		}
-		switch e, _ := wire.DecodeEnvelope(f.Body); e.Type {
-		case wire.TypeClientDisconnected:
+		e, err := wire.DecodeEnvelope(f.Body)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if e.Type == wire.TypeClientDisconnected {
 			left <- struct{}{}
-		case wire.TypePing:
+		}
+		if e.Type == wire.TypePing {
 			_, _ = link.Write(message(t, f.ID, &wire.Pong{})) // The relay may have ended.
 		}
 	}
