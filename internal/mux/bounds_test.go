@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -149,6 +150,30 @@ func TestInboxRoom(t *testing.T) {
 	push(in, 100)
 	in.End()
 	want(1, true, "ended")
+}
+
+// Poll takes what is in memory, in the order of Next, and nothing else.
+func TestInboxPoll(t *testing.T) {
+	in := mux.NewInbox(mux.InboxConfig{Memory: 8000, Stored: 8000, Storage: func() (mux.Storage, error) {
+		return os.Create(filepath.Join(t.TempDir(), "spill"))
+	}})
+	defer in.Drop()
+	if p := in.Poll(); p != nil {
+		t.Errorf("took %d bytes of nothing", len(p))
+	}
+	for n := range 3 {
+		if err := in.Push(bytes.Repeat([]byte{byte('a' + n)}, 3000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"a", "b", ""} {
+		if p := in.Poll(); string(p) != strings.Repeat(want, 3000) {
+			t.Errorf("took %.3q, want %q", p, want)
+		}
+	}
+	if p, err := in.Next(); string(p) != strings.Repeat("c", 3000) || err != nil {
+		t.Errorf("took %.3q, %v", p, err)
+	}
 }
 
 // failing is a storage whose disk is full.

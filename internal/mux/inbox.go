@@ -173,6 +173,19 @@ func (b *Inbox) Next() ([]byte, error) {
 	}
 }
 
+// Poll is Next without waiting, and without reading the storage: nil says that Next
+// has to be asked.
+func (b *Inbox) Poll() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.dropped || b.memory.empty() {
+		return nil
+	}
+	p := b.memory.pop()
+	b.releaseLocked(len(p))
+	return p
+}
+
 // loadLocked takes a piece back from the storage. One that was emptied starts
 // again at its beginning, where the disk has blocks for it already.
 func (b *Inbox) loadLocked() ([]byte, error) {

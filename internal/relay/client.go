@@ -13,6 +13,16 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
+const (
+	// writeSize is about what one write to a client takes: more than a socket's
+	// buffer of some 200 KiB does not go out at once.
+	writeSize = 128 << 10
+
+	// maxBatch is how many pieces of frames that may be: the agent's smallest that
+	// come in floods have 4 KiB.
+	maxBatch = writeSize >> 12
+)
+
 // A client is one connection, with the slot that it has.
 type client struct {
 	relay *Relay
@@ -111,8 +121,9 @@ func (c *client) run() {
 // write passes the guest's frames to the client.
 func (c *client) write() {
 	defer c.close() // Ends the reading too.
+	var batch [maxBatch][]byte
 	for {
-		p, err := c.in.Next()
+		pieces, err := c.take(batch[:0])
 		if err != nil {
 			if !errors.Is(err, io.EOF) && !errors.Is(err, mux.ErrClosed) {
 				c.drop("what it has left unread is lost: " + err.Error())
@@ -120,10 +131,27 @@ func (c *client) write() {
 			return
 		}
 		c.relay.wake()
-		if _, err := c.conn.Write(p); err != nil {
+		if _, err := pieces.WriteTo(c.conn); err != nil {
 			return
 		}
 	}
+}
+
+// take waits for the oldest piece for the client, and takes with it what else is
+// there, up to what one write is worth.
+func (c *client) take(batch net.Buffers) (net.Buffers, error) {
+	p, err := c.in.Next()
+	if err != nil {
+		return nil, err
+	}
+	size := len(p)
+	for batch = append(batch, p); size < writeSize && len(batch) < maxBatch; size += len(p) {
+		if p = c.in.Poll(); p == nil {
+			break
+		}
+		batch = append(batch, p)
+	}
+	return batch, nil
 }
 
 // A refusal is a frame that costs a client its connection.
