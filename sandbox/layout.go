@@ -34,7 +34,7 @@ type layout struct {
 
 // prepare makes everything that the machine needs before its start. It returns
 // the configuration with what an image adds to it.
-func prepare(ctx context.Context, cfg Config) (l *layout, complete Config, err error) {
+func prepare(ctx context.Context, cfg Config) (_ *layout, complete Config, err error) {
 	cache, err := image.Open("")
 	if err != nil {
 		return nil, cfg, err
@@ -43,7 +43,8 @@ func prepare(ctx context.Context, cfg Config) (l *layout, complete Config, err e
 	if err != nil {
 		return nil, cfg, err
 	}
-	if l, err = newLayout(cfg.Files); err != nil {
+	l, err := newLayout(cfg.Files)
+	if err != nil {
 		return nil, cfg, err
 	}
 	defer func() {
