@@ -48,21 +48,22 @@ var may = map[string][]string{
 	"cmd/agentctl":      {"sandbox", "client", "internal/machines", "internal/procfs"},
 
 	// Only tests import these.
-	"internal/nstest":       {},
-	"internal/imagetest":    {},
-	"internal/fault":        {},
-	"internal/fault/init":   {"internal/fault"},
-	"internal/reference":    {"internal/image"},
-	"internal/vmtest":       {"wire", "client", "sandbox", "internal/image", "internal/reference"},
-	"internal/vmtest/suite": {"wire", "client", "sandbox", "internal/vmtest"},
-	"internal/vmtest/boots": {"wire", "client", "sandbox", "internal/vmtest"},
-	"bench":                 {"wire", "wire/frame", "internal/vmm", "internal/image", "internal/reference"},
-	"bench/guest":           {"internal/guest/boot", "internal/guest/sys"},
+	"internal/nstest":         {},
+	"internal/imagetest/scan": {},
+	"internal/imagetest":      {},
+	"internal/fault":          {},
+	"internal/fault/init":     {"internal/fault"},
+	"internal/reference":      {"internal/image"},
+	"internal/vmtest":         {"wire", "client", "sandbox", "internal/image", "internal/reference"},
+	"internal/vmtest/suite":   {"wire", "client", "sandbox", "internal/vmtest"},
+	"internal/vmtest/boots":   {"wire", "client", "sandbox", "internal/vmtest"},
+	"bench":                   {"wire", "wire/frame", "internal/vmm", "internal/image", "internal/reference"},
+	"bench/guest":             {"internal/guest/boot", "internal/guest/sys"},
 }
 
 // testOnly are packages that no shipped program may link.
 var testOnly = []string{
-	"internal/nstest", "internal/imagetest", "internal/fault", "internal/fault/init", "internal/reference",
+	"internal/nstest", "internal/imagetest", "internal/imagetest/scan", "internal/fault", "internal/fault/init", "internal/reference",
 	"internal/vmtest", "internal/vmtest/suite", "internal/vmtest/boots", "bench", "bench/guest",
 }
 
