@@ -23,7 +23,7 @@ func main() {
 
 // scan goes through the directory in order, and stays on its file system.
 func scan(root string) error {
-	first := map[uint64]string{} // Of each file with several names.
+	first := map[uint64]string{}                                                      // Of each file with several names.
 	return filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error { //nolint:gosec // G703: the test names the directory.
 		if err != nil {
 			return err
