@@ -11,7 +11,9 @@ import (
 // Main runs the tests of a package in a directory for temporary files of its
 // own, and returns the status to exit with. It fails if machines have left files
 // or processes behind.
-func Main(m *testing.M) int {
+func Main(m *testing.M) int { return run(m.Run) }
+
+func run(tests func() int) int {
 	dir, err := os.MkdirTemp("", "vmtest-")
 	if err == nil {
 		err = os.Setenv("TMPDIR", dir)
@@ -21,7 +23,7 @@ func Main(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	status := m.Run()
+	status := tests()
 	for _, left := range append(machines(dir), children()...) {
 		fmt.Fprintln(os.Stderr, "FAIL: a machine has left", left)
 		status = 1

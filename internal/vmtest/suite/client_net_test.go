@@ -32,6 +32,7 @@ func clientNet(t *testing.T, g *guest) {
 // net promises.
 func clientConn(t *testing.T, g *guest) {
 	t.Helper()
+	ownOnly(t, "a published one reads nothing while it writes, so that two peers that both write hang")
 	g.peer(t, "join", "7001")
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 		if c1, err = g.Client().Dial("tcp", "127.0.0.1:7001"); err != nil {
@@ -156,6 +157,7 @@ func clientRefused(t *testing.T, g *guest) {
 // connection has been given up.
 func clientUnread(t *testing.T, g *guest) {
 	t.Helper()
+	ownOnly(t, "a published one reads a flood into its memory until there is none")
 	g.peer(t, "flood", "7004")
 	flood, err := g.Client().DialContext(g.ctx, "tcp", "127.0.0.1:7004")
 	if err != nil {

@@ -72,6 +72,7 @@ func commands() []behaviour {
 		command{name: "argv[0] unchanged", argv: []string{"sh", "-c", "tr '\\0' '\\n' </proc/$$/cmdline | head -1"}, stdout: "sh\n"},
 		command{name: "daemon does not delay", script: "sleep 1000 >/dev/null 2>&1 </dev/null & echo done", stdout: "done\n"},
 		command{name: "child with the output delays", script: "(sleep 1; echo late) & echo early", stdout: "early\nlate\n"},
+		command{name: "service with the output does not delay", script: "(sleep 9; echo late) & echo early", stdout: "early\n"},
 		command{name: "scripts are in PATH", argv: []string{"mine"}, stdout: "mine\n"},
 		command{
 			name: "environment", argv: []string{"env"}, env: []string{"M=2=3", "B=", "novalue", "A=2", "A=3"},
