@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/agentd-go/agentd/internal/relay"
@@ -80,6 +81,19 @@ type Config struct {
 	// and why. It must neither block nor use the machine; nil is nobody.
 	Log func(line string) `json:"-"`
 
+	// Init is the program that becomes the first process when the machine is up,
+	// with the agent beside it: an absolute path in the machine, or "auto" for
+	// systemd or whatever is /sbin/init. "" leaves the agent the first process.
+	Init     string   `json:"init,omitempty"`
+	InitArgs []string `json:"init_args,omitempty"` // Behind its name.
+	InitEnv  []string `json:"init_env,omitempty"`  // KEY=VALUE, over the environment of commands.
+	InitDir  string   `json:"init_dir,omitempty"`  // "" is /.
+
+	// PortSocket is the name of a Unix socket for the agent's port: a host that
+	// has gone can come back by it to a machine with an Init. "" is a link that
+	// ends with the host.
+	PortSocket string `json:"-"`
+
 	Console     io.Writer `json:"-"`                      // Is given the guest's console; must not block.
 	ConsoleFile string    `json:"console_file,omitempty"` // Takes the console, bounded; "" is none.
 	Debug       []string  `json:"debug,omitempty"`        // What the agent prints to the console: "boot", "plan".
@@ -131,7 +145,7 @@ func (c Config) check() error {
 	if err := c.checkUpper(); err != nil {
 		return err
 	}
-	for _, entry := range c.Env {
+	for _, entry := range slices.Concat(c.Env, c.InitEnv) {
 		if key, _, ok := strings.Cut(entry, "="); !ok || key == "" {
 			return fmt.Errorf("environment entry %q: want KEY=VALUE", entry)
 		}
@@ -141,6 +155,9 @@ func (c Config) check() error {
 	}
 	if c.Configuration == ByEnvironment && c.Dir != "" {
 		return errors.New("a default directory cannot be configured by environment")
+	}
+	if c.Configuration == ByEnvironment && c.InitDir != "" {
+		return errors.New("the directory of the init cannot be configured by environment")
 	}
 	return c.checkDevices()
 }
@@ -188,7 +205,24 @@ func (c Config) configuration() (words []string) {
 		}
 		words = append(words, "MSB_RLIMITS="+strings.Join(limits, ";"))
 	}
-	return append(words, c.Env...)
+	return slices.Concat(words, c.initWords(), c.Env)
+}
+
+// initWords are the variables of the init; what is a list is joined by a unit
+// separator (boot section 4).
+func (c Config) initWords() (words []string) {
+	const unit = "\x1f"
+	if c.Init == "" {
+		return nil
+	}
+	words = append(words, "MSB_HANDOFF_INIT="+c.Init)
+	if len(c.InitArgs) > 0 {
+		words = append(words, "MSB_HANDOFF_INIT_ARGS="+strings.Join(c.InitArgs, unit))
+	}
+	if len(c.InitEnv) > 0 {
+		words = append(words, "MSB_HANDOFF_INIT_ENV="+strings.Join(c.InitEnv, unit))
+	}
+	return words
 }
 
 // bootstrap is the configuration as a message.
@@ -205,12 +239,22 @@ func (c Config) bootstrap() *wire.Bootstrap {
 	if c.Restricted {
 		b.SecurityProfile = wire.ProfileRestricted
 	}
-	for _, entry := range c.Env {
-		key, value, _ := strings.Cut(entry, "=")
-		b.DefaultEnv = append(b.DefaultEnv, wire.EnvVar{Key: key, Value: value})
+	b.DefaultEnv = variables(c.Env)
+	if c.Init != "" {
+		b.HandoffInit = &wire.HandoffInit{
+			Cmd: c.Init, Args: c.InitArgs, Cwd: optional(c.InitDir), Env: variables(c.InitEnv),
+		}
 	}
 	c.mounts(b)
 	return b
+}
+
+func variables(entries []string) (all []wire.EnvVar) {
+	for _, entry := range entries {
+		key, value, _ := strings.Cut(entry, "=")
+		all = append(all, wire.EnvVar{Key: key, Value: value})
+	}
+	return all
 }
 
 func optional(s string) *string {

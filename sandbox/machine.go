@@ -61,7 +61,9 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 		return nil, err
 	}
 	start := time.Now()
-	vm, err := vmm.Start(ctx, l.machine, vmm.Options{Console: cfg.Console, ConsoleFile: cfg.ConsoleFile})
+	vm, err := vmm.Start(ctx, l.machine, vmm.Options{
+		Console: cfg.Console, ConsoleFile: cfg.ConsoleFile, PortSocket: cfg.PortSocket,
+	})
 	if err != nil {
 		return nil, errors.Join(err, l.remove())
 	}

@@ -56,6 +56,11 @@ type guest struct {
 	machine *boot.Machine
 	procs   *proc.Table
 	port    *sys.Port
+
+	// Of the agent beside another init:
+	terminated chan struct{} // Closed when the init tells us to end.
+	console    func()        // Gives the console back for the log; nil without one.
+	score      *sys.Score
 }
 
 func parseDebug(list string) map[string]bool {
@@ -185,7 +190,7 @@ func (g *guest) serve() (end agent.End, err error) {
 	if err := sys.Urgent(); err != nil { // Without it a fork bomb leaves the agent a turn every few seconds.
 		logf("%v", err)
 	}
-	if g.procs, err = proc.New(proc.Options{Restricted: g.plan.Commands.Restricted}); err != nil {
+	if g.procs, err = proc.New(proc.Options{Restricted: g.plan.Commands.Restricted, Protected: g.score}); err != nil {
 		return 0, err
 	}
 	g.port.Patient.Store(false) // From now on a closed port means that the host has gone.
@@ -213,14 +218,19 @@ func commandLimits(list []plan.Limit) (all []proc.Limit) {
 // finish gives the commands their time, and no more: signals to thousands of
 // processes and their ends can take far longer than any wait for them.
 func (g *guest) finish() {
-	finished := make(chan struct{})
+	inTime(func() { g.agent.Finish(shutdownGrace) }, shutdownGrace+killGrace)
+}
+
+// inTime does something, or leaves it to itself when its time is over.
+func inTime(do func(), limit time.Duration) {
+	done := make(chan struct{})
 	go func() {
-		defer close(finished)
-		g.agent.Finish(shutdownGrace)
+		defer close(done)
+		do()
 	}()
 	select {
-	case <-finished:
-	case <-time.After(shutdownGrace + killGrace):
+	case <-done:
+	case <-time.After(limit):
 	}
 }
 
@@ -242,15 +252,7 @@ func (g *guest) killAll() {
 // end ends the machine. A restart is what every microVM monitor takes for its
 // end: without ACPI, a power-off only halts the processor.
 func (g *guest) end() {
-	synced := make(chan struct{})
-	go func() {
-		defer close(synced)
-		sys.Sync()
-	}()
-	select {
-	case <-synced:
-	case <-time.After(lastSync): // A file system that hangs must not keep the machine.
-	}
+	inTime(sys.Sync, lastSync) // A file system that hangs must not keep the machine.
 	logf("%v", sys.Restart())
 	select {} // The kernel refused; dying would be a panic.
 }

@@ -42,6 +42,9 @@ func main() {
 func (g *guest) run() error {
 	sys.Outlive()
 	sys.ReserveThreads(spareThreads)
+	if os.Args[0] == proc.SecondName {
+		return g.beside()
+	}
 	if err := g.enterRoot(); err != nil {
 		return phase("early init failed", err)
 	}
@@ -52,6 +55,12 @@ func (g *guest) run() error {
 		err = g.told(phase("init failed", err))
 		g.letGo()
 		return err
+	}
+	if g.machine.Init != nil {
+		err := g.handOver() // Returns only if it failed.
+		g.killAll()
+		g.letGo()
+		return phase("handoff failed", err)
 	}
 	end, err := g.serve()
 	g.takeDown(end)

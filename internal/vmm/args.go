@@ -19,6 +19,12 @@ func Inherited(fd int) Backend {
 	return Backend{kind: "socket", opts: ",fd=" + strconv.Itoa(fd)}
 }
 
+// Accepting is a listening Unix socket that QEMU inherits as descriptor fd: it
+// serves one connection after the other, and waits for none.
+func Accepting(fd int) Backend {
+	return Backend{kind: "socket", opts: ",fd=" + strconv.Itoa(fd) + ",server=on,wait=off"}
+}
+
 // Dialed is a Unix socket that QEMU connects to.
 func Dialed(path string) Backend {
 	return Backend{kind: "socket", opts: ",path=" + escape(path)}

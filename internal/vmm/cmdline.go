@@ -83,12 +83,16 @@ func (m Machine) checkCmdline() error {
 	return nil
 }
 
+// unitSeparator joins the words of a list (boot section 4); to the kernel it is a
+// byte as any other.
+const unitSeparator = "\x1f"
+
 func checkWord(w string) error {
 	key, _, isPair := strings.Cut(w, "=")
 	switch {
 	case w == "":
 		return errors.New("it is empty")
-	case !printable(w):
+	case !printable(strings.ReplaceAll(w, unitSeparator, " ")):
 		return errors.New("it holds a byte that is not printable ASCII")
 	case strings.Contains(w, `"`):
 		return errors.New("it holds a quote, and the kernel has no way to escape one")

@@ -31,6 +31,26 @@ func socketPair() (net.Conn, *os.File, error) {
 	return conn, theirs, nil
 }
 
+// listening returns a socket that listens as path, for a child to inherit, and a
+// connection to it that waits in its queue.
+func listening(path string) (net.Conn, *os.File, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	defer func() { _ = l.Close() }() // The child's copy goes on.
+	f, err := l.File()
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := net.Dial("unix", path) //nolint:noctx // A queue with room does not wait.
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return conn, f, nil
+}
+
 // lifeline returns a listening Unix socket and a connection to it that waits in its
 // queue. The socket's name is gone when it returns: nobody else can connect, and
 // nothing is left to remove.

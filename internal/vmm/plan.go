@@ -45,7 +45,7 @@ func prepare(ctx context.Context, m Machine, o Options) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	return newPlan(m, t)
+	return newPlan(m, t, o.PortSocket != "")
 }
 
 // Script returns the machine as lines for sh, as [VM.Command] does, without
@@ -106,7 +106,8 @@ func orFind(given string, find func() (string, error)) (string, error) {
 	return find()
 }
 
-func newPlan(m Machine, t tools) (plan, error) {
+// newPlan lets the agent's port accept connections if it shall.
+func newPlan(m Machine, t tools, accepting bool) (plan, error) {
 	var p plan
 	var hand [][]string
 	for i, s := range m.Shares {
@@ -116,7 +117,11 @@ func newPlan(m Machine, t tools) (plan, error) {
 		}
 		p.shares, hand, p.tags = append(p.shares, run), append(hand, byHand), append(p.tags, s.Tag)
 	}
-	p.qemu = t.words(m, inheritedPaths(len(m.Shares)))
+	run := inheritedPaths(len(m.Shares))
+	if accepting {
+		run.Agent = Accepting(fdAgent)
+	}
+	p.qemu = t.words(m, run)
 	p.hand = script(t.words(m, handPaths(len(m.Shares))), hand)
 	return p, nil
 }

@@ -27,6 +27,11 @@ type Options struct {
 	// 64 KiB. "" for none.
 	ConsoleFile string
 
+	// PortSocket is the name of a Unix socket that the agent's port is made of, for
+	// a host that closes its connection and comes back: it dials. "" for a port with
+	// one connection for its life.
+	PortSocket string
+
 	// Console is given every byte of the console, in order, until it returns an
 	// error. It must not block: the guest would wait with it.
 	Console io.Writer
@@ -97,7 +102,11 @@ func (v *VM) launch(ctx context.Context, p plan, o Options, u *undo) error {
 func (v *VM) openLinks(o Options, ends *descriptors, u *undo) (control net.Conn, err error) {
 	var conns [fdShares - fdAgent]net.Conn
 	for i := range conns {
-		ours, theirs, err := socketPair()
+		pair := socketPair
+		if i == 0 && o.PortSocket != "" {
+			pair = func() (net.Conn, *os.File, error) { return listening(o.PortSocket) }
+		}
+		ours, theirs, err := pair()
 		if err != nil {
 			return nil, err
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/session"
@@ -35,22 +36,28 @@ type End uint8
 
 // The ends.
 const (
-	Closed   End = iota + 1 // The host closed the port.
-	Shutdown                // The host sent core.shutdown.
+	Closed      End = iota + 1 // The host closed the port.
+	Shutdown                   // The host sent core.shutdown.
+	Interrupted                // Interrupt was called.
 )
 
 // A Port is the byte link to the host.
 type Port interface {
 	io.ReadWriteCloser
 	SetDeadline(t time.Time) error
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
 }
 
 // An Agent serves one host over one port.
 type Agent struct {
-	port   Port
-	frames *frame.Reader
-	writer *mux.Writer
-	host   *session.Host
+	port    Port
+	lasting *lasting // The port, if it outlives its host; else nil.
+	frames  *frame.Reader
+	writer  *mux.Writer
+	host    *session.Host
+
+	interrupted atomic.Bool
 
 	mu       sync.Mutex
 	sessions map[uint32]session.Session   // By id, until it is free again.
@@ -77,8 +84,21 @@ func Open(port Port) *Agent {
 	}
 }
 
-// Serve sends core.ready and serves the host until it closes the port or asks
-// for the end. It completes host with the link's side.
+// Resume takes over a link behind its handshake, with what has been read of it
+// already. The agent outlives its host: it waits for the next one to connect.
+func Resume(port Port, unread []byte) *Agent {
+	l := &lasting{Port: port}
+	a := Open(l)
+	a.lasting = l
+	a.frames = frame.NewReaderFrom(unread, l)
+	return a
+}
+
+// Unread returns what has been read of the link and not been acted on, for Resume.
+func (a *Agent) Unread() []byte { return a.frames.Buffered() }
+
+// Serve sends core.ready and serves the host until it closes the port (a
+// resumed agent waits for the next one then) or asks for the end. It completes host with the link's side.
 func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
 	host.Writer = a.writer
 	host.Input = mux.NewBudget(session.InputBudget)
@@ -105,6 +125,11 @@ func (a *Agent) loop() (End, error) {
 	for {
 		f, err := a.frames.Next()
 		switch {
+		case a.interrupted.Load():
+			return Interrupted, nil
+		case err != nil && a.lasting != nil:
+			a.lost(err)
+			continue
 		case errors.Is(err, io.EOF):
 			return Closed, nil
 		case err != nil:

@@ -43,6 +43,8 @@ type Machine struct {
 	// CommandLimits are limits of the plan that each command gets by itself,
 	// because the agent could not live with them.
 	CommandLimits []plan.Limit
+	// Init is what PID 1 becomes; nil if it stays what it is.
+	Init *Init
 
 	undo []undo // In the order of the doing.
 }
@@ -145,6 +147,8 @@ func userAction(s plan.Step) func(*Machine) error {
 		return func(m *Machine) error { return m.network(s) }
 	case plan.Resolver:
 		return func(m *Machine) error { return m.comfort("/etc/resolv.conf", s.Content) }
+	case plan.Handover:
+		return func(m *Machine) error { return m.handover(s) }
 	}
 	return nil
 }

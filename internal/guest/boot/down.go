@@ -32,6 +32,9 @@ func (u undo) do() (err error) {
 // devices, of which the port is one, that is all there is to do.
 func (u undo) unmount() error {
 	err := sys.Unmount(u.target, false)
+	if errors.Is(err, syscall.EINVAL) {
+		return nil // Nothing is mounted there: another init has let go of it already.
+	}
 	if !errors.Is(err, syscall.EBUSY) {
 		return err
 	}

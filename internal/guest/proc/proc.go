@@ -24,6 +24,7 @@ type Table struct {
 	closing chan struct{} // Closed by Close.
 	sigs    chan os.Signal
 	reaper  sync.WaitGroup
+	score   *sys.Score // See Options.Protected.
 
 	// forking is held from before a child exists until it is registered, and while
 	// ends are taken. A start can hang in the kernel, on a file system whose server
@@ -38,6 +39,10 @@ type Table struct {
 // An Options says how a Table starts its children.
 type Options struct {
 	Restricted bool // All children run under the restricted profile.
+
+	// Protected is the score of this process if it is protected from the end of
+	// memory, which its children are not; else nil.
+	Protected *sys.Score
 }
 
 // New starts the reaper and the spawner. There must be one Table in a process.
@@ -50,6 +55,7 @@ func New(o Options) (*Table, error) {
 		closing:  make(chan struct{}),
 		sigs:     make(chan os.Signal, 1),
 		children: map[int]*Child{},
+		score:    o.Protected,
 	}
 	ready := make(chan error)
 	go t.spawn(o, ready)

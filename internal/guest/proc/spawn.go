@@ -201,7 +201,7 @@ func (t *Table) fork(path string, argv []string, s *Spec, report *os.File) (*Chi
 	}
 	t.forking.Lock()
 	defer t.forking.Unlock()
-	pid, err := syscall.ForkExec(path, argv, attr)
+	pid, err := t.exposed(func() (int, error) { return syscall.ForkExec(path, argv, attr) })
 	if err != nil {
 		return nil, err
 	}
@@ -210,4 +210,18 @@ func (t *Table) fork(path string, argv []string, s *Spec, report *os.File) (*Chi
 	defer t.mu.Unlock()
 	t.children[pid] = c // One that ended under this number is forgotten.
 	return c, nil
+}
+
+// exposed starts a child that is not protected, as we may be: a score is
+// inherited, and set later it would come too late for the child's first children.
+func (t *Table) exposed(start func() (int, error)) (int, error) {
+	if t.score == nil {
+		return start()
+	}
+	if err := t.score.Expose(); err != nil {
+		return 0, err
+	}
+	pid, err := start()
+	_ = t.score.Protect() // It has worked before; and the child runs.
+	return pid, err
 }

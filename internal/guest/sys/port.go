@@ -103,5 +103,11 @@ func (p *Port) Write(b []byte) (int, error) { return p.f.Write(b) }
 // SetDeadline bounds every Read and Write; the zero time is no bound.
 func (p *Port) SetDeadline(t time.Time) error { return p.f.SetDeadline(t) }
 
+// SetReadDeadline bounds every Read.
+func (p *Port) SetReadDeadline(t time.Time) error { return p.f.SetReadDeadline(t) }
+
+// SetWriteDeadline bounds every Write.
+func (p *Port) SetWriteDeadline(t time.Time) error { return p.f.SetWriteDeadline(t) }
+
 // Close closes the port.
 func (p *Port) Close() error { return p.f.Close() }

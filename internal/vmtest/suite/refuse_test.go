@@ -34,7 +34,6 @@ var byEnvironment = []refusal{
 	{"limit", []string{"MSB_RLIMITS=nofile=8:4"}, nil, `config parse failed: MSB_RLIMITS: "nofile=8:4": `},
 	{"unknown limit", []string{"MSB_RLIMITS=files=8"}, nil, `config parse failed: MSB_RLIMITS: "files=8": `},
 	{"network address", []string{"MSB_NET=iface=eth0,mac=02:00:00:00:00"}, nil, `config parse failed: MSB_NET: "mac=02:00:00:00:00": `},
-	{"step that is not built", []string{"MSB_HANDOFF_INIT=/sbin/init"}, nil, "config parse failed: step handover: "},
 	{"init", []string{"MSB_HANDOFF_INIT=sbin/init"}, nil, `config parse failed: MSB_HANDOFF_INIT: "sbin/init": `},
 }
 
@@ -45,7 +44,6 @@ var byBootstrap = []refusal{
 	{"limit", nil, &wire.Bootstrap{Rlimits: []wire.Rlimit{{Resource: "nofile", Soft: 8, Hard: 4}}}, `bootstrap validation failed: rlimits[0]: `},
 	{"variable", nil, &wire.Bootstrap{DefaultEnv: []wire.EnvVar{{Key: "A=B", Value: "1"}}}, `bootstrap validation failed: default_env[0].key: "A=B": `},
 	{"relative init", nil, &wire.Bootstrap{HandoffInit: &wire.HandoffInit{Cmd: "sbin/init"}}, `bootstrap validation failed: handoff_init.cmd: "sbin/init": `},
-	{"step that is not built", nil, &wire.Bootstrap{HandoffInit: &wire.HandoffInit{Cmd: "/sbin/init"}}, "config parse failed: step handover: "},
 }
 
 func TestRefusals(t *testing.T) {

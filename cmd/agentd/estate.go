@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// An estate is what the agent beside another init has to know of the boot. It is
+// written as words that end in NUL, each a key, '=' and a value; none of the
+// values can hold a NUL, since none in a plan can. An empty word ends them, and
+// what is behind it is the input that has been read ahead.
+type estate struct {
+	started, init time.Duration
+	generation    wire.Generation
+	debug         string
+	commands      plan.Commands
+	limits        []plan.Limit
+	remains       []string
+	unread        []byte
+}
+
+func (e *estate) encode() []byte {
+	var b bytes.Buffer
+	word := func(key, value string) { b.WriteString(key + "=" + value + "\x00") }
+	word("started", number(int64(e.started)))
+	word("init", number(int64(e.init)))
+	word("generation", number(int64(e.generation)))
+	word("debug", e.debug)
+	word("user", e.commands.User)
+	word("cwd", e.commands.Cwd)
+	word("restricted", strconv.FormatBool(e.commands.Restricted))
+	for _, entry := range e.commands.Env {
+		word("env", entry)
+	}
+	for _, l := range e.limits {
+		word("limit", fmt.Sprintf("%d %d %d", l.Resource, l.Soft, l.Hard))
+	}
+	for _, line := range e.remains {
+		word("remains", line)
+	}
+	b.WriteByte(0)
+	b.Write(e.unread)
+	return b.Bytes()
+}
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }
+
+func decodeEstate(b []byte) (*estate, error) {
+	e := &estate{}
+	for {
+		word, rest, found := bytes.Cut(b, []byte{0})
+		if !found {
+			return nil, fmt.Errorf("estate: %d bytes without an end", len(b))
+		}
+		if b = rest; len(word) == 0 {
+			e.unread = rest
+			return e, nil
+		}
+		key, value, _ := strings.Cut(string(word), "=")
+		if err := e.set(key, value); err != nil {
+			return nil, fmt.Errorf("estate: %s: %w", key, err)
+		}
+	}
+}
+
+func (e *estate) set(key, value string) (err error) {
+	switch key {
+	case "started":
+		err = duration(&e.started, value)
+	case "init":
+		err = duration(&e.init, value)
+	case "generation":
+		var g uint64
+		g, err = strconv.ParseUint(value, 10, 8)
+		e.generation = wire.Generation(g)
+	case "debug":
+		e.debug = value
+	case "user":
+		e.commands.User = value
+	case "cwd":
+		e.commands.Cwd = value
+	case "restricted":
+		e.commands.Restricted, err = strconv.ParseBool(value)
+	case "env":
+		e.commands.Env = append(e.commands.Env, value)
+	case "limit":
+		var l plan.Limit
+		_, err = fmt.Sscanf(value, "%d %d %d", &l.Resource, &l.Soft, &l.Hard)
+		e.limits = append(e.limits, l)
+	case "remains":
+		e.remains = append(e.remains, value)
+	default:
+		err = fmt.Errorf("unknown word with the value %q", value)
+	}
+	return err
+}
+
+func duration(d *time.Duration, value string) error {
+	n, err := strconv.ParseInt(value, 10, 64)
+	*d = time.Duration(n)
+	return err
+}

@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+// absence is how long a host that has gone is given before the next look for
+// one: the end of its side reads as nothing at once, again and again. A host that
+// comes back waits no longer than for a disk.
+const absence = 100 * time.Millisecond
+
+// flushing is how long what was on its way to a host that has gone may take to
+// be dropped: it is a few memory operations.
+const flushing = time.Second
+
+// A lasting port outlives its host. While no host is there, what is written is
+// dropped: nobody could know what it belongs to later.
+type lasting struct {
+	Port
+	away atomic.Bool
+}
+
+// Read notes that a host is there again when it has said something: hosts speak
+// first.
+func (l *lasting) Read(b []byte) (int, error) {
+	n, err := l.Port.Read(b)
+	if n > 0 && l.away.Load() {
+		_ = l.Port.SetWriteDeadline(time.Time{}) // It was set by leave: it can be set.
+		l.away.Store(false)
+	}
+	return n, err
+}
+
+// Write never fails: the end of the host is for Read to find.
+func (l *lasting) Write(b []byte) (int, error) {
+	if !l.away.Load() {
+		_, _ = l.Port.Write(b)
+	}
+	return len(b), nil
+}
+
+// leave drops what waits to be written. It reports whether a host was there.
+func (l *lasting) leave() bool {
+	if l.away.Swap(true) {
+		return false
+	}
+	_ = l.Port.SetWriteDeadline(time.Now()) // A write that cannot be ended ends when a host takes it.
+	return true
+}
+
+// lost is the end of a host. Its commands go on, as those of a client that has
+// gone do; everything else of it ends, and its input up to there is forgotten, so
+// that the next host begins with a whole frame, both ways.
+func (a *Agent) lost(why error) {
+	var length *frame.LengthError
+	if errors.As(why, &length) {
+		logf("read port: %v; waiting for the next host", why)
+		_, _ = io.Copy(io.Discard, a.port) // Nothing tells where a frame would begin.
+	}
+	if a.lasting.leave() {
+		logf("the host has gone: %v", why)
+		a.forgetAll()
+		ctx, cancel := context.WithTimeout(context.Background(), flushing)
+		defer cancel()
+		_ = a.writer.Drain(ctx) // It fails only by time.
+	}
+	a.frames = frame.NewReader(a.port)
+	time.Sleep(absence)
+}
+
+// forgetAll lets go of every session, as if each client had gone.
+func (a *Agent) forgetAll() {
+	a.disconnect(0, math.MaxUint32)
+	if o := a.replies[nobody]; o != nil {
+		o.Discard()
+		delete(a.replies, nobody)
+	}
+}
+
+// Interrupt makes Serve return Interrupted. It may be called from anywhere, once.
+func (a *Agent) Interrupt() {
+	a.interrupted.Store(true)
+	if err := a.port.SetReadDeadline(time.Now()); err != nil {
+		logf("interrupt: %v", err)
+	}
+}

@@ -1,0 +1,99 @@
+package boot
+
+import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/agentd-go/agentd/internal/guest/sys"
+)
+
+// An asking is how one kind of init is asked to end the machine. All of them are
+// asked for a restart: that ends a machine on every monitor, a power-off does not
+// (see cmd/agentd, end).
+type asking struct {
+	init string // The name of its program.
+	why  string
+	send func() error
+}
+
+// signalled asks by a signal.
+func signalled(number int) func() error {
+	return func() error { return sys.Kill(1, number) }
+}
+
+// The signals of the inits.
+const (
+	systemdReboot = 39 // SIGRTMIN+5 where SIGRTMIN is 34 (systemd(1), signal(7) for glibc); 38 would power off.
+	openrcReboot  = int(syscall.SIGINT)
+	anyInit       = int(syscall.SIGTERM) // BusyBox (init/init.c): reboot. Others: what a script makes of it.
+)
+
+// initPipes are where the init of System V is told what to do (initctl(5)).
+var initPipes = []string{"/run/initctl", "/dev/initctl"}
+
+// askings are tried in order, the first whose init is PID 1.
+func askings() []asking {
+	return []asking{
+		{"systemd", "its signal for a restart", signalled(systemdReboot)},
+		{"openrc-init", "its signal for a restart", signalled(openrcReboot)},
+	}
+}
+
+// AskInit asks PID 1 to end the machine and says what was done.
+func AskInit() (what string, err error) {
+	name := initName()
+	for _, a := range askings() {
+		if a.init == name {
+			return name + ", by " + a.why, a.send()
+		}
+	}
+	for _, pipe := range initPipes {
+		if telInit(pipe) == nil {
+			return name + ", by " + pipe, nil
+		}
+	}
+	return name + ", by SIGTERM", sys.Kill(1, anyInit)
+}
+
+// initName is the name of the program that PID 1 executes, links resolved.
+func initName() string {
+	exe, err := os.Readlink("/proc/1/exe")
+	if err != nil {
+		return "init"
+	}
+	return strings.TrimSuffix(filepath.Base(exe), " (deleted)") // A program that was updated.
+}
+
+// The request of initctl(5): magic number, command, runlevel, sleep time, and a
+// reserve up to 384 bytes.
+const (
+	initMagic    = 0x03091969
+	initRunlevel = 1
+	initRequest  = 384
+	rebootLevel  = '6'
+)
+
+// telInit asks for the runlevel of the restart, if an init listens at the pipe.
+func telInit(pipe string) error {
+	info, err := os.Lstat(pipe)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != os.ModeNamedPipe {
+		return &os.PathError{Op: "write", Path: pipe, Err: syscall.EINVAL}
+	}
+	f, err := os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0) // ENXIO without a reader.
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	request := make([]byte, initRequest)
+	for i, word := range []uint32{initMagic, initRunlevel, rebootLevel} {
+		binary.NativeEndian.PutUint32(request[4*i:], word)
+	}
+	_, err = f.Write(request)
+	return err
+}

@@ -1,0 +1,162 @@
+package proc
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/sys"
+)
+
+// SecondName is argv[0] of the agentd that goes on when PID 1 becomes another
+// program.
+const SecondName = "agentd-second"
+
+// The second agent's descriptors behind the standard ones: its link to PID 1,
+// and then the files that it inherits.
+const (
+	linkFD    = 3
+	FirstFile = linkFD + 1
+)
+
+const (
+	// chargeDeadline is for the second agent to start and to say that it is in
+	// charge: some 20 ms, ten times that in emulation, on a busy host far more.
+	chargeDeadline = 20 * time.Second
+
+	// maxState bounds what PID 1 tells the second agent: a configuration, and
+	// input that has been read ahead, of one frame (4 MiB) each.
+	maxState = 16 << 20
+)
+
+// The stages of a handover, beside those of any start.
+const (
+	StageSecond  Stage = "start of the second agent"
+	StageCharge  Stage = "word of the second agent"
+	StageSignals Stage = "signals"
+)
+
+// An Init is what PID 1 becomes. Its Path is not searched for.
+type Init struct {
+	Path      string
+	Argv, Env []string
+	Dir       string  // "" stays in the directory of PID 1.
+	Limits    []Limit // Beside those that PID 1 has.
+}
+
+// HandOver starts a second agent with the state and the files, waits for its
+// word that it is in charge, and makes this process the init. It returns only if
+// that failed, with a *StartError; the second agent serves nobody then and ends
+// with the machine.
+func HandOver(init *Init, state []byte, files []uintptr) error {
+	link, err := startSecond(files)
+	if err != nil {
+		return &StartError{StageSecond, SecondName, err}
+	}
+	if err := passCharge(link, state); err != nil {
+		return &StartError{StageCharge, SecondName, err}
+	}
+	err = init.become()
+	runtime.KeepAlive(link) // Its end by the execution tells the second agent.
+	return err
+}
+
+// startSecond starts the second agent in a session of its own.
+func startSecond(files []uintptr) (*os.File, error) {
+	ours, theirs, err := sys.SocketPair()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = theirs.Close() }() // The second agent has its own.
+	_, err = syscall.ForkExec("/proc/self/exe", []string{SecondName}, &syscall.ProcAttr{
+		Env:   []string{}, // Nothing of the configuration is for others to read there.
+		Files: append([]uintptr{0, 1, 2, theirs.Fd()}, files...),
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	return ours, err
+}
+
+// passCharge tells the second agent the state and waits for its word.
+func passCharge(link *os.File, state []byte) error {
+	if len(state) > maxState {
+		return fmt.Errorf("a state of %d bytes: want at most %d", len(state), maxState)
+	}
+	if err := link.SetDeadline(time.Now().Add(chargeDeadline)); err != nil {
+		return err
+	}
+	message := binary.BigEndian.AppendUint32(nil, uint32(len(state)))
+	if _, err := link.Write(append(message, state...)); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(link, make([]byte, 1))
+	if errors.Is(err, io.EOF) {
+		return errors.New("it ended before")
+	}
+	return err
+}
+
+// become makes this process the init.
+func (i *Init) become() error {
+	runtime.LockOSThread() // The mask is the thread's, and so is what follows.
+	if err := sys.Pristine(); err != nil {
+		return &StartError{StageSignals, i.Path, err}
+	}
+	if i.Dir != "" {
+		if err := sys.Chdir(i.Dir); err != nil {
+			return &StartError{StageDirectory, i.Dir, err}
+		}
+	}
+	for _, l := range i.Limits {
+		if err := sys.SetLimit(l.Resource, l.Soft, l.Hard); err != nil {
+			return &StartError{StageLimits, fmt.Sprint(l.Resource), err}
+		}
+	}
+	return &StartError{StageExec, i.Path, sys.Exec(i.Path, i.Argv, i.Env)}
+}
+
+// An Inheritance is what the second agent was given; its files are open from
+// FirstFile on.
+type Inheritance struct {
+	State []byte
+	link  *os.File
+}
+
+// Inherit takes what PID 1 gives. It needs no deadline: PID 1 has one, and its
+// end is the end of the link.
+func Inherit() (*Inheritance, error) {
+	if err := sys.SealDescriptors(); err != nil {
+		return nil, err
+	}
+	link := os.NewFile(linkFD, "link to PID 1")
+	var head [4]byte
+	if _, err := io.ReadFull(link, head[:]); err != nil {
+		return nil, fmt.Errorf("read the state: %w", err)
+	}
+	size := binary.BigEndian.Uint32(head[:])
+	if size > maxState {
+		return nil, fmt.Errorf("a state of %d bytes: want at most %d", size, maxState)
+	}
+	state := make([]byte, size)
+	if _, err := io.ReadFull(link, state); err != nil {
+		return nil, fmt.Errorf("read the state: %w", err)
+	}
+	return &Inheritance{State: state, link: link}, nil
+}
+
+// TakeCharge tells PID 1 that this process is in charge, and waits until PID 1
+// has become the init: its end of the link closes by the execution.
+func (i *Inheritance) TakeCharge() error {
+	defer func() { _ = i.link.Close() }()
+	if _, err := i.link.Write([]byte{1}); err != nil {
+		return err
+	}
+	if _, err := i.link.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("PID 1 has not become the init: %w", err)
+	}
+	return nil
+}
