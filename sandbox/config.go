@@ -24,6 +24,10 @@ const (
 	ByEnvironment
 )
 
+// AutoInit is the Init of a machine that looks for one itself: /sbin/init, or systemd
+// where distributions have it.
+const AutoInit = "auto"
+
 // Accel chooses what executes the guest: "" for KVM where it works and software
 // emulation elsewhere, or "kvm" or "tcg".
 type Accel string
@@ -82,8 +86,8 @@ type Config struct {
 	Log func(line string) `json:"-"`
 
 	// Init is the program that becomes the first process when the machine is up,
-	// with the agent beside it: an absolute path in the machine, or "auto" for
-	// systemd or whatever is /sbin/init. "" leaves the agent the first process.
+	// with the agent beside it: an absolute path in the machine, or AutoInit. ""
+	// leaves the agent the first process.
 	Init     string   `json:"init,omitempty"`
 	InitArgs []string `json:"init_args,omitempty"` // Behind its name.
 	InitEnv  []string `json:"init_env,omitempty"`  // KEY=VALUE, over the environment of commands.

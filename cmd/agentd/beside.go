@@ -126,41 +126,43 @@ func (g *guest) leave(end agent.End) {
 	if g.console != nil {
 		g.console() // The log's file system has to become clean as well.
 	}
-	g.finish()
+	asked, grace := end != agent.Interrupted, shutdownGrace
+	if !asked {
+		grace = othersGrace
+	}
+	others := time.After(othersGrace)
+	g.finish(grace)
 	if g.procs != nil {
 		g.procs.Signal(int(syscall.SIGKILL)) // An init would wait for them.
 	}
-	asked := end != agent.Interrupted
-	if asked {
-		g.askInit()
+	if asked && g.askInit() {
+		others = time.After(othersGrace)
 	}
 	if !asked && sys.PowersOff() {
 		g.machine.Down(besideDeadline)
 		return // The init does what somebody has asked it for.
 	}
-	select {
-	case <-g.terminated:
-		time.Sleep(othersGrace)
-	default: // Whoever is left has had its time.
-	}
+	<-others
 	g.killAll()
 	g.machine.Down(besideDeadline)
 	g.end()
 }
 
 // askInit asks the init to end the machine and waits until it has stopped
-// everything else, which is when it tells us to end, or has not.
-func (g *guest) askInit() {
+// everything else, which is when it tells us to end. It reports whether it did.
+func (g *guest) askInit() bool {
 	inTime(sys.Sync, lastSync) // A host may lose its patience with the init.
 	what, err := boot.AskInit()
 	if err != nil {
 		logf("ask the init: %v", err)
-		return
+		return false
 	}
 	logf("asked %s", what)
 	select {
 	case <-g.terminated:
+		return true
 	case <-time.After(initGrace):
 		logf("the init has not ended the machine within %v", initGrace)
+		return false
 	}
 }

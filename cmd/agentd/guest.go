@@ -217,8 +217,8 @@ func commandLimits(list []plan.Limit) (all []proc.Limit) {
 
 // finish gives the commands their time, and no more: signals to thousands of
 // processes and their ends can take far longer than any wait for them.
-func (g *guest) finish() {
-	inTime(func() { g.agent.Finish(shutdownGrace) }, shutdownGrace+killGrace)
+func (g *guest) finish(grace time.Duration) {
+	inTime(func() { g.agent.Finish(grace) }, grace+killGrace)
 }
 
 // inTime does something, or leaves it to itself when its time is over.

@@ -70,7 +70,7 @@ func (g *guest) run() error {
 // takeDown ends the commands and leaves the file systems clean.
 func (g *guest) takeDown(end agent.End) {
 	if end == agent.Shutdown {
-		g.finish()
+		g.finish(shutdownGrace)
 	}
 	if os.Getpid() != 1 {
 		return

@@ -59,8 +59,7 @@ func (l *lasting) leave() bool {
 // gone do; everything else of it ends, and its input up to there is forgotten, so
 // that the next host begins with a whole frame, both ways.
 func (a *Agent) lost(why error) {
-	var length *frame.LengthError
-	if errors.As(why, &length) {
+	if _, ok := errors.AsType[*frame.LengthError](why); ok {
 		logf("read port: %v; waiting for the next host", why)
 		_, _ = io.Copy(io.Discard, a.port) // Nothing tells where a frame would begin.
 	}
@@ -72,7 +71,7 @@ func (a *Agent) lost(why error) {
 		_ = a.writer.Drain(ctx) // It fails only by time.
 	}
 	a.frames = frame.NewReader(a.port)
-	time.Sleep(absence)
+	<-time.After(absence)
 }
 
 // forgetAll lets go of every session, as if each client had gone.

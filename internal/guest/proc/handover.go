@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -113,7 +114,7 @@ func (i *Init) become() error {
 	}
 	for _, l := range i.Limits {
 		if err := sys.SetLimit(l.Resource, l.Soft, l.Hard); err != nil {
-			return &StartError{StageLimits, fmt.Sprint(l.Resource), err}
+			return &StartError{StageLimits, strconv.Itoa(l.Resource), err}
 		}
 	}
 	return &StartError{StageExec, i.Path, sys.Exec(i.Path, i.Argv, i.Env)}

@@ -1,33 +1,177 @@
 package suite
 
 import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
+	"github.com/agentd-go/agentd/wire"
 )
 
-func TestHandoverProbe(t *testing.T) {
-	for _, kernel := range vmtest.Kernels(t) {
-		t.Run(kernel, func(t *testing.T) {
-			start := time.Now()
-			m := vmtest.Start(t, sandbox.Config{
-				Kernel: kernel, Root: vmtest.DebianRoot(t), Init: "auto", MemoryMiB: 512, Debug: []string{"boot"},
-			})
-			t.Logf("ready after %v", time.Since(start))
-			g := in(t, m)
-			for _, s := range []string{
-				"cat /proc/1/comm; readlink /proc/1/exe; ls -l /proc/1/fd; cat /proc/1/limits | head -12; grep Sig /proc/1/status",
-				"cat /proc/self/cgroup /proc/1/cgroup; ps 2>/dev/null; cat /proc/$PPID/stat /proc/$PPID/oom_score_adj; cat /proc/self/oom_score_adj; ls -l /proc/$PPID/fd",
-				"for i in $(seq 100); do s=$(systemctl is-system-running); case $s in running|degraded) break;; esac; sleep .3; done; echo $s; systemctl --failed; cat /proc/uptime; systemctl list-units --type=service --no-pager",
-			} {
-				out, err := g.say(s)
-				t.Log(out, err)
+const needsHandover = "its init gets what it is given by another way"
+
+// stubborn is an init that says what it was given, and ignores every wish.
+const stubborn = `#!/bin/sh
+for a; do printf '<%s>' "$a"; done >/seen.args
+env >/seen.env
+pwd >/seen.dir
+ulimit -n >/seen.nofile
+ulimit -t >/seen.cpu
+trap '' TERM INT USR1 USR2
+exec 7>/held; echo held >&7
+echo >/up
+while :; do sleep 1 & wait; done
+`
+
+// scripted is a root with that script as /sbin/the init.
+func scripted(t *testing.T) string {
+	t.Helper()
+	root := vmtest.Root(t)
+	write(t, filepath.Join(root, "sbin/the init"), stubborn)
+	return root
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	const executable = 0o755
+	if err := errors.Join(os.RemoveAll(path), os.WriteFile(path, []byte(content), executable)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What an init is given, and what the agent is beside it.
+func TestHandover(t *testing.T) {
+	ownOnly(t, needsHandover)
+	for _, c := range vmtest.Combinations(t) {
+		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
+			cfg := sandbox.Config{
+				Root: scripted(t), Init: "/sbin/the init", InitArgs: []string{"a b", "", `c'$d\`, ""},
+				InitEnv: []string{"B=over", "C=x=y z"}, Env: []string{"A=first", "B=second"},
+				Limits: []wire.Rlimit{{Resource: "nofile", Soft: 4096, Hard: 4096}, {Resource: "cpu", Soft: 7, Hard: 8}},
 			}
-			t.Logf("all after %v", time.Since(start))
+			if c.Configuration == sandbox.ByBootstrap {
+				cfg.InitDir = "/home/user"
+			}
+			m := vmtest.Start(t, c.Config(cfg))
+			g := in(t, m)
+			for _, b := range slices.Concat(given(cfg.InitDir), beside()) {
+				t.Run(b.name, func(t *testing.T) {
+					if err := b.check(g); err != nil {
+						t.Error(err)
+					}
+				})
+			}
 			end(t, m)
-			t.Logf("%s", m.Console())
+			// The init has a file open for writing and ignores every signal.
+			if b, err := os.ReadFile(filepath.Join(cfg.Root, "held")); err != nil || string(b) != "held\n" {
+				t.Errorf("the file that the init held: %q, %v", b, err)
+			}
+		})
+	}
+}
+
+// given is what the init says of itself.
+func given(dir string) []behaviour {
+	if dir == "" {
+		dir = "/"
+	}
+	return slices.Concat([]behaviour{{"runs", func(g *guest) error {
+		_, err := g.say("until [ -e /up ]; do sleep 0.05; done")
+		return err
+	}}}, each(
+		command{name: "arguments", script: "cat /seen.args", stdout: `<a b><><c'$d\><>`},
+		command{name: "variables", script: "grep -E '^(A|B|C|HOME)=' /seen.env | sort", stdout: "A=first\nB=over\nC=x=y z\nHOME=/\n"},
+		command{name: "nothing of the configuration", script: "tr '\\0' '\\n' </proc/1/environ | grep -E '^(MSB_|AGENTD_|KRUN_)'", code: 1},
+		command{name: "directory", script: "cat /seen.dir; readlink /proc/1/cwd", stdout: dir + "\n" + dir + "\n"},
+		command{name: "limits", script: "cat /seen.nofile /seen.cpu; ulimit -n; ulimit -t", stdout: "4096\n7\n4096\n7\n"},
+		command{name: "name", script: "cat /proc/1/comm", stdout: "the init\n"},
+		command{name: "program", script: "readlink /proc/1/exe", stdout: "/bin/busybox\n"},
+		command{name: "no port", script: "ls -l /proc/1/fd /proc/$$/fd | grep -e vport -e socket", code: 1},
+		command{name: "signals", script: "grep -E 'SigBlk|SigIgn' /proc/1/status", stdout: ignored},
+	))
+}
+
+// ignored is what the script itself ignores, INT, USR1, USR2 and TERM, and what every
+// BusyBox shell does, QUIT.
+const ignored = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000004a06\n"
+
+// beside is what the agent is, and what its commands are.
+func beside() []behaviour {
+	// The agent is the parent of its commands.
+	return slices.Concat(each(
+		command{name: "agent's name", script: "cat /proc/$PPID/comm", stdout: "agentd\n"},
+		command{name: "agent's parent", script: "awk '{print $4}' /proc/$PPID/stat", stdout: "1\n"},
+		command{name: "agent's session", script: "awk -v p=$PPID '{print $6 == p}' /proc/$PPID/stat", stdout: "1\n"},
+		command{name: "agent's environment", script: "wc -c </proc/$PPID/environ", stdout: "0\n"},
+		command{name: "agent's limits", script: "awk '/cpu time/{print $4}' /proc/$PPID/limits", stdout: "unlimited\n"},
+		command{name: "last to be ended", script: "cat /proc/$PPID/oom_score_adj", stdout: "-1000\n"},
+		command{name: "commands are not", script: "cat /proc/self/oom_score_adj; sh -c 'cat /proc/self/oom_score_adj'", stdout: "0\n0\n"},
+		command{name: "variables of commands", script: "echo $A $B $C", stdout: "first second\n"},
+		command{name: "errors go to the log", script: "ls -l /proc/$PPID/fd | grep -c agentd.log", stdout: "2\n"},
+		command{name: "log", script: "test -f /run/microsandbox/agentd.log && wc -c </run/microsandbox/agentd.log", stdout: "0\n"},
+		command{name: "orphans go to the init", script: "(sleep 0.1 & echo $! >/orphan); sleep 0.05; awk '{print $4}' /proc/$(cat /orphan)/stat", stdout: "1\n"},
+	), []behaviour{{"files", filesOverPort}})
+}
+
+// filesOverPort writes and reads a file by the protocol.
+func filesOverPort(g *guest) error {
+	const content = "by the protocol\n"
+	if err := g.Client().WriteFile(g.ctx, "/tmp/file", []byte(content), 0o600); err != nil {
+		return err
+	}
+	if b, err := g.Client().ReadFile(g.ctx, "/tmp/file"); err != nil || string(b) != content {
+		return fmt.Errorf("read %q, %w", b, err)
+	}
+	return nil
+}
+
+// An init that cannot be one ends the boot, and the error says why.
+func TestHandoverRefused(t *testing.T) {
+	ownOnly(t, needsHandover)
+	kernel := vmtest.Kernels(t)
+	for _, r := range []struct {
+		name, init, dir, reason string
+	}{
+		{"missing", "/no/init", "", "init failed: step handover: init /no/init: "},
+		{"not executable", "/etc/passwd", "", "init failed: step handover: init /etc/passwd: not executable (mode 0644)"},
+		{"directory", "/etc", "", "init failed: step handover: init /etc: is a directory"},
+		{"fifo", "/fifo", "", "init failed: step handover: init /fifo: not a regular file"},
+		{"loop", "/loop", "", "init failed: step handover: init /loop: "},
+		{"auto", "auto", "", "init failed: step handover: no init found: /sbin/init: no such file or directory; /lib/systemd/systemd: "},
+		{"no directory", "/bin/sh", "/no/dir", "init failed: step handover: directory of the init /no/dir: "},
+		{"file as directory", "/bin/sh", "/etc/passwd", "init failed: step handover: directory of the init /etc/passwd: not a directory"},
+		{"no interpreter", "/broken", "", `handoff failed: exec "/broken": no such file or directory`},
+		{"no format", "/text", "", `handoff failed: exec "/text": exec format error`},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
+			root := vmtest.Root(t)
+			write(t, filepath.Join(root, "broken"), "#!/no/interpreter\n")
+			write(t, filepath.Join(root, "text"), "text\n")
+			if err := errors.Join(os.Symlink("loop", filepath.Join(root, "loop")), os.RemoveAll(filepath.Join(root, "sbin/init")),
+				mkfifo(filepath.Join(root, "fifo"))); err != nil {
+				t.Fatal(err)
+			}
+			m, err := sandbox.Start(t.Context(), vmtest.Config(t, sandbox.Config{
+				Kernel: kernel[len(kernel)-1], Root: root, Init: r.init, InitDir: r.dir,
+			}))
+			if err == nil {
+				t.Fatal(errors.Join(errors.New("it was not refused"), m.Kill()))
+			}
+			failed, ok := errors.AsType[*sandbox.BootError](err)
+			if !ok || !strings.HasPrefix(failed.Reason, r.reason) {
+				t.Errorf("got %v, want %q", err, r.reason)
+			}
+			if ok && !strings.Contains(failed.Err.Error(), "the machine ended") {
+				t.Errorf("it did not end by itself: %v", failed.Err)
+			}
 		})
 	}
 }
