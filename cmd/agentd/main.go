@@ -57,10 +57,11 @@ func (g *guest) run() error {
 		return err
 	}
 	if g.machine.Init != nil {
-		err := g.handOver() // Returns only if it failed.
+		err := phase("handoff failed", g.handOver()) // Returns only if it failed.
 		g.killAll()
+		err = g.told(err)
 		g.letGo()
-		return phase("handoff failed", err)
+		return err
 	}
 	end, err := g.serve()
 	g.takeDown(end)

@@ -33,7 +33,7 @@ func TestHandoverBusybox(t *testing.T) {
 			t.Run(way, func(t *testing.T) {
 				t.Parallel()
 				root := vmtest.Root(t)
-				write(t, filepath.Join(root, "etc/inittab"), inittab)
+				plant(t, filepath.Join(root, "etc/inittab"), inittab)
 				m := vmtest.Start(t, sandbox.Config{Kernel: kernel, Root: root, Init: sandbox.AutoInit})
 				g := in(t, m)
 				if got, err := g.say("until [ -e /up ]; do sleep 0.05; done; cat /proc/1/comm"); err != nil || got != "init\n" {
@@ -247,7 +247,7 @@ func away(t *testing.T, root string) {
 		t.Errorf("that is more than a tenth")
 	}
 	burst := filepath.Join(root, "burst")
-	write(t, burst, "")
+	plant(t, burst, "")
 	waitFor(t, func() bool {
 		_, err := os.Stat(burst)
 		return errors.Is(err, fs.ErrNotExist)

@@ -33,11 +33,11 @@ while :; do sleep 1 & wait; done
 func scripted(t *testing.T) string {
 	t.Helper()
 	root := vmtest.Root(t)
-	write(t, filepath.Join(root, "sbin/the init"), stubborn)
+	plant(t, filepath.Join(root, "sbin/the init"), stubborn)
 	return root
 }
 
-func write(t *testing.T, path, content string) {
+func plant(t *testing.T, path, content string) {
 	t.Helper()
 	const executable = 0o755
 	if err := errors.Join(os.RemoveAll(path), os.WriteFile(path, []byte(content), executable)); err != nil {
@@ -153,8 +153,8 @@ func TestHandoverRefused(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
 			root := vmtest.Root(t)
-			write(t, filepath.Join(root, "broken"), "#!/no/interpreter\n")
-			write(t, filepath.Join(root, "text"), "text\n")
+			plant(t, filepath.Join(root, "broken"), "#!/no/interpreter\n")
+			plant(t, filepath.Join(root, "text"), "text\n")
 			if err := errors.Join(os.Symlink("loop", filepath.Join(root, "loop")), os.RemoveAll(filepath.Join(root, "sbin/init")),
 				mkfifo(filepath.Join(root, "fifo"))); err != nil {
 				t.Fatal(err)

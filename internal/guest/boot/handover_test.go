@@ -1,0 +1,116 @@
+package boot_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/nstest"
+)
+
+// program makes a file with a mode.
+func program(t *testing.T, name string, mode os.FileMode) {
+	t.Helper()
+	write(t, name, "#!/bin/sh\n")
+	if err := os.Chmod(name, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// "auto" takes the first candidate that the kernel would execute, through links
+// of the image, as the kernel sees them.
+func TestAutoInit(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		for _, dir := range []string{"/lib", "/usr"} { // The host's, to be read only.
+			if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const first, second, third = "/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd"
+		for _, tt := range []struct {
+			name string
+			make func(t *testing.T)
+			want string // Or a part of the error.
+		}{
+			{"none", func(*testing.T) {}, "no init found: /sbin/init: no such file or directory; /lib/systemd/systemd: no such file or directory; /usr/lib"},
+			{"by its other name", func(t *testing.T) { program(t, third, 0o755) }, second}, // /lib is a link to usr/lib.
+			{"the second", func(t *testing.T) { program(t, second, 0o700) }, second},
+			{"not executable", func(t *testing.T) { program(t, first, 0o644) }, second},
+			{"executable by others alone", func(t *testing.T) { program(t, first, 0o601) }, first},
+			{"a directory", func(t *testing.T) { replace(t, first, func() error { return os.MkdirAll(first, 0o755) }) }, second},
+			{"a link that leads nowhere", func(t *testing.T) { replace(t, first, func() error { return os.Symlink("/nowhere", first) }) }, second},
+			{"a link to itself", func(t *testing.T) { replace(t, first, func() error { return os.Symlink(first, first) }) }, second},
+			{"a link out of the root", func(t *testing.T) {
+				replace(t, first, func() error { return os.Symlink("../../../../lib/systemd/systemd", first) })
+			}, first},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				tt.make(t)
+				m, err := up(t, only(plan.Handover{Init: plan.AutoInit}))
+				switch {
+				case err != nil && (tt.want[0] == '/' || !strings.Contains(err.Error(), tt.want)):
+					t.Errorf("got %v, want %s", err, tt.want)
+				case err == nil && m.Init.Path != tt.want:
+					t.Errorf("got %s, want %s", m.Init.Path, tt.want)
+				}
+			})
+		}
+	})
+}
+
+func replace(t *testing.T, name string, with func() error) {
+	t.Helper()
+	mkdir(t, filepath.Dir(name))
+	if err := os.RemoveAll(name); err != nil {
+		t.Fatal(err)
+	}
+	if err := with(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A mount without execution is found before PID 1 is given away.
+func TestInitOnNoExec(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		mkdir(t, "/m")
+		p := only(plan.TmpfsMount{Mount: plan.Mount{Source: "tmpfs", Type: "tmpfs", Target: "/m", Flags: plan.NoExec}})
+		mustUp(t, p)
+		program(t, "/m/init", 0o755)
+		_, err := up(t, only(plan.Handover{Init: "/m/init"}))
+		if err == nil || !strings.Contains(err.Error(), "init /m/init: not executable where it is mounted: permission denied") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// The init gets what commands get, the certificate authorities too, and its own
+// variables over that; every argument as it is.
+func TestInitIsGiven(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		write(t, "/.msb/tls/ca.pem", ca)
+		program(t, "/sbin/init", 0o755)
+		p := only(plan.Trust{}, plan.Handover{
+			Init: "/sbin/init", Args: []string{"", "a b", "\n"}, Cwd: "/etc", Env: []string{"B=2", "CURL_CA_BUNDLE=mine"},
+		})
+		p.Commands.Env = []string{"A=1", "B=1"}
+		m := mustUp(t, p)
+		if want := []string{"/sbin/init", "", "a b", "\n"}; !slices.Equal(m.Init.Argv, want) {
+			t.Errorf("arguments %q, want %q", m.Init.Argv, want)
+		}
+		for _, want := range []string{"A=1", "B=2", "CURL_CA_BUNDLE=mine", "SSL_CERT_FILE=" + deb, "NODE_EXTRA_CA_CERTS=/.msb/tls/ca.pem"} {
+			if !slices.Contains(m.Init.Env, want) {
+				t.Errorf("no %s in %q", want, m.Init.Env)
+			}
+		}
+		if m.Init.Dir != "/etc" {
+			t.Errorf("directory %q", m.Init.Dir)
+		}
+	})
+}
