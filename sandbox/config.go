@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -118,6 +119,10 @@ type Config struct {
 	ExtraWords []string `json:"extra_words,omitempty"`
 	// Bootstrap replaces the message that the other fields would make.
 	Bootstrap *wire.Bootstrap `json:"-"`
+
+	// Port, if set, is given the byte link to the guest before its first byte and
+	// returns what is to be used in its place: it can watch and speak itself.
+	Port func(net.Conn) net.Conn
 
 	// Foreign is set for an agent that is not ours: it is started from the root
 	// itself, since it cannot change to another.

@@ -174,6 +174,9 @@ func (m *Machine) boot(ctx context.Context, cfg Config, start time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	port := m.vm.Port()
+	if cfg.Port != nil {
+		port = cfg.Port(port)
+	}
 	// The end of ctx or of the machine ends every wait for the port.
 	stop := context.AfterFunc(ctx, func() { _ = port.SetDeadline(time.Now()) })
 	defer stop()

@@ -54,8 +54,9 @@ var may = map[string][]string{
 	"internal/fault":          {},
 	"internal/fault/init":     {"internal/fault"},
 	"internal/reference":      {"internal/image"},
-	"internal/vmtest":         {"wire", "client", "sandbox", "internal/image", "internal/reference"},
-	"internal/vmtest/suite":   {"wire", "client", "sandbox", "internal/vmtest"},
+	"internal/contract":       {"wire", "wire/frame"},
+	"internal/vmtest":         {"wire", "wire/frame", "client", "sandbox", "internal/contract", "internal/image", "internal/reference"},
+	"internal/vmtest/suite":   {"wire", "wire/frame", "client", "sandbox", "internal/contract", "internal/vmtest"},
 	"internal/vmtest/boots":   {"wire", "client", "sandbox", "internal/vmtest"},
 	"bench":                   {"wire", "wire/frame", "internal/vmm", "internal/image", "internal/reference"},
 	"bench/guest":             {"internal/guest/boot", "internal/guest/sys"},
@@ -64,7 +65,7 @@ var may = map[string][]string{
 // testOnly are packages that no shipped program may link.
 var testOnly = []string{
 	"internal/nstest", "internal/imagetest", "internal/imagetest/scan", "internal/fault", "internal/fault/init", "internal/reference",
-	"internal/vmtest", "internal/vmtest/suite", "internal/vmtest/boots", "bench", "bench/guest",
+	"internal/contract", "internal/vmtest", "internal/vmtest/suite", "internal/vmtest/boots", "bench", "bench/guest",
 }
 
 // never is what a package must not link at all, not even through others, and why.

@@ -3,9 +3,7 @@ package vmtest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -45,20 +43,8 @@ var agent = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv(ours); path != "" {
 		return path, nil
 	}
-	return build()
+	return buildProgram("agentd", "cmd/agentd") // As a release is made.
 })
-
-// build makes the binary as a release is made.
-func build() (string, error) {
-	path := filepath.Join(os.TempDir(), "agentd")
-	cmd := exec.CommandContext(context.Background(),
-		"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "github.com/agentd-go/agentd/cmd/agentd")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the agent: %w\n%s", err, out)
-	}
-	return path, nil
-}
 
 // extract takes the agent out of a published package.
 func extract(version string) (string, error) {

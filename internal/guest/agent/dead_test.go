@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/agentd-go/agentd/internal/contract"
 	"github.com/agentd-go/agentd/internal/nstest"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
@@ -45,7 +46,7 @@ func TestDeadMountDelaysNobody(t *testing.T) {
 		}
 		h.send(other, &wire.FSRequest{Op: &wire.OpStat{Path: "/tmp"}})
 		if _, r := h.response(other); !r.OK {
-			t.Errorf("another client: %s", outcome(r))
+			t.Errorf("another client: %s", contract.Outcome(r))
 		}
 		// What waits for its turn goes with the client, and so does what hangs.
 		start, end := frame.SlotRange(0)
@@ -53,7 +54,7 @@ func TestDeadMountDelaysNobody(t *testing.T) {
 		h.pingOther(other + 7)
 		h.send(1, &wire.FSRequest{Op: &wire.OpStat{Path: "/tmp"}})
 		if _, r := h.response(1); !r.OK {
-			t.Errorf("the next client: %s", outcome(r))
+			t.Errorf("the next client: %s", contract.Outcome(r))
 		}
 		if n := h.kept(start, end); n != 0 {
 			t.Errorf("%d frames for a client that has gone", n)

@@ -96,100 +96,6 @@ func TestWrongFrames(t *testing.T) {
 	})
 }
 
-// Nothing is opened on the ids that belong to nobody; the machine answers there.
-func TestIdsOfNobody(t *testing.T) {
-	nstest.Run(t, func() {
-		nstest.Root(t)
-		h := newHost(t, config{})
-		for _, id := range []uint32{0, frame.Step, 127 * frame.Step, 0xffffffff} {
-			for _, m := range []wire.Message{
-				&wire.ExecRequest{Cmd: "true"}, &wire.FSRequest{Op: &wire.OpOpenDir{Path: "/"}}, &wire.TCPConnect{Host: "localhost", Port: 1},
-			} {
-				h.send(id, m)
-				if e, ok := h.next(id).Message.(*wire.ProtocolError); !ok || e.Kind != wire.ErrorInvalidSession || e.OffendingType != m.Type() {
-					t.Errorf("%s on id %#x: %+v", m.Type(), id, e)
-				}
-			}
-			h.send(id, &wire.Ping{})
-			if _, ok := h.next(id).Message.(*wire.Pong); !ok {
-				t.Errorf("no answer to a ping on id %#x", id)
-			}
-		}
-	})
-}
-
-// Clients of any generation are served alike.
-func TestAnyGeneration(t *testing.T) {
-	nstest.Run(t, func() {
-		nstest.Root(t)
-		h := newHost(t, config{})
-		for _, v := range []wire.Generation{0, 1, 4, 5, 8, 9, 255} {
-			for _, id := range []uint32{1, 0x01fffffe, 0x02000000, 0xfe000000} {
-				h.write(bytesOf(t, v, id, &wire.ExecRequest{Cmd: "echo", Args: []string{"hi"}}))
-				if r := h.collect(id); string(r.stdout) != "hi\n" {
-					t.Errorf("generation %d, id %#x: %+v", v, id, r)
-				}
-			}
-		}
-	})
-}
-
-func TestActivity(t *testing.T) {
-	nstest.Run(t, func() {
-		nstest.Root(t)
-		h := newHost(t, config{})
-		touch := func() uint64 {
-			h.send(3, &wire.Touch{})
-			m, ok := h.next(3).Message.(*wire.Touched)
-			if !ok {
-				t.Fatal("a touch was answered with something else")
-			}
-			return m.ActivitySeq
-		}
-		for _, tt := range []struct {
-			name string
-			do   func()
-			more uint64
-		}{
-			{"nothing", func() {}, 1},
-			{"ping", func() { h.ping() }, 1},
-			{"wrong flags", func() { h.write(raw(t, 4, 1, envelope(7, "core.ping", 0xa0))); h.next(4) }, 1},
-			{"a command", func() { h.run(&wire.ExecRequest{Cmd: "true"}) }, 4},
-			{"an ignored signal", func() { h.send(4, &wire.ExecSignal{Signal: 9}) }, 2},
-		} {
-			before := touch()
-			tt.do()
-			if more := touch() - before; more != tt.more {
-				t.Errorf("%s: %d more, want %d", tt.name, more, tt.more)
-			}
-		}
-	})
-}
-
-func TestDuplicateID(t *testing.T) {
-	nstest.Run(t, func() {
-		nstest.Root(t)
-		h := newHost(t, config{})
-		h.send(1, sh("read line; echo $line; exit 7"))
-		h.next(1)
-		h.send(1, sh("echo second"))
-		if m, ok := h.next(1).Message.(*wire.ExecFailed); !ok || m.Kind != wire.FailureOther {
-			t.Errorf("got %+v", m)
-		}
-		h.send(1, &wire.ExecStdin{Data: []byte("first\n")})
-		waitFor(h, 1, "first\n")
-		waitExit(h, 1, 7)
-		h.send(1, sh("exit 8"))
-		if r := h.collect(1); r.code != 8 {
-			t.Errorf("the id is not free after the end: %+v", r)
-		}
-		h.ping()
-		if n := h.kept(1, 2); n != 0 {
-			t.Errorf("%d frames behind the terminal one", n)
-		}
-	})
-}
-
 // A client that is gone is told nothing more; its commands go on, and those of
 // others are not touched.
 func TestClientDisconnected(t *testing.T) {
@@ -251,33 +157,6 @@ func (h *host) drop(from, to uint32) {
 		}
 	}
 	h.frames = kept
-}
-
-// Every byte alone, and many frames in one write, are the same frames.
-func TestAnySplit(t *testing.T) {
-	nstest.Run(t, func() {
-		nstest.Root(t)
-		h := newHost(t, config{})
-		var all []byte
-		const commands = 20
-		for id := range uint32(commands) {
-			all = append(all, bytesOf(t, 7, id+1, &wire.ExecRequest{Cmd: "cat"})...)
-			all = append(all, bytesOf(t, 7, id+1, &wire.ExecStdin{Data: []byte("text")})...)
-			all = append(all, bytesOf(t, 7, id+1, &wire.ExecStdin{})...)
-		}
-		for _, piece := range []int{1, 3, len(all)} {
-			for b := all; len(b) > 0; {
-				n := min(piece, len(b))
-				h.write(b[:n])
-				b = b[n:]
-			}
-			for id := range uint32(commands) {
-				if r := h.collect(id + 1); string(r.stdout) != "text" || r.code != 0 {
-					t.Errorf("pieces of %d, id %d: %+v", piece, id+1, r)
-				}
-			}
-		}
-	})
 }
 
 // Whatever comes in frames of a valid length, what was opened before still works.

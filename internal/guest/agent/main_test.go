@@ -1,14 +1,21 @@
 package agent_test
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
+	"github.com/agentd-go/agentd/internal/contract"
 	"github.com/agentd-go/agentd/internal/guest/proc"
 )
 
-// TestMain lets the test binary be the relay, as agentd's main does.
+// TestMain lets the test binary be the relay, as agentd's main does, and the
+// server of the contract's connections.
 func TestMain(m *testing.M) {
+	if os.Args[0] == serverName {
+		fmt.Fprintln(os.Stderr, contract.Serve(func() { fmt.Println("ready") }))
+		os.Exit(1)
+	}
 	if os.Args[0] == proc.RelayName {
 		os.Exit(proc.Relay(os.Args))
 	}

@@ -67,10 +67,11 @@ func (c *client) open(name string, access sys.Access) (wire.FSResult, error) {
 	return &wire.ResultHandle{Handle: id}, nil
 }
 
-// realPath resolves all links. The last name need not be there.
+// realPath resolves all links. The last name need not lead anywhere: what stands
+// before it must be there, which the reference agents accept of a file too.
 func realPath(name string) (wire.FSResult, error) {
 	found, err := sys.RealPath(name)
-	if errors.Is(err, syscall.ENOENT) {
+	if err != nil {
 		found, err = realParent(name, err)
 	}
 	if err != nil {
@@ -88,7 +89,11 @@ func realParent(name string, missing error) (string, error) {
 	if last == "" || last == "." || last == ".." {
 		return "", missing
 	}
-	parent, err := sys.RealPath(sys.Parent(name))
+	before := sys.Parent(name)
+	if len(before) > 1 {
+		before = strings.TrimSuffix(before, "/") // Else it would have to be a directory.
+	}
+	parent, err := sys.RealPath(before)
 	return path.Join(parent, last), err
 }
 

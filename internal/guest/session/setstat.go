@@ -3,7 +3,6 @@ package session
 import (
 	"errors"
 	"math"
-	"syscall"
 
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/wire"
@@ -79,9 +78,12 @@ func (h *handle) setStat(a *wire.FSAttrs) error {
 	return apply(size, mode, owner, times)
 }
 
+// errSize is the refusal of a size that is none, in the reference's words.
+var errSize = errors.New("out of range integral type conversion attempted")
+
 func resize(h *handle, size uint64) error {
 	if size > math.MaxInt64 {
-		return syscall.EINVAL
+		return errSize
 	}
 	return sys.Truncate(h.file, int64(size))
 }
@@ -117,15 +119,14 @@ func id(n *uint32) int {
 	return int(*n)
 }
 
-// timesOf is both times to set; one that is not asked for keeps its seconds.
+// timesOf is both times to set; one that is not asked for keeps its seconds. A
+// file that is not there is found missing here, whatever is asked for.
 func timesOf(a *wire.FSAttrs, now func() (sys.FileStat, error)) (atime, mtime int64, err error) {
-	if a.Atime == nil || a.Mtime == nil {
-		s, err := now()
-		if err != nil {
-			return 0, 0, err
-		}
-		atime, mtime = s.Atime, s.Mtime
+	s, err := now()
+	if err != nil {
+		return 0, 0, err
 	}
+	atime, mtime = s.Atime, s.Mtime
 	if a.Atime != nil {
 		atime = *a.Atime
 	}

@@ -19,10 +19,26 @@ var common = map[string]string{
 	"terminal opens by its name":                "the terminal belongs to root, whoever the command runs as",
 	"service with the output does not delay":    "the end of a command waits for whoever holds its output",
 	"silent reader delays nobody":               "the agent's only loop waits for a command to take its input",
+
+	"core: duplicate id":                             "the second request starts a second command, and both speak on the id",
+	"file: RealPath Path:new":                        "a relative name without a directory has no parent there",
+	`file: RealPath Path:/c\u0000`:                   "a name with a NUL in it comes back as the real path",
+	"file: Stat Path:/c/f,FollowSymlink:false again": "a copy of a file onto itself has emptied it",
+	"file: Stat Path:/c/hard,FollowSymlink:false":    "the same, onto a hard link",
+	"files after the questions":                      "the same",
+	"bound: 1024 handles and a command":              "its own limit of descriptors comes first, and then no command starts either",
+	"bound: a listing of 60,000":                     "what does not fit a frame is not answered at all",
+	"beside: the removal of a large tree":            "the agent's only loop removes it and answers nobody meanwhile",
+	"tcp: an address that is none":                   "it asks the name server, which here is none, for what no name can be",
+	"tcp: closed behind both ends":                   "the end of both halves is not told before generation 8",
+	"tcp: their end first":                           "the same",
+	"tcp: 4 MiB to a peer that writes first":         "one task moves both directions, and each side waits for the other",
+	"departure: nothing is said any more":            "commands go on speaking on the ids of the client that has gone",
 }
 
 // oldest are the further ones from 0.5.5.
 var oldest = map[string]string{
+	"core: wrong flags":               "flags are not looked at, the message is acted on",
 	"environment":                     "the configuration of the machine is visible to every command",
 	"its PATH and HOME":               "the same",
 	"session of its own":              "commands share the agent's session, and with it a terminal's signals",

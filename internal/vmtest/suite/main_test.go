@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/contract"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
 )
@@ -62,8 +63,13 @@ func (b behaviour) judge(t *testing.T, m *vmtest.Machine) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	err := b.check(&guest{Machine: m, ctx: ctx})
-	why, differs := differences[vmtest.Version()][b.name]
+	verdict(t, b.name, b.check(&guest{Machine: m, ctx: ctx}))
+}
+
+// verdict judges what a behaviour came to.
+func verdict(t *testing.T, name string, err error) {
+	t.Helper()
+	why, differs := differences[vmtest.Version()][name]
 	switch {
 	case differs && err == nil:
 		t.Errorf("agent %s is listed as different (%s) and is not", vmtest.Version(), why)
@@ -84,11 +90,18 @@ func ownOnly(t *testing.T, why string) {
 
 func TestDifferencesAreBehaviours(t *testing.T) {
 	known := map[string]bool{}
+	var names []string
 	for _, b := range append(behaviours(), boundBehaviours()...) {
-		if known[b.name] {
-			t.Errorf("two behaviours are named %q", b.name)
+		names = append(names, b.name)
+	}
+	for _, b := range contract.Behaviours() {
+		names = append(names, b.Name)
+	}
+	for _, name := range names {
+		if known[name] {
+			t.Errorf("two behaviours are named %q", name)
 		}
-		known[b.name] = true
+		known[name] = true
 	}
 	for version, list := range differences {
 		for name, why := range list {

@@ -1,0 +1,183 @@
+package contract
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/agentd-go/agentd/wire"
+)
+
+// fileBounds are what is too much, and what delays nobody (protocol sections 9.7
+// and 19a).
+func fileBounds() []Behaviour {
+	return []Behaviour{
+		{Name: "bound: 1024 handles and a command", Check: manyHandles},
+		soon(Behaviour{Name: "bound: a listing of 60,000", Check: longListing}),
+		{Name: "bound: names that are no text", Check: otherNames},
+		{Name: "beside: a fifo that nobody opens", Check: silentFifo, Own: hangsInFifo},
+		{Name: "beside: a stat during a read that waits", Check: waitingRead, Own: "it hangs for ever", Machine: true},
+		{Name: "beside: the removal of a large tree", Check: largeTree},
+	}
+}
+
+// maxHandles is what one client may have open.
+const maxHandles = 1024
+
+// manyHandles opens as many as there may be by another client, one more, and runs
+// a command.
+func manyHandles(p *Peer) error {
+	p = p.Other()
+	op := &wire.OpOpenFile{Path: "/h/f", Options: wire.OpenOptions{Read: true}}
+	for i := range maxHandles {
+		if _, err := p.Open(op); err != nil {
+			return errors.Join(fmt.Errorf("handle %d: %w", i+1, err), p.Leave())
+		}
+	}
+	got, err := p.File(op)
+	if err == nil {
+		err = same("one more", got, "open: too many open filesystem handles for relay client: 1024")
+	}
+	if err == nil {
+		got, err = p.Say("echo still")
+	}
+	if err == nil {
+		err = same("a command beside them", got, "still\n")
+	}
+	return errors.Join(err, p.Leave())
+}
+
+// many is more names than a frame holds, short ones.
+const many = 60_000
+
+func longListing(p *Peer) error {
+	if _, err := p.Say(fmt.Sprintf("mkdir -p /dev/shm/many && cd /dev/shm/many && seq %d | xargs touch", many)); err != nil {
+		return err
+	}
+	d, err := p.Open(&wire.OpOpenDir{Path: "/dev/shm/many"})
+	if err != nil {
+		return err
+	}
+	seen, err := p.pages(d, 1<<31)
+	if err == nil && len(seen) != many {
+		err = fmt.Errorf("pages have %d names, want %d", len(seen), many)
+	}
+	if err == nil {
+		var got string
+		if got, err = p.File(&wire.OpList{Path: "/dev/shm/many"}); err == nil && !strings.HasPrefix(got, "readdir: ") {
+			err = fmt.Errorf("the listing is %.100q", got)
+		}
+	}
+	return errors.Join(err, p.closes(d))
+}
+
+// pages reads a directory to its end.
+func (p *Peer) pages(handle uint64, limit uint32) (map[string]wire.FSEntry, error) {
+	seen := map[string]wire.FSEntry{}
+	for {
+		if err := p.Send(fileSession, &wire.FSRequest{Op: &wire.OpReadDir{Handle: handle, Limit: &limit}}); err != nil {
+			return seen, err
+		}
+		_, r, err := p.Response(fileSession)
+		if err != nil {
+			return seen, err
+		}
+		list, ok := r.Data.(*wire.ResultList)
+		if !ok {
+			return seen, errors.New(Outcome(r))
+		}
+		if len(list.Entries) == 0 {
+			return seen, nil
+		}
+		for _, e := range list.Entries {
+			seen[e.Path] = e
+		}
+	}
+}
+
+// otherNames are listed with a mark for each byte that is no text, and go with
+// their directory.
+func otherNames(p *Peer) error {
+	if _, err := p.Say(`mkdir /dev/shm/o; cd /dev/shm/o; >$(printf 'a\377b'); ln -s $(printf 'to\376') l`); err != nil {
+		return err
+	}
+	for _, r := range []row{
+		{op: &wire.OpReadLink{Path: "/dev/shm/o/l"}, want: "to\ufffd"},
+		{op: &wire.OpRemove{Path: "/dev/shm/o/l"}, want: "ok"},
+		{op: &wire.OpList{Path: "/dev/shm/o"}, want: "[/dev/shm/o/a\ufffdb]"},
+		{op: &wire.OpRemoveDir{Path: "/dev/shm/o", Recursive: true}, want: "ok"},
+		{op: &wire.OpStat{Path: "/dev/shm/o"}, want: "stat: " + missing},
+	} {
+		got, err := p.File(r.op)
+		if err == nil {
+			err = same(describe(r.op), got, r.want)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// silentFifo opens a fifo for each side alone: the other's absence is an error or
+// nothing, and no wait.
+func silentFifo(p *Peer) error {
+	if _, err := p.Say("mkfifo /h/silent"); err != nil {
+		return err
+	}
+	got, err := p.File(&wire.OpOpenFile{Path: "/h/silent", Options: wire.OpenOptions{Write: true}})
+	if err == nil {
+		err = same("the writer", got, "open: No such device or address (os error 6)")
+	}
+	if err == nil {
+		got, err = p.File(&wire.OpOpenFile{Path: "/h/silent", Options: wire.OpenOptions{Read: true}})
+	}
+	if err == nil {
+		err = same("the reader", got, "handle")
+	}
+	return err
+}
+
+// waitingRead asks for the state of a file that a read waits in, and closes it.
+func waitingRead(p *Peer) error {
+	h, err := p.OpenFile("/dev/kmsg", wire.OpenOptions{Read: true})
+	if err != nil {
+		return err
+	}
+	if err := p.Send(6, &wire.FSRequest{Op: &wire.OpRead{Handle: h}}); err != nil {
+		return err
+	}
+	got, err := p.File(&wire.OpFStat{Handle: h})
+	if err == nil && !strings.HasPrefix(got, "/dev/kmsg other ") {
+		err = fmt.Errorf("the file is %q", got)
+	}
+	return errors.Join(err, p.closes(h), p.Other().alive())
+}
+
+// largeTree removes a tree while another client asks for signs of life.
+func largeTree(p *Peer) error {
+	const removal = 7
+	if err := p.Send(removal, &wire.FSRequest{Op: &wire.OpRemoveDir{Path: "/dev/shm/many", Recursive: true}}); err != nil {
+		return err
+	}
+	other := p.Other()
+	before := 0
+	for p.Left(removal) == 0 {
+		if err := other.alive(); err != nil {
+			return err
+		}
+		before++
+	}
+	// The agent's answers to the other that came before the removal's own say that
+	// it was not alone; one of them may have overtaken nothing.
+	const least = 2
+	if before < least {
+		return fmt.Errorf("%d answers before the removal's end", before)
+	}
+	return p.answers(removal, "ok")
+}
+
+func (p *Peer) alive() error {
+	_, err := p.Round()
+	return err
+}

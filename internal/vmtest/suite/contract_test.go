@@ -1,0 +1,86 @@
+package suite
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/agentd-go/agentd/internal/contract"
+	"github.com/agentd-go/agentd/internal/vmtest"
+	"github.com/agentd-go/agentd/sandbox"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// The slots of raw clients: the machine's own client has the first.
+const (
+	askingSlot = 1
+	serverSlot = 100
+)
+
+// TestContract asks machines, by raw frames, for what every agent must do with
+// files, connections and the protocol's core.
+func TestContract(t *testing.T) {
+	for _, c := range vmtest.Combinations(t) {
+		if vmtest.Version() == "" && c.Configuration != sandbox.ByBootstrap {
+			continue // What configured the machine makes no difference to a frame.
+		}
+		t.Run(c.Kernel, func(t *testing.T) {
+			t.Parallel()
+			m, tap := vmtest.StartTapped(t, c.Config(sandbox.Config{Root: vmtest.ServerRoot(t)}), nil)
+			serve(t, tap)
+			for _, b := range contract.Behaviours() {
+				t.Run(b.Name, func(t *testing.T) { judgeContract(t, tap, b) })
+				if err := m.Client().Err(); err != nil {
+					t.Fatalf("the machine is gone: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// serve starts the program that serves connections.
+func serve(t *testing.T, tap *vmtest.Tap) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	p := tap.Peer(ctx, serverSlot)
+	if err := p.Send(0, &wire.ExecRequest{Cmd: "server"}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // That it is started, and its word.
+		if r, err := p.Hear(0); err != nil || r.Flags != 0 {
+			t.Fatalf("the server: %s, %v", r.Type, err)
+		}
+	}
+}
+
+// judgeContract asks for one behaviour, as [behaviour.judge] does.
+func judgeContract(t *testing.T, tap *vmtest.Tap, b contract.Behaviour) {
+	t.Helper()
+	if b.Own != "" {
+		ownOnly(t, b.Own)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	p := tap.Peer(ctx, askingSlot)
+	err := b.Check(p)
+	err = errors.Join(err, tap.Faults())
+	verdict(t, b.Name, err)
+	if err != nil {
+		forget(t, tap)
+	}
+}
+
+// forget drops what a behaviour has left: it must not answer the next.
+func forget(t *testing.T, tap *vmtest.Tap) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	p := tap.Peer(ctx, askingSlot)
+	if _, err := p.Say("sleep 0.5"); err != nil { // Time for what nobody waits for any more.
+		t.Error(err)
+	}
+	tap.Drop(p.All())
+	tap.Drop(p.Other().All())
+	_ = tap.Faults() // Of what was left.
+}
