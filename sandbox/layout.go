@@ -30,6 +30,9 @@ type layout struct {
 	kept    bool   // It is not removed after the machine.
 	machine vmm.Machine
 	note    string // What executes the machine, and why.
+
+	// unshared is why this host shares no directories with the machine, nil if it does.
+	unshared error
 }
 
 // prepare makes everything that the machine needs before its start. It returns
@@ -52,6 +55,13 @@ func prepare(ctx context.Context, cfg Config) (_ *layout, complete Config, err e
 			err = errors.Join(err, l.remove())
 		}
 	}()
+	if cfg.shareless(kernel) {
+		if l.unshared = vmm.CanShare(ctx, vmm.Options{}); l.unshared != nil {
+			if cfg, err = withoutShares(cfg, cache); err != nil {
+				return nil, cfg, err
+			}
+		}
+	}
 	if cfg.Image != "" {
 		if cfg, err = l.fromImage(ctx, cfg, cache); err != nil {
 			return nil, cfg, err
@@ -99,7 +109,9 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 		Cmdline:   cfg.words(),
 		Card:      cfg.Card,
 	}
-	if err := l.share(shareTag, "share", "scripts"); err != nil {
+	if l.unshared != nil {
+		l.machine.Cmdline = append(l.machine.Cmdline, shareInMemory)
+	} else if err := l.share(shareTag, "share", "scripts"); err != nil {
 		return err
 	}
 	if err := l.attach(cfg); err != nil {

@@ -89,6 +89,10 @@ func (m *Machine) Client() *client.Client { return m.client }
 // Note says in a line for the user what executes the machine, and why.
 func (m *Machine) Note() string { return m.layout.note }
 
+// Unshared says why this host shares no directories with the machine, whose root
+// is a disk then; nil if it does, as where nothing stands in its way.
+func (m *Machine) Unshared() error { return m.layout.unshared }
+
 // Timings returns when the machine got where.
 func (m *Machine) Timings() Timings { return m.timings }
 

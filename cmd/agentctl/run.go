@@ -286,10 +286,14 @@ func commandError(err error) error {
 	return &statusError{exitSignal + exit.Signal, exit.Error()}
 }
 
-// note says on standard error when the machine is slower than it could be.
+// note says on standard error when the machine is slower than it could be, or has
+// less than it might.
 func note(m *sandbox.Machine) {
 	if m.Emulated() {
 		fmt.Fprintln(os.Stderr, "agentctl:", m.Note())
+	}
+	if err := m.Unshared(); err != nil {
+		fmt.Fprintln(os.Stderr, "agentctl: the root is a disk, no directory is shared:", err)
 	}
 }
 

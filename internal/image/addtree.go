@@ -77,10 +77,24 @@ func (t *treeReader) mountPoint(name string, info fs.FileInfo) error {
 	return fs.SkipDir
 }
 
+// owner is the owner in the image. What an ordinary user has made is root's there,
+// as it is where that user's directory is shared with a machine.
+func (t *treeReader) owner(st *syscall.Stat_t) (uid, gid uint32) {
+	uid, gid = st.Uid, st.Gid
+	if me := os.Geteuid(); me != 0 && uid == uint32(me) {
+		uid = 0
+	}
+	if mine := os.Getegid(); os.Geteuid() != 0 && gid == uint32(mine) {
+		gid = 0
+	}
+	return uid, gid
+}
+
 func (t *treeReader) add(name string, info fs.FileInfo, st *syscall.Stat_t) (err error) {
 	major, minor := deviceNumbers(st.Rdev)
+	uid, gid := t.owner(st)
 	e := erofs.Entry{
-		Name: name, Mode: uint16(st.Mode), UID: st.Uid, GID: st.Gid, Mtime: info.ModTime(),
+		Name: name, Mode: uint16(st.Mode), UID: uid, GID: gid, Mtime: info.ModTime(),
 		Major: major, Minor: minor,
 	}
 	if info.Mode()&fs.ModeSymlink != 0 {

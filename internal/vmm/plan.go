@@ -88,15 +88,31 @@ func findTools(ctx context.Context, m Machine, o Options) (t tools, err error) {
 	if t.qemu, err = orFind(o.QEMU, FindQEMU); err != nil || len(m.Shares) == 0 {
 		return t, err
 	}
+	err = t.findDaemon(ctx, o)
+	return t, err
+}
+
+func (t *tools) findDaemon(ctx context.Context, o Options) error {
 	path, err := orFind(o.Virtiofsd, FindVirtiofsd)
 	if err != nil {
-		return t, err
+		return err
 	}
 	if t.daemon, err = identifyDaemon(ctx, path); err != nil {
-		return t, err
+		return err
 	}
 	t.host, err = readHost(ctx)
-	return t, err
+	return err
+}
+
+// CanShare returns nil if this host can share directories with a machine, else why
+// not, with the remedy where there is one. It looks at the host, and changes nothing.
+func CanShare(ctx context.Context, o Options) error {
+	t := tools{}
+	if err := t.findDaemon(ctx, o); err != nil {
+		return err
+	}
+	_, err := t.daemon.sandbox(t.host)
+	return err
 }
 
 func orFind(given string, find func() (string, error)) (string, error) {

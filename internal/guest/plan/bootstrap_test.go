@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -284,5 +285,27 @@ func TestBootstrapIgnoresVariables(t *testing.T) {
 	}
 	if got, want := stepNames(p), stepNames(mustBootstrap(t, &wire.Bootstrap{})); got != want {
 		t.Errorf("steps are %s", got)
+	}
+}
+
+func TestShareInMemory(t *testing.T) {
+	environ := []string{ShareVariable + "=" + ShareInMemory}
+	byMessage, err := FromBootstrap(&wire.Bootstrap{}, environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byVariables, err := FromEnvironment(append(environ, "MSB_HOSTNAME=m"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "share tmpfs /.msb tmpfs nosuid,nodev size=16777216,mode=755"
+	for _, p := range []*Plan{byMessage, byVariables} {
+		if !strings.Contains(p.String(), want) {
+			t.Errorf("want a step %q in\n%s", want, p)
+		}
+	}
+	_, err = FromBootstrap(&wire.Bootstrap{}, []string{ShareVariable + "=ext4"})
+	if e, ok := errors.AsType[*Error](err); !ok || e.Field != ShareVariable {
+		t.Errorf("another file system: %v", err)
 	}
 }

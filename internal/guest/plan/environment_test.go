@@ -132,6 +132,8 @@ func TestEnvironmentRejects(t *testing.T) {
 		{"MSB_TMPFS", "/tmp:fstype=ext4", "", "not valid for a tmpfs mount"},
 		{"MSB_TMPFS", "/tmp:size", "", "not known"},
 
+		{"AGENTD_SHARE", "virtiofs", "", "must be tmpfs or absent"},
+
 		{"MSB_HOSTNAME", strings.Repeat("h", 65), "", "longer than 64 bytes"},
 		{"MSB_HOSTNAME", "a\n1.2.3.4 b", "", "control characters"},
 		{"MSB_HOSTNAME", "a\x00b", "", "NUL"},

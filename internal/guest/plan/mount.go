@@ -137,3 +137,30 @@ func EarlyMounts() []Mount {
 func share() Share {
 	return Share{Mount{Source: ShareTag, Target: ShareDir, Type: "virtiofs", Flags: NoSUID | NoDev}}
 }
+
+// ShareVariable says, with the value [ShareInMemory], that the monitor shares no
+// directory, as those without virtiofs: then memory takes its place. Both sources
+// of a configuration know it, since it is a matter of the machine. The hosts of
+// the reference never set it.
+const (
+	ShareVariable = "AGENTD_SHARE"
+	ShareInMemory = "tmpfs"
+)
+
+// memoryShareMiB is as much as hosts of generation 7 let a guest write to a share.
+const memoryShareMiB = 16
+
+// shareOf returns the share of a machine with these variables.
+func shareOf(environ []string) (Share, *Error) {
+	switch value := lookup(environ, ShareVariable); value {
+	case "":
+		return share(), nil
+	case ShareInMemory:
+		size := uint32(memoryShareMiB)
+		return Share{Mount{
+			Source: "tmpfs", Target: ShareDir, Type: "tmpfs", Flags: NoSUID | NoDev, Data: tmpfsData(&size, 0o755),
+		}}, nil
+	default:
+		return Share{}, &Error{Field: ShareVariable, Value: value, Rule: "must be " + ShareInMemory + " or absent"}
+	}
+}

@@ -48,6 +48,7 @@ type Commands struct {
 type config struct {
 	source     Source
 	generation wire.Generation
+	share      Share
 	root       *BlockRoot
 	mounts     []userMount // by kind, in the order of the source
 	hostname   string
@@ -84,7 +85,7 @@ func (p *Plan) addRoot(c *config) {
 	if len(c.limits) > 0 {
 		p.Steps = append(p.Steps, Limits{Limits: c.limits})
 	}
-	p.Steps = append(p.Steps, essential(), share())
+	p.Steps = append(p.Steps, essential(), c.share)
 	if c.root != nil {
 		// The kernel's file systems of the old root are out of reach now.
 		p.Steps = append(p.Steps, *c.root, essential())
