@@ -177,6 +177,7 @@ func (c *client) read() error {
 		if err := c.slot.out.Send(whole); err != nil {
 			return err
 		}
+		c.relay.wake()
 		if f.Flags == frame.Shutdown && c.relay.cfg.Shutdown != nil {
 			c.relay.cfg.Shutdown()
 		}

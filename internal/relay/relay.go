@@ -209,7 +209,9 @@ func (r *Relay) route(f frame.Frame, whole []byte) {
 }
 
 // hold lets the link wait for a client that does not read, until there is anybody
-// else whom that could delay: then what it leaves unread has to be stored.
+// else whom that could delay: then what it leaves unread has to be stored. So it
+// has when the client is itself waiting to be heard, perhaps before it reads: a
+// guest that cannot speak need not listen.
 func (r *Relay) hold(c *client, n int) {
 	if c.in.Room(n) {
 		return
@@ -219,9 +221,13 @@ func (r *Relay) hold(c *client, n int) {
 	// Before the look at the inbox: who makes room behind that look sees it.
 	r.held.Store(true)
 	defer r.held.Store(false)
-	for r.err == nil && c.slot.client == c && c.spoke && r.speakers == 1 && !c.in.Room(n) {
+	for r.err == nil && c.slot.client == c && r.aloneLocked(c) && !c.in.Room(n) {
 		r.changed.Wait()
 	}
+}
+
+func (r *Relay) aloneLocked(c *client) bool {
+	return c.spoke && r.speakers == 1 && c.slot.out.Queued() == 0
 }
 
 // wake has the link look again whether it has to wait.

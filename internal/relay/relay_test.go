@@ -284,6 +284,31 @@ func TestSlowClientAlone(t *testing.T) {
 	})
 }
 
+// A client that speaks before it listens does not stop a guest that does so too.
+func TestClientAloneThatOnlySpeaks(t *testing.T) {
+	play(t, func(w *world) {
+		const frames, size = 20, 1 << 20
+		c := w.connect()
+		w.hear(c)
+		said := raw(c.start, 0, strings.Repeat("c", size))
+		go func() {
+			for range frames {
+				c.send(said)
+			}
+			for n := range frames {
+				c.expect(raw(c.start, 0, strings.Repeat(string(rune('a'+n)), size)))
+			}
+		}()
+		for n := range frames {
+			w.guest.send(raw(c.start, 0, strings.Repeat(string(rune('a'+n)), size)))
+		}
+		for range frames {
+			w.guest.expect(said)
+		}
+		synctest.Wait()
+	})
+}
+
 // A client that is waited for can leave, and so can the link.
 func TestSlowClientAloneEnds(t *testing.T) {
 	for name, end := range map[string]func(w *world, c *peer){
