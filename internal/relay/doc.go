@@ -31,6 +31,9 @@
 //	         all, and is taken before that only when no other slot is free: late
 //	         frames could reach the new client.
 //
+// A client that comes when all slots are taken is closed without a byte; one that
+// comes when some are ending or closing waits for them, 5 s at most.
+//
 // Frames for a slot that is not taken are dropped. A client that has used its
 // range's last id leaves without a probe, since the answer could be its own.
 //

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -365,7 +367,53 @@ func (h *hub) time() error {
 	if err := h.Client().SyncClock(h.ctx, time.Now()); !errors.Is(err, client.ErrRelayed) {
 		return fmt.Errorf("a client tells the time: %w", err)
 	}
-	return nil
+	if !long() {
+		return nil // The relay tells it each minute.
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), patience)
+	defer cancel()
+	g := &guest{Machine: h.Machine, ctx: ctx}
+	if _, err := g.say("date -s @1000000000"); err != nil {
+		return err
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		out, err := g.say("date +%s")
+		if err != nil {
+			return fmt.Errorf("the guest's clock stays wrong: %w", err)
+		}
+		if now, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64); err != nil || time.Since(time.Unix(now, 0)).Abs() < time.Minute {
+			return err
+		}
+		<-tick.C
+	}
+}
+
+// Any client can end the machine. One that does not end by itself, as the published
+// agents' do not under this monitor, is ended for it.
+func TestRelayShutdown(t *testing.T) {
+	c := vmtest.Combinations(t)[0]
+	h := share(t, c.Config(sandbox.Config{}))
+	other, done, err := h.dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	g, done, err := h.dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	if err := g.Client().Shutdown(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("ended after %v", h.AwaitEnd().Round(time.Millisecond))
+	select {
+	case <-other.Client().Done():
+	case <-h.ctx.Done():
+		t.Error("another client is not told")
+	}
 }
 
 // crowd fills every slot. The client too many sees the end without a byte.
