@@ -52,6 +52,7 @@
 //
 // # Locks
 //
-// Relay.mu guards the slots. Under it outboxes are filled without waiting, and
-// nothing else is locked but what they lock.
+// Relay.mu guards the slots. Under it inboxes and outboxes are asked and filled
+// without waiting for their other side, so what they lock comes after it; client.mu
+// and it are never held together.
 package relay
