@@ -62,6 +62,11 @@ type Config struct {
 	Disks  []Disk  `json:"disks,omitempty"`
 	Card   bool    `json:"card,omitempty"` // A network card, eth0, that is connected to nothing.
 
+	// Runtime is the directory that the guest has at /.msb: scripts in scripts/,
+	// certificate authorities in tls/ca.pem and tls/host-cas.pem. "" is a private
+	// one that holds nothing.
+	Runtime string `json:"runtime,omitempty"`
+
 	// Network gives the guest a network card with this host's connections, by QEMU
 	// alone. Without it the guest still serves connections to itself: see
 	// client.Client.DialContext.

@@ -111,7 +111,7 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 	}
 	if l.unshared != nil {
 		l.machine.Cmdline = append(l.machine.Cmdline, shareInMemory)
-	} else if err := l.share(shareTag, "share", "scripts"); err != nil {
+	} else if err := l.runtime(cfg.Runtime); err != nil {
 		return err
 	}
 	if err := l.attach(cfg); err != nil {
@@ -137,6 +137,20 @@ func readAgent(path string) ([]byte, error) {
 		return FindAgent()
 	}
 	return os.ReadFile(path)
+}
+
+// runtime shares the directory of scripts and authorities, a private one if none
+// is given.
+func (l *layout) runtime(given string) error {
+	if given == "" {
+		return l.share(shareTag, "share", "scripts")
+	}
+	dir, err := filepath.Abs(given)
+	if err != nil {
+		return err
+	}
+	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: shareTag, Dir: dir})
+	return os.MkdirAll(filepath.Join(dir, "scripts"), 0o755) //nolint:gosec // The guest's users read it.
 }
 
 // share makes a private directory with subdirectories and shares it.

@@ -1,4 +1,8 @@
-// Init is the first process of a machine whose agent has a system call that fails.
+// Init is the first process of a machine whose agent has a system call that fails,
+// or whose devices come late: AGENTD_LATE=virtio_blk,virtio_net lists drivers of
+// the kernel that let go of their devices before the agent starts and get them back
+// a while later.
+//
 // The agent's binary stands behind its own, followed by eight bytes with its
 // length; the variable AGENTD_FAULT says which call it is (fault.ParsePoint). A
 // second process of it stays and answers the filter.
@@ -20,7 +24,9 @@ import (
 
 const (
 	variable = "AGENTD_FAULT"
+	late     = "AGENTD_LATE"
 	watcher  = "watch" // The second process's only argument.
+	binder   = "bind"  // That of the one for late devices.
 	channel  = 3       // Its descriptor, over which the listener comes.
 )
 
@@ -34,12 +40,25 @@ func main() {
 }
 
 func run() error {
-	if len(os.Args) > 1 && os.Args[1] == watcher {
-		return watch()
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case watcher:
+			return watch()
+		case binder:
+			return bind()
+		}
 	}
 	agent, err := load(os.Args[0])
 	if err != nil {
 		return err
+	}
+	if drivers := os.Getenv(late); drivers != "" {
+		if err := delay(strings.Split(drivers, ",")); err != nil {
+			return err
+		}
+	}
+	if os.Getenv(variable) == "" {
+		return become(agent)
 	}
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -86,7 +105,9 @@ func load(self string) (fd int, err error) {
 // become executes the agent in the place of this process (execveat(2)).
 func become(agent int) error {
 	const execveat, emptyPath = 322, 0x1000
-	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, variable+"=") })
+	env := slices.DeleteFunc(os.Environ(), func(e string) bool {
+		return strings.HasPrefix(e, variable+"=") || strings.HasPrefix(e, late+"=")
+	})
 	argv, err := syscall.SlicePtrFromStrings(os.Args)
 	if err != nil {
 		return err

@@ -20,10 +20,43 @@ type undo struct {
 // keeps it busy, and it may stay busy after.
 func (u undo) do() (err error) {
 	if u.pin != nil {
-		err = errors.Join(u.pin.RemountReadOnly(), u.pin.Close())
+		err = errors.Join(readOnly(u.pin), u.pin.Close())
 	}
 	if u.target != "" {
 		err = errors.Join(err, u.unmount())
+	}
+	return err
+}
+
+// Processes that were killed close their files once they get a processor; a few
+// have done so within milliseconds, the thousands of a fork bomb need seconds.
+const (
+	busyDeadline = 500 * time.Millisecond
+	busyInterval = 10 * time.Millisecond
+)
+
+// readOnly makes a file system read-only, as soon as nobody has a file open to
+// write to it. One that does not get there is frozen: all that was written is on
+// its disk, and its journal is empty then too.
+func readOnly(root *sys.Root) error {
+	for end := sys.BootTime() + busyDeadline; ; {
+		err := root.RemountReadOnly()
+		if !errors.Is(err, syscall.EBUSY) {
+			return err
+		}
+		if sys.BootTime() > end {
+			return frozen(root, err)
+		}
+		<-time.After(busyInterval)
+	}
+}
+
+// frozen returns nil if the file system could be frozen instead. Those without a
+// disk cannot, and have nothing to be left clean.
+func frozen(root *sys.Root, busy error) error {
+	err := root.Freeze()
+	if errors.Is(err, syscall.EOPNOTSUPP) {
+		return busy
 	}
 	return err
 }
@@ -117,7 +150,7 @@ func (u undo) logged() {
 func rootReadOnly() {
 	root, err := sys.OpenRoot("/")
 	if err == nil {
-		err = errors.Join(root.RemountReadOnly(), root.Close())
+		err = errors.Join(readOnly(root), root.Close())
 	}
 	if err != nil {
 		logf("the root: %v", err)

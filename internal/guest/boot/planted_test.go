@@ -148,7 +148,7 @@ func stage(t *testing.T, proc bool) {
 	must(syscall.Chroot(at))
 	t.Chdir("/")
 	t.Cleanup(func() {
-		must(old.Chdir())
+		must(syscall.Fchdir(int(old.Fd())))
 		must(syscall.Chroot("."))
 		must(syscall.Unmount(at, syscall.MNT_DETACH))
 		must(old.Close())

@@ -129,6 +129,16 @@ func (f *Files) Disconnect(slot int) {
 	}()
 }
 
+// Close is Disconnect for all clients.
+func (f *Files) Close() {
+	f.mu.Lock()
+	slots := slices.Collect(maps.Keys(f.clients))
+	f.mu.Unlock()
+	for _, slot := range slots {
+		f.Disconnect(slot)
+	}
+}
+
 // close closes a file when it is its turn.
 func (f *Files) close(file *os.File) {
 	f.closers <- struct{}{}

@@ -157,7 +157,7 @@ func TestHostileFiles(t *testing.T) {
 				t, m,
 				"cat /etc/hostname /etc/resolv.conf; head -n 1 /etc/hosts", "box\nnameserver 10.0.0.1\n127.0.0.1\tlocalhost box\n",
 				"for f in hosts hostname resolv.conf; do test -L /etc/$f || stat -c %F /etc/$f; done", "regular file\nregular file\nregular file\n",
-				"cat /outside/file /outside/dir/file; ls /outside /outside/dir", "outside\noutside\n/outside:\ndir\nfile\n\n/outside/dir:\nfile\n",
+				"cat /outside/file; cat /outside/dir/file | tr a-z A-Z; ls /outside /outside/dir", "outside\nOUTSIDE\n/outside:\ndir\nfile\n\n/outside/dir:\nfile\n",
 				"ls -d /run/systemd 2>/dev/null || echo none", "none\n",
 				"stat -c %a /outside/dir", "755\n",
 			)

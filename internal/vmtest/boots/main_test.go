@@ -24,7 +24,7 @@ func say(t *testing.T, m *vmtest.Machine, script string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c := m.Client().CommandContext(ctx, "sh", "-c", script)
-	c.User = "root"
+	c.User = "0" // The image may have no accounts.
 	out, err := c.CombinedOutput()
 	if err != nil {
 		t.Errorf("%s: %v\n%s", script, err, out)
