@@ -137,7 +137,7 @@ func (n *Conn) receiveData(e wire.Envelope) error {
 	if misplaced {
 		return errUnexpected
 	}
-	if !n.in.push(data) && errors.Is(n.in.ended(), errUnread) {
+	if !n.in.push(data) && errors.Is(n.in.ended(), ErrUnread) {
 		n.abort(ErrUnread)
 	}
 	return nil
@@ -251,8 +251,6 @@ func (n *Conn) readError(err error) error {
 		err = net.ErrClosed
 	case err == io.EOF || errors.Is(err, os.ErrClosed): //nolint:errorlint // Ours, and bare.
 		return io.EOF // After CloseRead too.
-	case errors.Is(err, errUnread):
-		err = ErrUnread
 	}
 	return n.opError("read", err)
 }

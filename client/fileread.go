@@ -202,21 +202,8 @@ func (f *File) WriteTo(w io.Writer) (int64, error) {
 }
 
 func (f *File) writeTo(w io.Writer) (total int64, err error) {
-	unlock, err := f.lock()
-	if err != nil {
-		return 0, err
-	}
-	defer unlock()
-	if err := f.out.flush(); err != nil {
-		return 0, err
-	}
 	for {
-		var p []byte
-		err := f.take(func(s *stream) (int, error) {
-			var err error
-			p, err = s.next()
-			return len(p), err
-		})
+		p, err := f.next()
 		if err == io.EOF { //nolint:errorlint // Ours, and bare.
 			return total, nil
 		}
@@ -229,11 +216,36 @@ func (f *File) writeTo(w io.Writer) (total int64, err error) {
 			err = io.ErrShortWrite
 		}
 		if err != nil {
-			f.in.drop()
-			f.pos -= int64(len(p) - n) // What w did not take comes again.
+			f.unread(len(p) - n)
 			return total, err
 		}
 	}
+}
+
+// next takes the next bytes of the file, as many as came together. The file is not
+// held while its caller does something with them.
+func (f *File) next() (p []byte, err error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := f.out.flush(); err != nil {
+		return nil, err
+	}
+	err = f.take(func(s *stream) (int, error) {
+		p, err = s.next()
+		return len(p), err
+	})
+	return p, err
+}
+
+// unread gives n bytes back that next has taken: they come again.
+func (f *File) unread(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.in.drop()
+	f.pos -= int64(n)
 }
 
 // ReadAt reads from an offset, whatever the position. Calls do not wait for each

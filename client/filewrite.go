@@ -215,12 +215,6 @@ func (f *File) WriteString(s string) (int, error) { return f.Write([]byte(s)) }
 
 // ReadFrom writes what r has, and waits until it has arrived.
 func (f *File) ReadFrom(r io.Reader) (total int64, err error) {
-	unlock, err := f.lock()
-	if err != nil {
-		return 0, pathError("write", f.name, err)
-	}
-	defer unlock()
-	f.in.drop()
 	var spare []byte
 	for {
 		buf := spare
@@ -231,16 +225,28 @@ func (f *File) ReadFrom(r io.Reader) (total int64, err error) {
 		if n < fileChunk/2 {
 			buf, spare = bytes.Clone(buf[:wire.DataHead+n]), buf // A frame keeps its memory until it has left.
 		}
-		if n > 0 {
-			if err := f.send(buf, n); err != nil {
-				return total, pathError("write", f.name, err)
-			}
-			total += int64(n)
+		if err := f.put(buf, n); err != nil {
+			return total, pathError("write", f.name, err)
 		}
+		total += int64(n)
 		if failed != nil {
-			return total, firstOf(pathError("write", f.name, f.out.flush()), noEOF(failed))
+			return total, firstOf(pathError("write", f.name, f.settle()), noEOF(failed))
 		}
 	}
+}
+
+// put is send for who does not hold the file.
+func (f *File) put(buf []byte, n int) error {
+	unlock, err := f.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	f.in.drop()
+	if n == 0 {
+		return nil
+	}
+	return f.send(buf, n)
 }
 
 // WriteAt writes at an offset, whatever the position, and waits until that has

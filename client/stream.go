@@ -1,10 +1,10 @@
 package client
 
 import (
-	"errors"
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -20,6 +20,10 @@ const (
 	// some 50 bytes, the slice and the allocator's rounding. It keeps an agent
 	// that sends single bytes within the limit too.
 	chunkCost = 128
+
+	// smallChunk is the largest piece that is gathered with its neighbours, in a
+	// chunk of twice the size.
+	smallChunk = 2 << 10
 )
 
 // A stream is a bounded queue of bytes between one writer and one reader.
@@ -35,13 +39,10 @@ type stream struct {
 	closed bool  // By the reader: everything is discarded.
 	late   bool  // The reader's deadline has passed.
 
-	// patience bounds a push that waits, and ends the stream with errUnread where
+	// patience bounds a push that waits, and ends the stream with ErrUnread where
 	// it is over; 0 is for ever.
 	patience time.Duration
 }
-
-// errUnread ends a stream that nobody reads.
-var errUnread = errors.New("unread for too long")
 
 func newStream(limit int) *stream {
 	s := &stream{limit: limit}
@@ -60,7 +61,7 @@ func (s *stream) push(p []byte) bool {
 	defer s.mu.Unlock()
 	if s.fullLocked(cost) {
 		if s.patience > 0 {
-			t := time.AfterFunc(s.patience, func() { s.finish(errUnread) })
+			t := time.AfterFunc(s.patience, func() { s.finish(ErrUnread) })
 			defer t.Stop()
 		}
 		for s.fullLocked(cost) {
@@ -70,10 +71,26 @@ func (s *stream) push(p []byte) bool {
 	if s.overLocked() {
 		return false
 	}
-	s.chunks = append(s.chunks, p)
-	s.held += cost
+	s.keepLocked(p)
 	s.more.Signal()
 	return true
+}
+
+// keepLocked appends p. Small pieces are gathered: one alone costs a hundred times
+// its bytes.
+func (s *stream) keepLocked(p []byte) {
+	s.held += len(p)
+	if n := len(s.chunks) - 1; n >= 0 && len(p) <= smallChunk && cap(s.chunks[n])-len(s.chunks[n]) >= len(p) {
+		s.chunks[n] = append(s.chunks[n], p...)
+		return
+	}
+	s.held += chunkCost
+	if len(p) <= smallChunk {
+		p = append(make([]byte, 0, 2*smallChunk), p...)
+	} else {
+		p = slices.Clip(p) // What lies behind is not ours to append to.
+	}
+	s.chunks = append(s.chunks, p)
 }
 
 func (s *stream) fullLocked(cost int) bool {
