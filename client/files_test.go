@@ -344,6 +344,51 @@ func (p *peer) pieces(n int) map[uint32]int {
 	return sizes
 }
 
+// Whoever gives bytes to a file, or takes them, may be slow: Close does not wait
+// for them, and what was not taken comes again.
+func TestFileBesideSlowCallers(t *testing.T) {
+	script(t, 7, func(c *client.Client, p *peer) {
+		t := p.t
+		f := open(t, c, p, os.O_RDWR)
+		wait := background(func() {
+			for _, at := range []uint64{0, 2} {
+				id := p.operation(read(at, 64<<10))
+				p.write(golden(t, id, dataEll))
+				p.succeed(id)
+			}
+			p.closes()
+		})
+		full := errors.New("full")
+		n, err := f.WriteTo(writer(func(b []byte) (int, error) { return 2, full }))
+		if n != 2 || !errors.Is(err, full) {
+			t.Errorf("WriteTo = %d, %v", n, err)
+		}
+		b := make([]byte, 9)
+		if n, err := f.Read(b); string(b[:n]) != "ell" || err != nil {
+			t.Errorf("Read = %q, %v", b[:n], err)
+		}
+		r, w := io.Pipe()
+		reading := background(func() {
+			if _, err := f.ReadFrom(r); !errors.Is(err, fs.ErrClosed) {
+				t.Errorf("ReadFrom = %v", err)
+			}
+		})
+		synctest.Wait()
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+		wait()
+		if _, err := w.Write([]byte("late")); err != nil {
+			t.Error(err)
+		}
+		reading()
+	})
+}
+
+type writer func(b []byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
+
 // A file whose context ends before it is open is closed when it is.
 func TestOpenLate(t *testing.T) {
 	script(t, 7, func(c *client.Client, p *peer) {
