@@ -127,7 +127,7 @@ type Config struct {
 
 	// Port, if set, is given the byte link to the guest before its first byte and
 	// returns what is to be used in its place: it can watch and speak itself.
-	Port func(net.Conn) net.Conn
+	Port func(net.Conn) net.Conn `json:"-"`
 
 	// Foreign is set for an agent that is not ours: it is started from the root
 	// itself, since it cannot change to another.
