@@ -1,10 +1,12 @@
 package suite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +57,43 @@ func TestSilentClient(t *testing.T) {
 			}
 			compare(t, without, reading, with)
 		})
+	}
+}
+
+// TestSilentClientIsEnded lets a client leave more unread than there is room for:
+// it loses its connection, its command ends, and the others do not notice.
+func TestSilentClientIsEnded(t *testing.T) {
+	if !long() {
+		t.Skip("an emulated machine takes a minute to say 260 MiB: AGENTD_LONG=1")
+	}
+	c := vmtest.Combinations(t)[0]
+	h := share(t, c.Config(sandbox.Config{}))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	h.ctx = ctx
+	b, err := h.flooded(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.Close() }() // By then it is closed.
+	start := time.Now()
+	var worst time.Duration
+	tick := time.NewTicker(departureTick)
+	defer tick.Stop()
+	var said []string
+	for len(said) == 0 {
+		<-tick.C
+		took, err := h.alive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		worst, said = max(worst, took), h.said.take()
+	}
+	t.Logf("after %v, in which the slowest sign of life took %v: %q", time.Since(start).Round(time.Second), worst, said)
+	for out := "yes"; strings.Contains(out, "yes"); <-tick.C {
+		if out, err = h.say("cat /proc/[0-9]*/comm 2>/dev/null || true"); err != nil {
+			t.Fatalf("the command goes on: %v", err)
+		}
 	}
 }
 
