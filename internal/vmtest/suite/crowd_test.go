@@ -39,6 +39,8 @@ func TestSilentClient(t *testing.T) {
 	for _, kernel := range vmtest.Kernels(t) {
 		t.Run(kernel, func(t *testing.T) {
 			h := share(t, sandbox.Config{Kernel: kernel})
+			phase, pairs := crowdTime()
+			h.last(t, patience+time.Duration(3*pairs)*phase)
 			var others []*guest
 			for range crowdSize - 1 {
 				g, done, err := h.dial()
@@ -48,7 +50,6 @@ func TestSilentClient(t *testing.T) {
 				defer done()
 				others = append(others, g)
 			}
-			phase, pairs := crowdTime()
 			var without, reading, with []time.Duration
 			for range pairs {
 				without = append(without, pulses(t, others, phase)...)
@@ -68,9 +69,7 @@ func TestSilentClientIsEnded(t *testing.T) {
 	}
 	c := vmtest.Combinations(t)[0]
 	h := share(t, c.Config(sandbox.Config{}))
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-	defer cancel()
-	h.ctx = ctx
+	h.last(t, 10*time.Minute)
 	b, err := h.flooded(false)
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +94,14 @@ func TestSilentClientIsEnded(t *testing.T) {
 			t.Fatalf("the command goes on: %v", err)
 		}
 	}
+}
+
+// last gives what is asked of the machine more time than one behaviour has.
+func (h *hub) last(t *testing.T, d time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	h.ctx = ctx
 }
 
 // flood is a phase with one more client, whose command floods it.
