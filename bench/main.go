@@ -34,6 +34,8 @@ type options struct {
 	agents []string
 	only   []string
 	short  bool
+
+	profile string // A directory for CPU profiles of ours.
 }
 
 func parse() (o options) {
@@ -45,6 +47,7 @@ func parse() (o options) {
 	agents := flag.String("agents", ourName+",0.5.5,0.6.14,0.7.2", "who is measured")
 	only := flag.String("only", "", "measures, of all; each begins with one of these words")
 	flag.BoolVar(&o.short, "short", false, "ours alone, once, and little; fail on what is not noise")
+	flag.StringVar(&o.profile, "profile", "", "a directory for CPU profiles of ours, one for each measure")
 	flag.Parse()
 	o.size, o.poured = *size<<20, *flood<<20
 	o.agents = strings.Split(*agents, ",")
@@ -98,11 +101,11 @@ func prepare(ctx context.Context, dir string, o options) (*rig, []*opponent, err
 	if err != nil {
 		return nil, nil, err
 	}
-	agents, err := opponents(ctx, cache, dir, o.agents)
+	agents, err := opponents(ctx, cache, dir, o)
 	if err != nil {
 		return nil, nil, err
 	}
-	tool, err := buildGuest(ctx, dir, "./bench/guest")
+	tool, err := buildGuest(ctx, dir, "./bench/guest", "")
 	return &rig{cache: cache, kernel: kernel, dir: dir, cpus: o.cpus, tool: tool}, agents, err
 }
 
@@ -191,7 +194,12 @@ func (r *rig) turn(ctx context.Context, o options, what measure, m *machine, res
 	}
 	limited, cancel := context.WithTimeout(ctx, measureDeadline)
 	defer cancel()
-	failed := what.do(turn{limited, m, o.plan, res})
+	t := turn{limited, m, o.plan, res}
+	do := what.do
+	if o.profile != "" && m.agent.name == ourName {
+		do = func(t turn) error { return t.profiled(o.profile, what) }
+	}
+	failed := do(t)
 	if failed != nil {
 		if ctx.Err() != nil {
 			return m, ctx.Err()
@@ -209,4 +217,12 @@ func (r *rig) turn(ctx context.Context, o options, what measure, m *machine, res
 		}
 	}
 	return m, m.vm.Pause(ctx)
+}
+
+// tags are what our agent is built with.
+func (o options) tags() string {
+	if o.profile != "" {
+		return "profile" // See cmd/agentd/profile.go.
+	}
+	return ""
 }

@@ -31,11 +31,11 @@ const (
 const unpacked = "AGENTD_REFERENCE"
 
 // opponents prepares the agents that a list names, ours built from this tree.
-func opponents(ctx context.Context, cache *image.Cache, dir string, names []string) (all []*opponent, err error) {
-	for _, name := range names {
+func opponents(ctx context.Context, cache *image.Cache, dir string, opt options) (all []*opponent, err error) {
+	for _, name := range opt.agents {
 		o := &opponent{name: name, environment: name == baseName}
 		if name == ourName {
-			o.binary, err = buildGuest(ctx, dir, "./cmd/agentd")
+			o.binary, err = buildGuest(ctx, dir, "./cmd/agentd", opt.tags())
 		} else {
 			o.binary, err = published(ctx, cache, name)
 		}
@@ -48,9 +48,9 @@ func opponents(ctx context.Context, cache *image.Cache, dir string, names []stri
 }
 
 // buildGuest builds a program for the guest as a release is built.
-func buildGuest(ctx context.Context, dir, what string) ([]byte, error) {
+func buildGuest(ctx context.Context, dir, what, tags string) ([]byte, error) {
 	path := filepath.Join(dir, filepath.Base(what))
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, what)
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", tags, "-trimpath", "-ldflags", "-s -w", "-o", path, what)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build %s: %w\n%s", what, err, out)
