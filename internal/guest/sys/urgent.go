@@ -27,7 +27,7 @@ func Urgent() error {
 			return fmt.Errorf("%s: %w", tasks, err)
 		}
 		attr := &unix.SchedAttr{
-			Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Nice: -20,
+			Size: unix.SizeofSchedAttr, Policy: unix.SCHED_BATCH, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Nice: -20,
 		}
 		err = unix.SchedSetAttr(tid, attr, 0)
 		if err != nil && !errors.Is(err, syscall.ESRCH) { // A thread that has ended.
