@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/image"
@@ -165,4 +167,18 @@ func expect[M wire.Message](frames *frame.Reader) (e wire.Envelope, err error) {
 func (m *machine) end() error {
 	m.vm.Kill()
 	return os.RemoveAll(m.dir)
+}
+
+// spent is how much time of the host's processors the monitor has used.
+func (m *machine) spent() time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.vm.Pid()))
+	_, rest, _ := strings.Cut(string(b), ") ")
+	fields := strings.Fields(rest)
+	if err != nil || len(fields) < 13 {
+		return 0 // It has ended, which its link tells better.
+	}
+	const tick = 10 * time.Millisecond // USER_HZ is 100 (proc(5)).
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * tick
 }

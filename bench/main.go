@@ -199,7 +199,9 @@ func (r *rig) turn(ctx context.Context, o options, what measure, m *machine, res
 	if o.profile != "" && m.agent.name == ourName {
 		do = func(t turn) error { return t.profiled(o.profile, what) }
 	}
+	spent := m.spent()
 	failed := do(t)
+	res.add("cpu: "+what.name, m.agent.name, (m.spent() - spent).Seconds())
 	if failed != nil {
 		if ctx.Err() != nil {
 			return m, ctx.Err()

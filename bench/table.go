@@ -98,14 +98,22 @@ func (r *results) sorted(w row, agent string) []float64 {
 	return slices.Sorted(slices.Values(r.samples[name][agent]))
 }
 
-// value is a row's figure; false where there is none.
+// value is the figure of the row of a name; false where there is none.
 func (r *results) value(name, agent string) (float64, bool) {
 	for _, w := range rows {
-		if s := r.sorted(w, agent); w.name == name && len(s) > 0 {
-			return w.of(s), true
+		if w.name == name {
+			return r.figureOf(w, agent)
 		}
 	}
 	return 0, false
+}
+
+func (r *results) figureOf(w row, agent string) (float64, bool) {
+	s := r.sorted(w, agent)
+	if len(s) == 0 {
+		return 0, false
+	}
+	return w.of(s), true
 }
 
 // print writes the table: each figure, the range of its samples, its ratio to
@@ -123,11 +131,28 @@ func (r *results) print(w *strings.Builder, agents []*opponent) {
 		}
 		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%-24s %-8s %s", line.name, line.unit, strings.Join(cells, " ")), " "))
 	}
+	r.printCPU(w, agents)
 	if len(r.out) > 0 {
 		fmt.Fprintf(w, "%-24s %-8s out %s, in %s\n", "the port itself", "MiB/s", spread(r.out), spread(r.in))
 	}
 	for _, f := range r.failures {
 		fmt.Fprintf(w, "%s could not %s: %v\n", f.agent, f.measure, f.err)
+	}
+}
+
+// printCPU writes what each measure has cost the host's processors: less of a
+// figure for users, but other work on the host changes it little.
+func (r *results) printCPU(w *strings.Builder, agents []*opponent) {
+	for _, what := range measures {
+		line := row{"cpu: " + what.name, "s", "", median}
+		if len(r.samples[line.name]) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "%-24s %-8s", line.name, line.unit)
+		for _, a := range agents {
+			fmt.Fprintf(w, " %-30s", r.cell(line, a.name))
+		}
+		fmt.Fprintln(w)
 	}
 }
 
@@ -141,7 +166,7 @@ func (r *results) cell(w row, agent string) string {
 	if len(s) > 1 {
 		text += fmt.Sprintf(" (%s–%s)", number(s[0]), number(s[len(s)-1]))
 	}
-	if base, ok := r.value(w.name, baseName); ok && agent != baseName && base > 0 && !math.IsInf(base, 0) && !math.IsInf(v, 0) {
+	if base, ok := r.figureOf(w, baseName); ok && agent != baseName && base > 0 && !math.IsInf(base, 0) && !math.IsInf(v, 0) {
 		text += fmt.Sprintf(" %.2fx", v/base)
 	}
 	return text

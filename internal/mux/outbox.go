@@ -13,7 +13,7 @@ type Outbox struct {
 	w        *Writer
 	limit    int
 	room     sync.Cond // On w.mu: signalled when the queue has shrunk or closed.
-	queue    fifo[[]byte]
+	queue    fifo[queued]
 	bytes    int
 	deficit  int
 	listed   bool // In w.fresh or w.rest.
@@ -31,25 +31,43 @@ func (w *Writer) Outbox(limit int) *Outbox {
 	return o
 }
 
+// A queued is a frame on its way, and the lent buffer that it lies in, if any.
+type queued struct {
+	frame []byte
+	from  *Buffer
+}
+
+func (q queued) release() {
+	if q.from != nil {
+		q.from.Release()
+	}
+}
+
 // Send queues a whole frame, which then belongs to the queue. It waits while
 // the queue is full and returns [ErrClosed] after Close, Discard or the end of
 // the link.
-func (o *Outbox) Send(frame []byte) error {
+func (o *Outbox) Send(frame []byte) error { return o.send(queued{frame: frame}) }
+
+// SendBuffer is Send for a frame that lies in a lent buffer, which goes back to
+// its pool when the frame has left, or at once if there is an error.
+func (o *Outbox) SendBuffer(b *Buffer, frame []byte) error { return o.send(queued{frame, b}) }
+
+func (o *Outbox) send(q queued) error {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
-	for !o.endedLocked() && o.fullLocked(len(frame)) {
+	for !o.endedLocked() && o.fullLocked(len(q.frame)) {
 		o.room.Wait()
 	}
-	return o.queueLocked(frame)
+	return o.queueLocked(q)
 }
 
-// SendUntil is Send that gives up once stop is closed: queued is false then, and
+// SendUntil is Send that gives up once stop is closed: taken is false then, and
 // the frame still the caller's.
-func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (queued bool, err error) {
+func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (taken bool, err error) {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
 	if o.endedLocked() || !o.fullLocked(len(frame)) {
-		return true, o.queueLocked(frame)
+		return true, o.queueLocked(queued{frame: frame})
 	}
 	over := make(chan struct{})
 	defer close(over)
@@ -70,7 +88,7 @@ func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (queued bool, err
 	if !o.endedLocked() && o.fullLocked(len(frame)) {
 		return false, nil
 	}
-	return true, o.queueLocked(frame)
+	return true, o.queueLocked(queued{frame: frame})
 }
 
 // Put queues a frame without waiting, whatever the bound says. It is for the
@@ -79,14 +97,14 @@ func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (queued bool, err
 func (o *Outbox) Put(frame []byte) error {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
-	return o.queueLocked(frame)
+	return o.queueLocked(queued{frame: frame})
 }
 
 // Offer queues a frame if there is room and reports whether it did.
 func (o *Outbox) Offer(frame []byte) bool {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
-	return !o.fullLocked(len(frame)) && o.queueLocked(frame) == nil
+	return !o.fullLocked(len(frame)) && o.queueLocked(queued{frame: frame}) == nil
 }
 
 // Drain waits until nothing is queued any more.
@@ -122,7 +140,9 @@ func (o *Outbox) Discard() {
 }
 
 func (o *Outbox) closeLocked() {
-	o.queue = fifo[[]byte]{}
+	for !o.queue.empty() {
+		o.queue.pop().release()
+	}
 	o.shrinkLocked(o.bytes)
 	o.finished = true
 }
@@ -135,13 +155,14 @@ func (o *Outbox) fullLocked(n int) bool {
 	return o.bytes > 0 && (o.bytes+n > o.limit || o.w.total+n > o.w.limit)
 }
 
-func (o *Outbox) queueLocked(frame []byte) error {
+func (o *Outbox) queueLocked(q queued) error {
 	if o.endedLocked() {
+		q.release()
 		return ErrClosed
 	}
-	o.queue.push(frame)
-	o.bytes += len(frame)
-	o.w.total += len(frame)
+	o.queue.push(q)
+	o.bytes += len(q.frame)
+	o.w.total += len(q.frame)
 	o.w.readyLocked(o)
 	return nil
 }

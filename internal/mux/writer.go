@@ -16,10 +16,10 @@ const (
 	// port_fops_write: 32 KiB), so a turn is one write.
 	Quantum = 32 << 10
 
-	// DefaultTotal bounds what all outboxes of one Writer hold together: enough
-	// for 64 sessions with two full quanta each, so that fairness and not the
-	// bound decides who sends.
-	DefaultTotal = 64 * 2 * Quantum
+	// DefaultTotal bounds what all outboxes of one Writer hold together: two full
+	// quanta of 32 sessions. Where there are more, each still has a frame queued,
+	// so that fairness and not the bound decides who sends.
+	DefaultTotal = 32 * 2 * Quantum
 
 	// maxBatch is how many frames one turn of the loop collects at most; beyond
 	// it the lock is held longer for no fewer writes.
@@ -61,13 +61,18 @@ func NewWriter(w io.Writer, total int) *Writer {
 // Run writes until Close, which makes it return nil, or until the link fails.
 // Every outbox is closed then.
 func (w *Writer) Run() error {
-	batch := make([][]byte, 0, maxBatch)
+	batch := make([]queued, 0, maxBatch)
 	for {
 		var open bool
 		if batch, open = w.next(batch[:0]); !open {
 			return w.failure()
 		}
-		if err := w.write(batch); err != nil {
+		err := w.write(batch)
+		for _, q := range batch {
+			q.release()
+		}
+		clear(batch) // What has left is held no longer.
+		if err != nil {
 			w.fail(err)
 			return err
 		}
@@ -103,7 +108,7 @@ func (w *Writer) Drain(ctx context.Context) error {
 
 // next collects the frames of one turn: up to a Quantum of bytes, at least one
 // frame. It waits for the first; open is false when the Writer has ended.
-func (w *Writer) next(batch [][]byte) (_ [][]byte, open bool) {
+func (w *Writer) next(batch []queued) (_ []queued, open bool) {
 	for {
 		w.mu.Lock()
 		w.busy = false
@@ -127,20 +132,21 @@ func (w *Writer) next(batch [][]byte) (_ [][]byte, open bool) {
 	}
 }
 
-func (w *Writer) collectLocked(batch [][]byte) [][]byte {
+func (w *Writer) collectLocked(batch []queued) []queued {
 	for size := 0; len(batch) < maxBatch; {
 		o := w.turnLocked()
 		if o == nil {
 			break
 		}
 		f := o.queue.front()
-		if size > 0 && size+len(f) > Quantum {
+		n := len(f.frame)
+		if size > 0 && size+n > Quantum {
 			break
 		}
 		o.queue.pop()
-		o.shrinkLocked(len(f))
-		o.deficit -= len(f)
-		size += len(f)
+		o.shrinkLocked(n)
+		o.deficit -= n
+		size += n
 		batch = append(batch, f)
 	}
 	return batch
@@ -180,12 +186,13 @@ func (w *Writer) turnLocked() *Outbox {
 
 // write sends a batch with as few writes as it can: small frames are gathered,
 // large ones go from where they are.
-func (w *Writer) write(batch [][]byte) error {
+func (w *Writer) write(batch []queued) error {
 	if len(batch) == 1 {
-		return writeAll(w.w, batch[0])
+		return writeAll(w.w, batch[0].frame)
 	}
 	w.stage = w.stage[:0]
-	for _, f := range batch {
+	for _, q := range batch {
+		f := q.frame
 		if len(w.stage)+len(f) <= cap(w.stage) {
 			w.stage = append(w.stage, f...)
 			continue

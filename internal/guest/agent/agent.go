@@ -101,6 +101,7 @@ func (a *Agent) Unread() []byte { return a.frames.Buffered() }
 // resumed agent waits for the next one then) or asks for the end. It completes host with the link's side.
 func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
 	host.Writer = a.writer
+	host.Pool = session.NewPool()
 	host.Input = mux.NewBudget(session.InputBudget)
 	host.Files = session.NewFiles()
 	a.host = host

@@ -90,12 +90,12 @@ func (e *Exec) listen(outputs []output) (heard func()) {
 	var all sync.WaitGroup
 	tails := make([]*tail, len(outputs))
 	for i, o := range outputs {
-		t := &tail{file: o.file, terminal: e.tty}
+		t := &tail{file: o.file, from: o.from, terminal: e.tty}
 		tails[i] = t
 		all.Go(func() {
 			e.guarded(func() {
-				// io.EOF, or EIO from a terminal that hung up.
-				_ = e.pump(o.kind, t.Read, &e.host.Activity.output)
+				p := &pump{line: e.line, kind: o.kind, from: t, count: &e.host.Activity.output, grow: o.from.Grow}
+				_ = p.run() // io.EOF, or EIO from a terminal that hung up.
 			})
 		})
 	}
@@ -131,6 +131,7 @@ type command struct {
 
 type output struct {
 	file *os.File
+	from *sys.Reader // What reads it.
 	kind wire.Type
 }
 

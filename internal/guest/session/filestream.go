@@ -57,7 +57,7 @@ func (r *Read) pass(h *handle, op *wire.OpRead) error {
 	if op.Len != nil {
 		left = *op.Len
 	}
-	err = r.pump(wire.TypeFSData, func(b []byte) (int, error) {
+	from := stored(func(b []byte) (int, error) {
 		if r.detached.Load() {
 			return 0, errDetached
 		}
@@ -68,7 +68,9 @@ func (r *Read) pass(h *handle, op *wire.OpRead) error {
 		n, err := h.io(func() (int, error) { return read(b) })
 		left -= uint64(n)
 		return n, err
-	}, &r.host.Activity.files)
+	})
+	p := &pump{line: r.line, kind: wire.TypeFSData, from: from, count: &r.host.Activity.files}
+	err = p.run()
 	if errors.Is(err, io.EOF) {
 		return nil
 	}

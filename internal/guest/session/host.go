@@ -39,6 +39,7 @@ type Host struct {
 	Commands   plan.Commands
 	Limits     []proc.Limit // Every command's, before those of its request.
 	Writer     *mux.Writer
+	Pool       *mux.Pool
 	Input      *mux.Budget
 	Files      *Files
 	Activity   Activity

@@ -114,13 +114,15 @@ func (e *Exec) startPipes(spec *proc.Spec) (c *command, err error) {
 		ours, theirs = append(ours, o), append(theirs, t)
 		spec.Stdio[i] = t
 	}
+	outputs, err := outputs(ours[1:], wire.TypeExecStdout, wire.TypeExecStderr)
+	if err != nil {
+		return nil, err
+	}
 	child, err := e.host.Procs.Start(spec)
 	if err != nil {
 		return nil, err
 	}
-	return &command{child: child, input: ours[0], outputs: []output{
-		{ours[1], wire.TypeExecStdout}, {ours[2], wire.TypeExecStderr},
-	}}, nil
+	return &command{child: child, input: ours[0], outputs: outputs}, nil
 }
 
 func (e *Exec) startTTY(req *wire.ExecRequest, spec *proc.Spec) (*command, error) {
@@ -136,13 +138,27 @@ func (e *Exec) startTTY(req *wire.ExecRequest, spec *proc.Spec) (*command, error
 	}
 	spec.TTY = true
 	spec.Stdio = [3]*os.File{slave, slave, slave}
+	outputs, err := outputs(files{master}, wire.TypeExecStdout)
+	if err != nil {
+		return nil, errors.Join(err, master.Close())
+	}
 	child, err := e.host.Procs.Start(spec)
 	if err != nil {
 		return nil, errors.Join(err, master.Close())
 	}
-	return &command{child: child, master: master, input: master, outputs: []output{
-		{master, wire.TypeExecStdout},
-	}}, nil
+	return &command{child: child, master: master, input: master, outputs: outputs}, nil
+}
+
+// outputs says what is read from files of ours, and as which messages it is sent.
+func outputs(ours files, kinds ...wire.Type) (all []output, err error) {
+	for i, file := range ours {
+		from, err := sys.NewReader(file)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, output{file, from, kinds[i]})
+	}
+	return all, nil
 }
 
 // A ptyError is a terminal that could not be made.

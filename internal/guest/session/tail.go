@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
 // The end of a command is reported when its output has ended, but a process that
@@ -39,6 +41,7 @@ const maxLeft = 128
 // latest.
 type tail struct {
 	file     *os.File
+	from     *sys.Reader
 	terminal bool
 
 	mu    sync.Mutex
@@ -85,16 +88,30 @@ func (t *tail) Read(b []byte) (int, error) {
 	if !t.prepare() {
 		return 0, t.giveUp()
 	}
-	n, err := t.file.Read(b)
-	t.mu.Lock()
-	if !t.until.IsZero() && time.Now().After(t.until) {
-		t.rest += n
-	}
-	t.mu.Unlock()
+	n, err := t.from.Read(b)
+	t.counted(n)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, t.giveUp()
 	}
 	return n, err
+}
+
+// Try reads what is there already, for a pump that has just been given much.
+func (t *tail) Try(b []byte) (int, error) {
+	n, err := t.from.Try(b)
+	t.counted(n)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, nil // Whether that is the end is for Read to say.
+	}
+	return n, err
+}
+
+func (t *tail) counted(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.until.IsZero() && time.Now().After(t.until) {
+		t.rest += n
+	}
 }
 
 func (t *tail) giveUp() error {

@@ -179,7 +179,11 @@ func (t *TCP) stands(conn *net.TCPConn) bool {
 
 // listen sends what the peer says until it ends its half.
 func (t *TCP) listen() {
-	err := t.pump(wire.TypeTCPData, t.conn.Read, &t.host.Activity.tcp)
+	from, err := sys.NewReader(t.conn)
+	if err == nil {
+		p := &pump{line: t.line, kind: wire.TypeTCPData, from: from, count: &t.host.Activity.tcp}
+		err = p.run()
+	}
 	if errors.Is(err, io.EOF) {
 		t.send(&wire.TCPEOF{})
 		return

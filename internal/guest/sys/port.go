@@ -43,12 +43,18 @@ func FindPort(name string) (string, error) {
 // A Port is an open virtio console port. The kernel lets one process open it
 // once (EBUSY) and says the host's end is closed by a read of 0 bytes.
 //
-// Reads and writes wait in Go's poller, never in the kernel: a blocking write
+// One goroutine may read and one may write at a time. Both wait in Go's poller, never in the kernel: a blocking write
 // to such a port spins there until the host has taken the buffer
 // (drivers/char/virtio_console.c, __send_to_port).
 type Port struct {
 	f   *os.File
 	raw syscall.RawConn
+
+	// The one Read and the one Write that may be under way, kept here so that they
+	// need no memory of their own.
+	in, out  transfer
+	receive  func(fd uintptr) bool
+	transmit func(fd uintptr) bool
 
 	// Patient is set while a closed host end means "not yet" and not "gone".
 	Patient atomic.Bool
@@ -72,33 +78,76 @@ func newPort(fd int, name string) (*Port, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return &Port{f: f, raw: raw}, nil
+	p := &Port{f: f, raw: raw}
+	p.receive, p.transmit = p.receiveNow, p.transmitNow
+	return p, nil
+}
+
+// A transfer is one Read or Write.
+type transfer struct {
+	b   []byte
+	n   int
+	err error
+}
+
+// receiveNow reports whether the Read is over.
+func (p *Port) receiveNow(fd uintptr) bool {
+	t := &p.in
+	t.n, t.err = readNow(fd, t.b)
+	if errors.Is(t.err, unix.EAGAIN) {
+		return false
+	}
+	return t.n != 0 || t.err != nil || !p.Patient.Load()
+}
+
+// transmitNow reports whether the Write is over. The kernel takes 32 KiB at most
+// in one call.
+func (p *Port) transmitNow(fd uintptr) bool {
+	t := &p.out
+	for t.n < len(t.b) {
+		n, err := writeNow(fd, t.b[t.n:])
+		if errors.Is(err, unix.EAGAIN) {
+			return false
+		}
+		if err != nil {
+			t.err = err
+			return true
+		}
+		t.n += n
+	}
+	return true
 }
 
 // Read waits for bytes from the host: io.EOF when the host has closed its end,
 // unless the port is Patient, which waits for the host to come (again). The
 // poller is edge triggered, so a closed end costs no time while waiting.
-func (p *Port) Read(b []byte) (n int, err error) {
-	wait := p.raw.Read(func(fd uintptr) bool {
-		n, err = retry(func() (int, error) { return unix.Read(int(fd), b) })
-		if errors.Is(err, unix.EAGAIN) {
-			return false
-		}
-		return n != 0 || err != nil || !p.Patient.Load()
-	})
+func (p *Port) Read(b []byte) (int, error) {
+	p.in = transfer{b: b}
+	wait := p.raw.Read(p.receive)
+	t := p.in
+	p.in.b = nil
 	switch {
 	case wait != nil:
 		return 0, wait
-	case err != nil:
-		return 0, os.NewSyscallError("read port", err)
-	case n == 0 && len(b) > 0:
+	case t.err != nil:
+		return 0, os.NewSyscallError("read port", t.err)
+	case t.n == 0 && len(b) > 0:
 		return 0, io.EOF
 	}
-	return n, nil
+	return t.n, nil
 }
 
 // Write sends all of b; it waits while the host does not take it.
-func (p *Port) Write(b []byte) (int, error) { return p.f.Write(b) }
+func (p *Port) Write(b []byte) (int, error) {
+	p.out = transfer{b: b}
+	wait := p.raw.Write(p.transmit)
+	t := p.out
+	p.out.b = nil
+	if wait == nil {
+		wait = os.NewSyscallError("write port", t.err)
+	}
+	return t.n, wait
+}
 
 // SetDeadline bounds every Read and Write; the zero time is no bound.
 func (p *Port) SetDeadline(t time.Time) error { return p.f.SetDeadline(t) }

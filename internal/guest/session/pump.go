@@ -1,0 +1,121 @@
+package session
+
+import (
+	"bytes"
+	"sync/atomic"
+
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire"
+)
+
+const (
+	// minRead is the first read of an output: most commands say less.
+	minRead = 4 << 10
+
+	// maxFrame is the longest frame of data: two writes of the port, which takes
+	// half of it in one (mux.Quantum). A byte more would be a third write.
+	maxFrame = 2 * mux.Quantum
+
+	// maxRead is what such a frame has room for beside its head.
+	maxRead = maxFrame - wire.DataHead
+
+	// lentFrames bounds the large frames of all sessions: eight floods with one on
+	// its way, one queued and one that is filled; more than that share them.
+	lentFrames = 24
+
+	// floodPipe is what the pipe of a command has room for that has filled it: the
+	// command and we then take turns less often. An ordinary one holds 64 KiB.
+	floodPipe = 256 << 10
+)
+
+// NewPool returns what the sessions of one agent borrow their large frames from.
+func NewPool() *mux.Pool { return mux.NewPool(maxFrame, lentFrames) }
+
+// A source is what a pump reads.
+type source interface {
+	// Read waits for some bytes.
+	Read(b []byte) (int, error)
+	// Try does not wait: 0 bytes and no error mean that nothing is there yet.
+	Try(b []byte) (int, error)
+}
+
+// A stored source has all it will ever have, and never waits for more.
+type stored func([]byte) (int, error)
+
+func (s stored) Read(b []byte) (int, error) { return s(b) }
+func (s stored) Try(b []byte) (int, error)  { return s(b) }
+
+// A pump sends what a source gives as data messages of one kind, in frames as
+// large as what is there makes them.
+type pump struct {
+	*line
+	kind  wire.Type
+	from  source
+	count *atomic.Uint64 // Of bytes that were sent.
+	grow  func(size int) // Makes room in the source for more; nil where nothing can.
+}
+
+// run returns the source's error. While nobody takes the data it waits; when
+// nobody will any more it goes on reading, so that a command is not held up.
+func (p *pump) run() error {
+	// Between floods this is all that a session holds.
+	little := make([]byte, wire.DataHead+minRead)
+	for {
+		n, err := p.from.Read(little[wire.DataHead:])
+		switch {
+		case n == minRead && err == nil:
+			err = p.flood(little)
+		case n > 0:
+			p.emit(bytes.Clone(little[:wire.DataHead+n]), n, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// flood sends the bytes of a full buffer and all that is there behind them.
+func (p *pump) flood(little []byte) error {
+	first := little[wire.DataHead:]
+	for {
+		b := p.host.Pool.Get()
+		if b == nil {
+			if len(first) > 0 {
+				p.emit(bytes.Clone(little), len(first), nil)
+			}
+			return nil
+		}
+		data := b.B[wire.DataHead:]
+		n := copy(data, first)
+		more, err := p.from.Try(data[n:])
+		if n += more; n == 0 {
+			b.Release()
+			return err
+		}
+		p.emit(b.B, n, b)
+		if n < maxRead || err != nil {
+			return err
+		}
+		if first = nil; p.grow != nil {
+			p.grow(floodPipe)
+			p.grow = nil
+		}
+	}
+}
+
+// emit sends the n bytes at frame[wire.DataHead:]; lent is what frame lies in, if
+// that is to be given back.
+func (p *pump) emit(frame []byte, n int, lent *mux.Buffer) {
+	start := wire.PutDataHead(frame, p.host.Generation, p.id, p.kind, n)
+	frame = frame[start : wire.DataHead+n]
+	var err error
+	if lent != nil {
+		err = p.out.SendBuffer(lent, frame)
+	} else {
+		err = p.out.Send(frame)
+	}
+	if err == nil {
+		p.host.Activity.Sent(p.kind)
+		p.count.Add(uint64(n))
+	}
+}
