@@ -21,7 +21,7 @@ type Buffer struct {
 	pool *Pool
 }
 
-// NewPool returns a Pool of at most most buffers of size bytes.
+// NewPool returns a Pool of buffers of size bytes, most of them at a time.
 func NewPool(size, most int) *Pool { return &Pool{size: size, left: most} }
 
 // Get lends a buffer, with anything in it, or returns nil.

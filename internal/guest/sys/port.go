@@ -43,9 +43,9 @@ func FindPort(name string) (string, error) {
 // A Port is an open virtio console port. The kernel lets one process open it
 // once (EBUSY) and says the host's end is closed by a read of 0 bytes.
 //
-// One goroutine may read and one may write at a time. Both wait in Go's poller, never in the kernel: a blocking write
-// to such a port spins there until the host has taken the buffer
-// (drivers/char/virtio_console.c, __send_to_port).
+// One goroutine may read and one may write at a time. Both wait in Go's poller,
+// never in the kernel: a blocking write to such a port spins there until the host
+// has taken the buffer (drivers/char/virtio_console.c, __send_to_port).
 type Port struct {
 	f   *os.File
 	raw syscall.RawConn

@@ -12,7 +12,9 @@ import (
 
 // Urgent gives every thread of this process the largest share of a processor
 // (nice -20, sched(7)): among thousands of busy processes a fair scheduler would
-// give it a turn every few seconds. What it starts from then on is ordinary, so
+// give it a turn every few seconds. It does not take that from whoever runs before
+// its time is over (SCHED_BATCH): woken by every line that a command says, it would
+// send each by itself, at the price of two switches. What it starts from then on is ordinary, so
 // threads that shall be urgent must exist.
 func Urgent() error {
 	const tasks = "/proc/self/task"
