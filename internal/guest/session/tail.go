@@ -98,12 +98,21 @@ func (t *tail) Read(b []byte) (int, error) {
 
 // Try reads what is there already, for a pump that has just been given much.
 func (t *tail) Try(b []byte) (int, error) {
+	if t.enough() {
+		return 0, nil // What never falls silent would keep the pump here.
+	}
 	n, err := t.from.Try(b)
 	t.counted(n)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, nil // Whether that is the end is for Read to say.
 	}
 	return n, err
+}
+
+func (t *tail) enough() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.rest >= tailRest
 }
 
 func (t *tail) counted(n int) {
