@@ -132,6 +132,27 @@ func filesOverPort(g *guest) error {
 	return nil
 }
 
+// An init that holds a file of a disk open, and ignores every wish, does not keep
+// the disk from being left clean.
+func TestHandoverStubborn(t *testing.T) {
+	ownOnly(t, needsHandover)
+	root := scripted(t)
+	eachKernel(t, func(t *testing.T, kernel string) {
+		t.Helper()
+		disk := vmtest.Disk(t, "ext4", root)
+		m := vmtest.Start(t, sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{{Path: disk}}, Bootstrap: &wire.Bootstrap{
+			BlockRoot: &wire.DiskImage{Device: "/dev/vda"}, HandoffInit: &wire.HandoffInit{Cmd: "/sbin/the init"},
+		}})
+		if _, err := in(t, m).say("until [ -e /up ]; do sleep 0.05; done"); err != nil {
+			t.Fatal(err)
+		}
+		end(t, m)
+		if dirty(t, disk) {
+			t.Error("the journal needs recovery")
+		}
+	})
+}
+
 // An init that cannot be one ends the boot, and the error says why.
 func TestHandoverRefused(t *testing.T) {
 	ownOnly(t, needsHandover)
