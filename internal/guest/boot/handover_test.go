@@ -34,23 +34,23 @@ func TestAutoInit(t *testing.T) {
 		const first, second, third = "/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd"
 		for _, tt := range []struct {
 			name string
-			make func(t *testing.T)
+			path string // Is made, in place of what is there,
+			mode os.FileMode
+			link string // or leads there.
 			want string // Or a part of the error.
 		}{
-			{"none", func(*testing.T) {}, "no init found: /sbin/init: no such file or directory; /lib/systemd/systemd: no such file or directory; /usr/lib"},
-			{"by its other name", func(t *testing.T) { program(t, third, 0o755) }, second}, // /lib is a link to usr/lib.
-			{"the second", func(t *testing.T) { program(t, second, 0o700) }, second},
-			{"not executable", func(t *testing.T) { program(t, first, 0o644) }, second},
-			{"executable by others alone", func(t *testing.T) { program(t, first, 0o601) }, first},
-			{"a directory", func(t *testing.T) { replace(t, first, func() error { return os.MkdirAll(first, 0o755) }) }, second},
-			{"a link that leads nowhere", func(t *testing.T) { replace(t, first, func() error { return os.Symlink("/nowhere", first) }) }, second},
-			{"a link to itself", func(t *testing.T) { replace(t, first, func() error { return os.Symlink(first, first) }) }, second},
-			{"a link out of the root", func(t *testing.T) {
-				replace(t, first, func() error { return os.Symlink("../../../../lib/systemd/systemd", first) })
-			}, first},
+			{"none", "", 0, "", "no init found: /sbin/init: no such file or directory; /lib/systemd/systemd: no such file or directory; /usr/lib"},
+			{"by its other name", third, 0o755, "", second}, // /lib is a link to usr/lib.
+			{"the second", second, 0o700, "", second},
+			{"not executable", first, 0o644, "", second},
+			{"executable by others alone", first, 0o601, "", first},
+			{"a directory", first, os.ModeDir | 0o755, "", second},
+			{"a link that leads nowhere", first, 0, "/nowhere", second},
+			{"a link to itself", first, 0, first, second},
+			{"a link out of the root", first, 0, "../../../../lib/systemd/systemd", first},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
-				tt.make(t)
+				put(t, tt.path, tt.mode, tt.link)
 				m, err := up(t, only(plan.Handover{Init: plan.AutoInit}))
 				switch {
 				case err != nil && (tt.want[0] == '/' || !strings.Contains(err.Error(), tt.want)):
@@ -63,14 +63,25 @@ func TestAutoInit(t *testing.T) {
 	})
 }
 
-func replace(t *testing.T, name string, with func() error) {
+// put makes a program, a directory or a link.
+func put(t *testing.T, path string, mode os.FileMode, link string) {
 	t.Helper()
-	mkdir(t, filepath.Dir(name))
-	if err := os.RemoveAll(name); err != nil {
+	if path == "" {
+		return
+	}
+	mkdir(t, filepath.Dir(path))
+	if err := os.RemoveAll(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := with(); err != nil {
-		t.Fatal(err)
+	switch {
+	case link != "":
+		if err := os.Symlink(link, path); err != nil {
+			t.Fatal(err)
+		}
+	case mode.IsDir():
+		mkdir(t, path)
+	default:
+		program(t, path, mode)
 	}
 }
 

@@ -116,7 +116,7 @@ func beside() []behaviour {
 		command{name: "variables of commands", script: "echo $A $B $C", stdout: "first second\n"},
 		command{name: "errors go to the log", script: "ls -l /proc/$PPID/fd | grep -c agentd.log", stdout: "2\n"},
 		command{name: "log", script: "test -f /run/microsandbox/agentd.log && wc -c </run/microsandbox/agentd.log", stdout: "0\n"},
-		command{name: "orphans go to the init", script: "(sleep 0.1 & echo $! >/orphan); sleep 0.05; awk '{print $4}' /proc/$(cat /orphan)/stat", stdout: "1\n"},
+		command{name: "orphans go to the init", script: "(sleep 1000 >/dev/null 2>&1 & echo $! >/orphan); awk '{print $4}' /proc/$(cat /orphan)/stat; kill $(cat /orphan)", stdout: "1\n"},
 	), []behaviour{{"files", filesOverPort}})
 }
 
