@@ -35,16 +35,18 @@ func layersKey(layers []oci.Layer) keyer {
 func (c *Cache) lowerOfLayers(ctx context.Context, layers []oci.Layer) (dir string, err error) {
 	k := layersKey(layers)
 	return c.Dir(lowerKind, k.key(), func(dir string) error {
-		return writeLower(dir, k.uuid(), func(w *erofs.Writer) error {
-			for i, l := range layers {
-				err := readLayer(ctx, l, func(r io.Reader) error { return w.AddLayer(tar.NewReader(r)) })
-				if err != nil {
-					return fmt.Errorf("layer %d of %d: %w", i+1, len(layers), err)
-				}
-			}
-			return nil
-		})
+		return writeLower(dir, k.uuid(), func(w *erofs.Writer) error { return addLayers(ctx, w, layers) })
 	})
+}
+
+func addLayers(ctx context.Context, w *erofs.Writer, layers []oci.Layer) error {
+	for i, l := range layers {
+		err := readLayer(ctx, l, func(r io.Reader) error { return w.AddLayer(tar.NewReader(r)) })
+		if err != nil {
+			return fmt.Errorf("layer %d of %d: %w", i+1, len(layers), err)
+		}
+	}
+	return nil
 }
 
 // lowerOfTree returns the same for a directory. Its key is the hash of the image:
