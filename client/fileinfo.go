@@ -81,6 +81,15 @@ func (i *fileInfo) Type() fs.FileMode          { return i.Mode().Type() }
 func (i *fileInfo) IsDir() bool                { return i.Mode().IsDir() }
 func (i *fileInfo) Info() (fs.FileInfo, error) { return i, nil }
 
+// Owner returns the user and group of a file that a client has described, numbers
+// of the guest; 0 for another's description.
+func Owner(info fs.FileInfo) (uid, gid uint32) {
+	if e, ok := info.Sys().(*wire.FSEntry); ok {
+		return e.UID, e.GID
+	}
+	return 0, 0
+}
+
 // String shows the entry as package fs does.
 func (i *fileInfo) String() string { return fs.FormatDirEntry(i) }
 

@@ -248,6 +248,11 @@ func (c *Client) Chtimes(ctx context.Context, name string, atime, mtime time.Tim
 	return pathError("chtimes", name, c.setStat(ctx, name, true, timeAttrs(atime, mtime)))
 }
 
+// Lchtimes is Chtimes for a link itself.
+func (c *Client) Lchtimes(ctx context.Context, name string, atime, mtime time.Time) error {
+	return pathError("lchtimes", name, c.setStat(ctx, name, false, timeAttrs(atime, mtime)))
+}
+
 // Truncate changes the size of a file.
 func (c *Client) Truncate(ctx context.Context, name string, size int64) error {
 	if size < 0 {

@@ -58,6 +58,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newRun(), newCreate(), newStart(), newStop(), newKill(), newRemove(), newWait(), newSupervise(),
 		newExec(), newShell(), newPs(), newInspect(), newLogs(),
+		newCp(), newLs(), newCat(), newPut(), newTar(),
 		newBootTimes(), newKernel(), newImage(),
 	)
 	return root

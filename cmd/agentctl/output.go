@@ -62,20 +62,6 @@ func span(d time.Duration) string {
 	return "a moment"
 }
 
-// size is a number of bytes with three digits or so.
-func size(n int64) string {
-	const step = 1024
-	v, units := float64(n), []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	i := 0
-	for ; v >= step && i < len(units)-1; i++ {
-		v /= step
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", v, units[i])
-}
-
 func sortedKeys[T any](m map[string]T) string {
 	return strings.Join(slices.Sorted(maps.Keys(m)), ", ")
 }

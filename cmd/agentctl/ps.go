@@ -13,6 +13,7 @@ import (
 	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/machines"
 	"github.com/agentd-go/agentd/internal/procfs"
+	"github.com/agentd-go/agentd/internal/transfer"
 )
 
 // A machineLine is a machine in the output of ps --json.
@@ -164,7 +165,7 @@ func (f *psFlags) inside(ctx context.Context, c *client.Client) error {
 	}
 	w := table("PID", "PPID", "UID", "STATE", "CPU", "RSS", "COMMAND")
 	for _, b := range branches {
-		row(w, b.PID, b.Parent, b.UID, b.State, b.CPU.Round(10*time.Millisecond), size(b.RSS), f.indent(b)+b.Command())
+		row(w, b.PID, b.Parent, b.UID, b.State, b.CPU.Round(10*time.Millisecond), transfer.Size(b.RSS), f.indent(b)+b.Command())
 	}
 	return w.Flush()
 }

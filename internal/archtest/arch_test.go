@@ -45,7 +45,8 @@ var may = map[string][]string{
 	},
 	"internal/machines": {"wire", "client", "sandbox"},
 	"internal/procfs":   {},
-	"cmd/agentctl":      {"sandbox", "client", "internal/machines", "internal/procfs"},
+	"internal/transfer": {"client"},
+	"cmd/agentctl":      {"sandbox", "client", "internal/machines", "internal/procfs", "internal/transfer"},
 
 	// Only tests import these.
 	"internal/nstest":         {},

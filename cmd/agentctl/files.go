@@ -1,0 +1,386 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/transfer"
+)
+
+// splitPlace splits NAME:PATH. A path with a slash before its first colon is this
+// host's, as scp(1) has it.
+func splitPlace(s string) (name, path string, inMachine bool) {
+	name, path, ok := strings.Cut(s, ":")
+	if !ok || strings.Contains(name, "/") || name == "" {
+		return "", s, false
+	}
+	if path == "" {
+		path = "/"
+	}
+	return name, path, true
+}
+
+// places are ends of a copy, with one client for each machine.
+type places struct{ clients map[string]*client.Client }
+
+func (p *places) end(ctx context.Context, s string) (transfer.End, error) {
+	name, path, inMachine := splitPlace(s)
+	if !inMachine {
+		return transfer.End{Side: transfer.Host{}, Name: path}, nil
+	}
+	if p.clients[name] == nil {
+		c, err := connect(ctx, name)
+		if err != nil {
+			return transfer.End{}, err
+		}
+		if p.clients == nil {
+			p.clients = map[string]*client.Client{}
+		}
+		p.clients[name] = c
+	}
+	return transfer.End{Side: transfer.Guest{Client: p.clients[name]}, Name: path}, nil
+}
+
+func (p *places) close() {
+	for _, c := range p.clients {
+		_ = c.Close() // What it was for is over.
+	}
+}
+
+type copier struct{ recursive, quiet, json bool }
+
+func newCp() *cobra.Command {
+	f := &copier{}
+	cmd := &cobra.Command{
+		Use:   "cp [-r] SOURCE... TARGET",
+		Short: "Copy files into machines and out of them",
+		Long: `Copy files between this host and machines, or between two machines. A place in a
+machine is NAME:PATH. A source goes into a target that is a directory, and becomes
+the target otherwise; SOURCE/. is copied into the target itself.
+
+Permissions, times to the second, symbolic links and holes are kept. Files that are
+right already are skipped, so running an interrupted copy again completes it. Owners
+are those of who runs it here, and root in a machine.
+` + exitHelp(plainExit),
+		Example: `  agentctl cp -r src dev:/work
+  agentctl cp dev:/work/report.pdf .`,
+		Args: cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := interruptible(cmd)
+			defer stop()
+			return f.copy(ctx, args[:len(args)-1], args[len(args)-1])
+		},
+	}
+	cmd.Flags().BoolVarP(&f.recursive, "recursive", "r", false, "copy directories with all that is in them")
+	cmd.Flags().BoolVarP(&f.recursive, "archive", "a", false, "the same")
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print what was done as JSON")
+	return cmd
+}
+
+// A copyResult is the output of cp --json.
+type copyResult struct {
+	Files   int64    `json:"files"`
+	Bytes   int64    `json:"bytes"`
+	Skipped int      `json:"skipped"`
+	Odd     []string `json:"left_out,omitempty"`
+	Seconds float64  `json:"seconds"`
+}
+
+func (f *copier) copy(ctx context.Context, sources []string, target string) (err error) {
+	var p places
+	defer p.close()
+	to, err := p.end(ctx, target)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	var sum copyResult
+	for _, source := range sources {
+		from, failed := p.end(ctx, source)
+		if failed == nil {
+			failed = f.one(ctx, from, to, &sum)
+		}
+		err = errors.Join(err, failed)
+	}
+	sum.Seconds = time.Since(start).Seconds()
+	if f.json {
+		err = errors.Join(err, writeJSON(os.Stdout, sum))
+	}
+	return err
+}
+
+func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult) error {
+	plan, err := transfer.New(ctx, from, to, f.recursive)
+	if errors.Is(err, transfer.ErrDirectory) {
+		return fmt.Errorf("%w; -r copies it", err)
+	}
+	if err != nil {
+		return err
+	}
+	for _, odd := range plan.Odd {
+		fmt.Fprintln(os.Stderr, "agentctl:", odd)
+	}
+	var done transfer.Progress
+	finish := f.show(transfer.NewMeter(plan, &done, time.Now()))
+	err = plan.Do(ctx, &done)
+	finish(err == nil)
+	sum.Files += done.Files.Load()
+	sum.Bytes += done.Bytes.Load()
+	sum.Skipped += plan.Skipped
+	sum.Odd = append(sum.Odd, plan.Odd...)
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted after %d of %d files; the same command goes on", done.Files.Load(), plan.Files)
+	}
+	return err
+}
+
+// barPeriod is how often a person's eye wants news.
+const barPeriod = 100 * time.Millisecond
+
+// show draws the meter on a terminal until the function that it returns is called.
+func (f *copier) show(m *transfer.Meter) (finish func(well bool)) {
+	if f.quiet || !term.IsTerminal(int(os.Stderr.Fd())) {
+		return func(bool) {}
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(barPeriod)
+		defer tick.Stop()
+		for {
+			select {
+			case now := <-tick.C:
+				fmt.Fprint(os.Stderr, "\r\x1b[K"+m.Line(now, columns()))
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func(well bool) {
+		close(stop)
+		<-stopped
+		fmt.Fprint(os.Stderr, "\r\x1b[K")
+		if well {
+			fmt.Fprintln(os.Stderr, m.Summary(time.Now()))
+		}
+	}
+}
+
+// columns is the width of the terminal.
+func columns() int {
+	const usual = 80
+	width, _, err := term.GetSize(int(os.Stderr.Fd()))
+	if err != nil || width == 0 {
+		return usual
+	}
+	return width
+}
+
+// place parses an argument that must be in a machine.
+func place(s string) (name, path string, err error) {
+	name, path, ok := splitPlace(s)
+	if !ok {
+		return "", "", fmt.Errorf("%q: want NAME:PATH", s)
+	}
+	return name, path, nil
+}
+
+// inMachine is a command on places in machines.
+func inMachine(cmd *cobra.Command, args []string, f func(ctx context.Context, c *client.Client, path string) error) (err error) {
+	for _, arg := range args {
+		name, path, bad := place(arg)
+		if bad != nil {
+			return bad
+		}
+		err = errors.Join(err, withClient(cmd, name, func(ctx context.Context, c *client.Client) error { return f(ctx, c, path) }))
+	}
+	return err
+}
+
+// A fileLine is a file in the output of ls --json.
+type fileLine struct {
+	Name     string    `json:"name"`
+	Type     string    `json:"type"` // file, directory, link or other.
+	Mode     string    `json:"mode"` // Octal.
+	Size     int64     `json:"size"`
+	UID      uint32    `json:"uid"`
+	GID      uint32    `json:"gid"`
+	Modified time.Time `json:"modified"`
+	Target   string    `json:"target,omitempty"` // Of a link.
+}
+
+func newLs() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "ls NAME:PATH",
+		Short: "List a directory of a machine",
+		Long:  "List a directory of a machine, or show one file.\n" + exitHelp(plainExit),
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return inMachine(cmd, args, func(ctx context.Context, c *client.Client, path string) error {
+				lines, err := list(ctx, transfer.Guest{Client: c}, path)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return writeJSON(os.Stdout, lines)
+				}
+				return printFiles(lines)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return cmd
+}
+
+func list(ctx context.Context, side transfer.Guest, path string) ([]fileLine, error) {
+	info, err := side.Stat(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return []fileLine{line(ctx, side, path, info)}, nil
+	}
+	entries, err := side.ReadDir(ctx, path)
+	lines := []fileLine{}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil { // Else it has gone meanwhile.
+			lines = append(lines, line(ctx, side, side.Join(path, e.Name()), info))
+		}
+	}
+	return lines, err
+}
+
+func line(ctx context.Context, side transfer.Guest, path string, info fs.FileInfo) fileLine {
+	l := fileLine{Name: info.Name(), Mode: fmt.Sprintf("%04o", modeOf(info)), Size: info.Size(), Modified: info.ModTime().UTC()}
+	l.UID, l.GID = client.Owner(info)
+	switch {
+	case info.IsDir():
+		l.Type = "directory"
+	case info.Mode().IsRegular():
+		l.Type = "file"
+	case info.Mode()&fs.ModeSymlink != 0:
+		l.Type = "link"
+		l.Target, _ = side.ReadLink(ctx, path) // It may have gone meanwhile.
+	default:
+		l.Type = "other"
+	}
+	return l
+}
+
+// modeOf is a mode as chmod(1) takes it.
+func modeOf(info fs.FileInfo) uint32 {
+	bits := uint32(info.Mode().Perm())
+	for mode, bit := range map[fs.FileMode]uint32{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
+		if info.Mode()&mode != 0 {
+			bits |= bit
+		}
+	}
+	return bits
+}
+
+func printFiles(lines []fileLine) error {
+	w := table("MODE", "UID", "GID", "SIZE", "MODIFIED", "NAME")
+	for _, l := range lines {
+		name := l.Name
+		switch {
+		case l.Type == "directory":
+			name += "/"
+		case l.Target != "":
+			name += " -> " + l.Target
+		}
+		row(w, l.Mode, l.UID, l.GID, l.Size, l.Modified.Local().Format("2006-01-02 15:04"), name)
+	}
+	return w.Flush()
+}
+
+func newCat() *cobra.Command {
+	return &cobra.Command{
+		Use:   "cat NAME:PATH...",
+		Short: "Write files of a machine to standard output",
+		Long:  "Write files of machines to standard output, one behind the other.\n" + exitHelp(plainExit),
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return inMachine(cmd, args, func(ctx context.Context, c *client.Client, path string) error {
+				f, err := c.Open(ctx, path)
+				if err != nil {
+					return err
+				}
+				_, err = io.Copy(os.Stdout, f)
+				return errors.Join(err, f.Close())
+			})
+		},
+	}
+}
+
+func newPut() *cobra.Command {
+	var mode string
+	cmd := &cobra.Command{
+		Use:   "put NAME:PATH",
+		Short: "Write standard input to a file of a machine",
+		Long:  "Write standard input to a file of a machine, which is made or replaced.\n" + exitHelp(plainExit),
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return inMachine(cmd, args, func(ctx context.Context, c *client.Client, path string) error {
+				f, err := c.Create(ctx, path)
+				if err != nil {
+					return err
+				}
+				_, err = io.Copy(f, os.Stdin)
+				if err == nil && mode != "" {
+					err = chmod(f, mode)
+				}
+				return errors.Join(err, f.Close())
+			})
+		},
+	}
+	cmd.Flags().StringVar(&mode, "mode", "", "its `permissions`, octal")
+	return cmd
+}
+
+func chmod(f *client.File, mode string) error {
+	var bits uint32
+	if _, err := fmt.Sscanf(mode, "%o", &bits); err != nil {
+		return fmt.Errorf("--mode %s: want octal digits", mode)
+	}
+	return f.Chmod(fs.FileMode(bits) & fs.ModePerm)
+}
+
+func newTar() *cobra.Command {
+	var extract bool
+	cmd := &cobra.Command{
+		Use:   "tar [-x] NAME:PATH",
+		Short: "Stream a tree of a machine as a tar archive",
+		Long: `Write a tree of a machine to standard output as a tar archive; with -x unpack an
+archive from standard input below a directory of a machine.
+` + exitHelp(plainExit),
+		Example: `  agentctl tar dev:/work | gzip >work.tar.gz
+  tar c . | agentctl tar -x dev:/work`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return inMachine(cmd, args, func(ctx context.Context, c *client.Client, path string) error {
+				end := transfer.End{Side: transfer.Guest{Client: c}, Name: path}
+				if extract {
+					return transfer.ReadTar(ctx, end, os.Stdin)
+				}
+				if term.IsTerminal(int(os.Stdout.Fd())) {
+					return errors.New("tar: an archive is not for a terminal; lead it to a file or a program")
+				}
+				return transfer.WriteTar(ctx, os.Stdout, end)
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&extract, "extract", "x", false, "unpack standard input")
+	return cmd
+}

@@ -1,0 +1,30 @@
+package transfer
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+)
+
+// seekData is SEEK_DATA of lseek(2), which package io does not name.
+const seekData = 3
+
+// skipHole moves over a hole at a file's position, and says how long it was. A
+// guest does not tell of holes: what is read of one is zeros.
+func skipHole(from Reader, at int64) (int64, error) {
+	f, ok := from.(*os.File)
+	if !ok {
+		return 0, nil
+	}
+	next, err := f.Seek(at, seekData)
+	switch {
+	case errors.Is(err, syscall.ENXIO): // Nothing but a hole up to the end.
+		end, err := f.Seek(0, io.SeekEnd)
+		return max(0, end-at), err
+	case err != nil: // The file system knows of no holes.
+		_, err = f.Seek(at, io.SeekStart)
+		return 0, err
+	}
+	return next - at, nil
+}

@@ -1,0 +1,313 @@
+package transfer_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/transfer"
+)
+
+var host transfer.Host
+
+func end(name string) transfer.End { return transfer.End{Side: host, Name: name} }
+
+// run plans and does a copy on this host.
+func run(t *testing.T, from, to string) *transfer.Plan {
+	t.Helper()
+	p, err := transfer.New(t.Context(), end(from), end(to), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done transfer.Progress
+	if err := p.Do(t.Context(), &done); err != nil {
+		t.Fatal(err)
+	}
+	if int(done.Files.Load()) != p.Files || done.Bytes.Load() != p.Bytes {
+		t.Errorf("done %d files, %d bytes; planned %d, %d", done.Files.Load(), done.Bytes.Load(), p.Files, p.Bytes)
+	}
+	return p
+}
+
+var then = time.Date(2020, 2, 3, 4, 5, 6, 0, time.UTC)
+
+// tree makes a source with everything that is kept.
+func tree(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "tree")
+	for name, mode := range map[string]fs.FileMode{"": 0o755, "private": 0o700, "shared": 0o755 | fs.ModeSticky} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, mode := range map[string]fs.FileMode{"a": 0o644, "private/b": 0o600, "shared/run": 0o755 | fs.ModeSetuid, "empty": 0o444} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(strings.Repeat(name, len(name)%3*1000)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.Chmod(path, mode), os.Chtimes(path, then, then)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Symlink("a", filepath.Join(dir, "link")), os.Symlink("/nowhere", filepath.Join(dir, "dangling"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(filepath.Join(dir, "private"), then, then); err != nil {
+		t.Fatal(err)
+	}
+	// A link with another time than now.
+	old := tar.Header{Name: "dangling", Typeflag: tar.TypeSymlink, Linkname: "/nowhere", ModTime: then}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := errors.Join(w.WriteHeader(&old), w.Close(), transfer.ReadTar(t.Context(), end(dir), &b)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// facts describe a tree: what must be the same in a copy.
+func facts(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		name, says := strings.TrimPrefix(path, dir), ""
+		if info.Mode()&fs.ModeSymlink != 0 {
+			says, err = os.Readlink(path)
+			all = append(all, name+" -> "+says+" "+info.ModTime().Truncate(time.Second).UTC().String())
+			return err
+		}
+		if info.Mode().IsRegular() {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			says = fmt.Sprintf("%x", crc32.ChecksumIEEE(b))
+		}
+		all = append(all, name+" "+info.Mode().String()+" "+info.ModTime().Truncate(time.Second).UTC().String()+" "+says)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestTree(t *testing.T) {
+	from := tree(t)
+	to := filepath.Join(t.TempDir(), "copy")
+	run(t, from, to)
+	if got, want := facts(t, to), facts(t, from); !slices.Equal(got, want) {
+		t.Errorf("copy:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	// Again: nothing is left to do.
+	if p := run(t, from+"/.", to); p.Files != 0 || p.Skipped != 6 {
+		t.Errorf("again: %d files, %d skipped", p.Files, p.Skipped)
+	}
+	// A file that was changed, one that is missing, and a link that is a file now.
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(to, "a"), []byte("x"), 0o600), os.Remove(filepath.Join(to, "private", "b")),
+		os.Remove(filepath.Join(to, "link")), os.WriteFile(filepath.Join(to, "link"), nil, 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if p := run(t, from+"/.", to); p.Files != 3 || p.Skipped != 3 {
+		t.Errorf("after changes: %d files, %d skipped", p.Files, p.Skipped)
+	}
+	if got, want := facts(t, to), facts(t, from); !slices.Equal(got, want) {
+		t.Errorf("repaired:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestTargets(t *testing.T) {
+	from, dir := tree(t), t.TempDir()
+	for _, tt := range []struct{ from, to, there string }{
+		{"/a", "", "/a"},
+		{"/a", "/new", "/new"},
+		{"/link", "/followed", "/followed"},
+		{"", "", "/tree/a"},
+		{"/.", "", "/private/b"},
+		{"/private", "/other", "/other/b"},
+	} {
+		run(t, from+tt.from, dir+tt.to)
+		if _, err := os.Lstat(dir + tt.there); err != nil {
+			t.Errorf("copy %q to %q: %v", tt.from, tt.to, err)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	from := tree(t)
+	if _, err := transfer.New(t.Context(), end(from), end(t.TempDir()), false); !errors.Is(err, transfer.ErrDirectory) {
+		t.Errorf("a directory without recursion: %v", err)
+	}
+	if _, err := transfer.New(t.Context(), end(from+"/nothing"), end(t.TempDir()), true); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nothing: %v", err)
+	}
+	if _, err := transfer.New(t.Context(), end(from+"/a"), end(t.TempDir()+"/missing/"), true); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("into a directory that is not there: %v", err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(from, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if p := run(t, from, t.TempDir()); len(p.Odd) != 1 || !strings.Contains(p.Odd[0], "fifo") {
+		t.Errorf("left out: %v", p.Odd)
+	}
+}
+
+// A file with holes takes no more room than its data, and is the same.
+func TestHoles(t *testing.T) {
+	const size, at = 64 << 20, 10 << 20
+	from, to := filepath.Join(t.TempDir(), "sparse"), filepath.Join(t.TempDir(), "copy")
+	f, err := os.Create(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte("in the middle"), at)
+	if err = errors.Join(err, f.Truncate(size), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	run(t, from, to)
+	info, err := os.Stat(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, _ := info.Sys().(*syscall.Stat_t)
+	if info.Size() != size || st.Blocks*512 > 1<<20 {
+		t.Errorf("%d bytes in %d", info.Size(), st.Blocks*512)
+	}
+	b, err := os.ReadFile(to)
+	if err != nil || string(b[at:at+13]) != "in the middle" || strings.Trim(string(b[:at]), "\x00") != "" {
+		t.Errorf("other contents, %v", err)
+	}
+}
+
+// broken is a side on which one file cannot be written to its end.
+type broken struct {
+	transfer.Host
+	name string
+}
+
+type brokenFile struct{ transfer.Writer }
+
+func (b broken) Create(ctx context.Context, name string) (transfer.Writer, error) {
+	w, err := b.Host.Create(ctx, name)
+	if filepath.Base(name) == b.name {
+		w = brokenFile{w}
+	}
+	return w, err
+}
+
+func (brokenFile) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// One file's failure is told, leaves no half file and keeps no other from being copied.
+func TestFailure(t *testing.T) {
+	from, to := tree(t), t.TempDir()
+	p, err := transfer.New(t.Context(), end(from+"/."), transfer.End{Side: broken{name: "a"}, Name: to}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done transfer.Progress
+	if err := p.Do(t.Context(), &done); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := os.Lstat(filepath.Join(to, "a")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("half a file: %v", err)
+	}
+	if _, err := os.Lstat(filepath.Join(to, "shared/run")); err != nil {
+		t.Errorf("another file: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Do(ctx, &done); !errors.Is(err, context.Canceled) {
+		t.Errorf("after its end: %v", err)
+	}
+}
+
+func TestMeter(t *testing.T) {
+	p := &transfer.Plan{Files: 200, Bytes: 10 << 20, Skipped: 7}
+	var done transfer.Progress
+	start := time.Now()
+	m := transfer.NewMeter(p, &done, start)
+	if got := m.Line(start, 80); !strings.Contains(got, "  0%  0/200 files") || !strings.Contains(got, "-- left") {
+		t.Errorf("at the start: %q", got)
+	}
+	done.Files.Store(100)
+	done.Bytes.Store(5 << 20)
+	if got, want := m.Line(start.Add(10*time.Second), 110), "[####################--------------------]  50%  100/200 files  5.0 MiB/10.0 MiB  512.0 KiB/s  10s left"; got != want {
+		t.Errorf("half way:\n%q, want\n%q", got, want)
+	}
+	for width := range 120 {
+		if got := m.Line(start.Add(time.Hour), width); len(got) > max(width, 1) {
+			t.Errorf("width %d: %d columns: %q", width, len(got), got)
+		}
+	}
+	if got, want := m.Summary(start.Add(10*time.Second)), "100 files, 5.0 MiB in 10s (512.0 KiB/s), 7 unchanged"; got != want {
+		t.Errorf("summary %q, want %q", got, want)
+	}
+}
+
+// An archive of a tree, unpacked, is the tree.
+func TestTar(t *testing.T) {
+	from, to := tree(t), t.TempDir()
+	var b bytes.Buffer
+	if err := transfer.WriteTar(t.Context(), &b, end(from)); err != nil {
+		t.Fatal(err)
+	}
+	if err := transfer.ReadTar(t.Context(), end(to), &b); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := facts(t, to+"/tree"), facts(t, from); !slices.Equal(got, want) {
+		t.Errorf("unpacked:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// No member of an archive gets out of its directory, through links neither.
+func TestHostileTar(t *testing.T) {
+	for _, members := range [][]tar.Header{
+		{{Name: "../out", Typeflag: tar.TypeReg}},
+		{{Name: "a/../../out", Typeflag: tar.TypeReg}},
+		{{Name: "link", Typeflag: tar.TypeSymlink, Linkname: ".."}, {Name: "link/out", Typeflag: tar.TypeReg}},
+		{{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "../out"}, {Name: "out", Typeflag: tar.TypeReg}},
+		{{Name: "hard", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}},
+		{{Name: "node", Typeflag: tar.TypeChar}},
+	} {
+		dir := t.TempDir()
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, h := range members {
+			if err := w.WriteHeader(&h); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		err := transfer.ReadTar(t.Context(), end(filepath.Join(dir, "in")), &b)
+		if len(members) == 1 && err == nil {
+			t.Errorf("%q is taken", members[0].Name)
+		}
+		if _, err := os.Lstat(filepath.Join(dir, "out")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%+v got out: %v", members, err)
+		}
+	}
+}
