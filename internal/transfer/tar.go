@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -205,8 +206,7 @@ func (u *unpacking) file(ctx context.Context, name string, h *tar.Header, r io.R
 }
 
 func (u *unpacking) finish(ctx context.Context) error {
-	for n := len(u.dirs) - 1; n >= 0; n-- {
-		h := u.dirs[n]
+	for _, h := range slices.Backward(u.dirs) {
 		if err := u.to.Side.Describe(ctx, u.name(h.Name), h.FileInfo().Mode(), h.ModTime); err != nil {
 			return err
 		}
