@@ -13,6 +13,9 @@ import (
 func fileBounds() []Behaviour {
 	return []Behaviour{
 		{Name: "bound: 1024 handles and a command", Check: manyHandles},
+		{Name: "bound: a listing of 40,000", Check: fullListing},
+		{Name: "bound: 60,000 files", Check: func(p *Peer) error { return p.touchFiles(fits+1, many) }},
+		{Name: "bound: 60,000 by pages", Check: longPages},
 		soon(Behaviour{Name: "bound: a listing of 60,000", Check: longListing}),
 		{Name: "bound: names that are no text", Check: otherNames},
 		{Name: "beside: a fifo that nobody opens", Check: silentFifo, Own: hangsInFifo},
@@ -47,28 +50,55 @@ func manyHandles(p *Peer) error {
 	return errors.Join(err, p.Leave())
 }
 
-// many is more names than a frame holds, short ones.
-const many = 60_000
+// Of short names, fits are as many as a frame holds, and many are more.
+const (
+	fits = 40_000
+	many = 60_000
+	dir  = "/dev/shm/many"
+)
 
-func longListing(p *Peer) error {
-	if _, err := p.Say(fmt.Sprintf("mkdir -p /dev/shm/many && cd /dev/shm/many && seq %d | xargs touch", many)); err != nil {
+// touchFiles makes empty files with numbers for names.
+func (p *Peer) touchFiles(from, to int) error {
+	_, err := p.Say(fmt.Sprintf("mkdir -p %s && cd %s && seq %d %d | xargs touch", dir, dir, from, to))
+	return err
+}
+
+func fullListing(p *Peer) error {
+	if err := p.touchFiles(1, fits); err != nil {
 		return err
 	}
-	d, err := p.Open(&wire.OpOpenDir{Path: "/dev/shm/many"})
+	if err := p.Send(fileSession, &wire.FSRequest{Op: &wire.OpList{Path: dir}}); err != nil {
+		return err
+	}
+	_, r, err := p.Response(fileSession)
 	if err != nil {
 		return err
 	}
-	seen, err := p.pages(d, 1<<31)
+	if list, ok := r.Data.(*wire.ResultList); !ok || len(list.Entries) != fits {
+		return fmt.Errorf("the listing is %.100s", Outcome(r))
+	}
+	return nil
+}
+
+func longPages(p *Peer) error {
+	d, err := p.Open(&wire.OpOpenDir{Path: dir})
+	if err != nil {
+		return err
+	}
+	const limit = 1000 // What a published agent fits into a frame.
+	seen, err := p.pages(d, limit)
 	if err == nil && len(seen) != many {
 		err = fmt.Errorf("pages have %d names, want %d", len(seen), many)
 	}
-	if err == nil {
-		var got string
-		if got, err = p.File(&wire.OpList{Path: "/dev/shm/many"}); err == nil && !strings.HasPrefix(got, "readdir: ") {
-			err = fmt.Errorf("the listing is %.100q", got)
-		}
-	}
 	return errors.Join(err, p.closes(d))
+}
+
+func longListing(p *Peer) error {
+	got, err := p.File(&wire.OpList{Path: dir})
+	if err == nil && !strings.HasPrefix(got, "readdir: ") {
+		err = fmt.Errorf("the listing is %.100q", got)
+	}
+	return err
 }
 
 // pages reads a directory to its end.
@@ -157,7 +187,7 @@ func waitingRead(p *Peer) error {
 // largeTree removes a tree while another client asks for signs of life.
 func largeTree(p *Peer) error {
 	const removal = 7
-	if err := p.Send(removal, &wire.FSRequest{Op: &wire.OpRemoveDir{Path: "/dev/shm/many", Recursive: true}}); err != nil {
+	if err := p.Send(removal, &wire.FSRequest{Op: &wire.OpRemoveDir{Path: dir, Recursive: true}}); err != nil {
 		return err
 	}
 	other := p.Other()

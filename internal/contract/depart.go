@@ -29,7 +29,7 @@ func silenceAfterDeparture(p *Peer) error {
 		q.Leave,
 		p.alive, // What the agent sent before it heard has come by now.
 		func() error { q.Drop(start, end); return nil },
-		func() error { _, err := p.Say("sleep 0.3; kill -9 $(cat /h/speaker)"); return err },
+		func() error { _, err := p.Say("sleep 0.3; kill -9 $(cat /h/speaker); sleep 0.2"); return err },
 		func() error {
 			if n := q.Kept(start, end); n > 0 {
 				return fmt.Errorf("%d frames for a client that has gone", n)

@@ -65,10 +65,14 @@ func (p *Tap) Hold(held bool) {
 	p.more.Broadcast()
 }
 
-// Early is how many frames came between core.ready and the host's first word.
+// Early waits for the client's first word behind core.ready, which is the time, and
+// returns how many frames came between the two.
 func (p *Tap) Early() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for !p.spoke {
+		p.more.Wait()
+	}
 	return p.heard
 }
 
@@ -170,6 +174,7 @@ func (p *Tap) hush() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.spoke = true
+	p.more.Broadcast()
 }
 
 // StartTapped is [Start] with a Tap, which may be nil for a new one.

@@ -1,18 +1,13 @@
 package agent_test
 
 import (
-	"flag"
-	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/agentd-go/agentd/internal/nstest"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
 )
-
-var seed = flag.Uint64("seed", 0, "seed of the random frames; 0 takes another each time")
 
 // raw is a frame of any body.
 func raw(t *testing.T, id uint32, flags frame.Flags, body []byte) []byte {
@@ -157,78 +152,4 @@ func (h *host) drop(from, to uint32) {
 		}
 	}
 	h.frames = kept
-}
-
-// Whatever comes in frames of a valid length, what was opened before still works.
-func TestRandomFrames(t *testing.T) {
-	nstest.Run(t, func() {
-		nstest.Root(t)
-		from := *seed
-		if from == 0 {
-			from = uint64(time.Now().UnixNano())
-		}
-		t.Logf("repeat with -seed=%d", from)
-		random := rand.New(rand.NewPCG(from, 0))
-		h := newHost(t, config{})
-		const mine = 0xfe000000
-		h.send(mine, sh("read line; echo still $line"))
-		h.next(mine)
-		const frames, burst = 20_000, 500
-		patterns := patterns(t)
-		for range frames / burst {
-			for range burst {
-				h.write(mutate(random, patterns))
-			}
-			h.ping()
-			h.drop(0, mine)
-		}
-		h.send(mine, &wire.ExecStdin{Data: []byte("here\n")})
-		waitFor(h, mine, "still here\n")
-		waitExit(h, mine, 0)
-	})
-}
-
-// patterns are the bodies of real messages, with their flags in front. Commands
-// among them cannot do harm, and a shutdown would be an end and no fault.
-func patterns(t *testing.T) (all [][]byte) {
-	t.Helper()
-	for _, m := range []wire.Message{
-		&wire.ExecRequest{Cmd: "true"}, &wire.ExecRequest{Cmd: "cat", TTY: true}, &wire.ExecStdin{Data: []byte("data")},
-		&wire.ExecStdin{}, &wire.ExecSignal{Signal: 9}, &wire.ExecResize{Rows: 3, Cols: 4}, &wire.Ping{}, &wire.Touch{},
-		&wire.ClientDisconnected{IDStart: 1, IDEndExclusive: 9}, &wire.TCPConnect{Host: "localhost", Port: 1},
-		&wire.Bootstrap{}, &wire.InitAck{}, &wire.ExecExited{}, &wire.ClockSync{UnixTimeNanos: 1 << 60},
-		&wire.TCPData{Data: []byte("data")}, &wire.TCPEOF{}, &wire.TCPClose{}, &wire.FSData{Data: []byte("data")}, &wire.FSData{Data: []byte{}},
-		&wire.FSRequest{Op: &wire.OpStat{Path: "/tmp"}}, &wire.FSRequest{Op: &wire.OpList{Path: "/proc"}},
-		&wire.FSRequest{Op: &wire.OpOpenFile{Path: "/tmp/f", Options: wire.OpenOptions{Read: true, Write: true, Create: true}}},
-		&wire.FSRequest{Op: &wire.OpOpenDir{Path: "/tmp"}}, &wire.FSRequest{Op: &wire.OpCloseHandle{Handle: 3}},
-		&wire.FSRequest{Op: &wire.OpRead{Handle: 1}}, &wire.FSRequest{Op: &wire.OpWrite{Handle: 1}},
-		&wire.FSRequest{Op: &wire.OpReadDir{Handle: 2}}, &wire.FSRequest{Op: &wire.OpFStat{Handle: 1}},
-		&wire.FSRequest{Op: &wire.OpFSetStat{Handle: 1, Attrs: wire.FSAttrs{Size: new(uint64(9))}}},
-	} {
-		all = append(all, bytesOf(t, speaks, 0, m)[8:])
-	}
-	return all
-}
-
-// mutate makes a frame on one of a few ids out of a pattern or of noise.
-func mutate(random *rand.Rand, patterns [][]byte) []byte {
-	body := append([]byte{}, patterns[random.IntN(len(patterns))]...)
-	switch random.IntN(4) {
-	case 0: // As it is.
-	case 1:
-		for range 1 + random.IntN(4) {
-			body[random.IntN(len(body))] ^= 1 << random.IntN(8)
-		}
-	case 2:
-		body = body[:1+random.IntN(len(body))]
-	default:
-		for i := range body {
-			body[i] = byte(random.Uint32())
-		}
-	}
-	b, err := frame.Append(nil, frame.Frame{ID: uint32(random.IntN(40)), Flags: frame.Flags(body[0]), Body: body[1:]})
-	if err != nil {
-		return nil
-	}
-	return b
 }

@@ -149,8 +149,14 @@ func clientErrors(t *testing.T, g *guest, dir string) {
 
 func second[T any](_ T, err error) error { return err }
 
-// clientVolume is a large file each way, on each file system.
+// clientVolume is a large file each way, on the file systems of a machine without disks.
 func clientVolume(t *testing.T, g *guest) {
+	t.Helper()
+	volumes(t, g, dirs...)
+}
+
+// volumes is a large file each way, on each of the directories' file systems.
+func volumes(t *testing.T, g *guest, dirs ...string) {
 	t.Helper()
 	size := 24 << 20
 	if long() {

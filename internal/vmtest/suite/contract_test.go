@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/agentd-go/agentd/internal/contract"
 	"github.com/agentd-go/agentd/internal/vmtest"
@@ -26,7 +27,12 @@ func TestContract(t *testing.T) {
 		}
 		t.Run(c.Kernel, func(t *testing.T) {
 			t.Parallel()
-			m, tap := vmtest.StartTapped(t, c.Config(sandbox.Config{Root: vmtest.ServerRoot(t)}), nil)
+			tap := vmtest.NewTap()
+			tap.Quiet = 300 * time.Millisecond // Emulated, an agent that says more does it in a fraction of that.
+			m, _ := vmtest.StartTapped(t, c.Config(sandbox.Config{Root: vmtest.ServerRoot(t)}), tap)
+			if n := tap.Early(); n > 0 {
+				t.Errorf("%d frames between core.ready and the host's first word", n)
+			}
 			serve(t, tap)
 			for _, b := range contract.Behaviours() {
 				t.Run(b.Name, func(t *testing.T) { judgeContract(t, tap, b) })

@@ -1,0 +1,352 @@
+package suite
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/agentd-go/agentd/wire"
+)
+
+const (
+	// pausedBound is what the agent may have in memory under any load: what it has
+	// after boot, 16 MiB of input, 4 MiB of output and a frame for each session, and
+	// as much again as the collector leaves behind.
+	pausedBound = 64 << 20
+
+	// settled is how much more memory than before the agent may keep when a load is
+	// over: pages that the collector has given back to itself and not to the kernel,
+	// and the tables of what was open, which do not shrink.
+	settled = 12 << 20
+)
+
+var seed = flag.Uint64("seed", 0, "seed of the hostile frames; 0 takes another each time")
+
+// pausedHost stops reading while four commands speak as fast as they can: the agent
+// holds little, uses next to no processor, and loses nothing.
+func pausedHost(t *testing.T, m *trial) {
+	t.Helper()
+	pause, size := 5, 16<<20
+	if long() {
+		pause, size = 12, 64<<20
+	}
+	p := m.raw(30)
+	const sample = `while sleep 0.5; do awk '/VmRSS/ {print $2}' /proc/1/status; done >/dev/shm/resident & echo $! >/dev/shm/sampler
+		sleep 2; awk '{print $14+$15}' /proc/1/stat >/dev/shm/before; sleep %d; awk '{print $14+$15}' /proc/1/stat >/dev/shm/after`
+	watched := pause - 3 // Behind the burst that fills every queue.
+	if _, err := m.say("(" + fmt.Sprintf(sample, watched) + ") >/dev/null 2>&1 </dev/null &"); err != nil {
+		t.Fatal(err)
+	}
+	m.tap.Hold(true)
+	for id := range uint32(4) {
+		if err := p.Send(id, &wire.ExecRequest{Cmd: "sh", Args: []string{"-c", fmt.Sprintf("yes 0123456789 | head -c %d", size)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	timer := time.NewTimer(time.Duration(pause) * time.Second)
+	<-timer.C
+	m.tap.Hold(false)
+	const line = "0123456789\n"
+	want := sha256.Sum256([]byte(strings.Repeat(line, size/len(line)+1)[:size]))
+	for id := range uint32(4) {
+		if r, err := p.Collect(id); err != nil || sha256.Sum256(r.Stdout) != want {
+			t.Errorf("command %d: %d bytes of %d, or others: %v", id, len(r.Stdout), size, err)
+		}
+	}
+	most, used := m.samples(t)
+	t.Logf("paused for %d s: at most %d KiB resident, %v of processor time in %d s", pause, most>>10, used, watched)
+	if idle := time.Duration(watched) * time.Second / 5; used > idle {
+		t.Errorf("it used %v of the processor, want at most %v", used, idle)
+	}
+	if most > pausedBound {
+		t.Errorf("%d MiB are resident, want at most %d", most>>20, pausedBound>>20)
+	}
+}
+
+// samples returns the most memory and the processor time of a pause.
+func (m *trial) samples(t *testing.T) (most int, used time.Duration) {
+	t.Helper()
+	out, err := m.say("kill $(cat /dev/shm/sampler); cat /dev/shm/before /dev/shm/after; sort -n /dev/shm/resident | tail -1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tick = 10 * time.Millisecond // CLK_TCK is 100 everywhere.
+	var before, after, kib int
+	if _, err := fmt.Sscan(out, &before, &after, &kib); err != nil {
+		t.Fatalf("%v in %q", err, out)
+	}
+	return kib << 10, time.Duration(after-before) * tick
+}
+
+// inputFlood sends 64 MiB to a command that reads nothing for a while, and then
+// must have got every byte; another client's pings are answered meanwhile.
+func inputFlood(t *testing.T, m *trial) {
+	t.Helper()
+	const size, chunk, silent = 64 << 20, 3 << 20, 5
+	p, other := m.raw(31), m.raw(32)
+	data := random(size, 7)
+	if err := p.Send(0, &wire.ExecRequest{Cmd: "sh", Args: []string{"-c", fmt.Sprintf("sleep %d; sha256sum", silent)}}); err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error, 1)
+	go func() {
+		for rest := data; len(rest) > 0; rest = rest[min(chunk, len(rest)):] {
+			if err := p.Send(0, &wire.ExecStdin{Data: rest[:min(chunk, len(rest))]}); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- p.Send(0, &wire.ExecStdin{Data: []byte{}})
+	}()
+	var rounds []time.Duration
+	for done := false; !done || len(rounds) < 10; {
+		took, err := other.Round()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rounds = append(rounds, took)
+		select {
+		case err := <-sent:
+			if done = true; err != nil {
+				t.Fatal(err)
+			}
+		default:
+		}
+	}
+	r, err := p.Collect(0)
+	if want := fmt.Sprintf("%x  -\n", sha256.Sum256(data)); err != nil || string(r.Stdout) != want || len(r.StdinErrors) > 0 {
+		t.Errorf("the command got other bytes: %q, %d errors, %v", r.Stdout, len(r.StdinErrors), err)
+	}
+	// Each ping stands behind a chunk that is on the link already.
+	typical, bound := median(rounds), m.scaled(100*time.Millisecond)
+	t.Logf("%d pings beside the flood, typically %v", len(rounds), typical)
+	if typical > bound {
+		t.Errorf("a ping takes %v, want at most %v", typical, bound)
+	}
+}
+
+// hostileFrames sends what nobody should, and looks at what was there before.
+func hostileFrames(t *testing.T, m *trial) {
+	t.Helper()
+	frames, from := 10_000, *seed
+	if long() {
+		frames = 100_000
+	}
+	if from == 0 {
+		from = uint64(time.Now().UnixNano())
+	}
+	t.Logf("repeat with -seed=%d", from)
+	mine := m.raw(40)
+	if err := mine.Send(0, &wire.ExecRequest{Cmd: "sh", Args: []string{"-c", "read line; echo still $line"}}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := m.resident()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if err := m.raw(41).Hostile(from, frames); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(start)
+	if err := m.Client().SyncClock(m.ctx, time.Now()); err != nil { // They set it, too.
+		t.Error(err)
+	}
+	if _, err := m.say("killall -9 cat || true"); err != nil {
+		t.Error(err)
+	}
+	if err := mine.Send(0, &wire.ExecStdin{Data: []byte("here\n")}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := mine.Collect(0); err != nil || string(r.Stdout) != "still here\n" || r.Code != 0 {
+		t.Errorf("the session from before: %q, code %d, %v", r.Stdout, r.Code, err)
+	}
+	after := m.settles(t, before+settled)
+	t.Logf("%d frames in %v; resident %d KiB before, %d KiB after", frames, took.Round(time.Millisecond), before>>10, after>>10)
+}
+
+// settles waits until the agent has given memory back, and returns what it has.
+func (m *trial) settles(t *testing.T, bound int) (resident int) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		resident, err := m.resident()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resident <= bound {
+			return resident
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%d KiB are resident, want at most %d", resident>>10, bound>>10)
+			return resident
+		}
+	}
+}
+
+// noPIDs takes every process id of the machine: the agent needs none of its own, and
+// says why a command does not start.
+func noPIDs(t *testing.T, m *trial) {
+	t.Helper()
+	// A kernel never gives the first 300 a second time: half of these are left.
+	const few, many = 600, 32768
+	if _, err := m.say("echo " + strconv.Itoa(few) + " >/proc/sys/kernel/pid_max"); err != nil {
+		t.Fatal(err)
+	}
+	p := m.raw(50)
+	var started uint32
+	for ; started < few; started++ {
+		if err := p.Send(started, &wire.ExecRequest{Cmd: "sleep", Args: []string{"1000"}}); err != nil {
+			t.Fatal(err)
+		}
+		r, err := p.Hear(started)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, ok := r.Message.(*wire.ExecFailed); ok {
+			if f.Kind != wire.FailureResourceLimit || !strings.HasSuffix(f.Message, "Resource temporarily unavailable (os error 11)") {
+				t.Errorf("it failed with %s %q", f.Kind, f.Message)
+			}
+			break
+		}
+	}
+	if started == few {
+		t.Error("every command started")
+	}
+	for range 200 {
+		if got, err := p.File(&wire.OpRealPath{Path: "/etc/passwd"}); err != nil || got != "/etc/passwd" {
+			t.Fatalf("a file operation: %q, %v", got, err)
+		}
+	}
+	for id := range started {
+		if err := p.Send(id, &wire.ExecSignal{Signal: 9}); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := p.Collect(id); err != nil || r.Code != -1 {
+			t.Fatalf("command %d: code %d, %v", id, r.Code, err)
+		}
+	}
+	if out, err := m.say("echo " + strconv.Itoa(many) + " >/proc/sys/kernel/pid_max; echo again"); err != nil || out != "again\n" {
+		t.Errorf("afterwards: %q, %v", out, err)
+	}
+	t.Logf("%d commands until none started", started)
+}
+
+// setClocks: 1 h, and 5 s, are corrected by one message; 50 ms are left alone.
+func setClocks(t *testing.T, m *trial) {
+	t.Helper()
+	if _, err := m.say("date -s @$(( $(date +%s) - 3600 ))"); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if err := m.Client().SyncClock(m.ctx, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	off, early, late := m.clock(t)
+	t.Logf("the clock was right %v after it was set 1 h wrong: %v to %v off", time.Since(start).Round(time.Millisecond), early, late)
+	const tolerance = 100 * time.Millisecond
+	if early > tolerance || late < -tolerance {
+		t.Errorf("the guest's clock is %v to %v off", early, late)
+	}
+	for _, tt := range []struct {
+		by, want time.Duration
+	}{
+		{50 * time.Millisecond, 0},
+		{5 * time.Second, 5 * time.Second},
+		{0, -5 * time.Second},
+	} {
+		if err := m.Client().SyncClock(m.ctx, time.Now().Add(tt.by)); err != nil {
+			t.Fatal(err)
+		}
+		now, _, _ := m.clock(t)
+		if moved := now - off; (moved - tt.want).Abs() > tolerance {
+			t.Errorf("told %v, the clock moved by %v", tt.by, moved)
+		} else {
+			t.Logf("told %v, the clock moved by %v", tt.by, moved)
+		}
+		off = now
+	}
+}
+
+// clock returns the guest's time less its time since boot, which changes only when
+// the clock is set, and how far at least and at most it is from ours.
+func (m *trial) clock(t *testing.T) (off, early, late time.Duration) {
+	t.Helper()
+	for range 5 {
+		before := time.Now()
+		out, err := m.say("adjtimex | awk '/time.tv_/ {print $NF}'; cut -d' ' -f1 /proc/uptime")
+		after := time.Now()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sec, usec int64
+		var up float64
+		if _, err := fmt.Sscan(out, &sec, &usec, &up); err != nil {
+			t.Fatalf("%v in %q", err, out)
+		}
+		guest := time.Unix(sec, usec*1000)
+		// The two readings are two programs: the quickest pair counts.
+		off = max(off, time.Duration(guest.UnixNano())-time.Duration(up*1e9))
+		early, late = guest.Sub(after), guest.Sub(before)
+	}
+	return off, early, late
+}
+
+// heartbeats are read while a command floods the host: whole at every instant, the
+// union of the fields that hosts want, always higher.
+func heartbeats(t *testing.T, m *trial) {
+	t.Helper()
+	p := m.raw(35)
+	if err := p.Send(0, &wire.ExecRequest{Cmd: "sleep", Args: []string{"1000"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Send(1, &wire.ExecRequest{Cmd: "sh", Args: []string{"-c", "while :; do seq 1 1000; done"}}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := m.say("i=0; while [ $i -lt 25 ]; do cat /.msb/heartbeat.json; echo; ls -A /.msb | tr '\\n' ' '; echo; sleep 0.2; i=$((i+1)); done")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id := range uint32(2) {
+		if err := p.Send(id, &wire.ExecSignal{Signal: 9}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Collect(id); err != nil {
+			t.Error(err)
+		}
+	}
+	var last beat
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	first, ticks, others := beat{}, 0, 0
+	for i := 0; i+1 < len(lines); i += 2 {
+		b, err := parseBeat([]byte(lines[i]))
+		if err != nil {
+			t.Fatalf("heartbeat %d: %v", i/2, err)
+		}
+		if b.Seq < last.Seq || b.Activity < last.Activity || b.ActiveExec < 2 || b.ActiveSessions != b.ActiveExec {
+			t.Errorf("heartbeat %d: %+v behind %+v", i/2, b, last)
+		}
+		if b.Seq > last.Seq {
+			ticks++
+		}
+		if strings.TrimSpace(lines[i+1]) != "heartbeat.json scripts" {
+			others++ // Caught in the act: what is renamed is there for a moment.
+		}
+		if last = b; i == 0 {
+			first = b
+		}
+	}
+	t.Logf("%d heartbeats seen under a flood, %d to %d; activity %d to %d; %d times a file beside", ticks, first.Seq, last.Seq, first.Activity, last.Activity, others)
+	const least, most = 3, 3 // In 5 s and more.
+	if ticks < least || others > most || last.Activity == first.Activity {
+		t.Error("heartbeats are missing, files are left beside them, or the flood is no activity")
+	}
+	if bytes.Contains([]byte(out), []byte("heartbeat.tmp")) {
+		t.Error("there is a heartbeat.tmp")
+	}
+}
