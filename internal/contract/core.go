@@ -20,6 +20,7 @@ func core() []Behaviour {
 		{Name: "core: any generation", Check: anyGeneration},
 		{Name: "core: first and last ids", Check: edgeIDs},
 		{Name: "core: recorded requests", Check: recordedRequests},
+		{Name: "core: every form of a request", Check: everyForm},
 		{Name: "core: ping and touch", Check: pingAndTouch},
 		{Name: "core: what counts", Check: whatCounts},
 		soon(Behaviour{Name: "core: wrong flags", Check: wrongFlags}),
@@ -177,6 +178,64 @@ func recordedRequests(p *Peer) error {
 		}
 		if err != nil {
 			return fmt.Errorf("request %d: %w", n, err)
+		}
+	}
+	return nil
+}
+
+// The same request in every form that encoders may choose: around it, and in it.
+var (
+	envelopes = []func(payload string) string{
+		func(p string) string { return "\xa3av\x07atqcore.exec.requestap" + bytesHead(p) },
+		func(p string) string { return "\xa3ap" + bytesHead(p) + "atqcore.exec.requestav\x07" },             // Another order.
+		func(p string) string { return "\xa4enovel\x81\xf5av\x07atqcore.exec.requestap" + bytesHead(p) },    // An unknown key.
+		func(p string) string { return "\xbfav\x07atqcore.exec.requestap\x5f" + bytesHead(p) + "\xff\xff" }, // No lengths.
+		func(p string) string { return "\xb9\x00\x03av\x18\x07atx\x11core.exec.requestap" + bytesHead(p) },  // Long heads.
+		func(p string) string { return "\xa3Av\x07Atqcore.exec.requestAp" + bytesHead(p) },                  // Keys of bytes.
+		func(p string) string { return "\xa3av\x07atqcore.exec.requestap\xd8\x40" + bytesHead(p) },          // Tagged bytes.
+		func(p string) string { return "\xa3av\x07atqcore.exec.requestap" + bytesHead(p) + "behind" },       // More behind it.
+		func(p string) string { return "\xa3av\x07atqcore.exec.requestap" + numbers(p) },                    // Bytes as numbers.
+	}
+	payloads = []string{
+		"\xa1ccmddtrue", "\xbfccmddtrue\xff", "\xa1ccmd\x7fbtrbue\xff", "\xb9\x00\x01ccmd\x78\x04true", "\xa1Ccmddtrue",
+		"\xa1ccmddtruebehind", "\xa2enovel\xa1ax\xf6ccmddtrue", "\xa3ccmddtrueccwd\xf7duser\xf6", "\xa2dargs\x9faxay\xffccmddtrue",
+	}
+)
+
+// bytesHead is a byte string of less than 256 bytes.
+func bytesHead(s string) string { return "\x58" + string([]byte{byte(len(s))}) + s }
+
+// numbers is the same as an array of integers.
+func numbers(s string) string {
+	b := []byte{0x98, byte(len(s))}
+	for _, c := range []byte(s) {
+		b = append(b, 0x18, c) // At its longest: that must do as well.
+	}
+	return string(b)
+}
+
+// everyForm is accepted.
+func everyForm(p *Peer) error {
+	var n uint32
+	ask := func(body string) error {
+		n++
+		err := p.frame(100+n, frame.SessionStart, []byte(body))
+		if err == nil {
+			err = p.echoed(100+n, "")
+		}
+		if err != nil {
+			return fmt.Errorf("body %q: %w", body, err)
+		}
+		return nil
+	}
+	for _, around := range envelopes {
+		if err := ask(around(payloads[0])); err != nil {
+			return err
+		}
+	}
+	for _, payload := range payloads {
+		if err := ask(envelopes[0](payload)); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -33,6 +34,7 @@ func TestContract(t *testing.T) {
 			if n := tap.Early(); n > 0 {
 				t.Errorf("%d frames between core.ready and the host's first word", n)
 			}
+			ready(t, m.Client().Ready())
 			serve(t, tap)
 			for _, b := range contract.Behaviours() {
 				t.Run(b.Name, func(t *testing.T) { judgeContract(t, tap, b) })
@@ -40,7 +42,31 @@ func TestContract(t *testing.T) {
 					t.Fatalf("the machine is gone: %v", err)
 				}
 			}
+			if vmtest.Version() == "" {
+				badLength(t, m, tap)
+			}
 		})
+	}
+}
+
+// ready is what core.ready says.
+func ready(t *testing.T, r wire.Ready) {
+	t.Helper()
+	if r.BootTimeNS == 0 || r.InitTimeNS == 0 || r.ReadyTimeNS < r.BootTimeNS+r.InitTimeNS || r.AgentVersion == "" {
+		t.Errorf("core.ready says %+v", r)
+	}
+}
+
+// badLength ends the machine: nothing says where the next frame would begin. The
+// console has the reason, once.
+func badLength(t *testing.T, m *vmtest.Machine, tap *vmtest.Tap) {
+	t.Helper()
+	if err := tap.Write([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0}); err != nil {
+		t.Fatal(err)
+	}
+	m.AwaitEnd()
+	if n := bytes.Count(m.Console(), []byte("length 4")); n != 1 {
+		t.Errorf("the console gives the reason %d times:\n%s", n, m.Console())
 	}
 }
 
