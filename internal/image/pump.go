@@ -106,6 +106,8 @@ func (r contextReader) Read(b []byte) (int, error) {
 // readLayer hands the archive inside a layer to use, and checks both digests of
 // the layer: before that, nothing that use has made may be kept.
 func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	r, err := l.Open(ctx)
 	if err != nil {
 		return err
@@ -119,7 +121,10 @@ func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) erro
 	defer func() { _ = d.Close() }()
 	limited := &io.LimitedReader{R: d, N: layerBytes}
 	p := newPump(limited)
-	defer p.close()
+	defer func() {
+		cancel() // A registry may keep the pump waiting for what nobody wants any more.
+		p.close()
+	}()
 	if err := use(p); err != nil {
 		return err
 	}
