@@ -2,7 +2,9 @@ package agent_test
 
 import (
 	"encoding/json"
+	"io"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,6 +124,34 @@ func TestNoHeartbeat(t *testing.T) {
 		h.ping()
 		if got := h.say("sleep 1.2; ls /tmp"); got != "" {
 			t.Errorf("written to where a link led: %q", got)
+		}
+	})
+}
+
+// A clock that is 5 s off is set, one that is 50 ms off is left. Namespaces have no
+// clock of their own, so the agent is told that it may not set one.
+func TestClockTolerance(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stderr := os.Stderr
+		os.Stderr = w
+		defer func() { os.Stderr = stderr }()
+		h := newHost(t, config{})
+		for _, off := range []time.Duration{50 * time.Millisecond, -50 * time.Millisecond, 5 * time.Second, -5 * time.Second} {
+			h.send(0, &wire.ClockSync{UnixTimeNanos: uint64(time.Now().Add(off).UnixNano())})
+			h.send(5, &wire.Ping{})
+			h.next(5)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		said, err := io.ReadAll(r)
+		if n := strings.Count(string(said), "set clock to "); err != nil || n != 2 {
+			t.Errorf("%d attempts to set the clock, %v:\n%s", n, err, said)
 		}
 	})
 }

@@ -152,3 +152,53 @@ func TestBlockRootDevice(t *testing.T) {
 		}
 	})
 }
+
+// The kernel's knob gets the path of the upper.
+func TestMetrics(t *testing.T) {
+	nstest.Run(t, func() { metrics(t, "/.msb/rootfs/upperfs", func(*os.Root, string, string) error { return nil }) })
+}
+
+// A knob that comes while the boot goes on gets a descriptor of it.
+func TestLateMetrics(t *testing.T) {
+	nstest.Run(t, func() { metrics(t, "/proc/self/fd/", (*os.Root).Rename) })
+}
+
+// metrics boots with a knob that move takes away meanwhile, and wants it to be told.
+func metrics(t *testing.T, want string, move func(sysfs *os.Root, from, to string) error) {
+	t.Helper()
+	nstest.Root(t)
+	mkdir(t, plan.ShareDir)
+	write(t, "/sys/kernel/msb_metrics/upper_path", "")
+	sysfs, err := os.OpenRoot("/sys") // The old root has no path later.
+	if err != nil {
+		t.Fatal(err)
+	}
+	const knob, away = "kernel/msb_metrics/upper_path", "kernel/away"
+	if err := move(sysfs, knob, away); err != nil {
+		t.Fatal(err)
+	}
+	oci := ociRoot(t)
+	oci.Metrics = true
+	mustUp(t, only(plan.BlockRoot{OCI: oci}))
+	if err := move(sysfs, away, knob); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the knob is told "+want, func() bool {
+		b, err := sysfs.ReadFile(knob)
+		return err == nil && strings.HasPrefix(string(b), want)
+	})
+}
+
+// eventually waits for what goes on beside the boot.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(5 * time.Second); !holds(); {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("not within 5s: %s", what)
+		}
+	}
+}

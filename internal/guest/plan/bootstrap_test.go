@@ -256,7 +256,7 @@ func TestCommands(t *testing.T) {
 			},
 		},
 		{"blank user", wire.Bootstrap{User: new(" \t"), DefaultEnv: []wire.EnvVar{pair("PATH", "")}}, Commands{
-			Cwd: "/", Env: []string{"HOME=/", "PATH=/.msb/scripts:", "MSB_API_KEY=kept", "A=2"},
+			Cwd: "/", Env: []string{"HOME=/", "PATH=/.msb/scripts", "MSB_API_KEY=kept", "A=2"},
 		}},
 	} {
 		p, err := FromBootstrap(&c.b, inherited)

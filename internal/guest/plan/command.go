@@ -16,6 +16,15 @@ func ScriptsPath(p string) string {
 	if slices.Contains(strings.Split(p, ":"), ScriptsDir) {
 		return p
 	}
+	return prefixed(p)
+}
+
+// prefixed puts [ScriptsDir] before a search path; before an empty one alone, for an
+// empty component would be the working directory.
+func prefixed(p string) string {
+	if p == "" {
+		return ScriptsDir
+	}
 	return ScriptsDir + ":" + p
 }
 
@@ -108,7 +117,7 @@ const onceSince wire.Generation = 7
 func CommandEnv(g wire.Generation, base, request []string, home string, tty bool) []string {
 	prefix := ScriptsPath
 	if g < onceSince {
-		prefix = func(p string) string { return ScriptsDir + ":" + p }
+		prefix = prefixed
 	}
 	e := newEnv(base)
 	if _, ok := e.at["PATH"]; !ok && !hasEntry(request, "PATH=") {

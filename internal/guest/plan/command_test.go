@@ -10,7 +10,7 @@ import (
 
 func TestScriptsPath(t *testing.T) {
 	for in, want := range map[string]string{
-		"":                            "/.msb/scripts:",
+		"":                            "/.msb/scripts",
 		"/bin":                        "/.msb/scripts:/bin",
 		"/.msb/scripts":               "/.msb/scripts",
 		"/bin:/.msb/scripts":          "/bin:/.msb/scripts",
@@ -38,7 +38,7 @@ func TestCommandEnv(t *testing.T) {
 	}{
 		{"sorted by key", 7, base, list{"B=2", "A-B=3", "A=1"}, "", false, list{"A=1", "A-B=3", "B=2", "HOME=/", "PATH=/.msb/scripts:/bin", "TERM=linux"}},
 		{"in order for a terminal", 7, base, list{"B=2", "TERM=xterm", "A=1"}, "/root", true, list{"HOME=/root", "TERM=xterm", "PATH=/.msb/scripts:/bin", "B=2", "A=1"}},
-		{"last duplicate wins", 7, nil, list{"PATH=", "A=1", "A=", "A=x=y"}, "", true, list{"PATH=" + scripts, "A=x=y"}},
+		{"last duplicate wins", 7, nil, list{"PATH=", "A=1", "A=", "A=x=y"}, "", true, list{"PATH=/.msb/scripts", "A=x=y"}},
 		{"entries without = are dropped", 7, list{"junk"}, list{"PATH=/b", "x", "", "PATH"}, "", true, list{"PATH=" + scripts + "/b"}},
 		{"inherited PATH is doubled in 4", 4, list{"PATH=/.msb/scripts:/bin"}, nil, "", true, list{"PATH=" + scripts + scripts + "/bin"}},
 		{"inherited PATH is kept in 7", 7, list{"PATH=/.msb/scripts:/bin"}, nil, "", true, list{"PATH=/.msb/scripts:/bin"}},
@@ -47,8 +47,8 @@ func TestCommandEnv(t *testing.T) {
 		{"newer generations are as 7", 9, nil, list{"PATH=/.msb/scripts"}, "", true, list{"PATH=/.msb/scripts"}},
 		{"no PATH at all", 7, nil, nil, "", true, list{"PATH=" + scripts + DefaultPath}},
 		{"no PATH at all in 4", 4, nil, nil, "", true, list{"PATH=" + scripts + DefaultPath}},
-		{"empty inherited PATH", 7, list{"PATH="}, nil, "", true, list{"PATH=" + scripts}},
-		{"empty requested PATH", 4, base[2:], list{"PATH="}, "", true, list{"PATH=" + scripts}},
+		{"empty inherited PATH", 7, list{"PATH="}, nil, "", true, list{"PATH=/.msb/scripts"}},
+		{"empty requested PATH", 4, base[2:], list{"PATH="}, "", true, list{"PATH=/.msb/scripts"}},
 		{"later PATH stands as it is", 7, base[2:], list{"PATH=/a", "PATH=/b"}, "", true, list{"PATH=/b"}},
 		{"later empty PATH too", 4, base[2:], list{"PATH=/a", "PATH="}, "", true, list{"PATH="}},
 		{"requested HOME stays", 7, base[:1], list{"PATH=/b", "HOME=/h"}, "/root", true, list{"HOME=/h", "PATH=" + scripts + "/b"}},

@@ -19,6 +19,7 @@ type guest struct {
 	scripts []string // Each followed by what it prints.
 	has     []string // Scripts, each followed by what must be in what they print.
 	disks   []string // That must be left clean.
+	init    bool     // PID 1 is handed over: most of what is common is the init's affair.
 }
 
 // words are a configuration by variables, as a published host of generation 4
@@ -36,12 +37,15 @@ func (g *guest) run(t *testing.T, kernel string) {
 		t.Errorf("times %+v: the machine was ready before its boot was over", times)
 	}
 	all := say(t, m, "cat /proc/self/mounts")
-	for _, want := range slices.Concat(g.mounts, essential) {
+	if !g.init {
+		g.mounts = append(g.mounts, essential...)
+		g.scripts = append(g.scripts, common...)
+	}
+	for _, want := range g.mounts {
 		if !strings.Contains("\n"+all, "\n"+want) {
 			t.Errorf("no mount %q in\n%s", want, all)
 		}
 	}
-	expect(t, m, common...)
 	expect(t, m, g.scripts...)
 	for i := 0; i+1 < len(g.has); i += 2 {
 		if got := say(t, m, g.has[i]); !strings.Contains(got, g.has[i+1]) {
@@ -151,7 +155,7 @@ func TestEnvironments(t *testing.T) {
 	eachKernel(t, func(t *testing.T, kernel string) {
 		t.Helper()
 		all := map[string]func(*testing.T, string) guest{
-			"image with network": environment1, "every mount": environment2, "directory": environment4,
+			"image with network": environment1, "every mount": environment2, "systemd": environment3, "directory": environment4,
 		}
 		if !roomy(kernel) {
 			all["the rest of the mounts"] = environment2Rest
@@ -259,12 +263,62 @@ func environment4(t *testing.T, _ string) (g guest) {
 	return g
 }
 
+// systemd is the init of both examples with one, on a disk with a Debian root.
+func (g *guest) systemd(t *testing.T) *guest {
+	t.Helper()
+	disk := vmtest.Disk(t, "ext4", vmtest.Debian(t))
+	tool(t, "debugfs", "-w", "-R", "mkdir /opt/app", disk)
+	g.cfg.Disks, g.disks, g.init = []sandbox.Disk{{Path: disk}}, []string{disk}, true
+	g.mounts = []string{"/dev/vda / ext4 rw,relatime"}
+	g.scripts = []string{
+		"cat /proc/1/comm; tr '\\0' ' ' </proc/1/cmdline; tr '\\0' '\\n' </proc/1/environ | grep container",
+		"systemd\n/lib/systemd/systemd --unit=multi-user.target container=microsandbox\n",
+		"hostname; cat /etc/hostname; head -n 1 /etc/hosts", "vm\nvm\n127.0.0.1\tlocalhost vm\n",
+		"awk '/PPid/{print $2}' /proc/$PPID/status; cat /proc/$PPID/comm; ls /proc/1/fd -l | grep -c vport || true", "1\nagentd\n0\n",
+	}
+	return g
+}
+
+func environment3(t *testing.T, _ string) (g guest) {
+	t.Helper()
+	g.words(
+		"MSB_BLOCK_ROOT=kind=disk-image,device=/dev/vda", "MSB_SECURITY_PROFILE=default", "MSB_HOSTNAME=vm",
+		"MSB_HANDOFF_INIT=/lib/systemd/systemd", "MSB_HANDOFF_INIT_ARGS=--unit=multi-user.target", "MSB_HANDOFF_INIT_ENV=container=microsandbox",
+	)
+	return *g.systemd(t)
+}
+
+func bootstrap4(t *testing.T) (g guest) {
+	t.Helper()
+	g.cfg.Bootstrap = &wire.Bootstrap{
+		BlockRoot: &wire.DiskImage{Device: "/dev/vda"}, Hostname: new("vm"), SecurityProfile: wire.ProfileDefault,
+		HandoffInit: &wire.HandoffInit{
+			Cmd: "/lib/systemd/systemd", Args: []string{"--unit=multi-user.target"}, Cwd: new("/opt/app"),
+			Env: []wire.EnvVar{{Key: "container", Value: "microsandbox"}},
+		},
+	}
+	return *g.systemd(t)
+}
+
+// A Debian root boots as a directory too, with its own shell, accounts and files.
+func TestDebianDirectory(t *testing.T) {
+	root := vmtest.DebianRoot(t)
+	m := vmtest.Start(t, sandbox.Config{Kernel: vmtest.Kernels(t)[0], Root: root, Runtime: runtime(t), Bootstrap: &wire.Bootstrap{Hostname: new("box"), User: new("nobody")}})
+	expect(
+		t, m,
+		"grep -c debian /etc/os-release >/dev/null && hostname && id -u", "box\n0\n",
+		"bash -lc 'echo $PATH' | cut -d: -f1", "/.msb/scripts\n",
+		"stat -c '%a %U' /tmp /var/tmp", "1777 root\n1777 root\n",
+		"tail -n 3 "+bundle, authorities, "getent hosts box >/dev/null && echo found", "found\n",
+	)
+}
+
 // The messages that hosts of generation 7 send boot, and everything is in its place.
 func TestBootstraps(t *testing.T) {
 	eachKernel(t, func(t *testing.T, kernel string) {
 		t.Helper()
 		for name, build := range map[string]func(*testing.T) guest{
-			"directory": bootstrap1, "image with network": bootstrap2, "every mount": bootstrap3, "profile alone": bootstrap5,
+			"directory": bootstrap1, "image with network": bootstrap2, "every mount": bootstrap3, "systemd": bootstrap4, "profile alone": bootstrap5,
 		} {
 			t.Run(name, func(t *testing.T) {
 				g := build(t)

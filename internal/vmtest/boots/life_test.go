@@ -251,3 +251,31 @@ func TestLateDevices(t *testing.T) {
 		}
 	})
 }
+
+// What is written to a root with an upper in memory is gone with the machine, and an
+// upper that is not of its type ends the boot.
+func TestUppers(t *testing.T) {
+	lower := sandbox.Disk{Path: vmtest.Disk(t, "erofs", appRoot(t)), ReadOnly: true}
+	kernel := vmtest.Kernels(t)[0]
+	cfg := sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{lower}, Bootstrap: &wire.Bootstrap{BlockRoot: &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperTmpfs{}}}}
+	for range 2 {
+		m := vmtest.Start(t, cfg)
+		expect(t, m, "cat /app/file; ls /new 2>/dev/null || echo none; echo x >/new", "image\nnone\n")
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for fstype, want := range map[string]string{
+		"erofs": "init failed: step block-root: mount /dev/vdb (type erofs",
+		"none":  "init failed: step block-root: mount /dev/vdb (type none) on /.msb/rootfs/upperfs: the kernel has no such file system",
+	} {
+		disk := sandbox.Disk{Path: vmtest.Disk(t, "ext4", "")}
+		failed := refused(t, sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{lower, disk}, Bootstrap: &wire.Bootstrap{
+			BlockRoot: &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperDevice{Device: "/dev/vdb", FSType: fstype}},
+		}})
+		if !strings.HasPrefix(failed.Reason, want) {
+			t.Errorf("%s: %q, want %q", fstype, failed.Reason, want)
+		}
+		clean(t, disk.Path)
+	}
+}

@@ -84,7 +84,7 @@ func commands() []behaviour {
 			stdout: "A=a b\nHOME=/h\nPATH=/.msb/scripts:/p\nTERM=linux\nZ=1\n",
 		},
 		command{name: "later PATH wins", argv: []string{"/bin/sh", "-c", "echo $PATH"}, env: []string{"PATH=/p", "PATH=/q"}, stdout: "/q\n"},
-		command{name: "empty PATH", argv: []string{"/bin/sh", "-c", "echo $PATH"}, env: []string{"PATH="}, stdout: "/.msb/scripts:\n"},
+		command{name: "empty PATH", argv: []string{"/bin/sh", "-c", "echo $PATH"}, env: []string{"PATH="}, stdout: "/.msb/scripts\n"},
 	), behaviour{"scripts in PATH already", scriptsAlready})
 }
 

@@ -3,6 +3,7 @@ package suite
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +44,29 @@ var byBootstrap = []refusal{
 	{"relative tmpfs", nil, &wire.Bootstrap{TmpfsMounts: []wire.TmpfsMount{{Path: "x"}}}, `bootstrap validation failed: tmpfs_mounts[0].path: "x": `},
 	{"limit", nil, &wire.Bootstrap{Rlimits: []wire.Rlimit{{Resource: "nofile", Soft: 8, Hard: 4}}}, `bootstrap validation failed: rlimits[0]: `},
 	{"variable", nil, &wire.Bootstrap{DefaultEnv: []wire.EnvVar{{Key: "A=B", Value: "1"}}}, `bootstrap validation failed: default_env[0].key: "A=B": `},
+	{"one target twice", nil, tmpfs("/a", "/b", "/a/"), `bootstrap validation failed: tmpfs_mounts[2].path: "/a/": `},
+	{"target with dots", nil, tmpfs("/a/../b"), `bootstrap validation failed: tmpfs_mounts[0].path: "/a/../b": `},
+	{"the root as a target", nil, tmpfs("/a", "/"), `bootstrap validation failed: tmpfs_mounts[1].path: "/": `},
+	{"file above a target", nil, &wire.Bootstrap{
+		FileMounts: []wire.FileMount{{Tag: "t", Filename: "f", GuestPath: "/a"}}, TmpfsMounts: []wire.TmpfsMount{{Path: "/a/b"}},
+	}, `bootstrap validation failed: file_mounts[0].guest_path: "/a": `},
+	{"10,000 mounts", nil, tmpfs(numbered(10000)...), `bootstrap validation failed: tmpfs_mounts[4096].path: "/4096": `},
 	{"relative init", nil, &wire.Bootstrap{HandoffInit: &wire.HandoffInit{Cmd: "sbin/init"}}, `bootstrap validation failed: handoff_init.cmd: "sbin/init": `},
+}
+
+func tmpfs(paths ...string) *wire.Bootstrap {
+	b := &wire.Bootstrap{}
+	for _, path := range paths {
+		b.TmpfsMounts = append(b.TmpfsMounts, wire.TmpfsMount{Path: path})
+	}
+	return b
+}
+
+func numbered(n int) (paths []string) {
+	for i := range n {
+		paths = append(paths, "/"+strconv.Itoa(i))
+	}
+	return paths
 }
 
 func TestRefusals(t *testing.T) {
