@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func (e *BootError) Unwrap() error { return e.Err }
 func (m *Machine) bootError(ctx context.Context, err error) *BootError {
 	wait, cancel := context.WithTimeout(ctx, lastWords)
 	defer cancel()
-	_ = m.vm.Wait(wait) // Its error is part of the console or is err itself.
+	ended := m.vm.Wait(wait) // An error is part of the console or is err itself.
 	text := strings.ReplaceAll(string(m.vm.Console()), "\r", "")
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	failed := &BootError{
@@ -65,6 +66,9 @@ func (m *Machine) bootError(ctx context.Context, err error) *BootError {
 	}
 	if told, ok := errors.AsType[*toldError](err); ok {
 		failed.Reason, failed.Failure = told.message, string(told.failure)
+		if ended == nil {
+			failed.Err = fmt.Errorf("%w; the machine ended", err)
+		}
 	}
 	return failed
 }

@@ -392,3 +392,34 @@ func TestLimits(t *testing.T) {
 		write(t, "/tmp/f", "the agent can write")
 	})
 }
+
+// An error says what would help, where that is known.
+func TestHints(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		mkdir(t, "/full")
+		if err := syscall.Mount("full", "/full", "tmpfs", 0, "nr_inodes=2"); err != nil {
+			t.Fatal(err)
+		}
+		write(t, "/full/file", "the second of two")
+		mkdir(t, "/etc/hosts")
+		mkdir(t, "/srv")
+		link(t, "/srv", "/linked")
+		for _, tt := range []struct {
+			step plan.Step
+			err  error // Of the handshake.
+			want string
+		}{
+			{plan.HostsFile{Content: "new\n"}, nil, "step hosts: rename /etc/hosts: is a directory (remove the directory"},
+			{plan.TmpfsMount{Mount: memory("/linked/x")}, nil, "(remove the link from the image, or mount at the place that it leads to)"},
+			{plan.TmpfsMount{Mount: memory("/full/deep/er")}, nil, "(the file system is full)"},
+			{plan.Handshake{User: "bob"}, plan.ErrUserNotFound, "step handshake: guest user not found (the image's /etc/passwd has to have it"},
+			{plan.Handshake{User: "0:bobs"}, plan.ErrGroupNotFound, "step handshake: guest group not found (the image's /etc/group has to have it"},
+		} {
+			_, err := boot.Up(only(tt.step), func(string) error { return tt.err })
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/agentd-go/agentd/internal/guest/plan"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
@@ -24,8 +25,18 @@ func hint(err error) string {
 		return "the host has to attach it, and the kernel to have virtio_blk"
 	case errors.Is(err, sys.ErrNoLink):
 		return "the host has to attach it, and the kernel to have its driver (virtio_net)"
+	case errors.Is(err, plan.ErrUserNotFound):
+		return "the image's /etc/passwd has to have it, or the host to ask for another"
+	case errors.Is(err, plan.ErrGroupNotFound):
+		return "the image's /etc/group has to have it, or the host to ask for another"
+	case errors.Is(err, syscall.ENOSPC):
+		return "the file system is full"
 	case errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.EAFNOSUPPORT):
 		return "the kernel may lack IPv6"
+	case errors.Is(err, sys.ErrLink) && !isMount:
+		return "remove the link from the image"
+	case errors.Is(err, syscall.EISDIR) && !isMount:
+		return "remove the directory from the image"
 	case !isMount:
 		return ""
 	case errors.Is(err, sys.ErrLink):

@@ -1,7 +1,9 @@
 package boots
 
 import (
+	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -78,4 +80,56 @@ func (p point) check(t *testing.T, kernel string) {
 		t.Errorf("the port said %q", failed.Failure)
 	}
 	clean(t, cfg.Disks[0].Path)
+}
+
+// stride is how many calls the short form passes over; it shares no factor with
+// the numbers of calls that steps make.
+const stride = 41
+
+// Each call of a boot on a machine fails in its turn, each stride-th without
+// AGENTD_LONG=1: the machine ends with the reason on the console and over the port,
+// or is as good as without.
+func TestEveryNthCall(t *testing.T) {
+	kernels := vmtest.Kernels(t)
+	kernel, step := kernels[len(kernels)-1], stride
+	if os.Getenv("AGENTD_LONG") == "1" {
+		step = 1
+	}
+	n, ended := 1, 0
+	for ; ; n += step {
+		cfg := faulty(t, kernel, "any:"+strconv.Itoa(n))
+		m, err := sandbox.Start(t.Context(), vmtest.Config(t, cfg))
+		if err != nil {
+			ended++
+			checkReason(t, n, err)
+			continue
+		}
+		over := !strings.Contains(string(m.Console()), "fault: call "+strconv.Itoa(n)+",")
+		if err := m.Kill(); err != nil && !over {
+			t.Log(err)
+		}
+		if over {
+			break
+		}
+	}
+	t.Logf("%d calls and more, each of %d: %d machines ended, the others booted", n-step, step, ended)
+	if ended == 0 {
+		t.Error("no call ended a machine")
+	}
+}
+
+// checkReason looks at the end of a boot of which the n-th call failed.
+func checkReason(t *testing.T, n int, err error) {
+	t.Helper()
+	failed, ok := errors.AsType[*sandbox.BootError](err)
+	if !ok {
+		t.Errorf("call %d: %v", n, err)
+		return
+	}
+	phase, _, _ := strings.Cut(failed.Reason, ": ")
+	inStep := phase != "init failed" || strings.HasPrefix(failed.Reason, "init failed: step ")
+	if !strings.HasSuffix(phase, " failed") || !inStep || !strings.Contains(failed.Reason, "input/output error") {
+		t.Errorf("call %d: reason %q\n%v", n, failed.Reason, failed)
+	}
+	t.Logf("call %d: %s", n, failed.Reason)
 }
