@@ -16,10 +16,11 @@ var common = map[string]string{
 	"no start: missing directory":               "a missing directory is reported as a missing program",
 	"no start: file as directory":               "the message does not say that it is about the directory",
 	"no start: missing directory on a terminal": "the command runs in another directory than it was told to",
-	"empty PATH":                             "an empty component of it is the working directory",
-	"terminal opens by its name":             "the terminal belongs to root, whoever the command runs as",
-	"service with the output does not delay": "the end of a command waits for whoever holds its output",
-	"silent reader delays nobody":            "the agent's only loop waits for a command to take its input",
+	"terminal opens by its name":                "the terminal belongs to root, whoever the command runs as",
+	"service with the output does not delay":    "the end of a command waits for whoever holds its output",
+	"silent reader delays nobody":               "the agent's only loop waits for a command to take its input",
+
+	"empty PATH": "an empty component of it is the working directory",
 
 	"core: duplicate id":                             "the second request starts a second command, and both speak on the id",
 	"file: RealPath Path:new":                        "a relative name without a directory has no parent there",
