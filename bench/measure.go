@@ -104,7 +104,12 @@ var measures = []measure{
 		}
 		return err
 	}},
-	{"resident at the end", true, func(t turn) error { return t.memoryRow("resident at the end", "VmRSS") }},
+	{"resident at the end", true, func(t turn) error {
+		if err := pause(t, settle); err != nil {
+			return err
+		}
+		return t.memoryRow("resident at the end", "VmRSS")
+	}},
 }
 
 func (t turn) memoryRow(row, key string) error {

@@ -10,6 +10,9 @@ import (
 // deafness is how long the host does not read while a command floods it.
 const deafness = 8 * time.Second
 
+// settle is how long an agent has to give back what it needs no more.
+const settle = 3 * time.Second
+
 // memory is a line of /proc/1/status, in MiB.
 func (m *machine) memory(ctx context.Context, key string) (float64, error) {
 	c, err := m.do(ctx, "cat", "/proc/1/status")

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // ErrFull is what [Inbox.Push] returns when neither memory nor storage has room.
@@ -66,10 +67,13 @@ type Inbox struct {
 	memory  fifo[[]byte]
 	bytes   int // In memory.
 	storage Storage
-	read    int64 // What has been taken from the storage,
-	write   int64 // and what was put there; see span for the place.
-	ended   bool  // Nothing more is accepted; what is here can still be taken.
-	dropped bool  // Nothing can be taken either.
+	read    int64         // What has been taken from the storage,
+	write   int64         // and what was put there; see span for the place.
+	taken   int64         // Bytes that were taken, ever.
+	paced   chan struct{} // Closed when little is left.
+	vain    int           // The last pauses, in which nothing was taken.
+	ended   bool          // Nothing more is accepted; what is here can still be taken.
+	dropped bool          // Nothing can be taken either.
 }
 
 // NewInbox returns an empty Inbox.
@@ -163,6 +167,7 @@ func (b *Inbox) Next() ([]byte, error) {
 		case !b.memory.empty():
 			p := b.memory.pop()
 			b.releaseLocked(len(p))
+			b.tookLocked(len(p))
 			return p, nil
 		case b.read < b.write:
 			return b.loadLocked()
@@ -186,6 +191,59 @@ func (b *Inbox) Poll() []byte {
 	return p
 }
 
+const (
+	// paceAbove is what may wait in memory before whoever brings it pauses.
+	paceAbove = 256 << 10
+
+	// pacePause is how long such a pause may last: time for a command to take some
+	// hundred KiB, and little for everybody else who waits meanwhile.
+	pacePause = 3 * time.Millisecond
+
+	// vainPauses is how many there are in a row in which a session takes nothing. It
+	// takes piece by piece, and emulated some 10 MiB a second: 64 KiB in two pauses.
+	vainPauses = 8
+)
+
+// Pace lets a session that takes its input catch up: it returns when little is
+// waiting, and after a moment at the latest. A session that has taken nothing in
+// several such moments is not waited for any more, until it has taken all. Without
+// the pause a host that is faster than the session would fill the memory and then the
+// storage, which is slower than both.
+func (b *Inbox) Pace() {
+	b.mu.Lock()
+	if b.vain >= vainPauses || b.dropped || b.bytes <= paceAbove {
+		b.mu.Unlock()
+		return
+	}
+	before, low := b.taken, make(chan struct{})
+	b.paced = low
+	b.mu.Unlock()
+	limit := time.NewTimer(pacePause)
+	defer limit.Stop()
+	select {
+	case <-low:
+	case <-limit.C:
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.paced = nil
+	if b.vain++; b.taken > before {
+		b.vain = 0
+	}
+}
+
+// tookLocked notes that the session is moving.
+func (b *Inbox) tookLocked(n int) {
+	b.taken += int64(n)
+	if b.bytes == 0 && b.read == b.write {
+		b.vain = 0
+	}
+	if b.paced != nil && b.bytes <= paceAbove/2 {
+		close(b.paced)
+		b.paced = nil
+	}
+}
+
 // loadLocked takes a piece back from the storage. One that was emptied starts
 // again at its beginning, where the disk has blocks for it already.
 func (b *Inbox) loadLocked() ([]byte, error) {
@@ -197,6 +255,7 @@ func (b *Inbox) loadLocked() ([]byte, error) {
 	if b.read += int64(len(p)); b.read == b.write {
 		b.read, b.write = 0, 0
 	}
+	b.tookLocked(len(p))
 	return p, nil
 }
 
@@ -237,6 +296,7 @@ func (b *Inbox) Drop() {
 	defer b.mu.Unlock()
 	b.ended, b.dropped = true, true
 	b.releaseLocked(b.bytes)
+	b.tookLocked(0)
 	b.memory = fifo[[]byte]{}
 	b.read, b.write = 0, 0
 	if b.storage != nil {

@@ -118,7 +118,7 @@ func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
 	}
 	stop := make(chan struct{})
 	defer close(stop)
-	go beat(stop, &host.Activity)
+	go beat(stop, &host.Activity, host.Pool)
 	return a.loop()
 }
 

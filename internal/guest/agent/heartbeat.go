@@ -6,6 +6,7 @@ import (
 
 	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/internal/mux"
 )
 
 const (
@@ -28,7 +29,8 @@ type heartbeat struct {
 
 // beat tells the host at once and then every second that we live, until stop is
 // closed. A share that does not answer holds up nothing but this.
-func beat(stop <-chan struct{}, activity *session.Activity) {
+func beat(stop <-chan struct{}, activity *session.Activity, pool *mux.Pool) {
+	tidy := thrift{pool: pool}
 	b := heartbeat{changed: time.Now()}
 	tick := time.NewTicker(heartbeatInterval)
 	defer tick.Stop()
@@ -36,6 +38,7 @@ func beat(stop <-chan struct{}, activity *session.Activity) {
 		// The host takes a file that is missing or old for no sign of anything,
 		// and the share can be full at any time: there is nobody to tell.
 		_ = writeHeartbeat(b.next(time.Now(), activity.Counters()))
+		tidy.look(activity.Counters())
 		select {
 		case <-tick.C:
 		case <-stop:

@@ -62,8 +62,10 @@ func (e *Exec) guarded(f func()) {
 // run is the session from its request to its terminal frame.
 func (e *Exec) run(req *wire.ExecRequest) {
 	reportSignal := req.ReportSignal // The request, up to a whole frame, is not kept while the command runs.
+	grown := e.host.young.begin()
 	c, err := e.start(req)
 	if err != nil {
+		grown()
 		e.finish(failed(req, err))
 		return
 	}
@@ -76,6 +78,7 @@ func (e *Exec) run(req *wire.ExecRequest) {
 	}()
 	e.running(c)
 	status := c.child.Status()
+	grown()
 	heard()
 	e.in.Drop()
 	_ = c.input.Close() // Ends a write that still waits for the command.
@@ -172,7 +175,11 @@ func (e *Exec) Stdin(data []byte) {
 		return
 	}
 	err := e.in.Push(data)
-	if err == nil || errors.Is(err, mux.ErrClosed) {
+	if err == nil {
+		e.in.Pace()
+		return
+	}
+	if errors.Is(err, mux.ErrClosed) {
 		return // Input behind its end, or for a command that is over, is nobody's.
 	}
 	e.mu.Lock()

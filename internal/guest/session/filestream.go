@@ -133,7 +133,11 @@ func (w *Write) Data(p []byte) {
 		return
 	}
 	err := w.in.Push(p)
-	if err == nil || errors.Is(err, mux.ErrClosed) {
+	if err == nil {
+		w.in.Pace()
+		return
+	}
+	if errors.Is(err, mux.ErrClosed) {
 		return // Data behind the end, or behind a failure that was told, is nobody's.
 	}
 	if errors.Is(err, mux.ErrFull) {

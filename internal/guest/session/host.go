@@ -44,6 +44,9 @@ type Host struct {
 	Files      *Files
 	Activity   Activity
 
+	young young
+	roomy atomic.Int64 // Pipes that were given more room.
+
 	left atomic.Int64 // Outputs that are read on for processes left behind.
 
 	// accounts keeps the readers of /etc/passwd apart: an image can make it

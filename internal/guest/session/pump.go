@@ -26,6 +26,10 @@ const (
 	// floodPipe is what the pipe of a command has room for that has filled it: the
 	// command and we then take turns less often. An ordinary one holds 64 KiB.
 	floodPipe = 256 << 10
+
+	// maxRoomy bounds the pipes with so much room: where many commands flood us,
+	// what each may do before it waits delays all the others.
+	maxRoomy = 4
 )
 
 // NewPool returns what the sessions of one agent borrow their large frames from.
@@ -53,11 +57,13 @@ type pump struct {
 	from  source
 	count *atomic.Uint64 // Of bytes that were sent.
 	grow  func(size int) // Makes room in the source for more; nil where nothing can.
+	grown bool
 }
 
 // run returns the source's error. While nobody takes the data it waits; when
 // nobody will any more it goes on reading, so that a command is not held up.
 func (p *pump) run() error {
+	defer p.close()
 	// Between floods this is all that a session holds.
 	little := make([]byte, wire.DataHead+minRead)
 	for {
@@ -78,6 +84,7 @@ func (p *pump) run() error {
 func (p *pump) flood(little []byte) error {
 	first := little[wire.DataHead:]
 	for {
+		p.host.young.wait()
 		b := p.host.Pool.Get()
 		if b == nil {
 			if len(first) > 0 {
@@ -96,10 +103,25 @@ func (p *pump) flood(little []byte) error {
 		if n < maxRead || err != nil {
 			return err
 		}
-		if first = nil; p.grow != nil {
-			p.grow(floodPipe)
-			p.grow = nil
-		}
+		first = nil
+		p.widen()
+	}
+}
+
+// widen gives a pipe that was full more room, if there are few such pipes.
+func (p *pump) widen() {
+	if p.grow == nil || p.grown {
+		return
+	}
+	p.grown = true
+	if p.host.roomy.Add(1) <= maxRoomy {
+		p.grow(floodPipe)
+	}
+}
+
+func (p *pump) close() {
+	if p.grown {
+		p.host.roomy.Add(-1)
 	}
 }
 

@@ -50,7 +50,11 @@ func (t *TCP) guarded(f func()) {
 // Data takes bytes for the peer, also before the connection stands.
 func (t *TCP) Data(p []byte) {
 	err := t.in.Push(p)
-	if err == nil || errors.Is(err, mux.ErrClosed) {
+	if err == nil {
+		t.in.Pace()
+		return
+	}
+	if errors.Is(err, mux.ErrClosed) {
 		return // Bytes behind the end are nobody's.
 	}
 	if errors.Is(err, mux.ErrFull) {

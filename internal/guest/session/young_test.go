@@ -1,0 +1,43 @@
+package session
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Floods wait for a command that begins, for a short time, and not most of the time.
+func TestYoung(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var y young
+		waits := func() time.Duration {
+			start := time.Now()
+			y.wait()
+			return time.Since(start)
+		}
+		if d := waits(); d != 0 {
+			t.Errorf("waited %v for nobody", d)
+		}
+		grown := y.begin()
+		time.AfterFunc(5*time.Millisecond, grown)
+		if d := waits(); d != 5*time.Millisecond {
+			t.Errorf("waited %v for a command that took 5ms", d)
+		}
+		time.Sleep(time.Second)
+		defer y.begin()()
+		if d := waits(); d != youth {
+			t.Errorf("waited %v for a command without end, want %v", d, youth)
+		}
+		var paused time.Duration
+		start := time.Now()
+		for time.Since(start) < 10*time.Second {
+			grown := y.begin()
+			paused += waits()
+			grown()
+			time.Sleep(time.Millisecond)
+		}
+		if paused > 6*time.Second {
+			t.Errorf("waited %v of 10s", paused)
+		}
+	})
+}
