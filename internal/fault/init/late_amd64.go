@@ -10,9 +10,9 @@ import (
 
 const (
 	drivers = "/sys/bus/virtio/drivers"
-	// lateness is far less than the agent waits for a device, and far more than it
-	// takes to ask for it.
-	lateness = 1500 * time.Millisecond
+	// lateness is less than the agent waits for a device (5 s), and more than it
+	// takes to ask for one on a busy host.
+	lateness = 3 * time.Second
 )
 
 // delay takes the devices from their drivers and starts the process that gives

@@ -190,7 +190,7 @@ func ended(t *testing.T, m *vmtest.Machine) {
 	}
 	took := m.AwaitEnd()
 	t.Logf("ended after %v", took.Round(time.Millisecond))
-	if took > window {
+	if took > window && !m.Emulated() { // Emulated, the thousands of a fork bomb die slowly; AwaitEnd has a bound.
 		t.Errorf("it took %v to end", took)
 	}
 }
@@ -245,7 +245,7 @@ func TestLateDevices(t *testing.T) {
 		})
 		expect(t, m, "cat /app/file; cat /sys/class/net/eth0/address", "image\n02:6d:73:00:2a:02\n")
 		for _, step := range m.Steps() {
-			if late := step.Took > time.Second; step.Name == "block-root" && late == roomy(kernel) {
+			if late := step.Took > time.Second/2; step.Name == "block-root" && late == roomy(kernel) {
 				t.Errorf("the disks were there after %v", step.Took)
 			}
 		}
