@@ -139,6 +139,7 @@ func (g *guest) leave(end agent.End) {
 		others = time.After(othersGrace)
 	}
 	if !asked && sys.PowersOff() {
+		g.machine.InitEnds = true
 		g.machine.Down(besideDeadline)
 		return // The init does what somebody has asked it for.
 	}

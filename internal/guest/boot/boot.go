@@ -46,6 +46,10 @@ type Machine struct {
 	// Init is what PID 1 becomes; nil if it stays what it is.
 	Init *Init
 
+	// InitEnds says that an init ends the machine after Down: no disk may be frozen
+	// under it.
+	InitEnds bool
+
 	undo []undo // In the order of the doing.
 }
 

@@ -18,9 +18,9 @@ type undo struct {
 
 // do leaves the file system clean before it lets go of it: the pin that finds it
 // keeps it busy, and it may stay busy after.
-func (u undo) do() (err error) {
+func (u undo) do(last bool) (err error) {
 	if u.pin != nil {
-		err = errors.Join(readOnly(u.pin), u.pin.Close())
+		err = errors.Join(readOnly(u.pin, last), u.pin.Close())
 	}
 	if u.target != "" {
 		err = errors.Join(err, u.unmount())
@@ -36,15 +36,15 @@ const (
 )
 
 // readOnly makes a file system read-only, as soon as nobody has a file open to
-// write to it. One that does not get there is frozen: all that was written is on
-// its disk, and its journal is empty then too.
-func readOnly(root *sys.Root) error {
+// write to it. One that does not get there is frozen, if nothing comes after us: all
+// that was written is on its disk, and its journal is empty then too.
+func readOnly(root *sys.Root, last bool) error {
 	for end := sys.BootTime() + busyDeadline; ; {
 		err := root.RemountReadOnly()
-		if !errors.Is(err, syscall.EBUSY) {
+		switch late := sys.BootTime() > end; {
+		case !errors.Is(err, syscall.EBUSY) || late && !last:
 			return err
-		}
-		if sys.BootTime() > end {
+		case late:
 			return frozen(root, err)
 		}
 		<-time.After(busyInterval)
@@ -129,20 +129,20 @@ func inTurn(all []func(), deadline time.Duration) bool {
 func (m *Machine) downs() (all []func()) {
 	all = append(all, sys.Sync)
 	for _, u := range slices.Backward(m.undo) {
-		all = append(all, u.logged)
+		all = append(all, func() { u.logged(!m.InitEnds) })
 	}
 	m.undo = nil
 	return append(all, rootReadOnly, sys.Sync)
 }
 
 func (m *Machine) undoLast() {
-	last := m.undo[len(m.undo)-1]
+	u := m.undo[len(m.undo)-1]
 	m.undo = m.undo[:len(m.undo)-1]
-	last.logged()
+	u.logged(false)
 }
 
-func (u undo) logged() {
-	if err := u.do(); err != nil {
+func (u undo) logged(last bool) {
+	if err := u.do(last); err != nil {
 		logf("undo of %v: %v", u, err)
 	}
 }
@@ -150,7 +150,7 @@ func (u undo) logged() {
 func rootReadOnly() {
 	root, err := sys.OpenRoot("/")
 	if err == nil {
-		err = errors.Join(readOnly(root), root.Close())
+		err = errors.Join(root.RemountReadOnly(), root.Close())
 	}
 	if err != nil {
 		logf("the root: %v", err)
