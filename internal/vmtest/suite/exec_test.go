@@ -42,6 +42,7 @@ func files(g *guest) error {
 		printf '#!/no/such\n' >script; printf text >plain; printf 'echo\n' >noline; printf '\177ELF' >elf
 		chmod 755 script noline elf; chmod 644 plain
 		ln -s /t/loop loop
+		printf '#!/bin/sh\n' >busy; chmod 755 busy; sleep 100000 3>>busy >/dev/null 2>&1 </dev/null &
 		mkdir scripts; printf '#!/bin/sh\necho mine\n' >/.msb/scripts/mine; chmod 755 /.msb/scripts/mine`)
 	return err
 }

@@ -54,6 +54,7 @@ func refused() []failure {
 		},
 		{name: "no first line", argv: []string{"/t/noline"}, kind: wire.FailureNotExecutable, errno: syscall.ENOEXEC, message: ": Exec format error (os error 8)"},
 		{name: "unknown format", argv: []string{"/t/elf"}, kind: wire.FailureNotExecutable, errno: syscall.ENOEXEC, message: ": Exec format error (os error 8)"},
+		{name: "open for writing", argv: []string{"/t/busy"}, kind: wire.FailureNotExecutable, errno: syscall.ETXTBSY, message: ": Text file busy (os error 26)"},
 		{name: "below a file", argv: []string{"/etc/passwd/x"}, kind: wire.FailureBadCwd, errno: syscall.ENOTDIR, message: ": Not a directory (os error 20)"},
 		{name: "link loop", argv: []string{"/t/loop"}, kind: wire.FailureBadArgs, errno: syscall.ELOOP, message: ": Symbolic link loop (os error 40)"},
 		{name: "long name", argv: []string{strings.Repeat("n", 256)}, kind: wire.FailureBadArgs, errno: syscall.ENAMETOOLONG, message: ": Filename too long (os error 36)"},

@@ -3,6 +3,7 @@ package suite
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,7 @@ func TestTrials(t *testing.T) {
 			{"a frame behind the ack", behindAck},
 			{"volume on disks", diskVolume},
 			{"attempts", attempts},
+			{"no descriptors", noDescriptors},
 			{"clock", setClocks},
 			{"heartbeat", heartbeats},
 			{"paused host", pausedHost},
@@ -138,6 +140,37 @@ func attempts(t *testing.T, m *trial) {
 	if end > 2*begin {
 		t.Errorf("an attempt at the end takes %v, at the start %v", end, begin)
 	}
+}
+
+// noDescriptors opens what all clients together may: the next is refused, and
+// commands and connections have what they need.
+func noDescriptors(t *testing.T, m *trial) {
+	t.Helper()
+	const clients, each = 8, 1024 // More than descriptors, whatever the limit.
+	op := &wire.OpOpenFile{Path: "/etc/passwd", Options: wire.OpenOptions{Read: true}}
+	opened, got := 0, "handle"
+	for i := 0; i < clients*each && got == "handle"; i++ {
+		var err error
+		if got, err = m.raw(60 + i/each).File(op); err != nil {
+			t.Fatal(err)
+		}
+		opened++
+	}
+	if got != "open: No file descriptors available (os error 24)" {
+		t.Errorf("attempt %d: %s", opened, got)
+	}
+	if out, err := m.say("echo beside"); err != nil || out != "beside\n" {
+		t.Errorf("a command says %q, %v", out, err)
+	}
+	if err := m.echo("127.0.0.1:"+strconv.Itoa(contract.EchoPort), []byte("beside")); err != nil {
+		t.Errorf("a connection: %v", err)
+	}
+	for slot := range clients {
+		if err := m.raw(60 + slot).Leave(); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Logf("%d files were open beside them", opened-1)
 }
 
 func median(list []time.Duration) time.Duration {
