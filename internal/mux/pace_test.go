@@ -1,6 +1,7 @@
 package mux_test
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,12 +26,13 @@ func TestPace(t *testing.T) {
 				const piece, pieces = 64 << 10, 100
 				in := mux.NewInbox(mux.InboxConfig{Memory: 2 * pieces * piece})
 				defer in.Drop()
+				var taker sync.WaitGroup
 				if tt.takes {
-					go func() {
+					taker.Go(func() {
 						for _, err := in.Next(); err == nil; _, err = in.Next() {
 							time.Sleep(time.Millisecond)
 						}
-					}()
+					})
 				}
 				start := time.Now()
 				for range pieces {
@@ -43,6 +45,7 @@ func TestPace(t *testing.T) {
 					t.Errorf("it took %v, want %v to %v", took, tt.least, tt.most)
 				}
 				in.Drop()
+				taker.Wait() // It may sleep, and there is no time behind the test.
 			})
 		})
 	}
