@@ -32,7 +32,7 @@ func TestExitStatus(t *testing.T) {
 		{"timeout", errTimeout, 124, "--timeout"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := status(tt.err); got != tt.want {
+			if got := status(tt.err, false); got != tt.want {
 				t.Errorf("status %d, want %d", got, tt.want)
 			}
 			if tt.err != nil && !strings.Contains(tt.err.Error(), tt.text) {
@@ -70,13 +70,13 @@ func TestSignals(t *testing.T) {
 		t.Errorf("delivered %v (want %v), cause %v", sent, want, cause)
 	}
 	s.handle(syscall.SIGINT)
-	if status(cause) != 130 || len(sent) != 2 {
+	if status(cause, false) != 130 || len(sent) != 2 {
 		t.Errorf("second ^C: delivered %v, cause %v", sent, cause)
 	}
 	cause = nil
 	early := &signals{cancel: func(err error) { cause = err }}
 	early.handle(syscall.SIGTERM)
-	if status(cause) != 143 {
+	if status(cause, false) != 143 {
 		t.Errorf("SIGTERM before the command: %v", cause)
 	}
 }

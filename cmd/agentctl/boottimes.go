@@ -13,12 +13,19 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
+type bootTimer struct {
+	machineFlags
+	json bool
+	svg  string
+}
+
 func newBootTimes() *cobra.Command {
-	f := &machineFlags{}
+	f := &bootTimer{}
 	cmd := &cobra.Command{
 		Use:   "boot-times [flags]",
 		Short: "Boot a machine and show where the time went",
-		Long: `Boot a machine, end it, and show where the time of the boot went.
+		Long: `Boot a machine, end it, and show where the time of the boot went: as text, as JSON,
+or as a picture (SVG) in a file.
 
 The guest measures its own part by its own clock, whose grain is the kernel's
 tick (1 to 4 ms) in an emulated machine.
@@ -29,17 +36,36 @@ tick (1 to 4 ms) in an emulated machine.
 			if err != nil {
 				return err
 			}
-			return bootTimes(contextOrBackground(cmd.Context()), cfg, f.timeout)
+			ctx, stop := interruptible(cmd)
+			defer stop()
+			return f.run(ctx, cfg)
 		},
 	}
 	f.register(cmd.Flags())
+	cmd.Flags().BoolVar(&f.json, "json", false, "as JSON")
+	cmd.Flags().StringVar(&f.svg, "svg", "", "draw a picture into this `file` in place of the text")
 	return cmd
 }
 
-func bootTimes(ctx context.Context, cfg sandbox.Config, timeout time.Duration) error {
-	if timeout > 0 {
+// A bootPart is one part of a boot, in the order of time.
+type bootPart struct {
+	Name  string        `json:"name"`
+	Start time.Duration `json:"start_ns"`
+	Took  time.Duration `json:"took_ns"`
+}
+
+// bootTimes are the output of boot-times --json. The parts are the whole of Ready.
+type bootTimes struct {
+	Parts    []bootPart    `json:"parts"`
+	Ready    time.Duration `json:"ready_ns"`
+	Shutdown time.Duration `json:"shutdown_ns"`
+	Note     string        `json:"note"`
+}
+
+func (f *bootTimer) run(ctx context.Context, cfg sandbox.Config) error {
+	if f.timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
+		ctx, cancel = context.WithTimeout(ctx, f.timeout)
 		defer cancel()
 	}
 	cfg.Debug = append(cfg.Debug, "boot")
@@ -54,26 +80,64 @@ func bootTimes(ctx context.Context, cfg sandbox.Config, timeout time.Duration) e
 	if err := m.Close(); err != nil {
 		return err
 	}
-	return printTimes(os.Stdout, m, ready, time.Since(down))
+	t := partsOf(m, ready)
+	t.Shutdown = time.Since(down)
+	return f.print(t)
 }
 
-// printTimes lists the parts of a boot in their order; together they are the
-// whole.
-func printTimes(out io.Writer, m *sandbox.Machine, ready, down time.Duration) error {
-	t := m.Timings()
-	agent := time.Duration(t.Guest.BootTimeNS)
-	first := time.Duration(t.Guest.ReadyTimeNS) - time.Duration(t.Guest.InitTimeNS) - agent
+func (f *bootTimer) print(t bootTimes) (err error) {
+	switch {
+	case f.json:
+		return writeJSON(os.Stdout, t)
+	case f.svg == "":
+		return printTimes(os.Stdout, t)
+	}
+	out, err := os.Create(f.svg)
+	if err != nil {
+		return err
+	}
+	if err := drawTimes(out, t); err != nil {
+		_ = out.Close() // The first error is the one to tell.
+		return err
+	}
+	return out.Close()
+}
+
+// partsOf puts the parts of a boot in their order. What the agent has not
+// measured is around its steps, the most of it before them.
+func partsOf(m *sandbox.Machine, ready time.Duration) bootTimes {
+	guest := m.Timings().Guest
+	kernel := time.Duration(guest.BootTimeNS)
+	around := time.Duration(guest.ReadyTimeNS) - time.Duration(guest.InitTimeNS) - kernel
+	t := bootTimes{Ready: ready, Note: m.Note()}
+	at := time.Duration(0)
+	add := func(name string, took time.Duration) {
+		t.Parts = append(t.Parts, bootPart{name, at, took})
+		at += took
+	}
+	add("files, virtiofsd and QEMU", ready-time.Duration(guest.ReadyTimeNS))
+	add("kernel", kernel)
+	add("agent, up to its plan and around it", around)
+	for _, s := range m.Steps() {
+		add("step "+s.Name, s.Took)
+	}
+	return t
+}
+
+// printTimes lists the parts of a boot in their order.
+func printTimes(out io.Writer, t bootTimes) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	row := func(name string, d time.Duration) {
-		_, _ = fmt.Fprintf(w, "%.1f ms\t  %s\n", float64(d)/float64(time.Millisecond), name) // Flush has the error.
+		_, _ = fmt.Fprintf(w, "%s\t  %s\n", milliseconds(d), name) // Flush has the error.
 	}
-	row("files, virtiofsd and QEMU", ready-time.Duration(t.Guest.ReadyTimeNS))
-	row("kernel", agent)
-	row("agent, up to its plan and around it", first)
-	for _, s := range m.Steps() {
-		row("step "+s.Name, s.Took)
+	for _, p := range t.Parts {
+		row(p.Name, p.Took)
 	}
-	row("ready, in all", ready)
-	row("shutdown", down)
+	row("ready, in all", t.Ready)
+	row("shutdown", t.Shutdown)
 	return w.Flush()
+}
+
+func milliseconds(d time.Duration) string {
+	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 }

@@ -37,7 +37,7 @@ func (f *machineFlags) register(flags *pflag.FlagSet) {
 	flags.IntVar(&f.CPUs, "cpus", sandbox.DefaultCPUs, "`number` of processors")
 	flags.StringVarP(&f.memory, "memory", "m", fmt.Sprint(sandbox.DefaultMemoryMiB, "m"), "memory, with suffix m or g")
 	flags.StringVar(&f.Hostname, "hostname", "", "host `name` of the machine (default: the machine's name)")
-	flags.StringVar(&f.Init, "init", "", "`program` that becomes the first process, with the agent beside it: a path in the machine, or auto for /sbin/init or systemd")
+	flags.StringVar(&f.Init, "init", "", "`program` that becomes the first process, with the agent beside it: a path in the machine, or auto or systemd to look for it")
 	flags.StringVar(&f.accel, "accel", "", "what executes the machine: kvm or tcg (default: kvm where it works)")
 	flags.StringVar(&f.by, "configure-by", "bootstrap", "how the machine is told what to be: bootstrap or environment")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end the machine after this long, for example 30s")
@@ -58,6 +58,9 @@ func (f *machineFlags) register(flags *pflag.FlagSet) {
 func (f *machineFlags) config() (cfg sandbox.Config, err error) {
 	cfg = f.Config
 	cfg.Accel = sandbox.Accel(f.accel)
+	if cfg.Init == "systemd" {
+		cfg.Init = sandbox.AutoInit
+	}
 	if cfg.CPUs < 1 {
 		return cfg, fmt.Errorf("--cpus %d: want at least 1", cfg.CPUs)
 	}

@@ -30,17 +30,40 @@ type statusError struct {
 func (e *statusError) Error() string { return e.text }
 
 func main() {
-	os.Exit(status(newRoot().Execute()))
+	cmd, err := newRoot().ExecuteC()
+	code := status(err, wantsJSON(cmd))
+	os.Exit(code)
+}
+
+// wantsJSON reports whether a command was asked for JSON.
+func wantsJSON(cmd *cobra.Command) bool {
+	f := cmd.Flags().Lookup("json")
+	return f != nil && f.Changed && f.Value.String() == "true"
+}
+
+// A failure is the last object of a command that was asked for JSON and failed.
+type failure struct {
+	Error struct {
+		Message string `json:"message"`
+		Status  int    `json:"status"`
+	} `json:"error"`
 }
 
 // status prints an error and says with which status the program ends.
-func status(err error) int {
+func status(err error, asJSON bool) int {
 	if err == nil {
 		return 0
 	}
 	var s *statusError
 	if !errors.As(err, &s) {
 		s = &statusError{exitOwnFailure, err.Error()}
+	}
+	if asJSON && s.text != "" {
+		var f failure
+		f.Error.Message, f.Error.Status = s.text, s.status
+		if writeJSON(os.Stdout, f) == nil {
+			return s.status
+		}
 	}
 	if s.text != "" {
 		fmt.Fprintln(os.Stderr, "agentctl: "+s.text)
@@ -56,6 +79,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(
+		newStats(), newWhy(), newDebug(), newForward(), newTestExec(),
 		newRun(), newCreate(), newStart(), newStop(), newKill(), newRemove(), newWait(), newSupervise(),
 		newExec(), newShell(), newPs(), newInspect(), newLogs(),
 		newCp(), newLs(), newCat(), newPut(), newTar(),

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"golang.org/x/term"
 )
 
 // writeJSON writes one object, as docs/JSON.md has it.
@@ -64,4 +66,19 @@ func span(d time.Duration) string {
 
 func sortedKeys[T any](m map[string]T) string {
 	return strings.Join(slices.Sorted(maps.Keys(m)), ", ")
+}
+
+// Colors of a terminal (ECMA-48, 8.3.117).
+const (
+	green  = "32"
+	yellow = "33"
+	red    = "31"
+)
+
+// color colors text for a person's eyes, and leaves it for a program's.
+func color(f *os.File, code, text string) string {
+	if os.Getenv("NO_COLOR") != "" || !term.IsTerminal(int(f.Fd())) {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }

@@ -9,6 +9,7 @@
 //	  console.log   what the guest has printed in its last life
 //	  output.log    what its command has printed in its last life, if it has one
 //	  agentctl.log  what its supervisor has said
+//	  repeat.sh     the commands that repeat its last life by hand
 //	  files/        the machine's own files: its root, its disks
 //
 // # What is true

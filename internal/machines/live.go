@@ -51,6 +51,9 @@ func (l *Live) start(ctx context.Context, log func(line string)) (err error) {
 	if err := l.machine.clear(ctx); err != nil {
 		return err
 	}
+	if err := os.RemoveAll(l.machine.Script()); err != nil {
+		return err
+	}
 	listeners, err := listen(l.machine.record.Ports)
 	if err != nil {
 		return err
@@ -63,6 +66,10 @@ func (l *Live) start(ctx context.Context, log func(line string)) (err error) {
 		l.ports = append(l.ports, Forward(from, port.dial(l.Client()), log))
 		port.Host = from.Addr().String()
 		l.state.Ports = append(l.state.Ports, port)
+	}
+	const private = 0o600
+	if err := os.WriteFile(l.machine.Script(), []byte(l.Command()), private); err != nil {
+		return errors.Join(err, l.Kill(), closeAll(l.ports))
 	}
 	l.state.Phase, l.state.Ready, l.state.Note = Running, time.Now().Round(0), l.Note()
 	return l.say()

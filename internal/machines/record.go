@@ -22,6 +22,7 @@ const (
 	logName     = "agentctl.log"
 	outputName  = "output.log"
 	filesName   = "files"
+	scriptName  = "repeat.sh"
 )
 
 // recordFormat is raised when an older agentctl could misread a record.
@@ -131,6 +132,9 @@ func (m *Machine) Output() string { return m.file(outputName) }
 
 // Console is the file with what the guest has printed.
 func (m *Machine) Console() string { return m.file(consoleName) }
+
+// Script is a file with lines for sh that repeat the machine's last life by hand.
+func (m *Machine) Script() string { return m.file(scriptName) }
 
 // Log is the file with what the supervisor has said.
 func (m *Machine) Log() string { return m.file(logName) }

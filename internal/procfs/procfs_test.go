@@ -122,3 +122,31 @@ func TestHost(t *testing.T) {
 		t.Errorf("this host: %+v, %v", s, err)
 	}
 }
+
+func TestBetween(t *testing.T) {
+	at := time.Unix(1000, 0)
+	p := func(pid int, start, cpu time.Duration) procfs.Process {
+		return procfs.Process{PID: pid, Start: start, CPU: cpu}
+	}
+	a := procfs.Sample{At: at, System: procfs.System{Busy: time.Second, Disks: procfs.Traffic{In: 100}}, Processes: []procfs.Process{
+		p(1, 0, time.Second), p(2, 5, time.Second), p(3, 6, time.Second),
+	}}
+	b := procfs.Sample{At: at.Add(2 * time.Second), System: procfs.System{Busy: 2 * time.Second, Disks: procfs.Traffic{In: 1100}}, Processes: []procfs.Process{
+		p(1, 0, time.Second), p(2, 5, 2*time.Second), p(3, 9, 1500*time.Millisecond), {PID: 4, Kernel: true},
+	}}
+	r := procfs.Between(a, b)
+	if r.CPU != 50 || r.DiskIn != 500 || r.DiskOut != 0 {
+		t.Errorf("got %+v", r)
+	}
+	var got []float64
+	for _, p := range r.Processes {
+		got = append(got, float64(p.PID), p.Percent)
+	}
+	// 3 is another process than before, and all of its time is new.
+	if want := []float64{3, 75, 2, 50, 1, 0}; !slices.Equal(got, want) {
+		t.Errorf("processes and percents %v, want %v", got, want)
+	}
+	if r := procfs.Between(b, b); r.CPU != 0 || len(r.Processes) != 0 {
+		t.Errorf("no time: %+v", r)
+	}
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/machines"
+)
+
+func newForward() *cobra.Command {
+	return &cobra.Command{
+		Use:   "forward NAME [[ADDRESS:]PORT:]PORT...",
+		Short: "Lead ports of this host into a running machine",
+		Long: `Lead ports of this host into a running machine until ^C, and print where they
+listen. The agent makes the connections: the machine needs no network card.
+` + exitHelp(plainExit),
+		Example: `  agentctl forward dev 8080:80
+  agentctl forward dev 5432`,
+		Args:              cobra.MinimumNArgs(2),
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ports, err := parseAll(args[1:], machines.ParsePort)
+			if err != nil {
+				return err
+			}
+			return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error {
+				return forward(ctx, c, ports)
+			})
+		},
+	}
+}
+
+func forward(ctx context.Context, c *client.Client, ports []machines.Port) error {
+	log := func(line string) { fmt.Fprintln(os.Stderr, "agentctl:", line) }
+	for _, p := range ports {
+		var config net.ListenConfig
+		l, err := config.Listen(ctx, "tcp", p.Host)
+		if err != nil {
+			return fmt.Errorf("port %s: %w", p, err)
+		}
+		guest := p.Guest
+		f := machines.Forward(l, func(ctx context.Context) (net.Conn, error) { return c.DialContext(ctx, "tcp", guest) }, log)
+		defer func() { _ = f.Close() }() // Its connections are over with us.
+		p.Host = l.Addr().String()
+		fmt.Println(p)
+	}
+	select {
+	case <-ctx.Done():
+		return nil // ^C is how to end it.
+	case <-c.Done():
+		return c.Err()
+	}
+}

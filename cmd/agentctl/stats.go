@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/procfs"
+	"github.com/agentd-go/agentd/internal/transfer"
+)
+
+// statsPeriod is between two looks: shorter ones would show the look itself.
+const statsPeriod = time.Second
+
+func newStats() *cobra.Command {
+	var asJSON, once bool
+	cmd := &cobra.Command{
+		Use:   "stats NAME",
+		Short: "Show what a machine and its processes take",
+		Long: `Show memory, CPU, pressure, disks and network of a machine, and its busiest
+processes: every second on a terminal until ^C, else once. Percentages are of one
+CPU; pressure is the part of the last ten seconds in which something waited.
+` + exitHelp(plainExit),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error {
+				live := !once && !asJSON && term.IsTerminal(int(os.Stdout.Fd()))
+				return eachRates(ctx, c, live, func(r procfs.Rates) error {
+					if asJSON {
+						return writeJSON(os.Stdout, r)
+					}
+					return drawStats(os.Stdout, args[0], r, live)
+				})
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	cmd.Flags().BoolVar(&once, "no-stream", false, "once, on a terminal too")
+	return cmd
+}
+
+// eachRates calls show once, or every period until ctx ends.
+func eachRates(ctx context.Context, c *client.Client, live bool, show func(procfs.Rates) error) error {
+	fsys := c.FS().WithContext(ctx)
+	before, err := procfs.Take(fsys)
+	tick := time.NewTicker(statsPeriod)
+	defer tick.Stop()
+	for err == nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil // ^C is how to end it.
+		}
+		var now procfs.Sample
+		if now, err = procfs.Take(fsys); err != nil {
+			break
+		}
+		if err = show(procfs.Between(before, now)); err != nil || !live {
+			return err
+		}
+		before = now
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// drawStats writes a screen, over the one before if it is live.
+func drawStats(out io.Writer, name string, r procfs.Rates, live bool) error {
+	var b strings.Builder
+	s := r.System
+	fmt.Fprintf(&b, "%s   up %s   %d CPUs   load %.2f %.2f %.2f\n\n", name, span(s.Uptime), s.CPUs, s.Load[0], s.Load[1], s.Load[2])
+	full := float64(s.Memory.Used()) / float64(max(1, s.Memory.Total))
+	fmt.Fprintf(&b, "CPU      %s %5.1f%%\n", gauge(r.CPU/100/float64(max(1, s.CPUs))), r.CPU)
+	fmt.Fprintf(&b, "memory   %s %s of %s, %s cached\n", gauge(full), transfer.Size(s.Memory.Used()), transfer.Size(s.Memory.Total), transfer.Size(s.Memory.Cached))
+	fmt.Fprintf(&b, "pressure CPU %.1f%%   memory %.1f%%   I/O %.1f%%\n", s.Pressure.CPU.Some, s.Pressure.Memory.Some, s.Pressure.IO.Some)
+	fmt.Fprintf(&b, "disks    %s/s in   %s/s out      network %s/s in   %s/s out\n\n",
+		transfer.Size(int64(r.DiskIn)), transfer.Size(int64(r.DiskOut)), transfer.Size(int64(r.NetIn)), transfer.Size(int64(r.NetOut)))
+	fmt.Fprintf(&b, "%7s %7s %6s %5s %10s  %s\n", "PID", "UID", "CPU%", "STATE", "RSS", "COMMAND")
+	for _, p := range r.Processes[:min(len(r.Processes), busiest)] {
+		fmt.Fprintf(&b, "%7d %7d %6.1f %5s %10s  %s\n", p.PID, p.UID, p.Percent, p.State, transfer.Size(p.RSS), p.Command())
+	}
+	text := b.String()
+	if live {
+		// Home, each line cleared to its end, and what is below the last.
+		text = "\x1b[H" + strings.ReplaceAll(clip(text, columns()), "\n", "\x1b[K\n") + "\x1b[J"
+	}
+	_, err := io.WriteString(out, text)
+	return err
+}
+
+// busiest is how many processes fit a small terminal below the rest.
+const busiest = 14
+
+// gauge draws a part of one.
+func gauge(part float64) string {
+	const width = 30
+	full := int(max(0, min(1, part))*width + 0.5)
+	code := green
+	if part > 0.9 {
+		code = red
+	} else if part > 0.7 {
+		code = yellow
+	}
+	return "[" + color(os.Stdout, code, strings.Repeat("|", full)) + strings.Repeat(" ", width-full) + "]"
+}
+
+// clip cuts lines without colors to a width.
+func clip(text string, width int) string {
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		if runes := []rune(l); len(runes) > width && !strings.Contains(l, "\x1b") {
+			lines[i] = string(runes[:width])
+		}
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+)
+
+func newTestExec() *cobra.Command {
+	r := &runner{}
+	cmd := &cobra.Command{
+		Use:   "testexec [flags] TEST-BINARY [ARG...]",
+		Short: "Run a Go package's tests in a machine, for 'go test -exec'",
+		Long: `Run a test binary in a machine of its own, as 'go test -exec' asks for it. The
+binary's directory and the module's are mounted where they are on this host, and
+GO... variables are passed on. A binary that is not static (cgo) needs a root with
+its libraries: --image or --root.
+` + exitHelp(runExit),
+		Example: `  CGO_ENABLED=0 go test -exec 'agentctl testexec' ./...
+  go test -exec 'agentctl testexec --image debian -m 2g' ./...`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := r.likeHere(args); err != nil {
+				return err
+			}
+			r.entrypoint = []string{} // The test is the command, whatever the image is for.
+			return r.run(cmd.Context(), args)
+		},
+	}
+	r.register(cmd)
+	return cmd
+}
+
+// likeHere makes the machine look like this directory to the test.
+func (r *runner) likeHere(args []string) error {
+	binary, err := filepath.Abs(args[0])
+	if err != nil {
+		return err
+	}
+	args[0] = binary
+	if r.dir, err = os.Getwd(); err != nil {
+		return err
+	}
+	root := moduleRoot(r.dir)
+	r.mounts = append(r.mounts, root+":"+root)
+	if dir := filepath.Dir(binary); !within(dir, root) {
+		r.mounts = append(r.mounts, dir+":"+dir)
+	}
+	for _, name := range []string{"GOTRACEBACK", "GODEBUG", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOCOVERDIR"} {
+		r.nameFlags.env = append(r.nameFlags.env, name)
+	}
+	if r.by != "bootstrap" {
+		return errors.New("testexec: --configure-by environment has no mounts")
+	}
+	return nil
+}
+
+// moduleRoot is the directory of the module that dir is in, or dir.
+func moduleRoot(dir string) string {
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(filepath.Join(d, "go.mod")); err == nil {
+			return d
+		}
+		if d == filepath.Dir(d) {
+			return dir
+		}
+	}
+}
+
+func within(dir, root string) bool {
+	rel, err := filepath.Rel(root, dir)
+	return err == nil && filepath.IsLocal(rel)
+}

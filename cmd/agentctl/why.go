@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/machines"
+	"github.com/agentd-go/agentd/internal/procfs"
+)
+
+// A hang is what is known of why a machine does not go on: the output of why --json.
+type hang struct {
+	Pressure  procfs.Pressures `json:"pressure"`
+	Load      [3]float64       `json:"load"`
+	Processes []waiting        `json:"processes"`
+	Console   []string         `json:"console"` // The last lines.
+}
+
+// waiting is a process with what it waits for.
+type waiting struct {
+	procfs.Process
+	procfs.Wait
+	Depth int `json:"depth"` // Below its parents.
+}
+
+// consoleLines is about what a kernel needs to say that something hangs.
+const consoleLines = 12
+
+func newWhy() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "why NAME",
+		Short: "Show what a machine hangs on",
+		Long: `Show what a machine hangs on: its processes below their parents, each with its
+state, the function of the kernel that it sleeps in and its open pipes and sockets;
+the pressure; and the last lines of the console.
+` + exitHelp(plainExit),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error {
+				h, err := lookWhy(ctx, c, args[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return writeJSON(os.Stdout, h)
+				}
+				return printWhy(os.Stdout, h)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return cmd
+}
+
+func lookWhy(ctx context.Context, c *client.Client, name string) (h hang, err error) {
+	fsys := c.FS().WithContext(ctx)
+	s, err := procfs.Take(fsys)
+	if err != nil {
+		return h, err
+	}
+	h.Pressure, h.Load = s.System.Pressure, s.System.Load
+	for _, b := range procfs.Tree(slices.DeleteFunc(s.Processes, func(p procfs.Process) bool { return p.Kernel })) {
+		w, err := procfs.WaitOf(fsys, b.PID)
+		if err != nil {
+			return h, err
+		}
+		h.Processes = append(h.Processes, waiting{b.Process, w, b.Depth})
+	}
+	h.Console, err = lastLines(ctx, name)
+	return h, err
+}
+
+func lastLines(ctx context.Context, name string) ([]string, error) {
+	m, err := lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := m.CopyLog(ctx, &b, machines.ConsoleLog, false); err != nil {
+		return nil, err
+	}
+	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(b.String(), "\r", "")), "\n")
+	return lines[max(0, len(lines)-consoleLines):], nil
+}
+
+func printWhy(out io.Writer, h hang) error {
+	var b strings.Builder
+	for _, p := range h.Processes {
+		indent := strings.Repeat("  ", p.Depth)
+		state := p.State
+		if state == "D" {
+			state = color(os.Stdout, red, state)
+		}
+		fmt.Fprintf(&b, "%s%d %s %s\n", indent, p.PID, state, p.Command())
+		if p.Channel != "" {
+			fmt.Fprintf(&b, "%s    sleeps in %s\n", indent, p.Channel)
+		}
+		for _, f := range p.Files {
+			if strings.HasPrefix(f.Target, "pipe:") || strings.HasPrefix(f.Target, "socket:") {
+				fmt.Fprintf(&b, "%s    %s is %s%s\n", indent, f.FD, f.Target, ends(h, p.PID, f.Target))
+			}
+		}
+	}
+	fmt.Fprintf(&b, "\npressure: CPU %.1f%%, memory %.1f%%, I/O %.1f%%; load %.2f\n", h.Pressure.CPU.Some, h.Pressure.Memory.Some, h.Pressure.IO.Some, h.Load[0])
+	fmt.Fprintf(&b, "console:\n  %s\n", strings.Join(h.Console, "\n  "))
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// ends says who else has a pipe.
+func ends(h hang, pid int, target string) string {
+	var others []string
+	for _, p := range h.Processes {
+		if p.PID != pid && slices.ContainsFunc(p.Files, func(f procfs.File) bool { return f.Target == target }) {
+			others = append(others, fmt.Sprint(p.PID))
+		}
+	}
+	if others == nil {
+		return ""
+	}
+	return ", also of " + strings.Join(others, ", ")
+}
