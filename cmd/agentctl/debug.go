@@ -46,16 +46,19 @@ agent: each step of the boot in its order.
 			if err := m.Close(); err != nil {
 				return err
 			}
-			for line := range strings.Lines(string(m.Console())) {
-				if said, ok := strings.CutPrefix(strings.TrimRight(line, "\r\n"), "agentd: "); ok {
-					fmt.Println(said)
-				}
-			}
-			return nil
+			_, err = os.Stdout.WriteString(planOn(string(m.Console())))
+			return err
 		},
 	}
 	f.register(cmd.Flags())
 	return cmd
+}
+
+// planOn finds the plan on a console: what the agent says in one breath.
+func planOn(console string) string {
+	_, plan, _ := strings.Cut(strings.ReplaceAll(console, "\r", ""), "agentd: plan\n")
+	plan, _, _ = strings.Cut(plan, "\nagentd: ")
+	return strings.TrimRight(plan, "\n") + "\n"
 }
 
 func newDebugStacks() *cobra.Command {

@@ -161,7 +161,7 @@ func (f *copier) show(m *transfer.Meter) (finish func(well bool)) {
 		for {
 			select {
 			case now := <-tick.C:
-				fmt.Fprint(os.Stderr, "\r\x1b[K"+m.Line(now, columns()))
+				fmt.Fprint(os.Stderr, "\r\x1b[K"+m.Line(now, columns()-2))
 			case <-stop:
 				return
 			}

@@ -78,7 +78,7 @@ func eachRates(ctx context.Context, c *client.Client, live bool, show func(procf
 func drawStats(out io.Writer, name string, r procfs.Rates, live bool) error {
 	var b strings.Builder
 	s := r.System
-	fmt.Fprintf(&b, "%s   up %s   %d CPUs   load %.2f %.2f %.2f\n\n", name, span(s.Uptime), s.CPUs, s.Load[0], s.Load[1], s.Load[2])
+	fmt.Fprintf(&b, "%s   up %s   CPUs %d   load %.2f %.2f %.2f\n\n", name, span(s.Uptime), s.CPUs, s.Load[0], s.Load[1], s.Load[2])
 	full := float64(s.Memory.Used()) / float64(max(1, s.Memory.Total))
 	fmt.Fprintf(&b, "CPU      %s %5.1f%%\n", gauge(r.CPU/100/float64(max(1, s.CPUs))), r.CPU)
 	fmt.Fprintf(&b, "memory   %s %s of %s, %s cached\n", gauge(full), transfer.Size(s.Memory.Used()), transfer.Size(s.Memory.Total), transfer.Size(s.Memory.Cached))
