@@ -6,7 +6,7 @@ STRIP   = -trimpath -ldflags "-s -w"
 FUZZ    ?= 10s
 SOURCES = go.mod go.sum $(shell find cmd client internal sandbox wire -name '*.go')
 
-.PHONY: run test build setup setup-test conformance bench bench-short size lint vet fuzz clean
+.PHONY: man run test build setup setup-test conformance bench bench-short size lint vet fuzz clean
 
 ## run: boot a machine and run a command in it
 run: setup
@@ -48,6 +48,10 @@ bench: setup-test
 ## bench-short: ours alone, a minute; fails on what is not noise
 bench-short: setup-test
 	@$(GO) run ./bench -short
+
+## man: manual pages, in bin/man
+man:
+	$(GO) run -tags man ./cmd/agentctl man bin/man
 
 ## lint: the lint set, as CI runs it
 lint:

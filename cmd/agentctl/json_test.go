@@ -52,8 +52,7 @@ func jsonFields(t reflect.Type) (names []string) {
 	if t.PkgPath() == "time" || t.PkgPath() == "net/http" {
 		return nil
 	}
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name == "-" || !f.IsExported() {
 			continue

@@ -64,7 +64,7 @@ func TestKilledAtEveryMoment(t *testing.T) {
 	for _, tool := range []string{"run", "start"} {
 		for _, moment := range moments {
 			t.Run(tool+"/"+moment.name, func(t *testing.T) {
-				dir, err := os.MkdirTemp("", "store-")
+				dir, err := os.MkdirTemp("", "store-") //nolint:usetesting // The path of a socket in it must be short.
 				if err != nil {
 					t.Fatal(err)
 				}

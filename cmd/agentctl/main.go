@@ -85,6 +85,7 @@ func newRoot() *cobra.Command {
 		newCp(), newLs(), newCat(), newPut(), newTar(),
 		newBootTimes(), newKernel(), newImage(),
 	)
+	root.AddCommand(extras()...)
 	return root
 }
 

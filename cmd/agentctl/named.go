@@ -343,7 +343,7 @@ func await(ctx context.Context, name string) error {
 	s, err := m.Await(ctx)
 	switch {
 	case errors.Is(err, machines.ErrNotFound):
-		return nil // It went with its end.
+		return fmt.Errorf("machine %s has ended and was removed then, as it was started with --rm; how it ended is not known", name)
 	case err != nil:
 		return err
 	case s.Phase == machines.Failed:

@@ -127,8 +127,14 @@ func (r *runner) background(cmd *cobra.Command, command []string) (err error) {
 		return err
 	}
 	if err := launch(ctx, m); err != nil {
+		if r.Keep {
+			return err
+		}
 		// Nothing is known of it but that it does not work.
-		return errors.Join(err, m.Remove(context.WithoutCancel(ctx)))
+		if failed := m.Remove(context.WithoutCancel(ctx)); !errors.Is(failed, machines.ErrNotFound) {
+			err = errors.Join(err, failed)
+		}
+		return err
 	}
 	fmt.Println(m.Name())
 	return nil
@@ -146,7 +152,6 @@ func (r *runner) run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return ended(ctx, err)
 	}
-	defer func() { err = worse(err, m.Remove(context.WithoutCancel(ctx))) }()
 	// So that whoever removes the machine after us finds its processes.
 	if err := os.Setenv(machines.Variable, m.Dir()); err != nil {
 		return err

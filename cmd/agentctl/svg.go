@@ -39,13 +39,25 @@ func drawTimes(out io.Writer, t bootTimes) error {
 	return err
 }
 
-// drawGrid draws lines at even times.
+// drawGrid draws lines at round times.
 func drawGrid(b *strings.Builder, t bootTimes, height int) {
-	for i := range svgTicks + 1 {
-		x := svgNames + svgBars*i/svgTicks
+	step := roundStep(t.Ready / svgTicks)
+	for at := time.Duration(0); at <= t.Ready; at += step {
+		x := svgNames + int(svgBars*at/max(1, t.Ready))
 		fmt.Fprintf(b, `<line class="grid" x1="%d" y1="%d" x2="%d" y2="%d"/>`+"\n", x, svgTop-8, x, height-svgBottom+6)
 		fmt.Fprintf(b, `<text class="dim" x="%d" y="%d" text-anchor="middle">%.0f ms</text>`+"\n", x, height-svgBottom+24,
-			float64(t.Ready)*float64(i)/svgTicks/float64(time.Millisecond))
+			float64(at)/float64(time.Millisecond))
+	}
+}
+
+// roundStep is the next 1, 2 or 5 of a power of ten, of milliseconds at least.
+func roundStep(d time.Duration) time.Duration {
+	for unit := time.Millisecond; ; unit *= 10 {
+		for _, step := range []time.Duration{unit, 2 * unit, 5 * unit} {
+			if step >= d {
+				return step
+			}
+		}
 	}
 }
 

@@ -48,9 +48,7 @@ func (r *runner) likeHere(args []string) error {
 	if dir := filepath.Dir(binary); !within(dir, root) {
 		r.mounts = append(r.mounts, dir+":"+dir)
 	}
-	for _, name := range []string{"GOTRACEBACK", "GODEBUG", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOCOVERDIR"} {
-		r.nameFlags.env = append(r.nameFlags.env, name)
-	}
+	r.nameFlags.env = append(r.nameFlags.env, "GOTRACEBACK", "GODEBUG", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOCOVERDIR")
 	if r.by != "bootstrap" {
 		return errors.New("testexec: --configure-by environment has no mounts")
 	}

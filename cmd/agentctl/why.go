@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -122,7 +123,7 @@ func ends(h hang, pid int, target string) string {
 	var others []string
 	for _, p := range h.Processes {
 		if p.PID != pid && slices.ContainsFunc(p.Files, func(f procfs.File) bool { return f.Target == target }) {
-			others = append(others, fmt.Sprint(p.PID))
+			others = append(others, strconv.Itoa(p.PID))
 		}
 	}
 	if others == nil {

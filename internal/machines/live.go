@@ -123,7 +123,22 @@ func (l *Live) end(err error) error {
 	if err != nil {
 		l.state.Phase, l.state.Error = Failed, err.Error()
 	}
-	return l.machine.wrap(errors.Join(err, l.say(), l.life.Close()))
+	failed := errors.Join(err, l.say())
+	if l.machine.passes(l.state) {
+		// Before the life ends: who waits for its end finds nothing left.
+		failed = errors.Join(failed, l.machine.discard())
+	}
+	failed = errors.Join(failed, l.life.Close())
+	if l.machine.record.Passing {
+		return failed // Its name says nothing to whoever ran it.
+	}
+	return l.machine.wrap(failed)
+}
+
+// passes reports whether the machine is removed at the end of this life: not if it
+// did not boot and its files are wanted.
+func (m *Machine) passes(s State) bool {
+	return m.record.Passing && (!s.Ready.IsZero() || !m.record.Config.Keep)
 }
 
 func closeAll[C io.Closer](all []C) (err error) {

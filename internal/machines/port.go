@@ -147,7 +147,9 @@ func (f *Forwarder) serve(near net.Conn) {
 	far, err := f.dial(ctx)
 	cancel()
 	if err != nil {
-		f.log("forward " + f.listener.Addr().String() + ": " + err.Error())
+		if f.ctx.Err() == nil {
+			f.log("forward " + f.listener.Addr().String() + ": " + err.Error())
+		}
 		return
 	}
 	defer func() { _ = far.Close() }()

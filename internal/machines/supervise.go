@@ -118,13 +118,10 @@ func (m *Machine) Supervise(stop context.Context, log func(line string)) error {
 	// A launcher that is gone needs no report.
 	_ = json.NewEncoder(launcher).Encode(r)
 	_ = launcher.Close()
-	if err == nil {
-		err = l.supervise(stop)
+	if err != nil {
+		return err
 	}
-	if m.record.Passing {
-		err = errors.Join(err, m.Remove(context.Background()))
-	}
-	return err
+	return l.supervise(stop)
 }
 
 func (l *Live) supervise(stop context.Context) error {
@@ -244,12 +241,16 @@ func (m *Machine) supervisor() (*os.Process, error) {
 
 var errSlow = errors.New("its supervisor does not end")
 
-// Await waits until the machine has no supervisor, and says how it ended.
+// Await waits until the machine has no supervisor, and says how it ended. One that
+// has gone with its end is ErrNotFound.
 func (m *Machine) Await(ctx context.Context) (State, error) {
 	if err := awaitEnd(ctx, m.file(lifeName)); err != nil {
 		return State{}, m.wrap(err)
 	}
 	s, err := m.Status()
+	if _, gone := os.Lstat(m.dir); errors.Is(gone, os.ErrNotExist) {
+		err = m.wrap(ErrNotFound)
+	}
 	return s.State, err
 }
 
@@ -272,7 +273,12 @@ func (m *Machine) Remove(ctx context.Context) error {
 	if err := endStrays(ctx, m.dir); err != nil {
 		return m.wrap(err)
 	}
-	return m.wrap(m.store.change(func() error { return m.store.discard(m.dir) }))
+	return m.wrap(m.discard())
+}
+
+// discard makes the directory vanish. The caller holds the life.
+func (m *Machine) discard() error {
+	return m.store.change(func() error { return m.store.discard(m.dir) })
 }
 
 // exitStatus is a command's status as shells have it.
