@@ -98,6 +98,9 @@ func (t *Table) submit(j job) bool {
 func (t *Table) spawn(o Options, ready chan<- error) {
 	runtime.LockOSThread() // For good: the thread is no longer like the others.
 	err := sys.OwnDirectory()
+	if err == nil {
+		err = sys.Chdir("/") // Where it stays between two starts.
+	}
 	if err == nil && o.Restricted {
 		err = sys.Restrict()
 	}
@@ -116,7 +119,7 @@ func (t *Table) spawn(o Options, ready chan<- error) {
 }
 
 func (t *Table) start(s *Spec) (r result) {
-	if s.Dir != "" {
+	if s.Dir != "" && s.Dir != "/" { // It is in / already.
 		if err := sys.Chdir(s.Dir); err != nil {
 			return result{err: &StartError{StageDirectory, s.Dir, err}}
 		}

@@ -308,18 +308,42 @@ func (h *handle) io(f func() (int, error)) (n int, err error) {
 // call does what may hang in the kernel, when it is its turn. The error says
 // that its turn did not come.
 func (c *client) call(f func()) error {
+	if err := c.turn(); err != nil {
+		return err
+	}
+	defer func() { <-c.calls }()
+	defer func() { <-c.files.calls }()
+	f()
+	return nil
+}
+
+// turn takes both places of a call. Mostly they are free.
+func (c *client) turn() error {
+	if tryTake(c.calls) {
+		if tryTake(c.files.calls) {
+			return nil
+		}
+		<-c.calls // Who waits holds neither.
+	}
 	deadline := time.NewTimer(callDeadline)
 	defer deadline.Stop()
 	if err := c.take(c.calls, deadline.C); err != nil {
 		return err
 	}
-	defer func() { <-c.calls }()
-	if err := c.take(c.files.calls, deadline.C); err != nil {
-		return err
+	err := c.take(c.files.calls, deadline.C)
+	if err != nil {
+		<-c.calls
 	}
-	defer func() { <-c.files.calls }()
-	f()
-	return nil
+	return err
+}
+
+func tryTake(places chan struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	default:
+		return false
+	}
 }
 
 // take waits for a place until the deadline, or until the client has gone.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,6 +47,25 @@ func statOf(st *unix.Stat_t) FileStat {
 
 // Stat describes a file, with follow the one that a link leads to.
 func Stat(path string, follow bool) (FileStat, error) { return statAt(unix.AT_FDCWD, path, follow) }
+
+// A FileID tells a file from every other and from itself after a change. IDs are
+// equal if nothing was changed between them, as far as the clock of the file
+// system can tell.
+type FileID struct {
+	device, node     uint64
+	Size             int64
+	modified, change unix.Timespec
+}
+
+// Changed is when the file or its attributes were changed last.
+func (id FileID) Changed() time.Time { return time.Unix(id.change.Unix()) }
+
+// Identify returns the ID of a file, a link itself.
+func Identify(path string) (FileID, error) {
+	var st unix.Stat_t
+	err := again(func() error { return unix.Lstat(path, &st) })
+	return FileID{st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim}, err
+}
 
 // StatIn describes the file name of an open directory, a link itself.
 func StatIn(dir *os.File, name string) (s FileStat, err error) {

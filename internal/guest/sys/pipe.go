@@ -37,6 +37,8 @@ func pipe() (r, w int, err error) {
 
 // polled makes a file of fd whose operations wait in Go's poller.
 func polled(fd int, name string) (*os.File, error) {
-	err := unix.SetNonblock(fd, true) // It cannot fail on a pipe end that is open.
+	// A fresh pipe has no other flag that could be lost. It cannot fail on an end
+	// that is open.
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK)
 	return os.NewFile(uintptr(fd), name), os.NewSyscallError("fcntl", err)
 }
