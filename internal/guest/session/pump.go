@@ -104,6 +104,7 @@ func (p *pump) flood(little []byte) error {
 			return err
 		}
 		first = nil
+		p.host.young.flood()
 		p.widen()
 	}
 }

@@ -11,6 +11,9 @@ const (
 	// emulated too, and shorter than anybody notices in a flood.
 	youth = 20 * time.Millisecond
 
+	// recently is how long after its last large frame a flood may go on.
+	recently = 200 * time.Millisecond
+
 	// leastPause is the shortest pause that is worth a timer.
 	leastPause = time.Millisecond
 )
@@ -20,7 +23,8 @@ const (
 // read them their pipes fill, and they wait. Floods never pause for more than half
 // of the time.
 type young struct {
-	paused atomic.Bool // Whether there is a pause: all that a pump looks at in general.
+	paused  atomic.Bool  // Whether there is a pause: all that a pump looks at in general.
+	flooded atomic.Int64 // When there was a flood (UnixNano).
 
 	mu     sync.Mutex
 	number int
@@ -32,6 +36,9 @@ type young struct {
 // begin is for a command that begins; it is young until the returned function is
 // called, or for its youth.
 func (y *young) begin() (grown func()) {
+	if time.Now().UnixNano()-y.flooded.Load() > int64(recently) {
+		return func() {}
+	}
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	y.number++
@@ -84,6 +91,9 @@ func (y *young) resumeLocked() {
 	close(y.over)
 	y.over = nil
 }
+
+// flood says that a large frame was read.
+func (y *young) flood() { y.flooded.Store(time.Now().UnixNano()) }
 
 // wait waits for the end of a pause, if there is one.
 func (y *young) wait() {

@@ -18,12 +18,18 @@ func TestYoung(t *testing.T) {
 		if d := waits(); d != 0 {
 			t.Errorf("waited %v for nobody", d)
 		}
+		y.begin()
+		if d := waits(); d != 0 {
+			t.Errorf("waited %v though there is no flood", d)
+		}
+		y.flood()
 		grown := y.begin()
 		time.AfterFunc(5*time.Millisecond, grown)
 		if d := waits(); d != 5*time.Millisecond {
 			t.Errorf("waited %v for a command that took 5ms", d)
 		}
 		time.Sleep(time.Second)
+		y.flood()
 		defer y.begin()()
 		if d := waits(); d != youth {
 			t.Errorf("waited %v for a command without end, want %v", d, youth)
@@ -31,6 +37,7 @@ func TestYoung(t *testing.T) {
 		var paused time.Duration
 		start := time.Now()
 		for time.Since(start) < 10*time.Second {
+			y.flood()
 			grown := y.begin()
 			paused += waits()
 			grown()
