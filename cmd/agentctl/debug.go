@@ -2,14 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/procfs"
+	"github.com/agentd-go/agentd/internal/trace"
 	"github.com/agentd-go/agentd/sandbox"
 )
 
@@ -18,8 +22,62 @@ func newDebug() *cobra.Command {
 		Use:   "debug",
 		Short: "Look under the machine's cover",
 	}
-	debug.AddCommand(newDebugPlan(), newDebugStacks(), newDebugCmdline())
+	debug.AddCommand(newDebugFrames(), newDebugPlan(), newDebugStacks(), newDebugCmdline())
 	return debug
+}
+
+func newDebugFrames() *cobra.Command {
+	f := &commandFlags{}
+	cmd := &cobra.Command{
+		Use:   "frames [flags] NAME [--] COMMAND [ARG...]",
+		Short: "Run a command in a running machine and show the frames",
+		Long: `Run a command in a running machine, and show on standard error each frame that
+passes between this agentctl and the machine's relay: when, which way, its id, its
+flags (S starts a session, T ends it) and what it holds.
+` + exitHelp(execExit),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, command := args[0], behindDashes(args[1:])
+			if len(command) == 0 {
+				return errors.New("frames: no command")
+			}
+			return f.exec(cmd.Context(), func(ctx context.Context) (*client.Client, error) { return traced(ctx, name) }, command)
+		},
+	}
+	f.register(cmd.Flags())
+	return cmd
+}
+
+// traced is a client whose frames are shown.
+func traced(ctx context.Context, name string) (*client.Client, error) {
+	m, err := lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	relay, err := d.DialContext(ctx, "unix", m.Socket())
+	if err != nil {
+		return nil, fmt.Errorf("machine %s: %w", name, err)
+	}
+	dir, err := os.MkdirTemp("", "frames-")
+	if err != nil {
+		return nil, errors.Join(err, relay.Close())
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // Who is connected stays so.
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "unix", filepath.Join(dir, "s"))
+	if err != nil {
+		return nil, errors.Join(err, relay.Close())
+	}
+	go func() {
+		near, err := l.Accept()
+		if err == nil {
+			_ = trace.New(os.Stderr).Serve(near, relay) // Its end is the client's too.
+		}
+	}()
+	c, err := client.Dial(ctx, filepath.Join(dir, "s"))
+	return c, errors.Join(err, l.Close())
 }
 
 func newDebugPlan() *cobra.Command {
@@ -77,9 +135,9 @@ func newDebugStacks() *cobra.Command {
 					if p.Kernel && !all {
 						continue
 					}
-					fmt.Printf("%d %s %s\n", p.PID, p.State, p.Command())
+					fmt.Printf("%d %s %s\n", p.PID, plain(p.State), plain(p.Command()))
 					for _, frame := range procfs.Stack(fsys, p.PID) {
-						fmt.Println("    " + frame)
+						fmt.Println("    " + plain(frame))
 					}
 				}
 				return err

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"golang.org/x/term"
 )
@@ -35,9 +36,19 @@ func row(w *tabwriter.Writer, columns ...any) {
 		if i > 0 {
 			_, _ = fmt.Fprint(w, "\t")
 		}
-		_, _ = fmt.Fprint(w, c)
+		_, _ = fmt.Fprint(w, plain(fmt.Sprint(c)))
 	}
 	_, _ = fmt.Fprintln(w)
+}
+
+// plain shows a text of a guest's without what could control a terminal.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
 }
 
 // ago says in a word how long ago something was.

@@ -87,7 +87,7 @@ func drawStats(out io.Writer, name string, r procfs.Rates, live bool) error {
 		transfer.Size(int64(r.DiskIn)), transfer.Size(int64(r.DiskOut)), transfer.Size(int64(r.NetIn)), transfer.Size(int64(r.NetOut)))
 	fmt.Fprintf(&b, "%7s %7s %6s %5s %10s  %s\n", "PID", "UID", "CPU%", "STATE", "RSS", "COMMAND")
 	for _, p := range r.Processes[:min(len(r.Processes), busiest)] {
-		fmt.Fprintf(&b, "%7d %7d %6.1f %5s %10s  %s\n", p.PID, p.UID, p.Percent, p.State, transfer.Size(p.RSS), p.Command())
+		fmt.Fprintf(&b, "%7d %7d %6.1f %5s %10s  %s\n", p.PID, p.UID, p.Percent, plain(p.State), transfer.Size(p.RSS), plain(p.Command()))
 	}
 	text := b.String()
 	if live {

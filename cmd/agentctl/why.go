@@ -98,22 +98,25 @@ func printWhy(out io.Writer, h hang) error {
 	var b strings.Builder
 	for _, p := range h.Processes {
 		indent := strings.Repeat("  ", p.Depth)
-		state := p.State
+		state := plain(p.State)
 		if state == "D" {
 			state = color(os.Stdout, red, state)
 		}
-		fmt.Fprintf(&b, "%s%d %s %s\n", indent, p.PID, state, p.Command())
+		fmt.Fprintf(&b, "%s%d %s %s\n", indent, p.PID, state, plain(p.Command()))
 		if p.Channel != "" {
-			fmt.Fprintf(&b, "%s    sleeps in %s\n", indent, p.Channel)
+			fmt.Fprintf(&b, "%s    sleeps in %s\n", indent, plain(p.Channel))
 		}
 		for _, f := range p.Files {
 			if strings.HasPrefix(f.Target, "pipe:") || strings.HasPrefix(f.Target, "socket:") {
-				fmt.Fprintf(&b, "%s    %s is %s%s\n", indent, f.FD, f.Target, ends(h, p.PID, f.Target))
+				fmt.Fprintf(&b, "%s    %s is %s%s\n", indent, plain(f.FD), plain(f.Target), ends(h, p.PID, f.Target))
 			}
 		}
 	}
 	fmt.Fprintf(&b, "\npressure: CPU %.1f%%, memory %.1f%%, I/O %.1f%%; load %.2f\n", h.Pressure.CPU.Some, h.Pressure.Memory.Some, h.Pressure.IO.Some, h.Load[0])
-	fmt.Fprintf(&b, "console:\n  %s\n", strings.Join(h.Console, "\n  "))
+	b.WriteString("console:\n")
+	for _, line := range h.Console {
+		b.WriteString("  " + plain(strings.ReplaceAll(line, "\t", " ")) + "\n")
+	}
 	_, err := io.WriteString(out, b.String())
 	return err
 }

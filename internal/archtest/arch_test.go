@@ -46,7 +46,8 @@ var may = map[string][]string{
 	"internal/machines": {"wire", "client", "sandbox"},
 	"internal/procfs":   {},
 	"internal/transfer": {"client"},
-	"cmd/agentctl":      {"sandbox", "client", "internal/machines", "internal/procfs", "internal/transfer"},
+	"internal/trace":    {"wire", "wire/frame"},
+	"cmd/agentctl":      {"sandbox", "client", "internal/machines", "internal/procfs", "internal/transfer", "internal/trace"},
 
 	// Only tests import these.
 	"internal/nstest":         {},

@@ -137,6 +137,9 @@ func (p *Plan) addDir(ctx context.Context, i item, old fs.FileInfo) error {
 		return err
 	}
 	for _, e := range entries {
+		if err := checkName(i.from, e.Name()); err != nil {
+			return err
+		}
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // It has gone meanwhile.
@@ -147,6 +150,15 @@ func (p *Plan) addDir(ctx context.Context, i item, old fs.FileInfo) error {
 		if err := p.add(ctx, p.from.Join(i.from, e.Name()), p.to.Join(i.to, e.Name()), info, there[e.Name()], i.depth+1); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkName refuses what a listing cannot hold: a guest that says so would have us
+// write somewhere else.
+func checkName(dir, name string) error {
+	if name == "." || strings.Contains(name, "/") || !fs.ValidPath(name) {
+		return fmt.Errorf("%s lists a file with the name %q", dir, name)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/agentd-go/agentd/client"
@@ -76,9 +77,10 @@ func (Host) ReadLink(_ context.Context, name string) (string, error) { return os
 // Open is os.Open.
 func (Host) Open(_ context.Context, name string) (Reader, error) { return os.Open(name) }
 
-// Create makes or empties a file.
+// Create makes or empties a file. A link is not followed: what is copied may come
+// from a guest that put it there before.
 func (Host) Create(_ context.Context, name string) (Writer, error) {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, earlyFile)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, earlyFile)
 	if err != nil {
 		return nil, err
 	}

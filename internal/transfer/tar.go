@@ -72,6 +72,9 @@ func writeMembers(ctx context.Context, w *tar.Writer, from End, name string) err
 			continue // It has gone meanwhile.
 		}
 		if err == nil {
+			err = checkName(from.Name, e.Name())
+		}
+		if err == nil {
 			member := End{from.Side, from.Side.Join(from.Name, e.Name())}
 			err = writeMember(ctx, w, member, path.Join(name, e.Name()), info)
 		}

@@ -1,0 +1,119 @@
+// Package trace shows the frames that pass between one client and a relay, as a
+// person reads them. It stands between the two and passes every byte on as it is.
+package trace
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+// shown is how much of a message's text is shown.
+const shown = 160
+
+// A Tracer writes a line for each frame.
+type Tracer struct {
+	start time.Time
+
+	mu  sync.Mutex
+	out io.Writer
+}
+
+// New returns a tracer that counts time from now on.
+func New(out io.Writer) *Tracer { return &Tracer{start: time.Now(), out: out} }
+
+// Serve passes between a client and a relay until either has ended, and closes
+// both. The relay speaks first: the client's range of ids in eight bytes.
+func (t *Tracer) Serve(client, relay net.Conn) error {
+	var both sync.WaitGroup
+	var up, down error
+	both.Go(func() {
+		up = t.pass(relay, client, "->", 0)
+		_ = relay.Close() // Ends the other direction.
+	})
+	both.Go(func() {
+		const ids = 8
+		down = t.pass(client, relay, "<-", ids)
+		_ = client.Close()
+	})
+	both.Wait()
+	for _, err := range []error{up, down} {
+		if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrClosedPipe) {
+			return err
+		}
+	}
+	return nil
+}
+
+// pass copies frames in one direction, behind so many bytes that are none.
+func (t *Tracer) pass(to io.Writer, from io.Reader, arrow string, before int64) error {
+	if _, err := io.CopyN(to, from, before); err != nil {
+		return err
+	}
+	for frames := frame.NewReader(from); ; {
+		f, whole, err := frames.NextWhole()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		t.say(arrow, f)
+		if _, err := to.Write(whole); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *Tracer) say(arrow string, f frame.Frame) {
+	line := fmt.Sprintf("%9.3fms %s id %-8d %-3s %s\n",
+		float64(time.Since(t.start))/float64(time.Millisecond), arrow, f.ID, flags(f.Flags), Describe(f.Body))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, _ = io.WriteString(t.out, line) // Who does not see it misses nothing else.
+}
+
+// flags are a letter each: start of a session, its end, shutdown.
+func flags(f frame.Flags) (s string) {
+	for _, l := range []struct {
+		flag   frame.Flags
+		letter string
+	}{{frame.SessionStart, "S"}, {frame.Terminal, "T"}, {frame.Shutdown, "D"}} {
+		if f&l.flag != 0 {
+			s += l.letter
+		}
+	}
+	return s
+}
+
+// Describe says what a frame's body holds: data by its size, other messages by
+// their fields, and what does not decode by why.
+func Describe(body []byte) string {
+	e, err := wire.DecodeEnvelope(body)
+	if err != nil {
+		return err.Error()
+	}
+	head := fmt.Sprintf("v%d %s", e.Generation, e.Type)
+	if data, err := wire.DataOf(e); err == nil {
+		return fmt.Sprintf("%s, %d bytes", head, len(data))
+	}
+	m, err := wire.Decode(e)
+	if err != nil {
+		return head + ": " + err.Error()
+	}
+	text, err := json.Marshal(m)
+	if err != nil {
+		return head // Its name is what matters.
+	}
+	if len(text) > shown {
+		text = append(text[:shown:shown], "..."...)
+	}
+	return head + " " + string(text)
+}
