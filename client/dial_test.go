@@ -176,7 +176,7 @@ func TestDialContext(t *testing.T) {
 	}
 	// The context of Dial is not the client's.
 	socket = relay(t, func(conn net.Conn) {
-		_, _ = conn.Write(unhex(t, "0000000101ffffff"+strings.Replace(ready055, "617604", "617607", 1)))
+		_, _ = conn.Write(unhex(t, "0000000101ffffff"+strings.Replace(ready055, "617604", "617608", 1)))
 		p := &peer{t: t, conn: conn, frames: frame.NewReader(conn)}
 		p.send(p.expect(new(wire.Ping)), new(wire.Pong))
 	})

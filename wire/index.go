@@ -6,10 +6,10 @@ import "github.com/agentd-go/agentd/wire/frame"
 // every envelope, and sends nothing that the peer's generation does not have.
 type Generation uint8
 
-// Newest is the generation that we announce. Types of 8 (raw bulk records) and 9
-// (freezing, transport credit, root disk growth) are described here all the same:
+// Newest is the newest generation that we announce: 8 has raw bulk records. Types of
+// 9 (freezing, transport credit, root disk growth) are described here all the same:
 // announcing them makes their use a duty, see protocol section 6.
-const Newest Generation = 7
+const Newest Generation = 8
 
 // Type names a message.
 type Type string

@@ -99,8 +99,11 @@ func (g *guest) receive() error {
 	if err != nil {
 		return phase("bootstrap receive failed", err)
 	}
-	g.plan, err = plan.FromBootstrap(b, os.Environ())
-	return phase("bootstrap validation failed", err)
+	if g.plan, err = plan.FromBootstrap(b, os.Environ()); err != nil {
+		return phase("bootstrap validation failed", err)
+	}
+	g.plan.Generation = g.agent.Speaks()
+	return nil
 }
 
 // openPort waits for the port and opens it, once.

@@ -23,15 +23,16 @@ const module = "github.com/agentd-go/agentd"
 var may = map[string][]string{
 	"wire/frame":             {},
 	"wire":                   {"wire/frame"},
-	"client":                 {"wire", "wire/frame", "internal/mux"},
+	"client":                 {"wire", "wire/frame", "internal/mux", "internal/bulk"},
 	"sandbox":                {"wire", "wire/frame", "client", "internal/relay", "internal/vmm", "internal/image", "internal/image/ext4"},
 	"internal/mux":           {"wire/frame"},
+	"internal/bulk":          {},                             // Pure.
 	"internal/relay":         {"wire/frame", "internal/mux"}, // Cannot decode.
 	"internal/guest/plan":    {"wire"},
 	"internal/guest/sys":     {},
 	"internal/guest/boot":    {"internal/guest/plan", "internal/guest/sys"},
 	"internal/guest/proc":    {"internal/guest/sys"},
-	"internal/guest/session": {"wire", "wire/frame", "internal/mux", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys"},
+	"internal/guest/session": {"wire", "wire/frame", "internal/mux", "internal/bulk", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys"},
 	"internal/guest/agent":   {"wire", "wire/frame", "internal/mux", "internal/guest/session", "internal/guest/sys"},
 	"internal/vmm":           {},
 	"internal/image":         {"internal/image/erofs", "internal/image/oci"},

@@ -67,7 +67,8 @@ type Agent struct {
 	// Of the loop alone:
 	replies map[int]*mux.Outbox // The agent's own answers, by the client's slot.
 	muffled bool                // Answers were dropped, which was logged once.
-	hears   bool                // The host knows core.error, which is known before the loop.
+	leases  map[int][16]byte    // Which connection of which client has a slot, as far as the host says.
+	speaks  wire.Generation     // What a host that has sent core.bootstrap is spoken to in; else 0.
 }
 
 // Open begins a link. Nothing is read or written before the first call.
@@ -81,6 +82,7 @@ func Open(port Port) *Agent {
 		leaving:  map[uint32]session.Session{},
 		live:     map[session.Session]struct{}{},
 		replies:  map[int]*mux.Outbox{},
+		leases:   map[int][16]byte{},
 	}
 }
 
@@ -106,6 +108,9 @@ func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
 	host.Files = session.NewFiles()
 	a.host = host
 	go func() { _ = a.writer.Run() }() // Its failure ends the reading below too.
+	if host.Generation >= bulkSince {
+		ready.RelayLease = &wire.RelayLease{MaxFormat: 1}
+	}
 	ready.ReadyTimeNS = uint64(sys.BootTime())
 	// Nothing may follow ready before the host has spoken: reference hosts throw
 	// away what arrives in the same burst (protocol section 1).

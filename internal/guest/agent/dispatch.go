@@ -23,6 +23,9 @@ const clockTolerance = 100 * time.Millisecond
 
 // handle acts on one frame. It never waits for a session.
 func (a *Agent) handle(f frame.Frame) End {
+	if a.raw(f) {
+		return 0
+	}
 	e, err := wire.DecodeEnvelope(f.Body)
 	if err != nil {
 		a.malformed(f.ID, err)
@@ -32,6 +35,9 @@ func (a *Agent) handle(f frame.Frame) End {
 	switch {
 	case !known:
 		a.refuse(f.ID, e, wire.ErrorUnsupportedType, "unknown message type "+string(e.Type))
+		return 0
+	case e.Type == wire.TypeBulkAccepted && a.host.Generation >= bulkSince:
+		a.refuse(f.ID, e, wire.ErrorUnsupportedType, "host cannot accept a guest-initiated bulk offer")
 		return 0
 	case info.Direction&wire.HostToGuest == 0, e.Type == wire.TypeInitAck, e.Type == wire.TypeBootstrap:
 		return 0 // Late or misdirected; the reference agents pass over them as well.
@@ -79,11 +85,11 @@ func (a *Agent) act(id uint32, e wire.Envelope, m wire.Message) End {
 	case *wire.Touch:
 		a.reply(id, &wire.Touched{ActivitySeq: a.host.Activity.Touch()})
 	case *wire.ClientDisconnected:
-		a.disconnect(m.IDStart, m.IDEndExclusive)
+		a.left(m)
 	case *wire.FSRequest:
-		a.files(id, m.Op)
+		a.files(id, e, m)
 	case *wire.TCPConnect:
-		a.connect(id, m)
+		a.connect(id, e, m)
 	case *wire.TCPEOF:
 		if s, ok := a.session(id).(*session.TCP); ok {
 			s.EOF()
@@ -92,10 +98,17 @@ func (a *Agent) act(id uint32, e wire.Envelope, m wire.Message) End {
 		if s, ok := a.session(id).(*session.TCP); ok {
 			a.abort(id, s)
 		}
-	default: // Types of generations that we do not announce.
-		a.refuse(id, e, wire.ErrorUnsupportedType, string(e.Type)+" needs a newer agent")
+	case *wire.BulkCredit, *wire.BulkFinish, *wire.BulkCancel:
+		a.flow(id, e, m)
+	default:
+		a.tooNew(id, e)
 	}
 	return 0
+}
+
+// tooNew answers a message of a generation that we do not announce.
+func (a *Agent) tooNew(id uint32, e wire.Envelope) {
+	a.refuse(id, e, wire.ErrorUnsupportedType, string(e.Type)+" needs a newer agent")
 }
 
 // data gives data to the session that it is for.
@@ -134,15 +147,23 @@ func (a *Agent) stray(id uint32, t wire.Type) {
 	}
 }
 
-func (a *Agent) files(id uint32, op wire.FSOp) {
-	if why, _ := a.begin(id, func(ending session.Ending) session.Session {
-		return a.host.StartFile(id, slotOf(id), op, ending)
-	}); why != "" {
+func (a *Agent) files(id uint32, e wire.Envelope, req *wire.FSRequest) {
+	why := a.fileOffer(e, req)
+	if why == "" {
+		why, _ = a.begin(id, func(ending session.Ending) session.Session {
+			return a.host.StartFile(id, slotOf(id), req, ending)
+		})
+	}
+	if why != "" {
 		a.reply(id, fileRefusal(why))
 	}
 }
 
-func (a *Agent) connect(id uint32, req *wire.TCPConnect) {
+func (a *Agent) connect(id uint32, e wire.Envelope, req *wire.TCPConnect) {
+	if why := a.offered(e, &req.Bulk); why != "" {
+		a.reply(id, &wire.TCPFailed{Error: why})
+		return
+	}
 	if why, _ := a.begin(id, func(ending session.Ending) session.Session {
 		return a.host.StartTCP(id, req, ending)
 	}); why != "" {

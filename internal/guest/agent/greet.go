@@ -39,7 +39,7 @@ func (a *Agent) Bootstrap() (*wire.Bootstrap, error) {
 	if e.Generation < bootstrapSince {
 		return nil, fmt.Errorf("guest bootstrap requires protocol generation %d or newer, got %d", bootstrapSince, e.Generation)
 	}
-	a.hears = true // The payload may be wrong; its sender knows core.error.
+	a.speaks = min(e.Generation, wire.Newest) // The payload may be wrong; its sender knows core.error.
 	m, err := wire.Decode(e)
 	if err != nil {
 		return nil, err
@@ -50,6 +50,10 @@ func (a *Agent) Bootstrap() (*wire.Bootstrap, error) {
 	}
 	return b, nil
 }
+
+// Speaks is the generation for a host that has sent core.bootstrap: its own, if we
+// know that, so that each host finds the agent that it was made for.
+func (a *Agent) Speaks() wire.Generation { return a.speaks }
 
 // Greet tells the host which user commands run as and waits for its word that
 // the file systems it serves fit that user. g is the generation that we speak.
@@ -92,13 +96,13 @@ const (
 // host that has sent core.bootstrap is told: one that configures by variables may
 // be of generation 4, which does not know core.error and would report that.
 func (a *Agent) Fail(failure wire.InitFailure, reason string) error {
-	if !a.hears {
+	if a.speaks == 0 {
 		return nil
 	}
 	if len(reason) > maxLastWords {
 		reason = reason[:maxLastWords]
 	}
-	b, err := wire.AppendFrame(nil, bootstrapSince, 0, &wire.ProtocolError{
+	b, err := wire.AppendFrame(nil, a.speaks, 0, &wire.ProtocolError{
 		Kind: wire.ErrorInitialization, Message: strings.ToValidUTF8(reason, "\uFFFD"), InitFailure: failure,
 	})
 	if err == nil {

@@ -52,6 +52,8 @@ type received struct {
 	frame.Frame
 	wire.Envelope
 	Message wire.Message
+	Record  wire.Record // In place of both.
+	Lease   wire.Lease  // So too.
 }
 
 // link is a port to the agent and the host's end of it.
@@ -150,6 +152,20 @@ func (h *host) read() {
 // open decodes a frame of the agent and holds it against the index: the flags
 // are exact, and the agent says nothing that its host does not know.
 func (h *host) open(f frame.Frame) received {
+	if f.Flags == frame.Bulk {
+		r, err := wire.DecodeRecord(f.Body)
+		if err != nil {
+			h.t.Errorf("id %d: %v", f.ID, err)
+		}
+		return received{Frame: f, Record: r}
+	}
+	if wire.IsLease(f) {
+		l, err := wire.DecodeLease(f.Body)
+		if err != nil {
+			h.t.Error(err)
+		}
+		return received{Frame: f, Lease: l}
+	}
 	e, err := wire.DecodeEnvelope(f.Body)
 	if err != nil {
 		h.t.Errorf("id %d: %v", f.ID, err)
@@ -163,7 +179,7 @@ func (h *host) open(f frame.Frame) received {
 	if err != nil {
 		h.t.Errorf("id %d: %v", f.ID, err)
 	}
-	return received{f, e, m}
+	return received{Frame: f, Envelope: e, Message: m}
 }
 
 // hold stops the reading from the port after at most one more frame, or lets it

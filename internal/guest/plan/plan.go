@@ -13,8 +13,8 @@ const (
 	Bootstrap
 )
 
-// The generation of the protocol that each source speaks: a host that sends
-// the one expects the other.
+// The generation of the protocol that each source speaks at least: a host that
+// sends the one expects the other.
 const (
 	environmentGeneration wire.Generation = 4
 	bootstrapGeneration   wire.Generation = 7
@@ -24,7 +24,7 @@ const (
 // the machine start from. A plan that exists passed every check of its source.
 type Plan struct {
 	Source     Source
-	Generation wire.Generation
+	Generation wire.Generation // Of the source; a newer host is spoken to in its own.
 	Steps      []Step
 	Commands   Commands
 }

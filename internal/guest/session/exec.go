@@ -40,7 +40,7 @@ func (h *Host) StartExec(id uint32, req *wire.ExecRequest, ending Ending) *Exec 
 	e := &Exec{
 		line: h.line(id, ending, unsentExec, &h.Activity.commands),
 		tty:  req.TTY,
-		in:   h.inbox(),
+		in:   h.inbox(stdinMemory),
 	}
 	go e.guarded(func() { e.run(req) })
 	return e

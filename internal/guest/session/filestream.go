@@ -16,21 +16,32 @@ import (
 type Read struct {
 	*line
 	client *client
+	flow   *outflow // nil without raw records.
 }
 
-func startRead(l *line, c *client, op *wire.OpRead) *Read {
+func startRead(l *line, c *client, op *wire.OpRead, offer *wire.BulkOffer) *Read {
 	r := &Read{line: l, client: c}
 	h, err := c.acquireFile(op.Handle)
 	if err == nil && !h.access.Read {
 		h.release()
 		err = fmt.Errorf("handle %d is not open for reading", op.Handle)
 	}
+	if err == nil && offer != nil {
+		if err = r.take(offer); err != nil {
+			h.release()
+		}
+	}
 	go r.guard(func() { r.run(h, op, err) }, func(why string) { r.finish(fileFailed(why)) })
 	return r
 }
 
 // Detach ends the sending; what waits in the kernel ends with the handle.
-func (r *Read) Detach() { r.detach() }
+func (r *Read) Detach() {
+	r.detach()
+	if r.flow != nil {
+		r.flow.fail(errDetached)
+	}
+}
 
 func (r *Read) run(h *handle, op *wire.OpRead, err error) {
 	if err == nil {
@@ -38,6 +49,7 @@ func (r *Read) run(h *handle, op *wire.OpRead, err error) {
 	} else {
 		err = failure("read: ", err)
 	}
+	r.farewell(wire.BulkFS, err)
 	r.finish(fileResponse("", nil, err))
 }
 
@@ -57,7 +69,7 @@ func (r *Read) pass(h *handle, op *wire.OpRead) error {
 	if op.Len != nil {
 		left = *op.Len
 	}
-	from := stored(func(b []byte) (int, error) {
+	var from source = stored(func(b []byte) (int, error) {
 		if r.detached.Load() {
 			return 0, errDetached
 		}
@@ -69,9 +81,15 @@ func (r *Read) pass(h *handle, op *wire.OpRead) error {
 		left -= uint64(n)
 		return n, err
 	})
-	p := &pump{line: r.line, kind: wire.TypeFSData, from: from, count: &r.host.Activity.files}
+	if r.flow != nil {
+		from = r.accept(from)
+	}
+	p := &pump{line: r.line, kind: wire.TypeFSData, from: from, flow: r.flow, count: &r.host.Activity.files}
 	err = p.run()
 	if errors.Is(err, io.EOF) {
+		if r.flow != nil {
+			r.send(r.flow.finish())
+		}
 		return nil
 	}
 	return failure("read: ", err)
@@ -104,17 +122,30 @@ type Write struct {
 	*line
 	client *client
 	in     *mux.Inbox
+	flow   *inflow // nil without raw records.
+	want   uint64  // How long the file is to be, as far as the request says.
 
 	mu     sync.Mutex
 	failed error // Why nothing more is taken.
 }
 
-func startWrite(l *line, c *client, op *wire.OpWrite) *Write {
-	w := &Write{line: l, client: c, in: l.host.inbox()}
+func startWrite(l *line, c *client, op *wire.OpWrite, offer *wire.BulkOffer) *Write {
+	w := &Write{line: l, client: c, want: math.MaxUint64}
+	if op.Len != nil {
+		w.want = *op.Len
+	}
 	h, err := c.acquireFile(op.Handle)
 	if err == nil && !h.access.Write && !h.access.Append {
 		h.release()
 		err = fmt.Errorf("handle %d is not open for writing", op.Handle)
+	}
+	if err == nil && offer != nil {
+		if err = w.take(offer); err != nil {
+			h.release()
+		}
+	}
+	if w.in == nil {
+		w.in = l.host.inbox(stdinMemory)
 	}
 	go w.guard(func() { w.run(h, op, err) }, func(why string) { w.finish(fileFailed(why)) })
 	return w
@@ -128,10 +159,18 @@ func (w *Write) Detach() {
 
 // Data takes a piece of the file; no bytes at all are its end.
 func (w *Write) Data(p []byte) {
+	if w.flow != nil {
+		w.Break("CBOR filesystem data is invalid after raw bulk acceptance", true)
+		return
+	}
 	if len(p) == 0 {
 		w.in.End()
 		return
 	}
+	w.keep(p)
+}
+
+func (w *Write) keep(p []byte) {
 	err := w.in.Push(p)
 	if err == nil {
 		w.in.Pace()
@@ -143,8 +182,15 @@ func (w *Write) Data(p []byte) {
 	if errors.Is(err, mux.ErrFull) {
 		err = syscall.ENOSPC // What waits on disk has a bound.
 	}
+	w.stop(err)
+}
+
+// stop takes nothing more, for the first reason.
+func (w *Write) stop(err error) {
 	w.mu.Lock()
-	w.failed = err
+	if w.failed == nil {
+		w.failed = err
+	}
 	w.mu.Unlock()
 	w.in.Drop()
 }
@@ -155,11 +201,15 @@ func (w *Write) run(h *handle, op *wire.OpWrite, err error) {
 	} else {
 		err = failure("write: ", err)
 	}
+	w.farewell(wire.BulkFS, err)
 	w.finish(fileResponse("", nil, err))
 }
 
 func (w *Write) finish(last wire.Message) {
 	w.in.Drop()
+	if w.flow != nil {
+		w.flow.close()
+	}
 	w.end(w, last)
 }
 
@@ -169,6 +219,9 @@ func (w *Write) pass(h *handle, op *wire.OpWrite) error {
 	write, err := h.writer(op.Offset)
 	if err != nil {
 		return failure("seek: ", err)
+	}
+	if w.flow != nil {
+		w.accept()
 	}
 	var total uint64
 	for {
@@ -184,6 +237,9 @@ func (w *Write) pass(h *handle, op *wire.OpWrite) error {
 		w.host.Activity.files.Add(uint64(n))
 		if err != nil {
 			return failure("write: ", err)
+		}
+		if w.flow != nil {
+			w.flow.consumed(n)
 		}
 	}
 }

@@ -48,7 +48,8 @@ type Host struct {
 	young young
 	roomy atomic.Int64 // Pipes that were given more room.
 
-	left atomic.Int64 // Outputs that are read on for processes left behind.
+	left    atomic.Int64 // Outputs that are read on for processes left behind.
+	windows windows      // Of the flows into the guest.
 
 	// accounts keeps the readers of /etc/passwd apart: an image can make it
 	// plan.MaxAccountFile long, and a hundred commands may start at once.
@@ -72,10 +73,10 @@ func spill() (mux.Storage, error) {
 	return nil, errors.Join(errs...)
 }
 
-// inbox is where what the host sends to one session waits.
-func (h *Host) inbox() *mux.Inbox {
+// inbox is where what the host sends to one session waits, up to memory bytes in memory.
+func (h *Host) inbox(memory int) *mux.Inbox {
 	return mux.NewInbox(mux.InboxConfig{
-		Memory: stdinMemory, Budget: h.Input, Storage: spill, Stored: stdinStored,
+		Memory: memory, Budget: h.Input, Storage: spill, Stored: stdinStored,
 	})
 }
 

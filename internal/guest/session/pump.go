@@ -56,6 +56,7 @@ type pump struct {
 	kind  wire.Type
 	from  source
 	count *atomic.Uint64 // Of bytes that were sent.
+	flow  *outflow       // Sends records in place of messages, if it is there; from is it then.
 	grow  func(size int) // Makes room in the source for more; nil where nothing can.
 	grown bool
 }
@@ -92,7 +93,7 @@ func (p *pump) flood(little []byte) error {
 			}
 			return nil
 		}
-		data := b.B[wire.DataHead:]
+		data := b.B[wire.DataHead:][:p.most()]
 		n := copy(data, first)
 		more, err := p.from.Try(data[n:])
 		if n += more; n == 0 {
@@ -100,7 +101,7 @@ func (p *pump) flood(little []byte) error {
 			return err
 		}
 		p.emit(b.B, n, b)
-		if n < maxRead || err != nil {
+		if n < len(data) || err != nil {
 			return err
 		}
 		first = nil
@@ -129,7 +130,7 @@ func (p *pump) close() {
 // emit sends the n bytes at frame[wire.DataHead:]; lent is what frame lies in, if
 // that is to be given back.
 func (p *pump) emit(frame []byte, n int, lent *mux.Buffer) {
-	start := wire.PutDataHead(frame, p.host.Generation, p.id, p.kind, n)
+	start := p.head(frame, n)
 	frame = frame[start : wire.DataHead+n]
 	var err error
 	if lent != nil {
@@ -141,4 +142,20 @@ func (p *pump) emit(frame []byte, n int, lent *mux.Buffer) {
 		p.host.Activity.Sent(p.kind)
 		p.count.Add(uint64(n))
 	}
+}
+
+// head writes what comes before the n bytes at frame[wire.DataHead:].
+func (p *pump) head(frame []byte, n int) (start int) {
+	if p.flow != nil {
+		return p.flow.head(frame, p.id, n)
+	}
+	return wire.PutDataHead(frame, p.host.Generation, p.id, p.kind, n)
+}
+
+// most is how many bytes one frame may have.
+func (p *pump) most() int {
+	if p.flow != nil {
+		return min(p.flow.record, maxRead)
+	}
+	return maxRead
 }

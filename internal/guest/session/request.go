@@ -27,17 +27,17 @@ type job struct {
 // StartFile begins an operation of the client in a slot and returns at once. The
 // handles that it names are looked up and closed before it returns, so requests
 // that a client sends one behind the other see them in that order.
-func (h *Host) StartFile(id uint32, slot int, op wire.FSOp, ending Ending) Session {
+func (h *Host) StartFile(id uint32, slot int, req *wire.FSRequest, ending Ending) Session {
 	c := h.Files.client(slot)
 	l := func(gauge *atomic.Int64) *line { return h.line(id, ending, unsentFile, gauge) }
-	switch op := op.(type) {
+	switch op := req.Op.(type) {
 	case *wire.OpRead:
-		return startRead(l(&h.Activity.fileStreams), c, op)
+		return startRead(l(&h.Activity.fileStreams), c, op, req.Bulk)
 	case *wire.OpWrite:
-		return startWrite(l(&h.Activity.fileStreams), c, op)
+		return startWrite(l(&h.Activity.fileStreams), c, op, req.Bulk)
 	}
 	r := &Request{line: l(nil), client: c}
-	j, err := c.job(op)
+	j, err := c.job(req.Op)
 	go r.guard(func() { r.run(j, err) }, func(why string) { r.finish(fileFailed(why)) })
 	return r
 }
@@ -100,6 +100,12 @@ type wholeError string
 
 func (e wholeError) Error() string { return string(e) }
 
+func isWhole(err error) bool {
+	_, whole := errors.AsType[wholeError](err)
+	_, flow := errors.AsType[*flowError](err)
+	return whole || flow
+}
+
 func fileFailed(why string) *wire.FSResponse { return &wire.FSResponse{Error: &why} }
 
 // unsentFile stands for an answer that does not fit a frame.
@@ -117,6 +123,9 @@ func reason(err error) string {
 func failure(prefix string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if isWhole(err) {
+		return err
 	}
 	return errors.New(prefix + reason(err))
 }

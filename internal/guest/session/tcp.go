@@ -25,6 +25,8 @@ const connectDeadline = 30 * time.Second
 type TCP struct {
 	*line
 	in     *mux.Inbox
+	into   *inflow       // nil without raw records, as is
+	outOf  *outflow      // the other way.
 	cancel chan struct{} // Closed when nobody wants the connection any more.
 
 	mu     sync.Mutex
@@ -35,8 +37,15 @@ type TCP struct {
 
 // StartTCP begins to connect and returns at once.
 func (h *Host) StartTCP(id uint32, req *wire.TCPConnect, ending Ending) *TCP {
-	t := &TCP{line: h.line(id, ending, unsentTCP, &h.Activity.tcpStreams), in: h.inbox(), cancel: make(chan struct{})}
-	go t.guarded(func() { t.run(req) })
+	t := &TCP{line: h.line(id, ending, unsentTCP, &h.Activity.tcpStreams), cancel: make(chan struct{})}
+	var err error
+	if req.Bulk != nil {
+		err = t.take(req.Bulk)
+	}
+	if t.in == nil {
+		t.in = h.inbox(stdinMemory)
+	}
+	go t.guarded(func() { t.run(req, err) })
 	return t
 }
 
@@ -49,6 +58,14 @@ func (t *TCP) guarded(f func()) {
 
 // Data takes bytes for the peer, also before the connection stands.
 func (t *TCP) Data(p []byte) {
+	if t.into != nil {
+		t.Break("CBOR TCP data is invalid after raw bulk acceptance", true)
+		return
+	}
+	t.keep(p)
+}
+
+func (t *TCP) keep(p []byte) {
 	err := t.in.Push(p)
 	if err == nil {
 		t.in.Pace()
@@ -64,7 +81,13 @@ func (t *TCP) Data(p []byte) {
 }
 
 // EOF ends our half behind the bytes that were given.
-func (t *TCP) EOF() { t.in.End() }
+func (t *TCP) EOF() {
+	if t.into != nil {
+		t.Break("CBOR TCP EOF is invalid after raw bulk acceptance", true)
+		return
+	}
+	t.in.End()
+}
 
 // Detach ends the connection at once, and sends nothing more.
 func (t *TCP) Detach() {
@@ -82,21 +105,30 @@ func (t *TCP) hangUp() {
 	}
 	t.gone = true
 	close(t.cancel)
+	if t.outOf != nil {
+		t.outOf.fail(errDetached)
+	}
 	if t.conn != nil {
 		_ = t.conn.Close() // What the peer has not got is lost, as it was asked for.
 	}
 }
 
 // run is the connection from its request to its terminal frame.
-func (t *TCP) run(req *wire.TCPConnect) {
-	if err := t.connect(req); err != nil {
+func (t *TCP) run(req *wire.TCPConnect, err error) {
+	if err == nil {
+		err = t.connect(req)
+	}
+	if err != nil {
 		if why := t.why(); why != nil { // It broke before it stood.
 			err = why
 		}
-		t.finish(&wire.TCPFailed{Error: err.Error()})
+		t.fail(err)
 		return
 	}
 	t.send(&wire.TCPConnected{})
+	if t.into != nil {
+		t.accept()
+	}
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)
@@ -105,15 +137,23 @@ func (t *TCP) run(req *wire.TCPConnect) {
 	t.listen()
 	<-fed
 	if why := t.why(); why != nil {
-		t.finish(&wire.TCPFailed{Error: why.Error()})
+		t.fail(why)
 		return
 	}
 	t.finish(&wire.TCPClosed{})
 }
 
+func (t *TCP) fail(why error) {
+	t.farewell(wire.BulkTCP, why)
+	t.finish(&wire.TCPFailed{Error: why.Error()})
+}
+
 // finish ends the session with its one terminal frame.
 func (t *TCP) finish(last wire.Message) {
 	t.hangUp()
+	if t.into != nil {
+		t.into.close()
+	}
 	t.end(t, last)
 }
 
@@ -185,11 +225,10 @@ func (t *TCP) stands(conn *net.TCPConn) bool {
 func (t *TCP) listen() {
 	from, err := sys.NewReader(t.conn)
 	if err == nil {
-		p := &pump{line: t.line, kind: wire.TypeTCPData, from: from, count: &t.host.Activity.tcp}
-		err = p.run()
+		err = t.pump(from).run()
 	}
 	if errors.Is(err, io.EOF) {
-		t.send(&wire.TCPEOF{})
+		t.send(t.lastWord())
 		return
 	}
 	t.breaks("read TCP stream: ", err)
@@ -219,6 +258,9 @@ func (t *TCP) feed() {
 func (t *TCP) write(p []byte) error {
 	n, err := t.conn.Write(p)
 	t.host.Activity.tcp.Add(uint64(n))
+	if t.into != nil {
+		t.into.consumed(n)
+	}
 	return err
 }
 
