@@ -31,9 +31,9 @@ func network(t *testing.T) *host {
 }
 
 // peer listens and serves each connection; it returns its port.
-func peer(t *testing.T, address string, serve func(*net.TCPConn)) uint16 {
+func peer(t *testing.T, serve func(*net.TCPConn)) uint16 {
 	t.Helper()
-	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.ParseIP(address)})
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestTCPEnds(t *testing.T) {
 		h := network(t)
 		silent := make(chan struct{})
 		t.Cleanup(func() { close(silent) })
-		port := peer(t, "127.0.0.1", func(*net.TCPConn) { <-silent })
+		port := peer(t, func(*net.TCPConn) { <-silent })
 		base, memory := descriptors(t), heap()
 		const conns = 20
 		for id := range uint32(conns) {
@@ -141,7 +141,7 @@ func TestTCPEnds(t *testing.T) {
 func TestIdsAreTaken(t *testing.T) {
 	nstest.Run(t, func() {
 		h := network(t)
-		port := peer(t, "127.0.0.1", echo)
+		port := peer(t, echo)
 		h.send(3, &wire.TCPConnect{Host: "127.0.0.1", Port: port})
 		h.next(3)
 		h.send(3, &wire.FSRequest{Op: &wire.OpStat{Path: "/"}})

@@ -168,15 +168,12 @@ func (w *Write) Data(p []byte) {
 		return
 	}
 	w.keep(p)
+	w.in.Pace()
 }
 
 func (w *Write) keep(p []byte) {
 	err := w.in.Push(p)
-	if err == nil {
-		w.in.Pace()
-		return
-	}
-	if errors.Is(err, mux.ErrClosed) {
+	if err == nil || errors.Is(err, mux.ErrClosed) {
 		return // Data behind the end, or behind a failure that was told, is nobody's.
 	}
 	if errors.Is(err, mux.ErrFull) {

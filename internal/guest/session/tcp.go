@@ -63,15 +63,12 @@ func (t *TCP) Data(p []byte) {
 		return
 	}
 	t.keep(p)
+	t.in.Pace()
 }
 
 func (t *TCP) keep(p []byte) {
 	err := t.in.Push(p)
-	if err == nil {
-		t.in.Pace()
-		return
-	}
-	if errors.Is(err, mux.ErrClosed) {
+	if err == nil || errors.Is(err, mux.ErrClosed) {
 		return // Bytes behind the end are nobody's.
 	}
 	if errors.Is(err, mux.ErrFull) {
