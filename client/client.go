@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/mux"
@@ -32,6 +33,7 @@ type Client struct {
 	ready      wire.Ready
 	generation wire.Generation // The lower of the agent's and ours.
 
+	bulk      atomic.Pointer[Bulk] // nil is the usual one.
 	calls     table
 	done      chan struct{}
 	loops     sync.WaitGroup

@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"io"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -22,6 +23,9 @@ const (
 	// read from for so long is given up, with ErrUnread, so that others go on.
 	UnreadTimeout = 10 * time.Second
 
+	// connRecord is the longest record of a connection that agents agree to.
+	connRecord = 256 << 10
+
 	// linger is how long a connection has to end by itself once both sides have
 	// said that they are done or its user has closed it: what is on the way to the
 	// peer must get there, and no agent says when it has. Agents up to 0.6.14 never
@@ -35,8 +39,11 @@ var ErrUnread = errors.New("connection given up: its data was left unread and he
 // A Conn is a TCP connection from inside the guest to somewhere: a [net.Conn] with
 // the half closes of [net.TCPConn]. Its errors are a [*net.OpError].
 //
-// Write returns when its bytes are on their way. There is no credit in generations
-// up to 7: what the peer does not take waits in the guest, up to 260 MiB for our
+// With raw records (see [Bulk]) both ends grant each other credit: a Write waits when
+// the peer does not read, and what is not read here waits in the guest but for 2 MiB.
+//
+// Without them Write returns when its bytes are on their way, and there is no credit:
+// what the peer does not take waits in the guest, up to 260 MiB for our
 // agent, and more than that breaks the connection. What is not read waits here, up
 // to [ConnLimit], and then holds up the link for [UnreadTimeout] at most.
 //
@@ -49,6 +56,8 @@ type Conn struct {
 
 	in        *stream
 	out       *mux.Outbox
+	from      *inflow  // nil without raw records, as is
+	to        *outflow // the other way.
 	readTime  deadline
 	writeTime deadline
 	writable  *gate // Shut by the deadline and by Close.
@@ -72,6 +81,12 @@ func newConn(c *Client, network string, req *wire.TCPConnect) *Conn {
 		c: c, net: network, remote: addrOf(req),
 		in: newStream(ConnLimit), out: c.writer.Outbox(0), writable: newGate(),
 		connected: make(chan struct{}), over: make(chan struct{}),
+	}
+	if req.Bulk = c.offer(ConnLimit); req.Bulk != nil {
+		req.Bulk.MaxRecordPayload = min(req.Bulk.MaxRecordPayload, connRecord)
+		n.from, n.to = c.inflow(wire.BulkTCP, req.Bulk), newOutflow(wire.BulkTCP, req.Bulk)
+		// The window is the bound; and small pieces that come within it cost more.
+		n.in.limit = math.MaxInt
 	}
 	n.in.patience = UnreadTimeout
 	n.readTime.apply = n.in.expire
@@ -100,8 +115,11 @@ func (n *Conn) request(req *wire.TCPConnect) error {
 
 // receive takes a message; see receiver.
 func (n *Conn) receive(e wire.Envelope) error {
-	if e.Type == wire.TypeTCPData {
+	switch {
+	case e.Type == wire.TypeTCPData && n.from == nil:
 		return n.receiveData(e)
+	case isFlow(e.Type) && n.from != nil:
+		return n.receiveFlow(e)
 	}
 	m, err := wire.Decode(e)
 	if err != nil {
@@ -111,10 +129,13 @@ func (n *Conn) receive(e wire.Envelope) error {
 	case *wire.TCPConnected:
 		return n.stand()
 	case *wire.TCPEOF:
+		if n.from != nil {
+			return errUnexpected
+		}
 		n.in.finish(io.EOF)
 		n.half(&n.got)
 	case *wire.TCPClosed:
-		if !n.isConnected() {
+		if !n.isConnected() || !n.from.whole() {
 			return errUnexpected
 		}
 		n.finish(nil)
@@ -217,12 +238,13 @@ func (n *Conn) lingerLocked() {
 // Read reads what has come.
 func (n *Conn) Read(p []byte) (int, error) {
 	m, err := n.in.Read(p)
+	n.from.consumed(m)
 	return m, n.readError(err)
 }
 
 // WriteTo writes what comes to w, without copying it on the way.
 func (n *Conn) WriteTo(w io.Writer) (int64, error) {
-	to := &sink{w: w}
+	to := &sink{w: w, from: n.from}
 	m, err := n.in.WriteTo(to)
 	if to.failed {
 		return m, err // It is w's.
@@ -233,12 +255,14 @@ func (n *Conn) WriteTo(w io.Writer) (int64, error) {
 // A sink notes that a writer's error is its own.
 type sink struct {
 	w      io.Writer
+	from   *inflow // Whose bytes are consumed by that; nil is nobody's.
 	failed bool
 }
 
 func (s *sink) Write(p []byte) (int, error) {
 	n, err := s.w.Write(p)
 	s.failed = err != nil || n < len(p)
+	s.from.consumed(len(p)) // The rest of them is lost.
 	return n, err
 }
 
@@ -271,38 +295,51 @@ func (n *Conn) Write(p []byte) (int, error) {
 	defer n.writing.Unlock()
 	total := 0
 	for total < len(p) {
-		piece := p[total:min(total+stdinChunk, len(p))]
-		if err := n.send(piece); err != nil {
+		sent, err := n.send(p[total:])
+		total += sent
+		if err != nil {
 			return total, n.opError("write", err)
 		}
-		total += len(piece)
 	}
 	return total, nil
 }
 
-// send queues a piece that fits a frame.
-func (n *Conn) send(piece []byte) error {
+// send queues what of p fits a frame.
+func (n *Conn) send(p []byte) (sent int, err error) {
 	stop, shut := n.writable.wait()
 	if err := n.cannotWrite(); err != nil {
-		return err
+		return 0, err
 	}
 	if shut {
-		return os.ErrDeadlineExceeded
+		return 0, os.ErrDeadlineExceeded
 	}
+	piece := p[:min(len(p), stdinChunk)]
+	if n.to != nil {
+		sent, err = n.to.piece(n.out, n.id, nil, piece, stop, n.over)
+	} else {
+		sent, err = n.sendData(piece, stop)
+	}
+	if sent > 0 {
+		return sent, nil
+	}
+	if err := n.cannotWrite(); err != nil {
+		return 0, err
+	}
+	if err != nil {
+		return 0, n.c.reason() // The link has ended, and everything else will hear of it.
+	}
+	return 0, nil // The deadline has passed, if it has not been moved, or there is credit.
+}
+
+func (n *Conn) sendData(piece []byte, stop <-chan struct{}) (sent int, err error) {
 	buf := make([]byte, wire.DataHead+len(piece))
 	copy(buf[wire.DataHead:], piece)
 	start := wire.PutDataHead(buf, own, n.id, wire.TypeTCPData, len(piece))
 	queued, err := n.out.SendUntil(stop, buf[start:])
 	if queued && err == nil {
-		return nil
+		sent = len(piece)
 	}
-	if err := n.cannotWrite(); err != nil {
-		return err
-	}
-	if err != nil {
-		return n.c.reason() // The link has ended, and everything else will hear of it.
-	}
-	return os.ErrDeadlineExceeded
+	return sent, err
 }
 
 // cannotWrite says why nothing can be written any more.
@@ -335,10 +372,21 @@ func (n *Conn) endWrites() {
 	n.mu.Lock()
 	again := n.sent
 	n.mu.Unlock()
-	if b, err := n.c.encode(n.id, new(wire.TCPEOF)); err == nil && !again {
+	defer n.half(&n.sent)
+	switch {
+	case again:
+	case n.to != nil:
+		go n.finishWrites()
+	default:
+		n.tell(new(wire.TCPEOF))
+	}
+}
+
+// tell queues a message behind what was written.
+func (n *Conn) tell(m wire.Message) {
+	if b, err := n.c.encode(n.id, m); err == nil {
 		_ = n.out.Put(b) // It fails only if there is nobody to tell.
 	}
-	n.half(&n.sent)
 }
 
 // CloseRead discards what was not read and what still comes.

@@ -31,10 +31,14 @@ const closeTimeout = 30 * time.Second
 // somebody else has written into that part a moment ago. ReadAt asks for exactly
 // its bytes and is not affected. Nothing read ahead ever holds up the link.
 //
+// With raw records (see [Bulk]) reading in a row asks for up to 64 MiB at once, twice,
+// and at most 2 MiB of each are here or on their way before they are read.
+//
 // # Writing
 //
 // Write returns when its bytes are on their way, at most 2 MiB of them without an
-// answer. That they could not be written is the error of a later call: of Write,
+// answer; with raw records, for which the agent grants credit, what the agent has
+// granted, 8 MiB as a rule. That they could not be written is the error of a later call: of Write,
 // of Sync, which waits for all answers, of Close, or of any other method. WriteAt
 // and ReadFrom wait for the answers themselves.
 type File struct {

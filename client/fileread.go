@@ -30,17 +30,21 @@ type window struct {
 
 	id   uint32
 	want int64
-	got  int64 // The reading goroutine's.
+	got  int64   // The reading goroutine's.
+	flow *inflow // nil without raw records.
 	stop func() bool
 }
 
 // receive takes a message; see receiver. Pushing never waits: what comes is what
 // was asked for.
 func (w *window) receive(e wire.Envelope) error {
-	if e.Type != wire.TypeFSData {
-		m, err := answered(e)
+	switch {
+	case w.flow != nil && isFlow(e.Type):
+		return w.flow.receive(w.id, e)
+	case e.Type != wire.TypeFSData:
+		refused, err := w.flow.answered(e)
 		if err == nil {
-			w.finish(firstOf(m, io.EOF))
+			w.finish(firstOf(refused, io.EOF))
 			w.stop()
 		}
 		return err
@@ -49,6 +53,17 @@ func (w *window) receive(e wire.Envelope) error {
 	if err != nil {
 		return err
 	}
+	return w.keep(data)
+}
+
+func (w *window) record(r wire.Record) error {
+	if err := w.flow.take(r); err != nil {
+		return err
+	}
+	return w.keep(r.Data)
+}
+
+func (w *window) keep(data []byte) error {
 	if w.got += int64(len(data)); w.got > w.want {
 		return errUnexpected
 	}
@@ -58,6 +73,7 @@ func (w *window) receive(e wire.Envelope) error {
 
 func (w *window) fail(err error) {
 	w.finish(err)
+	w.flow.cancel(w.id)
 	w.stop()
 }
 
@@ -75,11 +91,34 @@ func answered(e wire.Envelope) (refused, err error) {
 	return verdict(reply), nil
 }
 
+// answered is answered for a read whose data may have come as records: one that is
+// said to have gone well has sent all of them.
+func (f *inflow) answered(e wire.Envelope) (refused, err error) {
+	refused, err = answered(e)
+	if err == nil && refused == nil && !f.whole() {
+		return nil, errUnexpected
+	}
+	f.end()
+	return refused, err
+}
+
+// offer is the offer for reading so many bytes, nil where records do not pay.
+func (f *File) offer(size int64) *wire.BulkOffer {
+	if size < bulkFrom {
+		return nil
+	}
+	return f.c.offer(size)
+}
+
 // open asks for a piece of a file.
 func (f *File) open(offset, size int64) (*window, error) {
-	w := &window{stream: newStream(math.MaxInt), want: size}
-	w.stop = context.AfterFunc(f.reads, func() { w.finish(context.Cause(f.reads)) })
-	if err := f.ask(offset, size, w, &w.id); err != nil {
+	offer := f.offer(size)
+	w := &window{stream: newStream(math.MaxInt), want: size, flow: f.c.inflow(wire.BulkFS, offer)}
+	w.stop = context.AfterFunc(f.reads, func() {
+		w.finish(context.Cause(f.reads))
+		w.flow.cancel(w.id)
+	})
+	if err := f.ask(offset, size, offer, w, &w.id); err != nil {
 		w.stop()
 		return nil, err
 	}
@@ -87,7 +126,7 @@ func (f *File) open(offset, size int64) (*window, error) {
 }
 
 // ask sends the request for a piece, for r to receive.
-func (f *File) ask(offset, size int64, r receiver, id *uint32) error {
+func (f *File) ask(offset, size int64, offer *wire.BulkOffer, r receiver, id *uint32) error {
 	err := f.c.calls.add(func(free uint32) receiver {
 		*id = free
 		return r
@@ -96,7 +135,8 @@ func (f *File) ask(offset, size int64, r receiver, id *uint32) error {
 		return err
 	}
 	length := uint64(size)
-	b, err := f.c.encode(*id, &wire.FSRequest{Op: &wire.OpRead{Handle: f.handle, Offset: uint64(offset), Len: &length}})
+	op := &wire.OpRead{Handle: f.handle, Offset: uint64(offset), Len: &length}
+	b, err := f.c.encode(*id, &wire.FSRequest{Op: op, Bulk: offer})
 	if err == nil {
 		err = f.c.request(b)
 	}
@@ -117,6 +157,7 @@ type reading struct {
 func (r *reading) drop() {
 	for _, w := range r.open {
 		_ = w.Close() // A stream's Close has no error.
+		w.flow.cancel(w.id)
 	}
 	*r = reading{}
 }
@@ -131,7 +172,7 @@ func (f *File) ahead(pos int64) (*window, error) {
 	case windows:
 		return r.open[0], nil
 	default:
-		r.size = min(2*r.size, readWindow)
+		r.size = min(2*r.size, f.longest())
 	}
 	w, err := f.open(r.next, r.size)
 	if err != nil {
@@ -140,6 +181,14 @@ func (f *File) ahead(pos int64) (*window, error) {
 	r.next += r.size
 	r.open = append(r.open, w)
 	return r.open[0], nil
+}
+
+// longest is the largest piece to ask for: raw records come only as they are read.
+func (f *File) longest() int64 {
+	if f.offer(bulkPiece) != nil {
+		return bulkPiece
+	}
+	return readWindow
 }
 
 // take reads from where the file's position is, by one of the ways to read a
@@ -152,6 +201,7 @@ func (f *File) take(read func(*stream) (int, error)) error {
 		}
 		n, err := read(w.stream)
 		f.pos += int64(n)
+		w.flow.consumed(n)
 		if err == nil {
 			return nil
 		}
@@ -265,8 +315,9 @@ func (f *File) readAt(p []byte, offset int64) (int, error) {
 	if err := f.settle(); err != nil || len(p) == 0 {
 		return 0, err
 	}
-	d := &direct{rest: p, done: make(chan struct{})}
-	if err := f.ask(offset, int64(len(p)), d, &d.id); err != nil {
+	offer := f.offer(int64(len(p)))
+	d := &direct{rest: p, done: make(chan struct{}), flow: f.c.inflow(wire.BulkFS, offer)}
+	if err := f.ask(offset, int64(len(p)), offer, d, &d.id); err != nil {
 		return 0, err
 	}
 	select {
@@ -281,6 +332,7 @@ func (f *File) readAt(p []byte, offset int64) (int, error) {
 type direct struct {
 	id   uint32
 	done chan struct{}
+	flow *inflow // nil without raw records.
 
 	mu   sync.Mutex
 	rest []byte // nil when the caller has its memory back.
@@ -290,8 +342,11 @@ type direct struct {
 }
 
 func (d *direct) receive(e wire.Envelope) error {
-	if e.Type != wire.TypeFSData {
-		refused, err := answered(e)
+	switch {
+	case d.flow != nil && isFlow(e.Type):
+		return d.flow.receive(d.id, e)
+	case e.Type != wire.TypeFSData:
+		refused, err := d.flow.answered(e)
 		if err == nil {
 			d.fail(refused)
 		}
@@ -301,6 +356,18 @@ func (d *direct) receive(e wire.Envelope) error {
 	if err != nil {
 		return err
 	}
+	return d.keep(data)
+}
+
+func (d *direct) record(r wire.Record) error {
+	if err := d.flow.take(r); err != nil {
+		return err
+	}
+	d.flow.consumed(len(r.Data))
+	return d.keep(r.Data)
+}
+
+func (d *direct) keep(data []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.over {
@@ -322,6 +389,7 @@ func (d *direct) fail(err error) {
 		return
 	}
 	d.over, d.err = true, err
+	d.flow.cancel(d.id) // Unless the agent has ended it.
 	if err == nil && len(d.rest) > 0 {
 		d.err = io.EOF
 	}

@@ -33,6 +33,7 @@ type parcel struct {
 	c    *Client
 	id   uint32
 	out  *mux.Outbox
+	flow *outflow // nil without raw records.
 	sent int64
 	stop func() bool
 
@@ -44,9 +45,13 @@ type parcel struct {
 }
 
 func (p *parcel) receive(e wire.Envelope) error {
+	if p.flow != nil && isFlow(e.Type) {
+		return p.flow.receive(e)
+	}
 	refused, err := answered(e)
 	if err == nil {
-		p.fail(refused)
+		p.stop()
+		p.settle(refused)
 	}
 	return err
 }
@@ -54,6 +59,9 @@ func (p *parcel) receive(e wire.Envelope) error {
 func (p *parcel) fail(err error) {
 	p.stop()
 	p.settle(err)
+	if p.flow != nil {
+		p.c.farewell(p.id, given(wire.BulkFS)) // The agent would wait for the rest.
+	}
 }
 
 // settle is how it ended: nil for a piece that has arrived.
@@ -81,16 +89,34 @@ func (p *parcel) result() error {
 // abandon ends a parcel that nobody will fill, so that the guest's side ends too.
 func (p *parcel) abandon(err error) {
 	p.settle(err)
+	if p.flow != nil {
+		p.c.farewell(p.id, given(wire.BulkFS))
+		return
+	}
 	p.c.farewell(p.id, new(wire.FSData))
 }
 
 // end is the frame that ends a parcel.
-func (p *parcel) end() ([]byte, error) { return p.c.encode(p.id, &wire.FSData{}) }
+func (p *parcel) end() ([]byte, error) {
+	if p.flow != nil {
+		return p.c.encode(p.id, p.flow.finish())
+	}
+	return p.c.encode(p.id, &wire.FSData{})
+}
+
+// most is how much one parcel takes.
+func (p *parcel) most() int64 {
+	if p.flow != nil {
+		return bulkPiece
+	}
+	return writeWindow
+}
 
 // writing is the parcels that have no answer yet: the last may be open.
 type writing struct {
 	open   *parcel
 	closed []*parcel
+	long   bool // So much is written that raw records pay.
 }
 
 // flush waits for all answers, and returns the first error.
@@ -122,9 +148,10 @@ func (w *writing) seal() error {
 // parcel returns the one to write to at the file's position.
 func (f *File) parcel() (*parcel, error) {
 	w := &f.out
-	if w.open != nil && w.open.sent < writeWindow {
+	if w.open != nil && w.open.sent < w.open.most() {
 		return w.open, nil
 	}
+	w.long = w.long || w.open != nil
 	if err := w.seal(); err != nil {
 		return nil, err
 	}
@@ -139,14 +166,18 @@ func (f *File) parcel() (*parcel, error) {
 			return nil, err
 		}
 	}
-	p, err := f.begin(f.pos)
+	var offer *wire.BulkOffer
+	if w.long {
+		offer = f.c.offer(0)
+	}
+	p, err := f.begin(f.pos, offer)
 	w.open = p
 	return p, err
 }
 
 // begin asks the guest to take bytes from an offset on.
-func (f *File) begin(offset int64) (*parcel, error) {
-	p := &parcel{c: f.c, out: f.c.writer.Outbox(fileQueue), done: make(chan struct{})}
+func (f *File) begin(offset int64, offer *wire.BulkOffer) (*parcel, error) {
+	p := &parcel{c: f.c, out: f.c.writer.Outbox(fileQueue), flow: newOutflow(wire.BulkFS, offer), done: make(chan struct{})}
 	p.stop = context.AfterFunc(f.ctx, func() { p.abandon(context.Cause(f.ctx)) })
 	err := f.c.calls.add(func(id uint32) receiver {
 		p.id = id
@@ -156,7 +187,7 @@ func (f *File) begin(offset int64) (*parcel, error) {
 		p.stop()
 		return nil, err
 	}
-	b, err := f.c.encode(p.id, &wire.FSRequest{Op: &wire.OpWrite{Handle: f.handle, Offset: uint64(offset)}})
+	b, err := f.c.encode(p.id, &wire.FSRequest{Op: &wire.OpWrite{Handle: f.handle, Offset: uint64(offset)}, Bulk: offer})
 	if err == nil && p.out.Send(b) != nil {
 		err = f.c.reason()
 	}
@@ -164,6 +195,9 @@ func (f *File) begin(offset int64) (*parcel, error) {
 		p.stop()
 		f.c.calls.remove(p.id, p)
 		return nil, err
+	}
+	if p.flow != nil && !p.flow.accepted(p.done) {
+		return nil, firstOf(p.result(), errUnexpected)
 	}
 	return p, nil
 }
@@ -175,6 +209,9 @@ func (f *File) send(buf []byte, n int) error {
 	if err != nil {
 		return err
 	}
+	if p.flow != nil {
+		return f.sendRecords(p, buf, buf[wire.DataHead:wire.DataHead+n])
+	}
 	start := wire.PutDataHead(buf, own, p.id, wire.TypeFSData, n)
 	if p.out.Send(buf[start:wire.DataHead+n]) != nil {
 		f.out.open = nil
@@ -182,6 +219,23 @@ func (f *File) send(buf []byte, n int) error {
 	}
 	p.sent += int64(n)
 	f.pos += int64(n)
+	return nil
+}
+
+// sendRecords is send by records, as the agent grants them.
+func (f *File) sendRecords(p *parcel, buf, data []byte) error {
+	for len(data) > 0 {
+		n, err := p.flow.piece(p.out, p.id, buf, data, nil, p.done)
+		if err != nil {
+			f.out.open = nil
+			return firstOf(p.result(), errUnexpected)
+		}
+		if data = data[n:]; n > 0 {
+			buf = nil
+		}
+		p.sent += int64(n)
+		f.pos += int64(n)
+	}
 	return nil
 }
 
@@ -198,8 +252,10 @@ func (f *File) write(b []byte) (n int, err error) {
 	}
 	defer unlock()
 	f.in.drop()
+	f.out.long = f.out.long || len(b) >= bulkFrom
+	chunk := f.chunk()
 	for n < len(b) {
-		piece := b[n:min(n+fileChunk, len(b))]
+		piece := b[n:min(n+chunk, len(b))]
 		buf := make([]byte, wire.DataHead+len(piece))
 		copy(buf[wire.DataHead:], piece)
 		if err := f.send(buf, len(piece)); err != nil {
@@ -208,6 +264,16 @@ func (f *File) write(b []byte) (n int, err error) {
 		n += len(piece)
 	}
 	return n, nil
+}
+
+// chunk is how much goes into one frame.
+func (f *File) chunk() int {
+	if f.out.long {
+		if o := f.c.offer(0); o != nil {
+			return max(fileChunk, int(o.MaxRecordPayload))
+		}
+	}
+	return fileChunk
 }
 
 // WriteString is Write for a string.

@@ -111,6 +111,9 @@ func (c *Client) route(f frame.Frame) {
 }
 
 func deliver(r receiver, f frame.Frame) error {
+	if f.Flags == frame.Bulk {
+		return deliverRecord(r, f)
+	}
 	e, err := wire.DecodeEnvelope(f.Body)
 	if err != nil {
 		return &FrameError{Err: err}

@@ -82,6 +82,9 @@ type Config struct {
 	Limits        []wire.Rlimit `json:"limits,omitempty"`
 	Restricted    bool          `json:"restricted,omitempty"` // Commands gain no privileges and lack CAP_SYS_ADMIN.
 	Configuration Configuration `json:"configuration,omitempty"`
+	// Generation is that of the protocol in which a machine is configured by message,
+	// and so the newest that our agent speaks: 7, or 8 for raw records. 0 is the newest.
+	Generation wire.Generation `json:"generation,omitempty"`
 
 	// Socket is the path of a Unix socket on which the running machine serves
 	// other clients (client.Dial), 127 at most beside Machine.Client; "" is none.
@@ -172,6 +175,9 @@ func (c Config) check() error {
 	}
 	if c.Configuration == ByEnvironment && c.InitDir != "" {
 		return errors.New("the directory of the init cannot be configured by environment")
+	}
+	if info, _ := wire.Lookup(wire.TypeBootstrap); c.Generation != 0 && (c.Generation < info.Since || c.Generation > wire.Newest) {
+		return fmt.Errorf("generation %d: want %d to %d", c.Generation, info.Since, wire.Newest)
 	}
 	return c.checkDevices()
 }

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -235,12 +236,14 @@ type handshake struct {
 	frames     *frame.Reader
 	machine    *Machine
 	start      time.Time
-	generation wire.Generation
-	ready      []byte // The frame.
+	speaks     wire.Generation // Ours; 0 is the newest.
+	generation wire.Generation // The agent's.
+	ready      []byte          // The frame.
 }
 
 func (h *handshake) run(cfg Config) error {
 	if cfg.Configuration == ByBootstrap {
+		h.speaks = cmp.Or(cfg.Generation, wire.Newest)
 		if err := h.send(cfg.bootstrap()); err != nil {
 			return err
 		}
@@ -262,7 +265,7 @@ func (h *handshake) run(cfg Config) error {
 }
 
 func (h *handshake) send(m wire.Message) error {
-	b, err := wire.AppendFrame(nil, wire.Newest, 0, m)
+	b, err := wire.AppendFrame(nil, cmp.Or(h.speaks, wire.Newest), 0, m)
 	if err != nil {
 		return err
 	}

@@ -116,10 +116,10 @@ func TestBulkGoldenRead(t *testing.T) {
 	})
 }
 
-// scratch makes a file of size bytes that repeat with a prime period.
-func scratch(t *testing.T, name string, size int) (sum [32]byte) {
+// scratch makes the file /f of size bytes that repeat with a prime period.
+func scratch(t *testing.T, size int) (sum [32]byte) {
 	t.Helper()
-	f, err := os.Create(name)
+	f, err := os.Create("/f")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestBulkRead(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newRaw(t)
 		size := 8<<20 + 5
-		sum := scratch(t, "/f", size)
+		sum := scratch(t, size)
 		handle := h.openFile("/f", wire.OpenOptions{Read: true})
 		for i, c := range extremes {
 			id := uint32(10 + i)
@@ -188,7 +188,7 @@ func TestBulkReadMemory(t *testing.T) {
 		if os.Getenv("AGENTD_LONG") != "" {
 			size = 1 << 30
 		}
-		sum := scratch(t, "/f", size)
+		sum := scratch(t, size)
 		handle := h.openFile("/f", wire.OpenOptions{Read: true})
 		before := heap()
 		h.tell(5, &wire.FSRequest{Op: &wire.OpRead{Handle: handle}, Bulk: offer(largest, 1<<20)})

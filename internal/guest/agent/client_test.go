@@ -24,8 +24,8 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// newClient starts an agent and returns our own client of it.
-func newClient(t *testing.T) *client.Client {
+// newClient starts an agent of a generation and returns our own client of it.
+func newClient(t *testing.T, g wire.Generation) *client.Client {
 	t.Helper()
 	nstest.Root(t)
 	if err := sys.LoopbackUp(); err != nil {
@@ -33,7 +33,7 @@ func newClient(t *testing.T) *client.Client {
 	}
 	port, ours := link(t)
 	h := &host{t: t, end: make(chan served, 1)}
-	h.serve(agent.Open(port), port, config{})
+	h.serve(agent.Open(port), port, config{generation: g})
 	f, err := frame.NewReader(ours).Next() // The agent says nothing more until it is spoken to.
 	if err != nil {
 		t.Fatal(err)
@@ -47,11 +47,13 @@ func newClient(t *testing.T) *client.Client {
 	return c
 }
 
-func TestClientFS(t *testing.T) { nstest.Run(t, func() { clientFS(t) }) }
+func TestClientFS(t *testing.T) { nstest.Run(t, func() { clientFS(t, speaks) }) }
 
-func clientFS(t *testing.T) {
+func TestClientFSRaw(t *testing.T) { nstest.Run(t, func() { clientFS(t, eight) }) }
+
+func clientFS(t *testing.T, g wire.Generation) {
 	t.Helper()
-	c, dir := newClient(t), "/srv/files"
+	c, dir := newClient(t, g), "/srv/files"
 	for name, data := range map[string]string{"a": "one\n", "empty": "", "d/b": "two", "d/e/c": "three"} {
 		full := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o755), os.WriteFile(full, []byte(data), 0o640)); err != nil {
@@ -70,11 +72,13 @@ func clientFS(t *testing.T) {
 	}
 }
 
-func TestClientConn(t *testing.T) { nstest.Run(t, func() { clientConn(t) }) }
+func TestClientConn(t *testing.T) { nstest.Run(t, func() { clientConn(t, speaks) }) }
 
-func clientConn(t *testing.T) {
+func TestClientConnRaw(t *testing.T) { nstest.Run(t, func() { clientConn(t, eight) }) }
+
+func clientConn(t *testing.T, g wire.Generation) {
 	t.Helper()
-	c := newClient(t)
+	c := newClient(t, g)
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -89,11 +93,13 @@ func clientConn(t *testing.T) {
 	})
 }
 
-func TestClientRefused(t *testing.T) { nstest.Run(t, func() { clientRefused(t) }) }
+func TestClientRefused(t *testing.T) { nstest.Run(t, func() { clientRefused(t, speaks) }) }
 
-func clientRefused(t *testing.T) {
+func TestClientRefusedRaw(t *testing.T) { nstest.Run(t, func() { clientRefused(t, eight) }) }
+
+func clientRefused(t *testing.T, g wire.Generation) {
 	t.Helper()
-	c := newClient(t)
+	c := newClient(t, g)
 	_, err := c.DialContext(t.Context(), "tcp", "127.0.0.1:9")
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("dial a port that nobody listens on: %v", err)
@@ -106,11 +112,13 @@ func clientRefused(t *testing.T) {
 	t.Log(err)
 }
 
-func TestClientFile(t *testing.T) { nstest.Run(t, func() { clientFile(t) }) }
+func TestClientFile(t *testing.T) { nstest.Run(t, func() { clientFile(t, speaks) }) }
 
-func clientFile(t *testing.T) {
+func TestClientFileRaw(t *testing.T) { nstest.Run(t, func() { clientFile(t, eight) }) }
+
+func clientFile(t *testing.T, g wire.Generation) {
 	t.Helper()
-	c, name := newClient(t), "/root/f"
+	c, name := newClient(t, g), "/root/f"
 	var key [32]byte
 	want := make([]byte, 9<<20+7)
 	_, _ = rand.NewChaCha8(key).Read(want)

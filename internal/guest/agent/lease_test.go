@@ -69,7 +69,7 @@ func TestLeases(t *testing.T) {
 func TestBulkDisconnect(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newRaw(t)
-		scratch(t, "/f", 1<<20)
+		scratch(t, 1<<20)
 		reading := h.openFile("/f", wire.OpenOptions{Read: true})
 		goroutines := runtime.NumGoroutine()
 		writing := h.openFile("/g", wire.OpenOptions{Write: true, Create: true})
