@@ -286,14 +286,18 @@ func TestBulkWrite(t *testing.T) {
 		for i, c := range []struct {
 			record uint32
 			agreed uint32
+			window uint64
 			early  bool
-		}{{smallest, smallest, false}, {smallest, smallest, true}, {1 << 20, 1 << 20, false}, {largest, largest, true}, {widest, largest, false}} {
+		}{
+			{smallest, smallest, 1 << 20, false}, {smallest, smallest, 1 << 20, true}, {1 << 20, 1 << 20, 8 << 20, false},
+			{128 << 10, 128 << 10, 2 << 20, true}, {largest, largest, 8 << 20, true}, {widest, largest, 8 << 20, false},
+		} {
 			id := uint32(10 + i)
 			handle := h.openFile("/f", wire.OpenOptions{Write: true, Create: true, Truncate: true})
 			h.tell(id, &wire.FSRequest{Op: &wire.OpWrite{Handle: handle}, Bulk: offer(c.record, 0)})
 			m := want[*wire.BulkAccepted](h, id)
 			if *m != (wire.BulkAccepted{
-				Kind: wire.BulkFS, Flows: wire.FlowHostToGuest, Format: 1, MaxRecordPayload: c.agreed, HostToGuestCreditLimit: 8 << 20,
+				Kind: wire.BulkFS, Flows: wire.FlowHostToGuest, Format: 1, MaxRecordPayload: c.agreed, HostToGuestCreditLimit: c.window,
 			}) {
 				t.Errorf("%+v: accepted %+v", c, m)
 			}

@@ -19,6 +19,12 @@ const (
 	// much as all input may hold in memory, so that what is granted fits there.
 	windowBudget = InputBudget
 
+	// windowRecords is how many of the longest records a window holds: enough for
+	// either side not to wait for the other. Long records get the usual window, as in
+	// the reference agents; for short ones less does, and is less to hold.
+	windowRecords = 16
+	smallWindow   = 1 << 20 // As long as a file system may take for a turn.
+
 	// minWindow is granted also when the budget is used up: two of the smallest
 	// records. What then does not fit memory waits on disk, as any input does.
 	minWindow = 2 * bulk.MinRecord
@@ -80,17 +86,18 @@ func checkOffer(what string, o *wire.BulkOffer, credit bool) error {
 	return nil
 }
 
-// windows are what flows into the guest are granted, together within a budget: the
-// first gets the usual window, each further one at most half of what is left.
+// windows are what flows into the guest are granted, together within a budget: each
+// gets what suits its records, or half of what is left.
 type windows struct {
 	mu   sync.Mutex
 	used int
 }
 
-func (w *windows) take() int {
+func (w *windows) take(record int) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n := min(bulk.DefaultWindow, max((windowBudget-w.used)/2, minWindow))
+	suits := min(bulk.DefaultWindow, max(windowRecords*record, smallWindow))
+	n := min(suits, max((windowBudget-w.used)/2, minWindow))
 	w.used += n
 	return n
 }
@@ -117,7 +124,7 @@ type inflow struct {
 // inflow reserves a window, and makes the inbox for it. The records are short
 // enough for two of them to fit, or a flow could stand still half a record short.
 func (l *line) inflow(kind wire.BulkKind, record int) *inflow {
-	window := l.host.windows.take()
+	window := l.host.windows.take(record)
 	return &inflow{
 		line: l, kind: kind, window: window, in: l.host.inbox(max(window, stdinMemory)),
 		record: min(record, window/2),
