@@ -194,6 +194,8 @@ var errHeldUp = errors.New("a command had no answer in time")
 
 // besideFloods watches many floods and runs commands beside them.
 func besideFloods(ctx context.Context, m *machine, number int) (s share, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	defer cancel()
 	all, err := m.flood(ctx, floods)
 	if err != nil {
 		return s, err

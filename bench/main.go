@@ -73,12 +73,10 @@ func run(ctx context.Context) error {
 	}
 	r.print()
 	res := newResults()
-	for i := range o.rounds {
+	for i := 0; i < o.rounds && err == nil; i++ {
 		// Nobody is always the first to boot.
 		turned := append(slices.Clone(agents[i%len(agents):]), agents[:i%len(agents)]...)
-		if err := r.round(ctx, o, turned, res); err != nil {
-			return err
-		}
+		err = r.round(ctx, o, turned, res)
 	}
 	var report strings.Builder
 	res.print(&report, agents)
@@ -86,9 +84,9 @@ func run(ctx context.Context) error {
 	broken := res.judge(&report)
 	fmt.Print(report.String())
 	if len(broken) > 0 && o.short {
-		return errors.New("not noise:\n" + strings.Join(broken, "\n"))
+		err = errors.Join(err, errors.New("not noise:\n"+strings.Join(broken, "\n")))
 	}
-	return nil
+	return err // What was measured until then is printed all the same.
 }
 
 // prepare makes what all machines need.
