@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -81,16 +82,17 @@ func (t *Tracer) say(arrow string, f frame.Frame) {
 }
 
 // flags are a letter each: start of a session, its end, shutdown.
-func flags(f frame.Flags) (s string) {
+func flags(f frame.Flags) string {
+	var s strings.Builder
 	for _, l := range []struct {
 		flag   frame.Flags
 		letter string
 	}{{frame.SessionStart, "S"}, {frame.Terminal, "T"}, {frame.Shutdown, "D"}} {
 		if f&l.flag != 0 {
-			s += l.letter
+			s.WriteString(l.letter)
 		}
 	}
-	return s
+	return s.String()
 }
 
 // Describe says what a frame's body holds: data by its size, other messages by
