@@ -75,24 +75,43 @@ func (t *Tracer) pass(to io.Writer, from io.Reader, arrow string, before int64) 
 
 func (t *Tracer) say(arrow string, f frame.Frame) {
 	line := fmt.Sprintf("%9.3fms %s id %-8d %-3s %s\n",
-		float64(time.Since(t.start))/float64(time.Millisecond), arrow, f.ID, flags(f.Flags), Describe(f.Body))
+		float64(time.Since(t.start))/float64(time.Millisecond), arrow, f.ID, flags(f.Flags), describe(f))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_, _ = io.WriteString(t.out, line) // Who does not see it misses nothing else.
 }
 
-// flags are a letter each: start of a session, its end, shutdown.
+// flags are a letter each: start of a session, its end, shutdown, raw record.
 func flags(f frame.Flags) string {
 	var s strings.Builder
 	for _, l := range []struct {
 		flag   frame.Flags
 		letter string
-	}{{frame.SessionStart, "S"}, {frame.Terminal, "T"}, {frame.Shutdown, "D"}} {
+	}{{frame.SessionStart, "S"}, {frame.Terminal, "T"}, {frame.Shutdown, "D"}, {frame.Bulk, "B"}} {
 		if f&l.flag != 0 {
 			s.WriteString(l.letter)
 		}
 	}
 	return s.String()
+}
+
+// describe is Describe for the two frames without an envelope as well.
+func describe(f frame.Frame) string {
+	switch {
+	case f.Flags&frame.Bulk != 0:
+		r, err := wire.DecodeRecord(f.Body)
+		if err != nil {
+			return err.Error()
+		}
+		return fmt.Sprintf("record of kind %d, flow %d at %d, %d bytes", r.Kind, r.Flow, r.Offset, len(r.Data))
+	case wire.IsLease(f):
+		l, err := wire.DecodeLease(f.Body)
+		if err != nil {
+			return err.Error()
+		}
+		return fmt.Sprintf("lease event %d of %d-%d, %x", l.Event, l.IDStart, l.IDEndExclusive-1, l.Incarnation)
+	}
+	return Describe(f.Body)
 }
 
 // Describe says what a frame's body holds: data by its size, other messages by

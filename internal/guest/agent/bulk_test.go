@@ -289,8 +289,12 @@ func TestBulkWrite(t *testing.T) {
 			window uint64
 			early  bool
 		}{
-			{smallest, smallest, 1 << 20, false}, {smallest, smallest, 1 << 20, true}, {1 << 20, 1 << 20, 8 << 20, false},
-			{128 << 10, 128 << 10, 2 << 20, true}, {largest, largest, 8 << 20, true}, {widest, largest, 8 << 20, false},
+			{smallest, smallest, 1 << 20, false},
+			{smallest, smallest, 1 << 20, true},
+			{1 << 20, 1 << 20, 8 << 20, false},
+			{128 << 10, 128 << 10, 2 << 20, true},
+			{largest, largest, 8 << 20, true},
+			{widest, largest, 8 << 20, false},
 		} {
 			id := uint32(10 + i)
 			handle := h.openFile("/f", wire.OpenOptions{Write: true, Create: true, Truncate: true})
