@@ -102,10 +102,10 @@ func Combinations(t *testing.T) (all []Combination) {
 	case "":
 	case "0.5.5":
 		ways = ways[:1]
-	case "0.6.14":
+	case "0.6.14", "0.7.2":
 		ways = ways[1:]
 	default:
-		t.Fatal(errors.New(theirs + "=" + Version() + ": want 0.5.5 or 0.6.14"))
+		t.Fatal(errors.New(theirs + "=" + Version() + ": want 0.5.5, 0.6.14 or 0.7.2"))
 	}
 	for _, kernel := range Kernels(t) {
 		if Version() != "" && !fromLibrary(sandbox.Kernel{Name: kernel}) {

@@ -47,19 +47,22 @@ var moves = []struct {
 // Large files move exactly by records of every size, past a relay or without one,
 // and the agent's memory stays bounded.
 func TestBulk(t *testing.T) {
-	ownOnly(t, "the memory and the speed are our own")
+	if v := vmtest.Version(); v != "" && v != "0.7.2" {
+		t.Skipf("agent %s has no raw records", v)
+	}
 	size := bulkFile
 	if long() {
 		size = bulkFileLong
 	}
 	content := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(content)
+	one := vmtest.Combinations(t)[0].Kernel // Also that of a published agent.
 	for _, c := range []struct {
 		name string
 		cfg  sandbox.Config
 	}{
-		{"port", sandbox.Config{MemoryMiB: 1024}},
-		{"relay", sandbox.Config{MemoryMiB: 1024, Socket: t.TempDir() + "/s"}},
+		{"port", sandbox.Config{Kernel: one, MemoryMiB: 1024}},
+		{"relay", sandbox.Config{Kernel: one, MemoryMiB: 1024, Socket: t.TempDir() + "/s"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := vmtest.Start(t, c.cfg)
@@ -74,7 +77,7 @@ func TestBulk(t *testing.T) {
 				t.Logf("%s against messages: in %.2f times as fast, out %.2f times", b.name,
 					took["messages"][0].Seconds()/took[b.name][0].Seconds(), took["messages"][1].Seconds()/took[b.name][1].Seconds())
 			}
-			if peak := agentPeak(t, m); peak > bulkMemory {
+			if peak := agentPeak(t, m); vmtest.Version() == "" && peak > bulkMemory {
 				t.Errorf("the agent has held %d KiB", peak>>10)
 			}
 		})

@@ -153,12 +153,43 @@ func clientRefused(t *testing.T, g *guest) {
 	}
 }
 
+// clientUnreadRaw leaves a flood unread that comes by raw records: it waits in the
+// guest, for as long as nobody reads it, and nobody else feels it.
+func clientUnreadRaw(t *testing.T, g *guest) {
+	t.Helper()
+	if g.Client().Generation() < 8 {
+		t.Fatalf("generation %d", g.Client().Generation())
+	}
+	flood, err := g.Client().DialContext(g.ctx, "tcp", "127.0.0.1:7004")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for begin := time.Now(); time.Since(begin) < client.UnreadTimeout+time.Second; {
+		took, err := g.alive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took > promptly {
+			t.Errorf("a sign of life took %v", took)
+		}
+	}
+	if n, err := io.CopyN(io.Discard, flood, 2*client.ConnLimit); err != nil {
+		t.Errorf("read %d bytes, then %v", n, err)
+	}
+	if err := flood.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // clientUnread leaves a flood unread: other sessions go on, at the latest when the
 // connection has been given up.
 func clientUnread(t *testing.T, g *guest) {
 	t.Helper()
 	ownOnly(t, "a published one reads a flood into its memory until there is none")
 	g.peer(t, "flood", "7004")
+	clientUnreadRaw(t, g)
+	g.Client().SetBulk(client.Bulk{Off: true})
+	defer g.Client().SetBulk(client.Bulk{})
 	flood, err := g.Client().DialContext(g.ctx, "tcp", "127.0.0.1:7004")
 	if err != nil {
 		t.Fatal(err)
