@@ -24,7 +24,7 @@ func TestHostileRecords(t *testing.T) {
 		h.tell(neighbour, &wire.FSRequest{Op: &wire.OpWrite{Handle: writing}, Bulk: offer(smallest, 0)})
 		want[*wire.BulkAccepted](h, neighbour)
 		const seed = 8
-		by := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // A test's chance is to be repeated.
+		by := rand.New(rand.NewPCG(seed, seed))
 		for range 3000 {
 			id := uint32(from + by.IntN(to-from))
 			h.write(hostile(t, by, id, reading, writing))
