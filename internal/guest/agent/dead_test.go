@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -58,6 +59,32 @@ func TestDeadMountDelaysNobody(t *testing.T) {
 		}
 		if n := h.kept(start, end); n != 0 {
 			t.Errorf("%d frames for a client that has gone", n)
+		}
+	})
+}
+
+// A program on a dead mount holds up the starts behind it and nothing else, not
+// even the collector, which has to stop every thread of the agent for a moment.
+func TestDeadProgramDelaysOnlyStarts(t *testing.T) {
+	nstest.Run(t, func() {
+		server, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+		if err != nil {
+			t.Skipf("needs a file system of its own: %v", err)
+		}
+		t.Cleanup(func() { _ = server.Close() })
+		nstest.Root(t)
+		deadMount(t, server)
+		h := newHost(t, config{})
+		h.send(1, &wire.ExecRequest{Cmd: "/mnt/program"})
+		h.send(0x02000000, &wire.FSRequest{Op: &wire.OpStat{Path: "/tmp"}})
+		if _, r := h.response(0x02000000); !r.OK {
+			t.Errorf("another client: %s", contract.Outcome(r))
+		}
+		for range 3 {
+			runtime.GC()
+			if took := h.ping(); took > prompt {
+				t.Errorf("a ping took %v", took)
+			}
 		}
 	})
 }

@@ -25,7 +25,7 @@
 // its group may live; signals still go to the group. Forgotten: the number may
 // belong to somebody else, signals do nothing.
 //
-// Lock order: Table.forking, then Table.mu. A start that hangs holds forking, and
-// with it further starts and the taking of ends, but not signals: mu is never
-// held while anything is waited for.
+// Lock order: Table.forking, then Table.mu. A start that hangs before its fork
+// holds up further starts; one that hangs in it holds forking too, and with it the
+// taking of ends, but not signals: mu is never held while anything is waited for.
 package proc

@@ -202,6 +202,7 @@ func (t *Table) fork(path string, argv []string, s *Spec, report *os.File) (*Chi
 	if report != nil {
 		attr.Files = append(attr.Files, report.Fd())
 	}
+	sys.Reach(path)
 	t.forking.Lock()
 	defer t.forking.Unlock()
 	pid, err := t.exposed(func() (int, error) { return syscall.ForkExec(path, argv, attr) })

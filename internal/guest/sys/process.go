@@ -123,6 +123,24 @@ func Exists(name string) bool {
 	return !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR)
 }
 
+// Reach asks for the file of that name and opens it if it holds a program, so
+// that a file system that does not answer is waited for here. A fork would wait
+// for it too, but until its child has become the program the runtime can neither
+// use that processor nor stop the thread, and with the next collection all others
+// wait for that. What is wrong with the file, the fork will say.
+func Reach(name string) {
+	var st unix.Stat_t
+	if err := again(func() error { return unix.Stat(name, &st) }); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return
+	}
+	fd, err := retry(func() (int, error) {
+		return unix.Open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	})
+	if err == nil {
+		_ = unix.Close(fd) // Nothing was written.
+	}
+}
+
 // ReserveThreads makes the runtime own at least n threads. One that it needs
 // later and cannot get, because a fork bomb has taken all process ids, would
 // end the process; idle threads are kept for ever.
