@@ -23,9 +23,11 @@ const (
 	// to leave, as with fileChunk.
 	bulkRecord = 128 << 10
 
-	// bulkWindow is what the agent may send beyond what was read. Half of it, on its
-	// way while the other half is read, fills a link of 500 MiB/s for 2 ms.
-	bulkWindow = 2 << 20
+	// bulkWindow is what the agent may send beyond what was read, as much as reference
+	// hosts grant. An emulated machine with one processor may need 20 ms to hear of a
+	// grant beside what it sends, 4 MiB at its speed; that is the half which is left
+	// when we grant.
+	bulkWindow = bulk.DefaultWindow
 
 	// bulkPiece is the most of a file that one flow moves. A flow costs a round
 	// trip, which is nothing beside that many bytes; and it ends for who reads and
@@ -42,7 +44,7 @@ const (
 type Bulk struct {
 	Off    bool // Use data messages, as with older agents.
 	Record int  // The longest record in bytes, 16 KiB to 3 MiB; 0 is 128 KiB.
-	Window int  // What an agent may send before it is read, up to 32 MiB; 0 is 2 MiB.
+	Window int  // What an agent may send before it is read, up to 32 MiB; 0 is 8 MiB.
 }
 
 // SetBulk says how transfers that begin from now on move their data. Values outside

@@ -40,7 +40,7 @@ var ErrUnread = errors.New("connection given up: its data was left unread and he
 // the half closes of [net.TCPConn]. Its errors are a [*net.OpError].
 //
 // With raw records (see [Bulk]) both ends grant each other credit: a Write waits when
-// the peer does not read, and what is not read here waits in the guest but for 2 MiB.
+// the peer does not read, and what is not read here waits in the guest but for [ConnLimit].
 //
 // Without them Write returns when its bytes are on their way, and there is no credit:
 // what the peer does not take waits in the guest, up to 260 MiB for our

@@ -32,7 +32,7 @@ const closeTimeout = 30 * time.Second
 // its bytes and is not affected. Nothing read ahead ever holds up the link.
 //
 // With raw records (see [Bulk]) reading in a row asks for up to 64 MiB at once, twice,
-// and at most 2 MiB of each are here or on their way before they are read.
+// and at most 8 MiB of each are here or on their way before they are read.
 //
 // # Writing
 //

@@ -139,33 +139,58 @@ func (f *inflow) accept() (limit uint64) {
 	return f.flow.Limit()
 }
 
-// take judges a record. How many bytes have then come at all is for who knows how
-// many there may be; whole says that these were the last.
-func (f *inflow) take(r wire.Record) (received uint64, whole bool, err error) {
+// names are what texts call the kinds.
+var names = map[wire.BulkKind]string{wire.BulkFS: "filesystem", wire.BulkTCP: "TCP"}
+
+// judge does one step of the flow, and breaks its session if that is a slip. A nil
+// flow is a session that moves no records.
+func (f *inflow) judge(what string, kind wire.BulkKind, flow wire.BulkFlow, to Carrier, step func() error) bool {
+	if f == nil {
+		to.Break("raw bulk is invalid without an accepted offer", true)
+		return false
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	var err error
 	switch {
 	case !f.open:
-		return 0, false, errors.New("bulk record before the offer was accepted")
-	case r.Kind != f.kind || r.Flow != wire.FlowHostToGuest:
-		return 0, false, errors.New("bulk record of another kind or flow")
+		err = fmt.Errorf("bulk %s before the offer was accepted", what)
+	case kind != f.kind || flow != wire.FlowHostToGuest:
+		err = fmt.Errorf("bulk %s of another kind or flow", what)
+	default:
+		err = step()
 	}
-	err = f.flow.Record(r.Offset, len(r.Data))
-	return f.flow.Received(), f.flow.Whole(), err
+	if err != nil {
+		to.Break(fmt.Sprintf("invalid %s bulk %s: %v", names[f.kind], what, err), true)
+	}
+	return err == nil
+}
+
+// take judges a record. How many bytes have come then is for who knows how many
+// there may be.
+func (f *inflow) take(r wire.Record, to Carrier) (received uint64, ok bool) {
+	ok = f.judge("record", r.Kind, r.Flow, to, func() error {
+		err := f.flow.Record(r.Offset, len(r.Data))
+		received = f.flow.Received()
+		return err
+	})
+	return received, ok
 }
 
 // finish is told the length of the flow.
-func (f *inflow) finish(m *wire.BulkFinish) (whole bool, err error) {
+func (f *inflow) finish(m *wire.BulkFinish, to Carrier) {
+	if f.judge("finish", m.Kind, m.Flow, to, func() error { return f.flow.Finish(m.FinalOffset) }) {
+		f.endIfWhole()
+	}
+}
+
+// endIfWhole ends the session's input when all of it has come.
+func (f *inflow) endIfWhole() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch {
-	case !f.open:
-		return false, errors.New("bulk finish before the offer was accepted")
-	case m.Kind != f.kind || m.Flow != wire.FlowHostToGuest:
-		return false, errors.New("bulk finish of another kind or flow")
+	if f.flow.Whole() {
+		f.in.End()
 	}
-	err = f.flow.Finish(m.FinalOffset)
-	return f.flow.Whole(), err
 }
 
 // consumed grants more when n bytes are where they belong, if it is time to. The
@@ -209,15 +234,20 @@ func newOutflow(kind wire.BulkKind, record int, limit uint64) *outflow {
 	return o
 }
 
-// credit lets the flow go on.
-func (o *outflow) credit(m *wire.BulkCredit) error {
+// isFor reports whether a credit is for this flow.
+func (o *outflow) isFor(m *wire.BulkCredit) bool {
+	return m.Kind == o.kind && m.Flow == wire.FlowGuestToHost
+}
+
+// credit lets the flow go on, or breaks its session.
+func (o *outflow) credit(m *wire.BulkCredit, to Carrier) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if err := o.flow.Credit(m.ConsumedOffset, m.CreditLimit); err != nil {
-		return err
-	}
+	err := o.flow.Credit(m.ConsumedOffset, m.CreditLimit)
 	o.more.Broadcast()
-	return nil
+	o.mu.Unlock()
+	if err != nil {
+		to.Break(fmt.Sprintf("invalid %s bulk credit: %v", names[o.kind], err), false)
+	}
 }
 
 // fail ends the flow where it is. Only the first reason counts.

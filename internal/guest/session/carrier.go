@@ -40,13 +40,11 @@ func (r *Read) noWriter() { r.Break(fmt.Sprintf("unknown filesystem write sessio
 
 // Credit lets the flow go on.
 func (r *Read) Credit(m *wire.BulkCredit) {
-	if r.flow == nil || m.Kind != wire.BulkFS || m.Flow != wire.FlowGuestToHost {
+	if r.flow == nil || !r.flow.isFor(m) {
 		r.Break("filesystem read received credit for another kind or flow", true)
 		return
 	}
-	if err := r.flow.credit(m); err != nil {
-		r.Break("invalid filesystem bulk credit: "+err.Error(), false)
-	}
+	r.flow.credit(m, r)
 }
 
 // Break ends the sending with a text. One without records goes on: its host has no
@@ -77,41 +75,19 @@ func (w *Write) accept() {
 
 // Record takes a piece of the file.
 func (w *Write) Record(r wire.Record) {
-	if w.flow == nil {
-		w.Break("raw bulk is invalid without an accepted offer", true)
-		return
-	}
-	received, whole, err := w.flow.take(r)
+	received, ok := w.flow.take(r, w)
 	switch {
-	case err != nil:
-		w.Break("invalid filesystem bulk record: "+err.Error(), true)
+	case !ok:
 	case received > w.want:
 		w.Break(fmt.Sprintf("write length mismatch: expected %d, received at least %d", w.want, received), false)
 	default:
 		w.keep(r.Data)
-		w.ended(whole)
+		w.flow.endIfWhole()
 	}
 }
 
 // FinishFlow says how long the file is.
-func (w *Write) FinishFlow(m *wire.BulkFinish) {
-	if w.flow == nil {
-		w.Break("raw bulk is invalid without an accepted offer", true)
-		return
-	}
-	whole, err := w.flow.finish(m)
-	if err != nil {
-		w.Break("invalid filesystem bulk finish: "+err.Error(), true)
-		return
-	}
-	w.ended(whole)
-}
-
-func (w *Write) ended(whole bool) {
-	if whole {
-		w.in.End()
-	}
-}
+func (w *Write) FinishFlow(m *wire.BulkFinish) { w.flow.finish(m, w) }
 
 // Credit is for a reader, which this is not.
 func (w *Write) Credit(*wire.BulkCredit) {
@@ -162,48 +138,22 @@ func (t *TCP) lastWord() wire.Message {
 
 // Record takes bytes for the peer.
 func (t *TCP) Record(r wire.Record) {
-	if t.into == nil {
-		t.Break("raw bulk is invalid without an accepted offer", true)
-		return
+	if _, ok := t.into.take(r, t); ok {
+		t.keep(r.Data)
+		t.into.endIfWhole()
 	}
-	_, whole, err := t.into.take(r)
-	if err != nil {
-		t.Break("invalid TCP bulk record: "+err.Error(), true)
-		return
-	}
-	t.keep(r.Data)
-	t.ended(whole)
 }
 
 // FinishFlow says how much the peer is to get.
-func (t *TCP) FinishFlow(m *wire.BulkFinish) {
-	if t.into == nil {
-		t.Break("raw bulk is invalid without an accepted offer", true)
-		return
-	}
-	whole, err := t.into.finish(m)
-	if err != nil {
-		t.Break("invalid TCP bulk finish: "+err.Error(), true)
-		return
-	}
-	t.ended(whole)
-}
-
-func (t *TCP) ended(whole bool) {
-	if whole {
-		t.in.End()
-	}
-}
+func (t *TCP) FinishFlow(m *wire.BulkFinish) { t.into.finish(m, t) }
 
 // Credit lets the flow from the peer go on.
 func (t *TCP) Credit(m *wire.BulkCredit) {
-	if t.outOf == nil || m.Kind != wire.BulkTCP || m.Flow != wire.FlowGuestToHost {
+	if t.outOf == nil || !t.outOf.isFor(m) {
 		t.Break("TCP session received credit for another kind or flow", true)
 		return
 	}
-	if err := t.outOf.credit(m); err != nil {
-		t.Break("invalid TCP bulk credit: "+err.Error(), false)
-	}
+	t.outOf.credit(m, t)
 }
 
 // Break ends the connection with a text.

@@ -21,6 +21,13 @@
 // runs. The one terminal frame is sent on the way to over; the id is free for
 // the host again from then on, so the agent forgets the session just before.
 //
+// # Raw records
+//
+// A [Read], [Write] or [TCP] whose request had an offer is a [Carrier]: its bytes are
+// raw records. An inflow counts those into the guest, which wait in the session's
+// inbox, and grants credit when they have been written; an outflow is the source of
+// the session's pump and gives it no more than the host has granted.
+//
 // # States of a connection
 //
 //	connecting ── connected ──▶ open ── both halves ended ── closed ──▶ over
@@ -33,7 +40,9 @@
 // # Locks
 //
 // Files.mu guards all handles and clients; handle.pos guards one file's own
-// position, and Files.mu may be taken under it but not the other way round. A
-// session's Detach is called under the agent's lock and takes only the session's
-// own; the functions of an [Ending] take the agent's, and none of ours is held then.
+// position, and Files.mu may be taken under it but not the other way round. A slip
+// ends its session under inflow.mu, so the session's own lock and the inbox's come
+// after it. A session's Detach is called under the agent's lock and takes only the
+// session's own; the functions of an [Ending] take the agent's, and none of ours is
+// held then.
 package session
