@@ -45,7 +45,7 @@ func TestEnds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			port, ours := link(t)
 			h := attach(t, ours)
-			h.serveBare(agent.Open(port), port)
+			h.serveBare(agent.Open(port), port, speaks)
 			h.next(0)
 			h.write(tt.send)
 			if tt.end == agent.Closed || errors.Is(tt.err, io.ErrUnexpectedEOF) {
@@ -132,7 +132,7 @@ func TestGreeting(t *testing.T) {
 			if err := a.Greet(7, 1000, 2000); err != nil {
 				t.Fatal(err)
 			}
-			h.serveBare(a, port)
+			h.serveBare(a, port, speaks)
 			m, ok := h.next(0).Message.(*wire.InitResolved)
 			if !ok || m.DefaultUser != (wire.User{UID: 1000, GID: 2000}) {
 				t.Errorf("first frame %+v", m)

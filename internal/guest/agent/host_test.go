@@ -372,12 +372,12 @@ func (h *host) input(id uint32, data []byte, size int) {
 }
 
 // serveBare runs the loop for a test that starts no command.
-func (h *host) serveBare(a *agent.Agent, port *os.File) {
+func (h *host) serveBare(a *agent.Agent, port *os.File, g wire.Generation) {
 	h.t.Helper()
 	h.agent = a
 	go func() {
 		var s served
-		s.end, s.err = a.Serve(&session.Host{Generation: speaks}, &wire.Ready{BootTimeNS: 1, InitTimeNS: 2, AgentVersion: "test"})
+		s.end, s.err = a.Serve(&session.Host{Generation: g}, &wire.Ready{BootTimeNS: 1, InitTimeNS: 2, AgentVersion: "test"})
 		h.end <- s
 	}()
 	h.t.Cleanup(func() { _ = port.Close() })

@@ -155,7 +155,7 @@ func TestInterrupt(t *testing.T) {
 	port, ours := link(t)
 	h := attach(t, ours)
 	a := agent.Resume(port, nil)
-	h.serveBare(a, port)
+	h.serveBare(a, port, speaks)
 	h.next(0)
 	h.write([]byte{0, 0, 0, 100, 0})
 	a.Interrupt()

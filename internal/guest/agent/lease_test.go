@@ -1,11 +1,13 @@
 package agent_test
 
 import (
+	"bytes"
 	"os"
 	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/agentd-go/agentd/internal/guest/agent"
 	"github.com/agentd-go/agentd/internal/nstest"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
@@ -85,4 +87,33 @@ func TestBulkDisconnect(t *testing.T) {
 			t.Errorf("%d frames for a client that has gone", n)
 		}
 	})
+}
+
+// Each host meets the agent that it was made for: one of 7 sees nothing of what is
+// new, one of 9 and more an agent of 8.
+func TestGenerations(t *testing.T) {
+	for _, tt := range []struct{ host, want wire.Generation }{{7, 7}, {8, 8}, {9, 8}, {255, 8}} {
+		port, ours := link(t)
+		h := attach(t, ours)
+		h.write(bytesOf(t, tt.host, 0, &wire.Bootstrap{}))
+		h.write(bytesOf(t, tt.host, 0, &wire.InitAck{}))
+		a := agent.Open(port)
+		if _, err := a.Bootstrap(); err != nil || a.Speaks() != tt.want {
+			t.Fatalf("a host of %d: %v, an agent of %d", tt.host, err, a.Speaks())
+		}
+		if err := a.Greet(a.Speaks(), 1, 2); err != nil {
+			t.Fatal(err)
+		}
+		h.serveBare(a, port, a.Speaks())
+		greeting, ready := h.next(0), h.next(0)
+		m, ok := ready.Message.(*wire.Ready)
+		if !ok || greeting.Generation != tt.want || ready.Generation != tt.want || (m.RelayLease != nil) != (tt.want >= eight) {
+			t.Errorf("a host of %d: greeted in %d, ready in %d with %+v", tt.host, greeting.Generation, ready.Generation, ready.Message)
+			continue
+		}
+		m.RelayLease = nil
+		if old := bytesOf(t, 7, 0, m); tt.want == 7 && !bytes.Equal(old[frame.HeaderSize:], ready.Body) {
+			t.Errorf("ready for a host of 7: %x, want %x", ready.Body, old[frame.HeaderSize:])
+		}
+	}
 }
