@@ -125,7 +125,7 @@ func (a *Agent) lease(body []byte) {
 		}
 	}
 	if err != nil {
-		logf("%v: %x", err, body)
+		logf("%v: %.32x", err, body)
 		return
 	}
 	if old, leased := a.leases[slot]; leased && old != l.Incarnation {
