@@ -74,10 +74,23 @@ func (m Machine) boardArgs() []string {
 	return []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-machine", board, "-accel", accel, "-cpu", cpu,
-		"-smp", strconv.Itoa(m.CPUs), "-m", strconv.Itoa(m.MemoryMiB) + "M",
+		"-smp", m.processors(), "-m", strconv.Itoa(m.MemoryMiB) + "M",
 		// The legacy layout has no room for the features that virtiofs needs.
 		"-global", "virtio-mmio.force-legacy=false",
 	}
+}
+
+// processors are those of the guest. For one that can have no other, software
+// emulation executes locked instructions as plain ones (the flag CF_PARALLEL of
+// QEMU's accel/tcg). They are also Linux's barriers on x86, and devices run beside
+// the guest: virtiofsd then misses a notification now and then, and since the queue
+// names the next one to send, all later ones too, and hangs. Room for a second
+// processor, which is not there, keeps the barriers.
+func (m Machine) processors() string {
+	if m.Accel != KVM && m.CPUs == 1 {
+		return "1,maxcpus=2"
+	}
+	return strconv.Itoa(m.CPUs)
 }
 
 func (m Machine) kernelArgs() []string {
