@@ -62,7 +62,7 @@ func (e *Exec) guarded(f func()) {
 // run is the session from its request to its terminal frame.
 func (e *Exec) run(req *wire.ExecRequest) {
 	reportSignal := req.ReportSignal // The request, up to a whole frame, is not kept while the command runs.
-	grown := e.host.young.begin()
+	grown := e.host.turns.young.begin()
 	c, err := e.start(req)
 	if err != nil {
 		grown()

@@ -45,8 +45,7 @@ type Host struct {
 	Files      *Files
 	Activity   Activity
 
-	young young
-	roomy atomic.Int64 // Pipes that were given more room.
+	turns turns
 
 	left    atomic.Int64 // Outputs that are read on for processes left behind.
 	windows windows      // Of the flows into the guest.

@@ -19,17 +19,17 @@ const (
 	// maxRead is what such a frame has room for beside its head.
 	maxRead = maxFrame - wire.DataHead
 
-	// lentFrames bounds the large frames of all sessions: eight floods with one on
-	// its way, one queued and one that is filled; more than that share them.
+	// lentFrames bounds the large frames of all sessions: the floods whose turn it is
+	// with one on its way, one queued and one that is filled, and as many that are
+	// left by those before them.
 	lentFrames = 24
 
 	// floodPipe is what the pipe of a command has room for that has filled it: the
-	// command and we then take turns less often. An ordinary one holds 64 KiB.
+	// command and we then take turns less often.
 	floodPipe = 256 << 10
 
-	// maxRoomy bounds the pipes with so much room: where many commands flood us,
-	// what each may do before it waits delays all the others.
-	maxRoomy = 4
+	// pipe is what an ordinary one has room for.
+	pipe = 64 << 10
 )
 
 // NewPool returns what the sessions of one agent borrow their large frames from.
@@ -55,16 +55,18 @@ type pump struct {
 	*line
 	kind  wire.Type
 	from  source
-	count *atomic.Uint64 // Of bytes that were sent.
-	flow  *outflow       // Sends records in place of messages, if it is there; from is it then.
-	grow  func(size int) // Makes room in the source for more; nil where nothing can.
-	grown bool
+	count *atomic.Uint64      // Of bytes that were sent.
+	flow  *outflow            // Sends records in place of messages, if it is there; from is it then.
+	grow  func(size int) bool // Gives the source room for so much; nil where nothing can.
+	room  int                 // What it was given, 0 for nothing yet.
+	turn  turn
 }
 
 // run returns the source's error. While nobody takes the data it waits; when
 // nobody will any more it goes on reading, so that a command is not held up.
 func (p *pump) run() error {
-	defer p.close()
+	p.turn.of = &p.host.turns
+	defer p.turn.end()
 	// Between floods this is all that a session holds.
 	little := make([]byte, wire.DataHead+minRead)
 	for {
@@ -83,9 +85,10 @@ func (p *pump) run() error {
 
 // flood sends the bytes of a full buffer and all that is there behind them.
 func (p *pump) flood(little []byte) error {
-	first := little[wire.DataHead:]
+	first, full := little[wire.DataHead:], false
 	for {
-		p.host.young.wait()
+		crowded := p.turn.wait()
+		p.host.turns.young.wait()
 		b := p.host.Pool.Get()
 		if b == nil {
 			if len(first) > 0 {
@@ -100,30 +103,30 @@ func (p *pump) flood(little []byte) error {
 			b.Release()
 			return err
 		}
+		whole := n == len(data)
+		p.turn.moved(n)
 		p.emit(b.B, n, b)
-		if n < len(data) || err != nil {
+		if !whole || err != nil {
+			if !full { // It is slower than we are, and has no use for a turn.
+				p.turn.end()
+			}
 			return err
 		}
-		first = nil
-		p.host.young.flood()
-		p.widen()
+		first, full = nil, true
+		p.host.turns.young.flood()
+		p.widen(crowded)
 	}
 }
 
-// widen gives a pipe that was full more room, if there are few such pipes.
-func (p *pump) widen() {
-	if p.grow == nil || p.grown {
-		return
-	}
-	p.grown = true
-	if p.host.roomy.Add(1) <= maxRoomy {
-		p.grow(floodPipe)
-	}
-}
-
-func (p *pump) close() {
-	if p.grown {
-		p.host.roomy.Add(-1)
+// widen gives a pipe that was full more room, and takes it back where many are:
+// what each command may do before it waits delays all the others.
+func (p *pump) widen(crowded bool) {
+	switch {
+	case p.grow == nil:
+	case p.room == 0 && !crowded && p.grow(floodPipe):
+		p.room = floodPipe
+	case p.room == floodPipe && crowded && p.grow(pipe): // Else there is too much in it yet.
+		p.room = pipe
 	}
 }
 

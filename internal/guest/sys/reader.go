@@ -64,10 +64,12 @@ func (r *Reader) Try(b []byte) (n int, err error) {
 	return r.n, nil
 }
 
-// Grow gives a pipe room for size bytes. What is no pipe, or may not be larger,
-// stays as it is.
-func (r *Reader) Grow(size int) {
+// Grow gives a pipe room for size bytes and reports whether it has it then. What is
+// no pipe, may not be larger, or holds more already, stays as it is.
+func (r *Reader) Grow(size int) (grown bool) {
 	_ = r.raw.Control(func(fd uintptr) { // What has been closed needs no room.
-		_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, size)
+		_, err := unix.FcntlInt(fd, unix.F_SETPIPE_SZ, size)
+		grown = err == nil
 	})
+	return grown
 }

@@ -1,0 +1,127 @@
+package session
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// maxTurns is how many floods move at a time: enough to keep the port busy while
+	// some of their commands are not scheduled.
+	maxTurns = 4
+
+	// turnBytes is what a flood moves before it is another's turn: two full pipes,
+	// so that fifty floods have their turn some ten times a second.
+	turnBytes = 128 << 10
+
+	// turnTime is when a turn ends at the latest, if somebody waits: the flood was none,
+	// or hangs. Emulated, four floods need half of it for their bytes.
+	turnTime = 20 * time.Millisecond
+)
+
+// turns lets few floods move at a time, one after the other. The others' commands
+// wait on full pipes: they get the same, and whoever else wants the processor shares
+// it with few of them.
+type turns struct {
+	young young // No turn lapses while floods pause.
+
+	mu      sync.Mutex
+	held    []*turn // Never more than maxTurns.
+	waiting []*turn // One for each pump at most.
+	timed   bool    // lapse will be called.
+}
+
+// A turn is one pump's part in them. Its methods are for the pump's goroutine.
+type turn struct {
+	of   *turns
+	left int // Bytes.
+
+	// Guarded by of.mu:
+	held  bool
+	since time.Time
+	given chan struct{} // Closed when it is held, for whoever waits.
+}
+
+// wait waits until the pump may move. It reports whether others wait.
+func (t *turn) wait() (crowded bool) {
+	given := t.ask()
+	if given != nil {
+		<-given
+	}
+	t.of.mu.Lock()
+	defer t.of.mu.Unlock()
+	return len(t.of.waiting) > 0
+}
+
+// ask returns what to wait for, nil for nothing.
+func (t *turn) ask() chan struct{} {
+	o := t.of
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if t.held && t.left > 0 {
+		return nil
+	}
+	o.takeLocked(t)
+	t.given = make(chan struct{})
+	o.waiting = append(o.waiting, t)
+	o.giveLocked(time.Now())
+	if t.held {
+		return nil
+	}
+	return t.given
+}
+
+// moved counts what was moved.
+func (t *turn) moved(n int) { t.left -= n }
+
+// end gives the turn to another.
+func (t *turn) end() {
+	o := t.of
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if t.held {
+		o.takeLocked(t)
+		o.giveLocked(time.Now())
+	}
+}
+
+// takeLocked takes the turn from t, if it has one.
+func (o *turns) takeLocked(t *turn) {
+	t.held = false
+	o.held = slices.DeleteFunc(o.held, func(h *turn) bool { return h == t })
+}
+
+// giveLocked gives the free turns to who has waited longest.
+func (o *turns) giveLocked(now time.Time) {
+	for len(o.held) < maxTurns && len(o.waiting) > 0 {
+		t := o.waiting[0]
+		o.waiting = slices.Delete(o.waiting, 0, 1)
+		o.held = append(o.held, t)
+		t.held, t.since = true, now
+		t.left = turnBytes + min(t.left, 0) // Less what was too much the last time.
+		close(t.given)
+	}
+	if len(o.waiting) > 0 && !o.timed {
+		o.timed = true
+		time.AfterFunc(turnTime-now.Sub(o.held[0].since), o.lapse)
+	}
+}
+
+// lapse ends the turns that have lasted too long.
+func (o *turns) lapse() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.timed = false
+	now := time.Now()
+	if o.young.paused.Load() {
+		for _, t := range o.held {
+			t.since = now
+		}
+	}
+	for len(o.waiting) > 0 && len(o.held) > 0 && now.Sub(o.held[0].since) >= turnTime {
+		o.takeLocked(o.held[0])
+		o.giveLocked(now)
+	}
+	o.giveLocked(now)
+}
