@@ -20,9 +20,9 @@ const (
 	turnTime = 20 * time.Millisecond
 )
 
-// turns lets few floods move at a time, one after the other. The others' commands
-// wait on full pipes: they get the same, and whoever else wants the processor shares
-// it with few of them.
+// turns lets few floods move at a time, one after the other, and those first that
+// have just begun. The others' commands wait on full pipes: all get the same, and
+// whoever else wants the processor shares it with few of them.
 type turns struct {
 	young young // No turn lapses while floods pause.
 
@@ -34,8 +34,9 @@ type turns struct {
 
 // A turn is one pump's part in them. Its methods are for the pump's goroutine.
 type turn struct {
-	of   *turns
-	left int // Bytes.
+	of    *turns
+	left  int    // Bytes of this turn,
+	total uint64 // and of all.
 
 	// Guarded by of.mu:
 	held  bool
@@ -64,7 +65,11 @@ func (t *turn) ask() chan struct{} {
 	}
 	o.takeLocked(t)
 	t.given = make(chan struct{})
-	o.waiting = append(o.waiting, t)
+	at := len(o.waiting)
+	if t.total < turnBytes { // It may be no flood, but somebody's short answer.
+		at = 0
+	}
+	o.waiting = slices.Insert(o.waiting, at, t)
 	o.giveLocked(time.Now())
 	if t.held {
 		return nil
@@ -73,7 +78,10 @@ func (t *turn) ask() chan struct{} {
 }
 
 // moved counts what was moved.
-func (t *turn) moved(n int) { t.left -= n }
+func (t *turn) moved(n int) {
+	t.left -= n
+	t.total += uint64(n)
+}
 
 // end gives the turn to another.
 func (t *turn) end() {

@@ -37,6 +37,12 @@ func TestTurnsAreFair(t *testing.T) {
 			all = append(all, busy(&o, time.Millisecond, over))
 		}
 		time.Sleep(5 * time.Second)
+		start, short := time.Now(), turn{of: &o}
+		short.wait()
+		short.end()
+		if d := time.Since(start); d > turnTime {
+			t.Errorf("who says little waited %v for the floods", d)
+		}
 		synctest.Wait()
 		o.mu.Lock()
 		if n, w := len(o.held), len(o.waiting); n != maxTurns || w != len(all)-maxTurns {
