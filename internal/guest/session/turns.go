@@ -20,9 +20,9 @@ const (
 	turnTime = 20 * time.Millisecond
 )
 
-// turns lets few floods move at a time, one after the other, and those first that
-// have just begun. The others' commands wait on full pipes: all get the same, and
-// whoever else wants the processor shares it with few of them.
+// turns lets few floods move at a time, one after the other. The others' commands
+// wait on full pipes: all get the same, and whoever else wants the processor shares
+// it with few of them.
 type turns struct {
 	young young // No turn lapses while floods pause.
 
@@ -35,8 +35,8 @@ type turns struct {
 // A turn is one pump's part in them. Its methods are for the pump's goroutine.
 type turn struct {
 	of    *turns
-	left  int    // Bytes of this turn,
-	total uint64 // and of all.
+	begun int // Bytes before the first turn.
+	left  int // Bytes of this one.
 
 	// Guarded by of.mu:
 	held  bool
@@ -60,16 +60,12 @@ func (t *turn) ask() chan struct{} {
 	o := t.of
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if t.held && t.left > 0 {
+	if t.short() || t.held && t.left > 0 {
 		return nil
 	}
 	o.takeLocked(t)
 	t.given = make(chan struct{})
-	at := len(o.waiting)
-	if t.total < turnBytes { // It may be no flood, but somebody's short answer.
-		at = 0
-	}
-	o.waiting = slices.Insert(o.waiting, at, t)
+	o.waiting = append(o.waiting, t)
 	o.giveLocked(time.Now())
 	if t.held {
 		return nil
@@ -77,10 +73,17 @@ func (t *turn) ask() chan struct{} {
 	return t.given
 }
 
+// short reports whether what moves may be no flood but somebody's short answer,
+// which needs no turn.
+func (t *turn) short() bool { return t.begun < turnBytes }
+
 // moved counts what was moved.
 func (t *turn) moved(n int) {
-	t.left -= n
-	t.total += uint64(n)
+	if t.short() {
+		t.begun += n
+	} else {
+		t.left -= n
+	}
 }
 
 // end gives the turn to another.
