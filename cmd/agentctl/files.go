@@ -72,8 +72,8 @@ Permissions, times to the second, symbolic links and holes are kept. Files that 
 right already are skipped, so running an interrupted copy again completes it. Owners
 are those of who runs it here, and root in a machine.
 ` + exitHelp(plainExit),
-		Example: `  agentctl cp -r src dev:/work
-  agentctl cp dev:/work/report.pdf .`,
+		Example: `  agentctl cp -r src dev:/srv
+  agentctl cp dev:/srv/report.pdf .`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := interruptible(cmd)
