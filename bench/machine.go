@@ -54,7 +54,7 @@ func (r *rig) boot(ctx context.Context, o *opponent) (*machine, error) {
 	stop := context.AfterFunc(ctx, func() { _ = m.conn.SetDeadline(time.Now()) })
 	defer stop()
 	start := time.Now()
-	first, err := m.greet()
+	first, err := m.greet(&wire.Bootstrap{})
 	m.took = time.Since(start)
 	if err != nil {
 		err = fmt.Errorf("boot %s: %w; console:\n%s", o.name, err, m.vm.Console())
@@ -74,6 +74,12 @@ func (o *opponent) words() []string {
 
 // start starts a machine with a program as its first process.
 func (r *rig) start(ctx context.Context, program []byte, words []string) (*machine, error) {
+	return r.startWith(ctx, program, words, nil)
+}
+
+// startWith is start with more devices, if furnish is not nil: it has the
+// machine's directory for their files.
+func (r *rig) startWith(ctx context.Context, program []byte, words []string, furnish func(string, *vmm.Machine) error) (*machine, error) {
 	dir, err := os.MkdirTemp(r.dir, "machine-")
 	if err != nil {
 		return nil, err
@@ -82,7 +88,7 @@ func (r *rig) start(ctx context.Context, program []byte, words []string) (*machi
 	if err := r.lay(root, share, program); err != nil {
 		return nil, err
 	}
-	vm, err := vmm.Start(ctx, vmm.Machine{
+	config := vmm.Machine{
 		Kernel:    r.kernel.Path,
 		CPUs:      r.cpus,
 		MemoryMiB: memoryMiB,
@@ -91,7 +97,13 @@ func (r *rig) start(ctx context.Context, program []byte, words []string) (*machi
 			{Tag: "msb_runtime", Dir: share},
 			{Tag: "/dev/root", Dir: root, Steady: true},
 		},
-	}, vmm.Options{})
+	}
+	if furnish != nil {
+		if err := furnish(dir, &config); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
+	}
+	vm, err := vmm.Start(ctx, config, vmm.Options{})
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -118,11 +130,11 @@ func (r *rig) lay(root, share string, program []byte) error {
 }
 
 // greet is the host's side of the boot (protocol sections 6 and 7). It returns
-// what came behind core.ready.
-func (m *machine) greet() ([]byte, error) {
+// what came behind core.ready. An agent that is told by a message gets told.
+func (m *machine) greet(told *wire.Bootstrap) ([]byte, error) {
 	frames := frame.NewReader(m.conn)
 	if !m.agent.environment {
-		if err := m.send(0, &wire.Bootstrap{}); err != nil {
+		if err := m.send(0, told); err != nil {
 			return nil, err
 		}
 	}

@@ -31,6 +31,7 @@ func main() {
 type options struct {
 	plan
 	cpus   int
+	boots  int // Of each agent and load; 0 for the measures of a machine that runs.
 	agents []string
 	only   []string
 	short  bool
@@ -44,6 +45,7 @@ func parse() (o options) {
 	flag.IntVar(&o.small, "files", 2000, "small files")
 	flag.IntVar(&o.rounds, "rounds", 3, "machines of each agent")
 	flag.IntVar(&o.cpus, "cpus", 1, "virtual processors")
+	flag.IntVar(&o.boots, "boots", 0, "measure this many boots of each agent, plain and full, and nothing else")
 	agents := flag.String("agents", ourName+",0.5.5,0.6.14,0.7.2", "who is measured")
 	only := flag.String("only", "", "measures, of all; each begins with one of these words")
 	flag.BoolVar(&o.short, "short", false, "ours alone, once, and little; fail on what is not noise")
@@ -72,6 +74,9 @@ func run(ctx context.Context) error {
 		return err
 	}
 	r.print()
+	if o.boots > 0 {
+		return r.boots(ctx, o, agents)
+	}
 	res := newResults()
 	for i := 0; i < o.rounds && err == nil; i++ {
 		// Nobody is always the first to boot.
