@@ -56,8 +56,10 @@ var (
 		TmpfsMounts: []wire.TmpfsMount{
 			{Path: "/tmp", SizeMiB: new(uint32(64))},
 			{Path: "/cache", SizeMiB: new(uint32(64)), Flags: wire.MountFlags{NoExec: true, NoSuid: true, NoDev: true}},
-			{Path: "/a", SizeMiB: new(uint32(16))}, {Path: "/b/c", SizeMiB: new(uint32(16))},
-			{Path: "/d", SizeMiB: new(uint32(16))}, {Path: "/srv/e", SizeMiB: new(uint32(16))},
+			{Path: "/a", SizeMiB: new(uint32(16))},
+			{Path: "/b/c", SizeMiB: new(uint32(16))},
+			{Path: "/d", SizeMiB: new(uint32(16))},
+			{Path: "/srv/e", SizeMiB: new(uint32(16))},
 		},
 		Hostname: new("web-1"), HostAlias: new("host.microsandbox.internal"), SecurityProfile: wire.ProfileDefault,
 		Network: &wire.Network{
@@ -76,7 +78,7 @@ type bootRun struct {
 	authority    []byte
 }
 
-// boots boots each agent n times with each load, by turns, and prints the
+// boots starts each agent n times with each load, by turns, and prints the
 // figures. Ours is told as each of the published ones is.
 func (r *rig) boots(ctx context.Context, o options, agents []*opponent) (err error) {
 	b := &bootRun{rig: r, results: newResults()}

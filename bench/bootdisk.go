@@ -40,9 +40,9 @@ func (b *bootRun) prepare(ctx context.Context) (err error) {
 	if err := errors.Join(os.WriteFile(b.upper, nil, 0o600), os.Truncate(b.upper, upperSize)); err != nil {
 		return err
 	}
-	for _, make := range [][]string{{"mkfs.erofs", "--quiet", b.lower, root}, {"mke2fs", "-q", "-F", "-t", "ext4", b.upper}} {
-		if out, err := exec.CommandContext(ctx, make[0], make[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w\n%s", make[0], err, out)
+	for _, words := range [][]string{{"mkfs.erofs", "--quiet", b.lower, root}, {"mke2fs", "-q", "-F", "-t", "ext4", b.upper}} {
+		if out, err := exec.CommandContext(ctx, words[0], words[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", words[0], err, out)
 		}
 	}
 	b.authority, err = authority()

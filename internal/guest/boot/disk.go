@@ -25,12 +25,15 @@ const (
 
 // await asks find until it finds, or fails with anything but missing.
 func await[T any](find func() (T, error), missing error) (T, error) {
+	v, err := find()
+	if !errors.Is(err, missing) {
+		return v, err
+	}
 	deadline := time.After(deviceDeadline)
 	tick := time.NewTicker(deviceInterval)
 	defer tick.Stop()
 	for {
-		v, err := find()
-		if !errors.Is(err, missing) {
+		if v, err = find(); !errors.Is(err, missing) {
 			return v, err
 		}
 		select {
@@ -53,10 +56,13 @@ func (m *Machine) diskMount(s plan.DiskMount) error {
 // mountDisk mounts what is on a disk, read-only if the disk is, with its type
 // probed if it has none. It is left clean on the way down.
 func (m *Machine) mountDisk(mount plan.Mount) error {
-	types, readOnly, err := lookAt(mount)
+	disk, types, readOnly, err := lookAt(mount)
 	if err != nil {
 		return fmt.Errorf("mount of %s on %s: %w", mount.Source, mount.Target, err)
 	}
+	// Read only: nothing to lose. Open until it is mounted, since the last one to
+	// close a disk has the kernel forget what it has read of it.
+	defer func() { _ = disk.Close() }()
 	if readOnly {
 		mount.Flags |= plan.ReadOnly
 	}
@@ -84,21 +90,22 @@ func (m *Machine) pin(mount plan.Mount) error {
 	return err
 }
 
-// lookAt waits for a disk and returns the types to try.
-func lookAt(mount plan.Mount) (types []string, readOnly bool, err error) {
-	disk, err := await(func() (*sys.Disk, error) { return sys.OpenDisk(mount.Source) }, sys.ErrNoDisk)
+// lookAt waits for a disk, opens it and returns the types to try.
+func lookAt(mount plan.Mount) (disk *sys.Disk, types []string, readOnly bool, err error) {
+	disk, err = await(func() (*sys.Disk, error) { return sys.OpenDisk(mount.Source) }, sys.ErrNoDisk)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, false, err
 	}
-	defer func() { _ = disk.Close() }() // Read only: nothing to lose.
-	if readOnly, err = disk.ReadOnly(); err != nil {
-		return nil, false, err
+	readOnly, err = disk.ReadOnly()
+	types = []string{mount.Type}
+	if err == nil && mount.Type == "" {
+		types, err = probe(disk)
 	}
-	if mount.Type != "" {
-		return []string{mount.Type}, readOnly, nil
+	if err != nil {
+		_ = disk.Close()
+		return nil, nil, false, err
 	}
-	types, err = probe(disk)
-	return types, readOnly, err
+	return disk, types, readOnly, nil
 }
 
 // signatures are where the common file systems write their magic number (each

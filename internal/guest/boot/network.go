@@ -13,9 +13,8 @@ func (m *Machine) loopback() error {
 	if err := sys.LoopbackUp(); err != nil {
 		return err
 	}
-	// The file is there as long as the kernel has IPv6 and does not disable it.
-	if !sys.Exists("/proc/net/if_inet6") {
-		logf("the kernel has no IPv6: lo is without ::1")
+	if err := sys.FindIPv6(); err != nil {
+		logf("lo is without ::1: %v", err)
 	}
 	return nil
 }

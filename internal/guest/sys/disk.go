@@ -3,10 +3,10 @@ package sys
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
+	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,19 +19,18 @@ var ErrNoDisk = errors.New("no such disk")
 // /dev/vdb.
 func FindDisk(serial string) (string, error) {
 	const class = "/sys/block"
-	entries, err := os.ReadDir(class)
+	entries, err := list(class)
 	if err != nil {
 		return "", fmt.Errorf("%w: serial %q: %w", ErrNoDisk, serial, err)
 	}
 	var seen []string
-	for _, e := range entries {
-		b, err := os.ReadFile(filepath.Join(class, e.Name(), "serial"))
+	for _, name := range entries {
+		found, err := attributeOf(path.Join(class, name, "serial"))
 		if err != nil {
 			continue // Only virtio disks have the file.
 		}
-		found := strings.TrimSpace(string(b))
 		if found == serial {
-			return "/dev/" + e.Name(), nil
+			return "/dev/" + name, nil
 		}
 		seen = append(seen, found)
 	}
@@ -39,7 +38,7 @@ func FindDisk(serial string) (string, error) {
 }
 
 // A Disk is a block device, open for reading.
-type Disk struct{ f *os.File }
+type Disk struct{ fd int }
 
 // OpenDisk opens a block device.
 func OpenDisk(device string) (*Disk, error) {
@@ -57,17 +56,29 @@ func OpenDisk(device string) (*Disk, error) {
 		_ = unix.Close(fd)
 		return nil, &fs.PathError{Op: "open", Path: device, Err: errors.Join(err, unix.ENOTBLK)}
 	}
-	return &Disk{f: os.NewFile(uintptr(fd), device)}, nil
+	return &Disk{fd}, nil
 }
 
 // ReadOnly reports whether the disk itself refuses to be written to.
 func (d *Disk) ReadOnly() (bool, error) {
-	v, err := unix.IoctlGetInt(int(d.f.Fd()), unix.BLKROGET)
+	v, err := unix.IoctlGetInt(d.fd, unix.BLKROGET)
 	return v != 0, os.NewSyscallError("BLKROGET", err)
 }
 
 // ReadAt reads from the disk.
-func (d *Disk) ReadAt(p []byte, at int64) (int, error) { return d.f.ReadAt(p, at) }
+func (d *Disk) ReadAt(p []byte, at int64) (n int, err error) {
+	for n < len(p) {
+		more, err := retry(func() (int, error) { return unix.Pread(d.fd, p[n:], at+int64(n)) })
+		if err != nil {
+			return n, os.NewSyscallError("pread", err)
+		}
+		if more == 0 {
+			return n, io.EOF
+		}
+		n += more
+	}
+	return n, nil
+}
 
 // Close closes the disk.
-func (d *Disk) Close() error { return d.f.Close() }
+func (d *Disk) Close() error { return os.NewSyscallError("close", unix.Close(d.fd)) }

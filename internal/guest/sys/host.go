@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -35,6 +36,19 @@ func LoopbackUp() error {
 		return fmt.Errorf("bring lo up: %w", err)
 	}
 	return nil
+}
+
+// FindIPv6 returns nil if the kernel has IPv6 and does not disable it, else the
+// error: a kernel without does not know the family (net/ipv6/af_inet6.c).
+func FindIPv6() error {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		return fmt.Errorf("the kernel has no IPv6: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("look for IPv6: %w", err)
+	}
+	return os.NewSyscallError("close", unix.Close(fd))
 }
 
 // LoadModule gives a kernel module to the kernel, with its parameters. One that

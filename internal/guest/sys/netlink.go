@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,8 +14,9 @@ import (
 // A Netlink is a connection to the kernel's network configuration
 // (rtnetlink(7)). It makes one request at a time.
 type Netlink struct {
-	fd  int
-	seq uint32
+	fd     int
+	seq    uint32
+	buffer []byte // For one datagram of answers.
 }
 
 // answerDeadline bounds the wait for an answer. The kernel puts the answer into
@@ -37,7 +39,8 @@ func OpenNetlink() (*Netlink, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	return &Netlink{fd: fd}, nil
+	const largest = 32 << 10 // NLMSG_GOODSIZE of a dump is at most this (net/netlink/af_netlink.c).
+	return &Netlink{fd: fd, buffer: make([]byte, largest)}, nil
 }
 
 // Close closes the connection.
@@ -88,8 +91,7 @@ func (n *Netlink) request(typ, flags uint16, body []byte) (answers [][]byte, err
 
 // receive takes one datagram of answers.
 func (n *Netlink) receive(answers [][]byte) (_ [][]byte, done bool, err error) {
-	const largest = 32 << 10 // NLMSG_GOODSIZE of a dump is at most this (net/netlink/af_netlink.c).
-	b := make([]byte, largest)
+	b := n.buffer
 	size, err := retry(func() (int, error) {
 		size, _, err := unix.Recvfrom(n.fd, b, 0)
 		return size, err
@@ -113,7 +115,7 @@ func (n *Netlink) receive(answers [][]byte) (_ [][]byte, done bool, err error) {
 		if typ == unix.NLMSG_ERROR || typ == unix.NLMSG_DONE {
 			done, err = true, outcome(body)
 		} else {
-			answers = append(answers, body)
+			answers = append(answers, bytes.Clone(body))
 		}
 	}
 	return answers, done, err

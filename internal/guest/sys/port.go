@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
+	"path"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,20 +21,20 @@ var ErrNoPort = errors.New("no virtio port has this name")
 // some time after the port itself, so a caller asks again until its deadline.
 func FindPort(name string) (string, error) {
 	const class = "/sys/class/virtio-ports"
-	entries, err := os.ReadDir(class)
+	entries, err := list(class)
 	if err != nil {
 		return "", fmt.Errorf("%w: %q: %w", ErrNoPort, name, err)
 	}
 	var seen []string
-	for _, e := range entries {
-		b, err := os.ReadFile(filepath.Join(class, e.Name(), "name"))
+	for _, port := range entries {
+		found, err := attributeOf(path.Join(class, port, "name"))
 		if err != nil {
 			continue // A port without a name has no such file.
 		}
-		if strings.TrimSpace(string(b)) == name {
-			return "/dev/" + e.Name(), nil
+		if found == name {
+			return "/dev/" + port, nil
 		}
-		seen = append(seen, strings.TrimSpace(string(b)))
+		seen = append(seen, found)
 	}
 	return "", fmt.Errorf("%w: %q, there are %q", ErrNoPort, name, seen)
 }

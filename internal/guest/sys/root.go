@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -89,17 +90,19 @@ func (r *Root) MkdirAll(name string, perm uint32) error {
 
 // mkdirAll returns an O_PATH descriptor of the directory.
 func (r *Root) mkdirAll(name string, perm uint32) (int, error) {
-	at, err := r.open(".", unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return -1, err
-	}
 	rel := relative(name)
-	if rel == "." {
-		return at, nil
+	// Mostly all of it is there, and one call finds that out.
+	if rel == "." || strings.Contains(rel, "/") {
+		if at, err := r.open(rel, unix.O_PATH|unix.O_DIRECTORY); err == nil || rel == "." {
+			return at, err
+		}
 	}
+	at := r.fd
 	for part := range strings.SplitSeq(rel, "/") {
 		next, err := mkdirAt(at, part, perm)
-		_ = unix.Close(at) // O_PATH: close has nothing to report.
+		if at != r.fd {
+			_ = unix.Close(at) // O_PATH: close has nothing to report.
+		}
 		if err != nil {
 			return -1, &fs.PathError{Op: "mkdir", Path: name, Err: err}
 		}
@@ -139,36 +142,50 @@ func notDirectory(at int, part string, err error) error {
 // and the first limit bytes. Reading follows
 // links, as far as they stay inside the root: images link their account files.
 func (r *Root) ReadFile(name string, limit int64) ([]byte, error) {
-	f, err := r.openRegular(name)
+	fd, size, err := r.openRegular(name)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // Read only: nothing to lose.
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		return b[:limit], &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("larger than %d bytes", limit)}
+	defer func() { _ = unix.Close(fd) }() // Read only: nothing to lose.
+	// One more than the file has: the end shows in the second read.
+	b := make([]byte, min(max(size, 0), limit)+1)
+	n := 0
+	for {
+		more, err := retry(func() (int, error) { return unix.Read(fd, b[n:]) })
+		if err != nil {
+			return b[:n], &fs.PathError{Op: "read", Path: name, Err: err}
+		}
+		if n += more; more == 0 {
+			return b[:n], nil
+		}
+		if int64(n) > limit {
+			return b[:limit], &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("larger than %d bytes", limit)}
+		}
+		if n == len(b) { // It has grown, or its file system does not tell sizes.
+			b = slices.Grow(b, len(b))
+			b = b[:min(int64(cap(b)), limit+1)]
+		}
 	}
-	return b, err
 }
 
 var errNotRegular = errors.New("not a regular file")
 
 // openRegular opens name for reading and refuses anything but a regular file.
-func (r *Root) openRegular(name string) (*os.File, error) {
+func (r *Root) openRegular(name string) (fd int, size int64, err error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	fd, err := retry(func() (int, error) { return unix.Openat2(r.fd, relative(name), &how) })
+	fd, err = retry(func() (int, error) { return unix.Openat2(r.fd, relative(name), &how) })
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		return -1, 0, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		_ = unix.Close(fd)
-		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.Join(err, errNotRegular)}
+		return -1, 0, &fs.PathError{Op: "open", Path: name, Err: errors.Join(err, errNotRegular)}
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	return fd, st.Size, nil
 }
 
 // WriteFile puts data under name, whole or not at all: it is written beside the
@@ -192,24 +209,53 @@ func (r *Root) WriteFile(name string, data []byte, perm uint32) error {
 	return nil
 }
 
-// writeNew makes the file name of dir anew with exactly perm.
+// writeNew makes the file name of dir anew with exactly perm. On a root that the
+// host serves each call is a turn to it: none is made that changes nothing.
 func writeNew(dir int, name string, data []byte, perm uint32) error {
-	if err := unix.Unlinkat(dir, name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return err
+	fd, err := createNew(dir, name, perm)
+	if errors.Is(err, unix.EEXIST) { // Left by a boot that was cut short.
+		if err = unix.Unlinkat(dir, name, 0); err == nil || errors.Is(err, unix.ENOENT) {
+			fd, err = createNew(dir, name, perm)
+		}
 	}
-	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := retry(func() (int, error) { return unix.Openat(dir, name, flags, perm) })
 	if err != nil {
 		return err
 	}
-	f := os.NewFile(uintptr(fd), name)
-	_, err = f.Write(data)
-	// The umask has taken its part of perm.
-	err = errors.Join(err, f.Chmod(fs.FileMode(perm)), f.Close())
+	err = errors.Join(fill(fd, data, perm), unix.Close(fd))
 	if err != nil {
 		_ = unix.Unlinkat(dir, name, 0)
 	}
 	return err
+}
+
+func createNew(dir int, name string, perm uint32) (int, error) {
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	return retry(func() (int, error) { return unix.Openat(dir, name, flags, perm) })
+}
+
+// fill gives a new file its mode, of which the umask may have taken a part, and
+// its content.
+func fill(fd int, data []byte, perm uint32) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&0o7777 != perm {
+		if err := unix.Fchmod(fd, perm); err != nil {
+			return err
+		}
+	}
+	for len(data) > 0 {
+		n, err := retry(func() (int, error) { return unix.Write(fd, data) })
+		if err == nil && n == 0 {
+			err = io.ErrShortWrite // A server of files that takes nothing must not keep us.
+		}
+		if err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
 }
 
 // Symlink makes name a link to target unless something is there already.
