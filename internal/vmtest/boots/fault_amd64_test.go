@@ -27,7 +27,7 @@ var points = []point{
 	{"symlinkat:1", "init failed: step mounts: symlink /proc/self/fd /dev/fd: "},
 	{"bind:1", "init failed: step interface: open netlink: "},
 	{"renameat:2", "init failed: step hosts: rename /etc/hosts: "},
-	{"fchmod:3", "init failed: step resolver: write /etc/resolv.conf: chmod "},
+	{"renameat:3", "init failed: step resolver: rename /etc/resolv.conf: "},
 }
 
 // faulty is a machine with a step of every kind.
