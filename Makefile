@@ -35,7 +35,7 @@ setup-test:
 
 ## conformance: the suite against a published agent, AGENT=0.5.5 or 0.6.14
 conformance: setup-test
-	AGENTD_CONFORMANCE=$(AGENT) scripts/test -count=1 ./internal/vmtest/...
+	AGENTD_CONFORMANCE=$(AGENT) scripts/test -count=1 ./internal/vmtest/suite
 
 ## size: the guest's binary and memory against their budgets
 size: setup
