@@ -32,6 +32,7 @@ const (
 // that share one of the host's, which is where a port that is written and polled
 // at the same time would stall.
 func TestStress(t *testing.T) {
+	ownOnly(t, "it is about our way to wait for the port; 0.6.14 lets all of it rest for some 5 s in each trial, and 0.5.5 is not asked")
 	trial := stressTime
 	if s := os.Getenv(stressVariable); s != "" {
 		var err error
