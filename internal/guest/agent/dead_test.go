@@ -13,10 +13,16 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// deadMount mounts a file system at /mnt whose server never answers; what was
-// asked of it fails when the test ends.
-func deadMount(t *testing.T, server *os.File) {
+// deadMount makes a small root in which /mnt is a file system whose server never
+// answers; what was asked of it fails when the test ends.
+func deadMount(t *testing.T) {
 	t.Helper()
+	server, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("needs a file system of its own: %v", err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	nstest.Root(t)
 	options := "fd=" + strconv.Itoa(int(server.Fd())) + ",rootmode=40000,user_id=0,group_id=0"
 	if err := syscall.Mount("dead", "/mnt", "fuse", 0, options); err != nil {
 		t.Fatal(err)
@@ -27,13 +33,7 @@ func deadMount(t *testing.T, server *os.File) {
 // of their own client, in any number.
 func TestDeadMountDelaysNobody(t *testing.T) {
 	nstest.Run(t, func() {
-		server, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
-		if err != nil {
-			t.Skipf("needs a file system of its own: %v", err)
-		}
-		t.Cleanup(func() { _ = server.Close() })
-		nstest.Root(t)
-		deadMount(t, server)
+		deadMount(t)
 		h := newHost(t, config{})
 		const requests, other = 200, 0x02000000
 		for id := range uint32(requests) {
@@ -67,13 +67,7 @@ func TestDeadMountDelaysNobody(t *testing.T) {
 // even the collector, which has to stop every thread of the agent for a moment.
 func TestDeadProgramDelaysOnlyStarts(t *testing.T) {
 	nstest.Run(t, func() {
-		server, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
-		if err != nil {
-			t.Skipf("needs a file system of its own: %v", err)
-		}
-		t.Cleanup(func() { _ = server.Close() })
-		nstest.Root(t)
-		deadMount(t, server)
+		deadMount(t)
 		h := newHost(t, config{})
 		h.send(1, &wire.ExecRequest{Cmd: "/mnt/program"})
 		h.send(0x02000000, &wire.FSRequest{Op: &wire.OpStat{Path: "/tmp"}})
