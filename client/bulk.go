@@ -335,7 +335,7 @@ func (o *outflow) accepted(over <-chan struct{}) bool {
 }
 
 // record makes a frame of data that lies behind the room for a head, which Room has
-// allowed; sent says that it is on its way.
+// allowed, and counts it as sent: credit for it may come as soon as it is queued.
 func (o *outflow) record(buf []byte, id uint32, n int) []byte {
 	const head = frame.HeaderSize + wire.RecordHead
 	b := buf[wire.DataHead-head : wire.DataHead+n]
@@ -343,13 +343,15 @@ func (o *outflow) record(buf []byte, id uint32, n int) []byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	wire.PutRecordHead(b[frame.HeaderSize:], o.kind, wire.FlowHostToGuest, o.flow.Sent())
+	o.flow.Take(n)
 	return b
 }
 
-func (o *outflow) sent(n int) {
+// unsent takes the last record of n bytes back: it was not queued.
+func (o *outflow) unsent(n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.flow.Take(n)
+	o.flow.Untake(n)
 }
 
 // finish is the message that ends the flow.
@@ -383,8 +385,8 @@ func (o *outflow) piece(out *mux.Outbox, id uint32, buf, data []byte, stop, over
 	}
 	queued, err := out.SendUntil(stop, o.record(buf, id, n))
 	if !queued || err != nil {
+		o.unsent(n)
 		return 0, err
 	}
-	o.sent(n)
 	return n, nil
 }

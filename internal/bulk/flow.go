@@ -43,6 +43,9 @@ func (s *Sender) Sent() uint64 { return s.sent }
 // Take counts n bytes, which Room must have allowed, as sent.
 func (s *Sender) Take(n int) { s.sent += uint64(n) }
 
+// Untake takes the last n bytes back that Take has counted: they did not leave.
+func (s *Sender) Untake(n int) { s.sent -= uint64(n) }
+
 // Credit moves the limit as the receiver says. A repeat changes nothing.
 func (s *Sender) Credit(consumed, limit uint64) error {
 	switch {

@@ -16,6 +16,9 @@ import (
 const (
 	// inside names the test that the copy is started for.
 	inside = "AGENTD_NSTEST"
+	// rootVariable names the directory where Root mounts its root. It is the
+	// parent's: a copy that has entered its root can remove nothing outside.
+	rootVariable = "AGENTD_NSTEST_ROOT"
 	// require turns skips into failures.
 	require = "AGENTD_REQUIRE_NAMESPACES"
 
@@ -59,7 +62,7 @@ func again(t *testing.T) (out string, err error) {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+limit.String())
 	cmd.Args[0] = os.Args[0]
 	// The race detector would sleep a second at the end of each copy.
-	cmd.Env = append(os.Environ(), inside+"="+t.Name(), "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	cmd.Env = append(os.Environ(), inside+"="+t.Name(), rootVariable+"="+t.TempDir(), "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	cmd.SysProcAttr = namespaces()
 	done := make(chan struct{})
 	go func() {

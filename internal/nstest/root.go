@@ -16,7 +16,7 @@ import (
 // too, because agentd starts itself again. It must run inside [Run].
 func Root(t *testing.T) {
 	t.Helper()
-	root := t.TempDir()
+	root := os.Getenv(rootVariable)
 	must(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "mode=755"), "mount tmpfs")
 	for _, dir := range []string{"bin", "etc", "proc", "dev/pts", "dev/shm", "sys", "run", "tmp", "var/tmp", "root", "home/alice", "mnt"} {
 		makeDir(t, filepath.Join(root, dir))

@@ -193,6 +193,10 @@ func copyWith(t *testing.T, n int) (f faulty) {
 	cmd.Env = append(os.Environ(), nthVariable+"="+strconv.Itoa(n))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()
+	// The way down has made the root read-only for all who have it mounted.
+	if again := syscall.Mount("", "/", "", syscall.MS_REMOUNT, ""); again != nil {
+		t.Fatal(again)
+	}
 	_, rest, found := strings.Cut(string(out), "\n"+nthVariable)
 	line, _, _ := strings.Cut(rest, "\n")
 	if err == nil && found {
