@@ -22,7 +22,7 @@ func Root(t *testing.T) {
 		makeDir(t, filepath.Join(root, dir))
 	}
 	for _, dir := range []string{"tmp", "var/tmp"} {
-		must(t, os.Chmod(filepath.Join(root, dir), 0o777|fs.ModeSticky), "chmod")
+		must(t, os.Chmod(filepath.Join(root, dir), 0o777|fs.ModeSticky), "chmod") //nolint:gosec // G703: the test's own directory.
 	}
 	for name, content := range accounts {
 		makeFile(t, filepath.Join(root, name), []byte(content), 0o644)
@@ -109,7 +109,7 @@ func enter(t *testing.T, root string) {
 func makeDir(t *testing.T, name string) {
 	t.Helper()
 	const everybody = fs.FileMode(0o755)
-	must(t, os.MkdirAll(name, everybody), "mkdir")
+	must(t, os.MkdirAll(name, everybody), "mkdir") //nolint:gosec // G703: as above.
 }
 
 func makeFile(t *testing.T, name string, data []byte, mode fs.FileMode) {
