@@ -79,7 +79,7 @@ func encode(id uint32, m wire.Message) []byte {
 func (m *Machine) window() {
 	m.windows.Do(func() {
 		m.loops.Go(func() {
-			timer := time.NewTimer(shutdownDeadline)
+			timer := time.NewTimer(m.endDeadline())
 			defer timer.Stop()
 			select {
 			case <-m.vm.Done():

@@ -251,7 +251,8 @@ func newStop() *cobra.Command {
 		Use:   "stop NAME...",
 		Short: "Stop machines, their commands first",
 		Long: `Stop machines: their commands get SIGTERM and a moment, their files are written.
-One that does not end within 8 seconds is killed. Its files stay.
+One that does not end within 8 seconds (16 in software emulation) is killed.
+Its files stay.
 ` + exitHelp(plainExit),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,

@@ -20,8 +20,8 @@ const (
 	reportFD = 3
 
 	// endWait is for a supervisor to end its machine: what the machine may take
-	// (8 s), and its helpers after it (5 s at most, each).
-	endWait = 20 * time.Second
+	// (16 s), and its helpers after it (5 s at most, each).
+	endWait = 30 * time.Second
 	// outputBytes is what is kept of a command's output: a day of a chatty service.
 	outputBytes = 64 << 20
 	// commandGrace is for a command to end after SIGTERM, as long as containers'

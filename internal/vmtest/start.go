@@ -14,8 +14,8 @@ import (
 
 // endDeadline is how long a machine may take to end by itself when its host has
 // closed the port: the agent's own 1 s of grace and 5 s for its file systems,
-// and as much again for software emulation on a busy host.
-const endDeadline = 12 * time.Second
+// and twice as much again for software emulation on a busy host.
+const endDeadline = 20 * time.Second
 
 // faults are what a console must not show: a kernel's or a Go program's last words.
 var faults = []string{"Kernel panic", "BUG:", "Oops:", "goroutine ", "Out of memory"}
