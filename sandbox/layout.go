@@ -227,27 +227,46 @@ func (l *layout) fromInitramfs(cfg Config, cache *image.Cache, kernel image.Kern
 // with nothing but the agent, from which it changes to the real one.
 func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) error {
 	first := root
-	if cfg.Image != "" {
+	switch {
+	case cfg.Image != "":
 		first = filepath.Join(l.dir, "first")
-		if err := os.MkdirAll(filepath.Join(first, "dev"), 0o755); err != nil { //nolint:gosec // As in any root.
-			return err
-		}
-	} else if (!private || cfg.ReadOnlyRoot) && !cfg.Foreign {
+	case (!private || cfg.ReadOnlyRoot) && !cfg.Foreign:
 		first = filepath.Join(l.dir, "first")
-		if err := os.MkdirAll(filepath.Join(first, "dev"), 0o755); err != nil { //nolint:gosec // As in any root.
-			return err
-		}
 		l.enter(root, cfg.ReadOnlyRoot)
 	}
-	const executable = 0o755
-	if err := os.WriteFile(filepath.Join(first, initName), agent, executable); err != nil {
-		return err
+	if first != root {
+		if err := os.MkdirAll(filepath.Join(first, "dev"), 0o755); err != nil { //nolint:gosec // As in any root.
+			return err
+		}
+	}
+	if err := plant(first, agent); err != nil {
+		return fmt.Errorf("put the agent into the first root: %w", err)
 	}
 	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: rootTag, Dir: first, Steady: l.emulated()})
 	l.machine.Cmdline = append([]string{
 		"root=" + rootTag, "rootfstype=virtiofs", "rw", "init=/" + initName,
 	}, l.machine.Cmdline...)
 	return nil
+}
+
+// plant puts the agent into a root, which earlier lives of the machine may have
+// written to: what stands in its place is replaced and no link leads out.
+func plant(dir string, agent []byte) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	if err := root.RemoveAll(initName); err != nil {
+		return err
+	}
+	const executable = 0o755
+	f, err := root.OpenFile(initName, os.O_WRONLY|os.O_CREATE|os.O_EXCL, executable)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(agent)
+	return errors.Join(err, f.Close())
 }
 
 func (l *layout) emulated() bool { return l.machine.Accel != vmm.KVM }
