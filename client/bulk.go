@@ -133,12 +133,16 @@ func (c *Client) inflow(kind wire.BulkKind, o *wire.BulkOffer) *inflow {
 	return &inflow{c: c, kind: kind, offer: o}
 }
 
-// accept opens the flow.
-func (f *inflow) accept(id uint32, record uint32) {
+// accept opens the flow, once: to do it again would grant the whole window anew.
+func (f *inflow) accept(id uint32, record uint32) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.open {
+		return errUnexpected
+	}
 	f.id, f.open = id, true
 	f.flow = bulk.NewReceiver(int(record), f.offer.GuestToHostCreditLimit)
+	return nil
 }
 
 // receive takes a message about the flow of a file that is read.
@@ -152,8 +156,7 @@ func (f *inflow) receive(id uint32, e wire.Envelope) error {
 		if err := checkAccepted(m, f.offer, f.kind, wire.FlowGuestToHost); err != nil {
 			return err
 		}
-		f.accept(id, m.MaxRecordPayload)
-		return nil
+		return f.accept(id, m.MaxRecordPayload)
 	case *wire.BulkFinish:
 		return f.finish(m)
 	case *wire.BulkCancel:
@@ -256,11 +259,15 @@ func newOutflow(kind wire.BulkKind, o *wire.BulkOffer) *outflow {
 	return &outflow{kind: kind, offer: o, changed: make(chan struct{})}
 }
 
-func (o *outflow) accept(record uint32, limit uint64) {
+func (o *outflow) accept(record uint32, limit uint64) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.open {
+		return errUnexpected
+	}
 	o.open, o.flow = true, bulk.NewSender(int(record), limit)
 	o.wakeLocked()
+	return nil
 }
 
 func (o *outflow) wakeLocked() {
@@ -283,11 +290,10 @@ func (o *outflow) receive(e wire.Envelope) error {
 	}
 	switch m := m.(type) {
 	case *wire.BulkAccepted:
-		err := checkAccepted(m, o.offer, o.kind, wire.FlowHostToGuest)
-		if err == nil {
-			o.accept(m.MaxRecordPayload, m.HostToGuestCreditLimit)
+		if err := checkAccepted(m, o.offer, o.kind, wire.FlowHostToGuest); err != nil {
+			return err
 		}
-		return err
+		return o.accept(m.MaxRecordPayload, m.HostToGuestCreditLimit)
 	case *wire.BulkCredit:
 		return o.credit(m)
 	case *wire.BulkCancel:

@@ -105,7 +105,8 @@ func (n *Conn) request(req *wire.TCPConnect) error {
 	}
 	b, err := n.c.encode(n.id, req)
 	if err == nil && n.out.Send(b) != nil { // The first frame of an outbox never waits.
-		err = n.c.reason()
+		<-n.over // By the link's end, or by an answer that came before the question.
+		err = firstOf(n.why(), errUnexpected)
 	}
 	if err != nil {
 		n.c.calls.remove(n.id, n)
@@ -208,6 +209,7 @@ func (n *Conn) finish(err error) bool {
 		return false
 	}
 	n.in.finish(firstOf(err, io.EOF))
+	n.from.end()
 	n.out.Discard()
 	close(n.over)
 	return true
@@ -219,14 +221,15 @@ func (n *Conn) why() error {
 	return n.err
 }
 
-// half notes the end of one half; after that of both the connection ends.
-func (n *Conn) half(which *bool) {
+// half notes the end of one half, once; after that of both the connection ends.
+func (n *Conn) half(which *bool) (first bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	*which = true
+	first, *which = !*which, true
 	if n.sent && n.got {
 		n.lingerLocked()
 	}
+	return first
 }
 
 func (n *Conn) lingerLocked() {
@@ -369,12 +372,8 @@ func (n *Conn) CloseWrite() error {
 
 // endWrites says that nothing more comes, once.
 func (n *Conn) endWrites() {
-	n.mu.Lock()
-	again := n.sent
-	n.mu.Unlock()
-	defer n.half(&n.sent)
 	switch {
-	case again:
+	case !n.half(&n.sent): // Before a Write that waits looks again.
 	case n.to != nil:
 		go n.finishWrites()
 	default:
@@ -394,7 +393,8 @@ func (n *Conn) CloseRead() error {
 	if n.isClosed() {
 		return n.opError("close", net.ErrClosed)
 	}
-	return n.in.Close()
+	n.from.consumed(n.in.discard()) // The peer may go on.
+	return nil
 }
 
 // Close ends the connection. What was written still arrives; what the peer says
@@ -407,7 +407,7 @@ func (n *Conn) Close() error {
 	if again {
 		return n.opError("close", net.ErrClosed)
 	}
-	_ = n.in.Close() // A stream's Close has no error.
+	n.from.consumed(n.in.discard())
 	n.writeTime.set(time.Time{})
 	n.readTime.set(time.Time{})
 	n.writable.set(true)

@@ -38,9 +38,10 @@ func (n *Conn) accept(m *wire.BulkAccepted) error {
 	if err := checkAccepted(m, n.to.offer, wire.BulkTCP, wire.FlowHostToGuest|wire.FlowGuestToHost); err != nil {
 		return err
 	}
-	n.from.accept(n.id, m.MaxRecordPayload)
-	n.to.accept(m.MaxRecordPayload, m.HostToGuestCreditLimit)
-	return nil
+	if err := n.from.accept(n.id, m.MaxRecordPayload); err != nil {
+		return err
+	}
+	return n.to.accept(m.MaxRecordPayload, m.HostToGuestCreditLimit)
 }
 
 // record takes a piece of what the peer says.

@@ -15,3 +15,22 @@ func ReadHello(r io.Reader) (ids IDs, gen wire.Generation, rest []byte, err erro
 	unread, err := io.ReadAll(r)
 	return h.ids, h.generation, append(frames.Buffered(), unread...), err
 }
+
+// Ended begins a piece of a file to write and one to read, as calls do whose context
+// has ended behind their look at it.
+func (f *File) Ended(cause error) {
+	f.cancel(cause)
+	if p, err := f.begin(0, f.c.offer(0)); err == nil {
+		_ = p.result()
+	}
+	if w, err := f.open(0, bulkPiece); err == nil {
+		_ = w.Close()
+	}
+}
+
+// Early begins to connect on an id that the agent has already said to have failed.
+func (c *Client) Early() error {
+	n := newConn(c, "tcp", new(wire.TCPConnect))
+	n.finish(errUnexpected)
+	return n.request(&wire.TCPConnect{Host: "x", Port: 1})
+}

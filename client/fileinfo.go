@@ -2,6 +2,7 @@ package client
 
 import (
 	"io/fs"
+	"math"
 	"strings"
 	"time"
 
@@ -74,8 +75,10 @@ type fileInfo struct {
 	entry wire.FSEntry
 }
 
+// Size is not negative, whatever the guest says.
+func (i *fileInfo) Size() int64 { return int64(min(i.entry.Size, math.MaxInt64)) }
+
 func (i *fileInfo) Name() string               { return i.name }
-func (i *fileInfo) Size() int64                { return int64(i.entry.Size) }
 func (i *fileInfo) Mode() fs.FileMode          { return fileMode(i.entry.Mode) }
 func (i *fileInfo) Type() fs.FileMode          { return i.Mode().Type() }
 func (i *fileInfo) IsDir() bool                { return i.Mode().IsDir() }

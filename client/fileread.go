@@ -114,12 +114,17 @@ func (f *File) offer(size int64) *wire.BulkOffer {
 func (f *File) open(offset, size int64) (*window, error) {
 	offer := f.offer(size)
 	w := &window{stream: newStream(math.MaxInt), want: size, flow: f.c.inflow(wire.BulkFS, offer)}
+	// The context may have ended already: what was not asked for is not cancelled.
+	asked := make(chan struct{})
+	defer close(asked)
 	w.stop = context.AfterFunc(f.reads, func() {
+		<-asked
 		w.finish(context.Cause(f.reads))
 		w.flow.cancel(w.id)
 	})
 	if err := f.ask(offset, size, offer, w, &w.id); err != nil {
 		w.stop()
+		w.flow.end()
 		return nil, err
 	}
 	return w, nil
@@ -427,10 +432,9 @@ func (f *File) contents() ([]byte, error) {
 		return b[:n], err
 	}
 	const more = 512 // For a file that has no size, or grows.
-	for size := info.Size() + 1; ; size = 2*int64(n) + more {
-		if size > int64(n) {
-			b = append(make([]byte, 0, size), b[:n]...)
-		}
+	// The size is the guest's word: beyond a piece it has to come before it is believed.
+	for size := max(min(info.Size(), bulkPiece), int64(n)) + more; ; size = 2*int64(n) + more {
+		b = append(make([]byte, 0, size), b[:n]...)
 		m, err := f.ReadAt(b[n:cap(b)], int64(n))
 		if n += m; err != nil {
 			return b[:n], noEOF(err)

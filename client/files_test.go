@@ -475,3 +475,43 @@ func TestFeatureGenerations(t *testing.T) {
 		}
 	})
 }
+
+// A file's size is what the guest says, and no reason to take as much memory.
+func TestReadFileOfAnySize(t *testing.T) {
+	content := bytes.Repeat([]byte("x"), 100<<10)
+	for _, size := range []uint64{0, 1 << 46, 1<<63 - 1, 1<<64 - 1} {
+		script(t, 7, func(c *client.Client, p *peer) {
+			defer background(func() { p.file(content, size) })()
+			if b, err := c.ReadFile(p.t.Context(), "/f"); !bytes.Equal(b, content) || err != nil {
+				p.t.Errorf("size %d: read %d bytes, %v", size, len(b), err)
+			}
+		})
+	}
+}
+
+// file plays a file, that is said to have a size, from its opening to its closing.
+func (p *peer) file(content []byte, size uint64) {
+	p.opens(wire.OpenOptions{Read: true})
+	for {
+		f, ok := p.next()
+		if !ok {
+			return
+		}
+		req, ok := p.message(f).(*wire.FSRequest)
+		if !ok {
+			p.t.Errorf("want a request, got flags %v", f.Flags)
+			return
+		}
+		switch op := req.Op.(type) {
+		case *wire.OpFStat:
+			p.send(f.ID, &wire.FSResponse{OK: true, Data: &wire.ResultStat{Entry: wire.FSEntry{Path: "/f", Kind: wire.EntryFile, Size: size}}})
+		case *wire.OpRead:
+			rest := content[min(op.Offset, uint64(len(content))):]
+			p.send(f.ID, &wire.FSData{Data: rest[:min(*op.Len, uint64(len(rest)))]})
+			p.succeed(f.ID)
+		case *wire.OpCloseHandle:
+			p.succeed(f.ID)
+			return
+		}
+	}
+}

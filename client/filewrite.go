@@ -64,8 +64,9 @@ func (p *parcel) fail(err error) {
 	}
 }
 
-// settle is how it ended: nil for a piece that has arrived.
-func (p *parcel) settle(err error) {
+// settle is how it ended: nil for a piece that has arrived. Only the first call
+// does anything, and returns true.
+func (p *parcel) settle(err error) bool {
 	p.mu.Lock()
 	again := p.over
 	if !again {
@@ -73,10 +74,11 @@ func (p *parcel) settle(err error) {
 	}
 	p.mu.Unlock()
 	if again {
-		return
+		return false
 	}
 	p.out.Discard() // Whoever sends more need not wait.
 	close(p.done)
+	return true
 }
 
 func (p *parcel) result() error {
@@ -88,7 +90,9 @@ func (p *parcel) result() error {
 
 // abandon ends a parcel that nobody will fill, so that the guest's side ends too.
 func (p *parcel) abandon(err error) {
-	p.settle(err)
+	if !p.settle(err) {
+		return
+	}
 	if p.flow != nil {
 		p.c.farewell(p.id, given(wire.BulkFS))
 		return
@@ -178,28 +182,41 @@ func (f *File) parcel() (*parcel, error) {
 // begin asks the guest to take bytes from an offset on.
 func (f *File) begin(offset int64, offer *wire.BulkOffer) (*parcel, error) {
 	p := &parcel{c: f.c, out: f.c.writer.Outbox(fileQueue), flow: newOutflow(wire.BulkFS, offer), done: make(chan struct{})}
-	p.stop = context.AfterFunc(f.ctx, func() { p.abandon(context.Cause(f.ctx)) })
-	err := f.c.calls.add(func(id uint32) receiver {
-		p.id = id
-		return p
+	// The context may have ended already: what was not asked for is not abandoned.
+	asked := make(chan struct{})
+	p.stop = context.AfterFunc(f.ctx, func() {
+		<-asked
+		p.abandon(context.Cause(f.ctx))
 	})
+	err := p.ask(&wire.FSRequest{Op: &wire.OpWrite{Handle: f.handle, Offset: uint64(offset)}, Bulk: offer})
+	close(asked)
 	if err != nil {
-		p.stop()
-		return nil, err
-	}
-	b, err := f.c.encode(p.id, &wire.FSRequest{Op: &wire.OpWrite{Handle: f.handle, Offset: uint64(offset)}, Bulk: offer})
-	if err == nil && p.out.Send(b) != nil {
-		err = f.c.reason()
-	}
-	if err != nil {
-		p.stop()
-		f.c.calls.remove(p.id, p)
 		return nil, err
 	}
 	if p.flow != nil && !p.flow.accepted(p.done) {
 		return nil, firstOf(p.result(), errUnexpected)
 	}
 	return p, nil
+}
+
+// ask sends the request, after whose failure the parcel is over.
+func (p *parcel) ask(req *wire.FSRequest) error {
+	err := p.c.calls.add(func(id uint32) receiver {
+		p.id = id
+		return p
+	})
+	if err == nil {
+		var b []byte
+		if b, err = p.c.encode(p.id, req); err == nil && p.out.Send(b) != nil {
+			err = firstOf(p.result(), errUnexpected) // The link's end, or an answer that came first.
+		}
+	}
+	if err != nil {
+		p.stop()
+		p.settle(err)
+		p.c.calls.remove(p.id, p)
+	}
+	return err
 }
 
 // send sends the n bytes behind the head's room of buf, which belongs to the link

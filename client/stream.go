@@ -113,13 +113,22 @@ func (s *stream) finish(err error) {
 
 // Close discards what is in the stream and what is still to come.
 func (s *stream) Close() error {
+	s.discard()
+	return nil
+}
+
+// discard is Close, and returns how many bytes there were.
+func (s *stream) discard() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, p := range s.chunks {
+		n += len(p)
+	}
 	s.closed = true
 	s.chunks, s.held = nil, 0
 	s.more.Broadcast()
 	s.room.Broadcast()
-	return nil
+	return n
 }
 
 // ended returns what finish was told, nil before that.
