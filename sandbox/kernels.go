@@ -8,10 +8,10 @@ import (
 
 // A Kernel is one that machines can boot, in the cache.
 type Kernel struct {
-	Name     string
-	Release  string // As uname -r says it.
-	Modules  bool   // It came with modules.
-	Imported time.Time
+	Name     string    `json:"name"`
+	Release  string    `json:"release"` // As uname -r says it.
+	Modules  bool      `json:"modules"` // It came with modules.
+	Imported time.Time `json:"imported"`
 }
 
 // ImportKernel puts a kernel into the cache: a Debian package (and its modules'

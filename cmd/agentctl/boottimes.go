@@ -86,11 +86,13 @@ func (f *bootTimer) run(ctx context.Context, cfg sandbox.Config) error {
 }
 
 func (f *bootTimer) print(t bootTimes) (err error) {
-	switch {
-	case f.json:
-		return writeJSON(os.Stdout, t)
-	case f.svg == "":
-		return printTimes(os.Stdout, t)
+	if f.json {
+		err = writeJSON(os.Stdout, t)
+	} else if f.svg == "" {
+		err = printTimes(os.Stdout, t)
+	}
+	if err != nil || f.svg == "" {
+		return err
 	}
 	out, err := os.Create(f.svg)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -104,18 +105,40 @@ agent: each step of the boot in its order.
 			if err := m.Close(); err != nil {
 				return err
 			}
-			_, err = os.Stdout.WriteString(planOn(string(m.Console())))
+			plan := planOn(string(m.Console()))
+			if wantsJSON(cmd) {
+				return writeJSON(os.Stdout, stepsOf(plan))
+			}
+			_, err = os.Stdout.WriteString(plan)
 			return err
 		},
 	}
 	f.register(cmd.Flags())
-	return cmd
+	return offerJSON(cmd)
 }
 
-// planOn finds the plan on a console: what the agent says in one breath.
+// A planStep is a step in the output of debug plan --json.
+type planStep struct {
+	Step string `json:"step"`
+	Text string `json:"text"`
+}
+
+// stepsOf parts the lines of a plan, of which the first says where it is from.
+func stepsOf(plan string) []planStep {
+	steps := []planStep{}
+	for line := range strings.Lines(plan) {
+		name, text, _ := strings.Cut(strings.TrimSpace(line), " ")
+		steps = append(steps, planStep{name, text})
+	}
+	return steps
+}
+
+// planOn finds the plan on a console: what the agent says in one breath, up to its
+// own next line or the empty one before the kernel's last words.
 func planOn(console string) string {
 	_, plan, _ := strings.Cut(strings.ReplaceAll(console, "\r", ""), "agentd: plan\n")
 	plan, _, _ = strings.Cut(plan, "\nagentd: ")
+	plan, _, _ = strings.Cut(plan, "\n\n")
 	return strings.TrimRight(plan, "\n") + "\n"
 }
 
@@ -129,14 +152,13 @@ func newDebugStacks() *cobra.Command {
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error {
-				fsys := c.FS().WithContext(ctx)
-				processes, err := procfs.Processes(fsys)
-				for _, p := range processes {
-					if p.Kernel && !all {
-						continue
-					}
-					fmt.Printf("%d %s %s\n", p.PID, plain(p.State), plain(p.Command()))
-					for _, frame := range procfs.Stack(fsys, p.PID) {
+				stacks, err := stacksOf(c.FS().WithContext(ctx), all)
+				if wantsJSON(cmd) {
+					return errors.Join(err, writeJSON(os.Stdout, stacks))
+				}
+				for _, s := range stacks {
+					fmt.Printf("%d %s %s\n", s.PID, plain(s.State), plain(s.Command()))
+					for _, frame := range s.Stack {
 						fmt.Println("    " + plain(frame))
 					}
 				}
@@ -145,7 +167,24 @@ func newDebugStacks() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "the kernel's threads too")
-	return cmd
+	return offerJSON(cmd)
+}
+
+// A stack is a process in the output of debug stacks --json.
+type stack struct {
+	procfs.Process
+	Stack []string `json:"stack"` // Functions of the kernel, the innermost first.
+}
+
+func stacksOf(fsys fs.FS, kernel bool) ([]stack, error) {
+	processes, err := procfs.Processes(fsys)
+	stacks := []stack{}
+	for _, p := range processes {
+		if !p.Kernel || kernel {
+			stacks = append(stacks, stack{p, procfs.Stack(fsys, p.PID)})
+		}
+	}
+	return stacks, err
 }
 
 func newDebugCmdline() *cobra.Command {

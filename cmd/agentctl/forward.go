@@ -13,7 +13,7 @@ import (
 )
 
 func newForward() *cobra.Command {
-	return &cobra.Command{
+	return offerJSON(&cobra.Command{
 		Use:   "forward NAME [[ADDRESS:]PORT:]PORT...",
 		Short: "Lead ports of this host into a running machine",
 		Long: `Lead ports of this host into a running machine until ^C, and print where they
@@ -29,15 +29,15 @@ listen. The agent makes the connections: the machine needs no network card.
 				return err
 			}
 			return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error {
-				return forward(ctx, c, ports)
+				return forward(ctx, c, ports, wantsJSON(cmd))
 			})
 		},
-	}
+	})
 }
 
-func forward(ctx context.Context, c *client.Client, ports []machines.Port) error {
+func forward(ctx context.Context, c *client.Client, ports []machines.Port, asJSON bool) error {
 	log := func(line string) { fmt.Fprintln(os.Stderr, "agentctl:", line) }
-	for _, p := range ports {
+	for i, p := range ports {
 		var config net.ListenConfig
 		l, err := config.Listen(ctx, "tcp", p.Host)
 		if err != nil {
@@ -46,8 +46,10 @@ func forward(ctx context.Context, c *client.Client, ports []machines.Port) error
 		guest := p.Guest
 		f := machines.Forward(l, func(ctx context.Context) (net.Conn, error) { return c.DialContext(ctx, "tcp", guest) }, log)
 		defer func() { _ = f.Close() }() // Its connections are over with us.
-		p.Host = l.Addr().String()
-		fmt.Println(p)
+		ports[i].Host = l.Addr().String()
+	}
+	if err := tellPorts(ports, asJSON); err != nil {
+		return err
 	}
 	select {
 	case <-ctx.Done():
@@ -55,4 +57,14 @@ func forward(ctx context.Context, c *client.Client, ports []machines.Port) error
 	case <-c.Done():
 		return c.Err()
 	}
+}
+
+func tellPorts(ports []machines.Port, asJSON bool) error {
+	if asJSON {
+		return writeJSON(os.Stdout, ports)
+	}
+	for _, p := range ports {
+		fmt.Println(p)
+	}
+	return nil
 }

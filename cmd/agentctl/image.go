@@ -122,7 +122,7 @@ func shortID(id string) string {
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
 func newImageInspect() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "inspect NAME...",
 		Short: "Print what is known of images",
 		Long: `Print a list of images as JSON: id, names, fstype, size, source, imported, path,
@@ -142,23 +142,56 @@ is a name, or the first eight or more digits of an ID.
 			return writeJSON(os.Stdout, all)
 		},
 	}
+	cmd.Flags().Bool("json", true, "as JSON; it always is")
+	return cmd
 }
 
 func newImageRemove() *cobra.Command {
-	return &cobra.Command{
+	return offerJSON(&cobra.Command{
 		Use:   "rm NAME...",
 		Short: "Remove images",
 		Long: `Remove names, and images with their last name; an ID removes an image with all of
 its names. Machines that run from it go on.
 ` + exitHelp(plainExit),
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			gone := []imageRemoval{}
 			for _, name := range args {
-				err = errors.Join(err, sandbox.RemoveImage(name))
+				r, failed := removeImage(name)
+				if failed == nil {
+					gone = append(gone, r)
+				}
+				err = errors.Join(err, failed)
+			}
+			if wantsJSON(cmd) {
+				err = errors.Join(err, writeJSON(os.Stdout, gone))
 			}
 			return err
 		},
+	})
+}
+
+// An imageRemoval is an image in the output of image rm --json.
+type imageRemoval struct {
+	Name    string `json:"name"` // As it was given.
+	ID      string `json:"id"`
+	Deleted bool   `json:"deleted"` // It was its last name.
+}
+
+func removeImage(name string) (r imageRemoval, err error) {
+	i, err := sandbox.FindImage(name)
+	if err != nil {
+		return r, err
 	}
+	if err := sandbox.RemoveImage(name); err != nil {
+		return r, err
+	}
+	_, err = sandbox.FindImage(i.ID)
+	deleted := errors.Is(err, sandbox.ErrNoImage)
+	if deleted {
+		err = nil
+	}
+	return imageRemoval{name, i.ID, deleted}, err
 }
 
 func newImagePrune() *cobra.Command {

@@ -22,7 +22,7 @@ func newKernel() *cobra.Command {
 }
 
 func newKernelImport() *cobra.Command {
-	return &cobra.Command{
+	return offerJSON(&cobra.Command{
 		Use:   "import FILE...",
 		Short: "Import a kernel",
 		Long: `Import a kernel into the cache. FILE is one of
@@ -35,27 +35,33 @@ func newKernelImport() *cobra.Command {
 What it is, its content says and not its name.
 ` + exitHelp(plainExit),
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			k, err := sandbox.ImportKernel(args...)
 			if err != nil {
 				return err
 			}
+			if wantsJSON(cmd) {
+				return writeJSON(os.Stdout, k)
+			}
 			fmt.Fprintln(os.Stderr, "imported", k.Name)
 			return nil
 		},
-	}
+	})
 }
 
 func newKernelList() *cobra.Command {
-	return &cobra.Command{
+	return offerJSON(&cobra.Command{
 		Use:   "ls",
 		Short: "List the imported kernels, the newest first",
 		Long:  "List the imported kernels, the newest first.\n" + exitHelp(plainExit),
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := sandbox.Kernels()
 			if err != nil {
 				return err
+			}
+			if wantsJSON(cmd) {
+				return writeJSON(os.Stdout, all)
 			}
 			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0) // Flush has the errors.
 			_, _ = fmt.Fprintln(w, "NAME\tRELEASE\tMODULES\tIMPORTED")
@@ -64,5 +70,5 @@ func newKernelList() *cobra.Command {
 			}
 			return w.Flush()
 		},
-	}
+	})
 }

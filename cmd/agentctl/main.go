@@ -35,12 +35,6 @@ func main() {
 	os.Exit(code)
 }
 
-// wantsJSON reports whether a command was asked for JSON.
-func wantsJSON(cmd *cobra.Command) bool {
-	f := cmd.Flags().Lookup("json")
-	return f != nil && f.Changed && f.Value.String() == "true"
-}
-
 // A failure is the last object of a command that was asked for JSON and failed.
 type failure struct {
 	Error struct {

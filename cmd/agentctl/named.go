@@ -117,12 +117,11 @@ and ends with it; without one it runs until it is stopped.
 			if err != nil {
 				return err
 			}
-			fmt.Println(m.Name())
-			return nil
+			return tellMade(m.Name(), wantsJSON(cmd))
 		},
 	}
 	f.register(cmd)
-	return cmd
+	return offerJSON(cmd)
 }
 
 func (f *creator) register(cmd *cobra.Command) {
@@ -170,7 +169,7 @@ func (f *creator) create(ctx context.Context, command []string, passing bool) (*
 }
 
 func newStart() *cobra.Command {
-	return &cobra.Command{
+	return offerJSON(&cobra.Command{
 		Use:   "start NAME...",
 		Short: "Start machines that stay",
 		Long: `Start machines, and return when they serve. Each has a supervisor in the
@@ -187,7 +186,7 @@ background, which is agentctl too.
 				return err
 			})
 		},
-	}
+	})
 }
 
 // launch starts a machine's supervisor: this program again.
@@ -200,19 +199,27 @@ func launch(ctx context.Context, m *machines.Machine) error {
 }
 
 // eachMachine calls f for the machines of the names, and goes on after errors.
-// Names that succeed are printed.
+// Names that succeed are printed, each at once; as JSON, all at the end.
 func eachMachine(cmd *cobra.Command, names []string, f func(context.Context, *machines.Machine) error) (err error) {
 	ctx, stop := interruptible(cmd)
 	defer stop()
+	asJSON, done := wantsJSON(cmd), []change{}
 	for _, name := range names {
 		m, failed := lookup(name)
 		if failed == nil {
 			failed = f(ctx, m)
 		}
-		if failed == nil {
+		if failed == nil && !asJSON {
 			fmt.Println(name)
+		} else if failed == nil {
+			var c change
+			c, failed = changed(name)
+			done = append(done, c)
 		}
 		err = errors.Join(err, failed)
+	}
+	if asJSON {
+		return errors.Join(err, writeJSON(os.Stdout, done))
 	}
 	return err
 }
@@ -247,7 +254,7 @@ func newSupervise() *cobra.Command {
 }
 
 func newStop() *cobra.Command {
-	return &cobra.Command{
+	return offerJSON(&cobra.Command{
 		Use:   "stop NAME...",
 		Short: "Stop machines, their commands first",
 		Long: `Stop machines: their commands get SIGTERM and a moment, their files are written.
@@ -261,11 +268,11 @@ Its files stay.
 				return advise(m.Stop(ctx))
 			})
 		},
-	}
+	})
 }
 
 func newKill() *cobra.Command {
-	return &cobra.Command{
+	return offerJSON(&cobra.Command{
 		Use:               "kill NAME...",
 		Short:             "End machines as a power cut would",
 		Long:              "End machines as a power cut would: nothing is written, nothing is asked.\n" + exitHelp(plainExit),
@@ -276,7 +283,7 @@ func newKill() *cobra.Command {
 				return advise(m.Kill(ctx))
 			})
 		},
-	}
+	})
 }
 
 func newRemove() *cobra.Command {
@@ -296,7 +303,7 @@ is refused without -f. What they share with this host stays.
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill them first")
-	return cmd
+	return offerJSON(cmd)
 }
 
 func remove(ctx context.Context, m *machines.Machine, force bool) error {
@@ -316,8 +323,16 @@ func remove(ctx context.Context, m *machines.Machine, force bool) error {
 	return err
 }
 
+// An outcome is a machine in the output of wait --json.
+type outcome struct {
+	Name  string         `json:"name"`
+	Phase machines.Phase `json:"phase"` // What it ended in, or dead.
+	Exit  *int           `json:"exit,omitempty"`
+	Error string         `json:"error,omitempty"`
+}
+
 func newWait() *cobra.Command {
-	return &cobra.Command{
+	return offerJSON(&cobra.Command{
 		Use:   "wait NAME...",
 		Short: "Wait until machines have ended",
 		Long: `Wait until machines have ended, and print for each the status of its command, or 0
@@ -328,33 +343,46 @@ if it has none and ended well.
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			ctx, stop := interruptible(cmd)
 			defer stop()
+			asJSON, all := wantsJSON(cmd), []outcome{}
 			for _, name := range args {
-				err = errors.Join(err, await(ctx, name))
+				o, failed := await(ctx, name)
+				if o.Phase != "" {
+					all = append(all, o)
+				}
+				if failed == nil && !asJSON {
+					fmt.Println(o.status())
+				}
+				err = errors.Join(err, failed)
+			}
+			if asJSON {
+				return errors.Join(err, writeJSON(os.Stdout, all))
 			}
 			return err
 		},
-	}
+	})
 }
 
-func await(ctx context.Context, name string) error {
+// await waits for one machine. The error is also that of a machine that failed.
+func await(ctx context.Context, name string) (o outcome, err error) {
 	m, err := lookup(name)
 	if err != nil {
-		return err
+		return o, err
 	}
 	s, err := m.Await(ctx)
-	switch {
-	case errors.Is(err, machines.ErrNotFound):
-		return fmt.Errorf("machine %s has ended and was removed then, as it was started with --rm; how it ended is not known", name)
-	case err != nil:
-		return err
-	case s.Phase == machines.Failed:
-		return fmt.Errorf("machine %s: %s", name, s.Error)
-	case s.Exit != nil:
-		fmt.Println(*s.Exit)
-	default:
-		fmt.Println(0)
+	if errors.Is(err, machines.ErrNotFound) {
+		return o, fmt.Errorf("machine %s was killed and removed; how it ended is not known", name)
 	}
-	return nil
+	if err == nil && s.Phase == machines.Failed {
+		err = fmt.Errorf("machine %s: %s", name, s.Error)
+	}
+	return outcome{name, s.Phase, s.Exit, s.Error}, err
+}
+
+func (o outcome) status() int {
+	if o.Exit == nil {
+		return 0
+	}
+	return *o.Exit
 }
 
 // completeNames offers the names of all machines.

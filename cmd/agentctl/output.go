@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -12,7 +13,10 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/agentd-go/agentd/internal/machines"
 )
 
 // writeJSON writes one object, as docs/JSON.md has it.
@@ -21,6 +25,53 @@ func writeJSON(out io.Writer, v any) error {
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
+}
+
+// offerJSON gives a command the flag --json; see wantsJSON.
+func offerJSON(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().Bool("json", false, "as JSON")
+	return cmd
+}
+
+// wantsJSON reports whether a command was asked for JSON.
+func wantsJSON(cmd *cobra.Command) bool {
+	f := cmd.Flags().Lookup("json")
+	return f != nil && f.Changed && f.Value.String() == "true"
+}
+
+// A change is a machine in the output of what makes, starts, ends or removes some.
+type change struct {
+	Name  string         `json:"name"`
+	Phase machines.Phase `json:"phase"`
+}
+
+// removed is in place of the phase of a machine that is there no more.
+const removed machines.Phase = "removed"
+
+// changed says what has become of a machine.
+func changed(name string) (change, error) {
+	m, err := lookup(name)
+	if errors.Is(err, machines.ErrNotFound) {
+		return change{name, removed}, nil
+	}
+	if err != nil {
+		return change{}, err
+	}
+	s, err := m.Status()
+	return change{name, s.Phase}, err
+}
+
+// tellMade prints the name of a machine that was made, or as JSON what it is.
+func tellMade(name string, asJSON bool) error {
+	if !asJSON {
+		_, err := fmt.Println(name)
+		return err
+	}
+	c, err := changed(name)
+	if err != nil {
+		return err
+	}
+	return writeJSON(os.Stdout, []change{c})
 }
 
 // table writes columns; Flush has the errors.

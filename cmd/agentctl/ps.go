@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -230,6 +232,9 @@ command, else its console, with the agent's lines among the kernel's.
 			if err != nil {
 				return err
 			}
+			if wantsJSON(cmd) {
+				return f.asJSON(ctx, m)
+			}
 			return m.CopyLog(ctx, os.Stdout, f.which(m), f.follow)
 		},
 	}
@@ -237,10 +242,26 @@ command, else its console, with the agent's lines among the kernel's.
 	cmd.Flags().BoolVar(&f.console, "console", false, "the console")
 	cmd.Flags().BoolVar(&f.agent, "agent", false, "only the agent's lines on the console")
 	cmd.Flags().BoolVar(&f.supervisor, "supervisor", false, "what agentctl itself says in the background")
-	return cmd
+	return offerJSON(cmd)
 }
 
 type logFlags struct{ follow, console, agent, supervisor bool }
+
+// A logLine is a line in the output of logs --json.
+type logLine struct {
+	Log  string `json:"log"` // command, console, agent or supervisor.
+	Text string `json:"text"`
+}
+
+// asJSON writes an object for each line, on a line of its own.
+func (f *logFlags) asJSON(ctx context.Context, m *machines.Machine) error {
+	kind, out := f.which(m), json.NewEncoder(os.Stdout)
+	out.SetEscapeHTML(false)
+	lines := &machines.Lines{Each: func(line []byte) error {
+		return out.Encode(logLine{kind.String(), strings.TrimRight(string(line), "\r\n")})
+	}}
+	return errors.Join(m.CopyLog(ctx, lines, kind, f.follow), lines.Flush())
+}
 
 func (f *logFlags) which(m *machines.Machine) machines.LogKind {
 	switch {

@@ -89,6 +89,9 @@ with --rm. Without a command it stays until it is stopped.
 			if r.detach {
 				return r.background(cmd, args)
 			}
+			if wantsJSON(cmd) {
+				return errors.New("run: --json without -d: standard output is the command's")
+			}
 			if len(args) == 0 && r.Image == "" {
 				return errors.New("run: no command; with -d a machine can be without one")
 			}
@@ -109,6 +112,7 @@ with --rm. Without a command it stays until it is stopped.
 	flags.BoolVarP(&r.detach, "detach", "d", false, "run in the background")
 	flags.BoolVar(&r.remove, "rm", false, "remove the machine when it has ended; without -d it always is")
 	flags.StringVar(&r.Socket, "socket", "", "serve other clients at this `path`; see 'agentctl exec --socket'")
+	flags.Bool("json", false, "with -d: as JSON")
 	return cmd
 }
 
@@ -136,8 +140,7 @@ func (r *runner) background(cmd *cobra.Command, command []string) (err error) {
 		}
 		return err
 	}
-	fmt.Println(m.Name())
-	return nil
+	return tellMade(m.Name(), wantsJSON(cmd))
 }
 
 func (r *runner) run(ctx context.Context, args []string) (err error) {

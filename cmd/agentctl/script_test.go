@@ -43,15 +43,19 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	agent := ""
+	agent, kernel := "", image.Kernel{}
 	if possible == nil {
 		agent = vmtest.Agent(t)
+		if kernel, err = cache.Kernel(""); err != nil {
+			t.Fatal(err)
+		}
 	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv(image.CacheVariable, cache.Path())
 			e.Setenv(sandbox.AgentVariable, agent)
+			e.Setenv("KERNEL", kernel.Path)
 			e.Setenv("PATH", e.Getenv("PATH")+":/usr/sbin:/sbin")
 			return ownStore(e)
 		},
@@ -62,7 +66,7 @@ func TestScripts(t *testing.T) {
 			return possible == nil, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": runStatus, "fetch": fetch,
+			"status": runStatus, "fetch": fetch, "valid": valid,
 		},
 	})
 }

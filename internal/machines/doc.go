@@ -4,7 +4,8 @@
 //	STATE/machines/NAME/
 //	  record.json   what was asked for; written once, by Create
 //	  state.json    how far its last life came; written whole, by its supervisor
-//	  life          the lock that its supervisor holds from first to last
+//	  life          the lock that its supervisor holds from first to last; of a passing
+//	                machine, at its end, also its state, for who waits and has it open
 //	  socket        where clients find the agent (internal/relay)
 //	  console.log   what the guest has printed in its last life
 //	  output.log    what its command has printed in its last life, if it has one

@@ -2,6 +2,7 @@ package machines
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -125,8 +126,9 @@ func (l *Live) end(err error) error {
 	}
 	failed := errors.Join(err, l.say())
 	if l.machine.passes(l.state) {
-		// Before the life ends: who waits for its end finds nothing left.
-		failed = errors.Join(failed, l.machine.discard())
+		// Before the life ends: who waits for its end finds nothing left but the last
+		// word in the file that it waits for.
+		failed = errors.Join(failed, json.NewEncoder(l.life).Encode(l.state), l.machine.discard())
 	}
 	failed = errors.Join(failed, l.life.Close())
 	if l.machine.record.Passing {

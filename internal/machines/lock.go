@@ -47,6 +47,7 @@ func take(path string) (*os.File, error) {
 	if _, err = lockByte(f, ofdSet, syscall.F_WRLCK, lifeByte); err == nil {
 		// Those who still hold it have just seen the last life end and let go at once.
 		_, err = lockByte(f, ofdWait, syscall.F_WRLCK, endByte)
+		err = errors.Join(err, f.Truncate(0))
 	} else if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
 		err = ErrRunning
 	}
@@ -69,26 +70,32 @@ func held(path string) (bool, error) {
 	return l.Type != syscall.F_UNLCK, errors.Join(err, f.Close())
 }
 
-// awaitEnd waits until a life has no holder. What is left of a wait that ctx ends
-// is one thread, until the life's end or this program's.
-func awaitEnd(ctx context.Context, path string) error {
+// awaitEnd waits until a life has no holder, and returns what the last one has
+// left in the file, which may have been removed meanwhile. What is left of a wait
+// that ctx ends is one thread, until the life's end or this program's.
+func awaitEnd(ctx context.Context, path string) (last []byte, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // It has never lived.
+		return nil, nil // It has never lived.
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	ended := make(chan error, 1)
+	type end struct {
+		last []byte
+		err  error
+	}
+	ended := make(chan end, 1)
 	go func() {
 		_, err := lockByte(f, ofdWait, syscall.F_RDLCK, endByte)
-		ended <- errors.Join(err, f.Close())
+		last, failed := io.ReadAll(f)
+		ended <- end{last, errors.Join(err, failed, f.Close())}
 	}()
 	select {
-	case err := <-ended:
-		return err
+	case e := <-ended:
+		return e.last, e.err
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 }
 

@@ -20,6 +20,10 @@ const (
 	SupervisorLog
 )
 
+func (k LogKind) String() string {
+	return map[LogKind]string{ConsoleLog: "console", AgentLog: "agent", OutputLog: "command", SupervisorLog: "supervisor"}[k]
+}
+
 // logLook is how often to look for more: a person sees no difference to at once.
 const logLook = 100 * time.Millisecond
 
@@ -36,8 +40,14 @@ func (m *Machine) CopyLog(ctx context.Context, to io.Writer, kind LogKind, follo
 		}
 	}
 	if kind == AgentLog {
-		lines := &lineFilter{to: to, prefix: agentPrefix}
-		defer func() { err = errors.Join(err, lines.flush()) }()
+		unfiltered := to
+		lines := &Lines{Each: func(line []byte) (err error) {
+			if bytes.HasPrefix(line, []byte(agentPrefix)) {
+				_, err = unfiltered.Write(line)
+			}
+			return err
+		}}
+		defer func() { err = errors.Join(err, lines.Flush()) }()
 		to = lines
 	}
 	f, err := os.Open(path)
@@ -75,42 +85,42 @@ func (m *Machine) follow(ctx context.Context, to io.Writer, from io.Reader) erro
 	}
 }
 
-// A lineFilter passes lines that begin with a prefix.
-type lineFilter struct {
-	to     io.Writer
-	prefix string
-	line   []byte // Without its end. A console's is short, or it is cut in the middle.
+// Lines calls Each for every line that is written, with its end. What has none yet
+// waits for the rest, or for Flush.
+type Lines struct {
+	Each func(line []byte) error // Must not keep it.
+	line []byte
 }
 
 // lineBytes is the longest line that is kept together.
 const lineBytes = 64 << 10
 
-func (f *lineFilter) Write(p []byte) (int, error) {
+func (l *Lines) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 {
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
-			f.line = append(f.line, p...)
-			if len(f.line) > lineBytes {
-				return n, f.flush()
+			l.line = append(l.line, p...)
+			if len(l.line) > lineBytes {
+				return n, l.Flush()
 			}
 			return n, nil
 		}
-		f.line = append(f.line, p[:i+1]...)
+		l.line = append(l.line, p[:i+1]...)
 		p = p[i+1:]
-		if err := f.flush(); err != nil {
+		if err := l.Flush(); err != nil {
 			return 0, err
 		}
 	}
 	return n, nil
 }
 
-func (f *lineFilter) flush() error {
-	line := f.line
-	f.line = f.line[:0]
-	if !bytes.HasPrefix(line, []byte(f.prefix)) {
+// Flush passes on what was written behind the last end of a line, if anything was.
+func (l *Lines) Flush() error {
+	line := l.line
+	l.line = l.line[:0]
+	if len(line) == 0 {
 		return nil
 	}
-	_, err := f.to.Write(line)
-	return err
+	return l.Each(line)
 }

@@ -242,22 +242,27 @@ func (m *Machine) supervisor() (*os.Process, error) {
 var errSlow = errors.New("its supervisor does not end")
 
 // Await waits until the machine has no supervisor, and says how it ended. One that
-// has gone with its end is ErrNotFound.
-func (m *Machine) Await(ctx context.Context) (State, error) {
-	if err := awaitEnd(ctx, m.file(lifeName)); err != nil {
-		return State{}, m.wrap(err)
+// was removed meanwhile, and has not said so in its life, is ErrNotFound.
+func (m *Machine) Await(ctx context.Context) (s State, err error) {
+	last, err := awaitEnd(ctx, m.file(lifeName))
+	if err != nil {
+		return s, m.wrap(err)
 	}
-	s, err := m.Status()
 	if _, gone := os.Lstat(m.dir); errors.Is(gone, os.ErrNotExist) {
-		err = m.wrap(ErrNotFound)
+		if json.Unmarshal(last, &s) != nil { // It was killed before it could.
+			err = m.wrap(ErrNotFound)
+		}
+		return s, err
 	}
-	return s.State, err
+	status, err := m.Status()
+	return status.State, err
 }
 
 func (m *Machine) awaitEnd(ctx context.Context, wait time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, errSlow)
 	defer cancel()
-	return m.wrap(awaitEnd(ctx, m.file(lifeName)))
+	_, err := awaitEnd(ctx, m.file(lifeName))
+	return m.wrap(err)
 }
 
 // Remove removes a machine that has no supervisor, with all that is left of it.
