@@ -5,11 +5,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -237,6 +239,26 @@ func TestKilledSupervisor(t *testing.T) {
 			}
 			empty(t, s)
 		})
+	}
+}
+
+// A supervisor outlives who has started it, and so does what it holds: nothing of
+// its starter's but what it needs.
+func TestLaunchGivesNothingAway(t *testing.T) {
+	m := create(t, open(t), machines.Record{Name: "dev"})
+	ours, theirs, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = ours.Close(), theirs.Close() }()
+	given, err := syscall.Dup(int(theirs.Fd())) // As from a shell: a child would have it.
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Close(given) }()
+	script := fmt.Sprintf(`if [ -e /proc/$$/fd/%d ]; then echo '{"error":"it has it"}' >&3; else echo '{}' >&3; fi`, given)
+	if err := m.Launch(t.Context(), "sh", "-c", script); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -63,6 +64,9 @@ func (m *Machine) Launch(ctx context.Context, argv ...string) error {
 	}
 	defer func() { _ = ours.Close() }()
 	cmd, err := m.background(theirs, argv)
+	if err == nil {
+		err = keepDescriptors()
+	}
 	if err != nil {
 		return errors.Join(err, theirs.Close())
 	}
@@ -99,6 +103,20 @@ func (m *Machine) background(report *os.File, argv []string) (*exec.Cmd, error) 
 	cmd.Env = append(os.Environ(), Variable+"="+m.dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return cmd, nil
+}
+
+// keepDescriptors keeps what we were given from what we start, but for standard
+// input, output and error: a lock or a pipe of a shell's would be held for as long
+// as the machine runs, and who waits for its end would wait as long.
+func keepDescriptors() error {
+	const given = 3
+	open, err := os.ReadDir("/proc/self/fd")
+	for _, e := range open {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= given {
+			syscall.CloseOnExec(fd)
+		}
+	}
+	return err
 }
 
 // Supervise is a supervisor's life in the background: it brings the machine up,
