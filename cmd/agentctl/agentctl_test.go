@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/image"
 	"github.com/agentd-go/agentd/internal/machines"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
@@ -97,6 +98,18 @@ func TestMachineFlags(t *testing.T) {
 		root.SetArgs(append([]string{"run"}, strings.Fields(tt.args)...))
 		if err := root.Execute(); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("run %s: %v, want an error with %q", tt.args, err, tt.want)
+		}
+	}
+}
+
+// An image without a command is a machine that stays, where it can.
+func TestImageWithoutCommand(t *testing.T) {
+	t.Setenv(image.CacheVariable, t.TempDir())
+	for _, detach := range []bool{false, true} {
+		r := &runner{detach: detach}
+		r.Image = t.TempDir()
+		if command, err := r.ownCommand(t.Context(), nil); (err == nil) != detach || len(command) > 0 {
+			t.Errorf("detached %v: command %q, %v", detach, command, err)
 		}
 	}
 }

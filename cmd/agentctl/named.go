@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -160,12 +162,35 @@ func (f *creator) create(ctx context.Context, command []string, passing bool) (*
 		return nil, err
 	}
 	r.Command, r.Passing, r.Timeout, r.Socket = command, passing, f.timeout, f.Socket
+	if err := fix(&r); err != nil {
+		return nil, err
+	}
 	store, err := machines.Open("")
 	if err != nil {
 		return nil, err
 	}
 	m, err := store.Create(r)
 	return m, advise(err)
+}
+
+// fix makes a record's paths absolute: the machine may be started from anywhere. A
+// kernel without a slash is a name of the cache's.
+func fix(r *machines.Record) error {
+	paths := []*string{&r.Socket, &r.Config.Root, &r.Config.Upper.Disk, &r.Config.ConsoleFile}
+	if strings.Contains(r.Config.Kernel, "/") {
+		paths = append(paths, &r.Config.Kernel)
+	}
+	for _, p := range paths {
+		if *p == "" {
+			continue
+		}
+		path, err := filepath.Abs(*p)
+		if err != nil {
+			return err
+		}
+		*p = path
+	}
+	return nil
 }
 
 func newStart() *cobra.Command {

@@ -193,7 +193,7 @@ func (r *runner) prepareImage(ctx context.Context, args []string) (id string, co
 	if r.entrypoint != nil {
 		i.Config.Entrypoint, i.Config.Cmd = r.entrypoint, nil
 	}
-	if command = i.Config.Command(args...); len(command) == 0 {
+	if command = i.Config.Command(args...); len(command) == 0 && !r.detach {
 		return "", nil, fmt.Errorf("image %s names no command: name one behind the flags", r.Image)
 	}
 	if r.by == "environment" {

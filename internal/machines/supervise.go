@@ -90,15 +90,15 @@ func (m *Machine) Launch(ctx context.Context, argv ...string) error {
 	return nil
 }
 
-// background is the supervisor's process, in a session of its own: no terminal's
-// ^C reaches it.
+// background is the supervisor's process, in a session of its own, which no
+// terminal's ^C reaches, and in a directory that nobody wants to unmount.
 func (m *Machine) background(report *os.File, argv []string) (*exec.Cmd, error) {
 	log, err := os.OpenFile(m.Log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // It outlives us.
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log
 	cmd.ExtraFiles = []*os.File{report}
 	cmd.Env = append(os.Environ(), Variable+"="+m.dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
