@@ -57,10 +57,11 @@ const byteTag = "\xd8\x40"
 
 // DataOf returns the data of a data message. In the forms that senders use it
 // shares the envelope's payload and costs next to nothing; in any other form that
-// the protocol allows it decodes as Decode does. The error is a *PayloadError.
+// the protocol allows it decodes as Decode does. Either way it keeps little more
+// alive than itself. The error is a *PayloadError.
 func DataOf(e Envelope) ([]byte, error) {
 	if p, ok := plainData(e.Payload); ok {
-		return p, nil
+		return alone(p, e.Payload), nil
 	}
 	var p []byte
 	whole := entries{required(dataField, data(&p))}

@@ -13,7 +13,7 @@ const maxTypeName = 128
 type Envelope struct {
 	Generation Generation // the sender's
 	Type       Type       // not necessarily one that we know
-	Payload    []byte     // shares the body that it was decoded from if it can
+	Payload    []byte     // shares the body that it was decoded from where that is little longer
 }
 
 // EnvelopeError reports a body that is not an envelope. It has what could be read
@@ -39,7 +39,21 @@ func DecodeEnvelope(body []byte) (Envelope, error) {
 			Generation: v.Generation, GenerationKnown: v.seen.has(fieldV), Type: v.Type, Err: err,
 		}
 	}
+	v.Payload = alone(v.Payload, body)
 	return v.Envelope, nil
+}
+
+// maxCompany is what a part that is kept may keep alive beside itself. A data
+// message in the forms that senders use has 51 bytes around its data.
+const maxCompany = 1 << 10
+
+// alone returns a part of whole, as a copy if it stands among much else: whoever
+// counts what it keeps counts the part.
+func alone(part, whole []byte) []byte {
+	if len(whole)-len(part) > maxCompany {
+		return bytes.Clone(part)
+	}
+	return part
 }
 
 // The entries of an envelope.

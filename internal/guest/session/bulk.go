@@ -28,9 +28,6 @@ const (
 	// minWindow is granted also when the budget is used up: two of the smallest
 	// records. What then does not fit memory waits on disk, as any input does.
 	minWindow = 2 * bulk.MinRecord
-
-	// maxReason is how much of a host's words for a cancel its answer repeats.
-	maxReason = 4 << 10
 )
 
 // A Carrier is a session whose data can move as raw records (protocol section 12).
@@ -58,7 +55,7 @@ func (e *flowError) Error() string { return e.text }
 
 // brokenBy makes the error of a text that may be a host's.
 func brokenBy(why string, tell bool) *flowError {
-	return &flowError{wire.ValidText(why[:min(len(why), maxReason)]), tell}
+	return &flowError{repeated(why), tell}
 }
 
 // farewell says what precedes the terminal frame of a session that ends with err.

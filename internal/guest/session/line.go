@@ -103,5 +103,12 @@ func (l *line) guard(f func(), ended func(why string)) {
 	f()
 }
 
+// maxRepeated is how much of a host's words an answer repeats: any path, and far
+// less than a frame, because a thousand answers may wait for a host that reads none.
+const maxRepeated = 4 << 10
+
+// repeated is what an answer repeats of a host's words.
+func repeated(words string) string { return wire.ValidText(words[:min(len(words), maxRepeated)]) }
+
 // errDetached is why a session stops that nobody listens to.
 var errDetached = errors.New("the client has gone")

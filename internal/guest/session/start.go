@@ -174,7 +174,7 @@ const stageSpawn = "Command::spawn"
 // failed says why a command was not started.
 func failed(req *wire.ExecRequest, err error) *wire.ExecFailed {
 	if refused, ok := errors.AsType[*sessionError](err); ok {
-		return &wire.ExecFailed{Kind: wire.FailureOther, Message: refused.Error()}
+		return &wire.ExecFailed{Kind: wire.FailureOther, Message: repeated(refused.Error())}
 	}
 	kind, text, stage := wire.FailureOther, err.Error(), stageSpawn
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
@@ -183,13 +183,13 @@ func failed(req *wire.ExecRequest, err error) *wire.ExecFailed {
 	if start, ok := errors.AsType[*proc.StartError](err); ok && start.Stage != proc.StageExec {
 		stage = string(start.Stage)
 		if start.Stage == proc.StageDirectory {
-			kind, text = wire.FailureBadCwd, text+": working directory "+quote(start.Name)
+			kind, text = wire.FailureBadCwd, text+": working directory "+quote(repeated(start.Name))
 		}
 	}
 	if _, ok := errors.AsType[*ptyError](err); ok {
 		kind, stage = wire.FailurePTYSetup, "open pty"
 	}
-	m := &wire.ExecFailed{Kind: kind, Message: "spawn " + quote(req.Cmd) + ": " + text, Stage: &stage}
+	m := &wire.ExecFailed{Kind: kind, Message: "spawn " + quote(repeated(req.Cmd)) + ": " + text, Stage: &stage}
 	m.Errno, m.ErrnoName = errnoFields(err, execNames)
 	return m
 }
