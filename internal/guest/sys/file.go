@@ -172,10 +172,6 @@ func Unlink(path string) error { return again(func() error { return unix.Unlink(
 // Rmdir removes an empty directory.
 func Rmdir(path string) error { return again(func() error { return unix.Rmdir(path) }) }
 
-// RemoveTree removes a directory and all that is in it. It follows no link and
-// reads directories piece by piece.
-func RemoveTree(path string) error { return os.RemoveAll(path) }
-
 // Rename moves a file over whatever is called to.
 func Rename(from, to string) error { return again(func() error { return unix.Rename(from, to) }) }
 
