@@ -72,7 +72,10 @@ type Config struct {
 	// client.Client.DialContext.
 	Network bool `json:"network,omitempty"`
 	// ReadOnlyRoot keeps the guest from writing to its root, on the host. A root
-	// directory of the caller's must have the mount points.
+	// directory of the caller's must have the mount points. Over an image the agent
+	// does it when the machine has booted, and what the boot has written is in memory
+	// unless Upper names a disk. A command with CAP_SYS_ADMIN could undo that, for
+	// this life of the machine: see Restricted.
 	ReadOnlyRoot bool `json:"readonly_root,omitempty"`
 
 	Hostname      string        `json:"hostname,omitempty"` // "" leaves the kernel's.

@@ -42,6 +42,8 @@ func (c Config) checkUpper() error {
 		return errors.New("an upper without an image")
 	case u.Tmpfs && u.Disk != "":
 		return errors.New("an upper on a disk and in memory: want one of them")
+	case c.Image != "" && c.ReadOnlyRoot && c.Foreign:
+		return errors.New("a read-only root over an image: only our own agent can have one")
 	case u.Tmpfs && c.Configuration == ByEnvironment:
 		return errors.New("an upper in memory cannot be configured by environment")
 	case u.SizeMiB < 0:
@@ -56,6 +58,9 @@ func (l *layout) fromImage(ctx context.Context, cfg Config, cache *image.Cache) 
 	img, err := cache.UseImage(ctx, cfg.Image)
 	if err != nil {
 		return cfg, err
+	}
+	if cfg.ReadOnlyRoot && img.FSType == "erofs" && cfg.Upper.Disk == "" && cfg.Configuration == ByBootstrap {
+		cfg.Upper.Tmpfs = true // What the boot writes is not worth a disk.
 	}
 	root, disks, err := l.disksOf(img, cfg.Upper)
 	if err != nil {
@@ -78,6 +83,10 @@ func (l *layout) fromImage(ctx context.Context, cfg Config, cache *image.Cache) 
 	cfg.Bootstrap = &b
 	return cfg, nil
 }
+
+// sealRoot has the agent make the root read-only when it has booted: neither an
+// image nor its upper has the mount points, so the host cannot do it before.
+const sealRoot = "AGENTD_SEAL=root"
 
 // The first disks of a machine with an image.
 const (

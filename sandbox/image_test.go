@@ -277,6 +277,31 @@ func TestImageMachine(t *testing.T) {
 	}
 }
 
+// A root over an image that is read-only, whatever it is made of: nobody writes to
+// it, and the files of the boot are there all the same.
+func TestReadOnlyImage(t *testing.T) {
+	names := kernels(t)
+	layers := sandbox.Config{Image: use(t, smallImage(t)), User: "root", Hostname: "sealed"}
+	disk := sandbox.Config{Image: use(t, ext4(t, busyboxRoot(t))), Hostname: "sealed"}
+	environment := layers
+	environment.Configuration = sandbox.ByEnvironment
+	for i, cfg := range []sandbox.Config{layers, disk, environment} {
+		cfg.Kernel, cfg.ReadOnlyRoot = names[i%len(names)], true
+		if cfg.Configuration == sandbox.ByBootstrap {
+			cfg.Tmpfs = []sandbox.Tmpfs{{Target: "/scratch"}}
+		}
+		m := start(t, cfg)
+		got := say(t, m, "for f in /new /tmp/new /etc/hosts; do echo x >$f; done 2>&1 | grep -c 'Read-only file system'; cat /from /etc/hostname")
+		if got != "3\nimage\nsealed\n" {
+			t.Errorf("%d on %s: got %q", i, cfg.Kernel, got)
+		}
+		if len(cfg.Tmpfs) > 0 {
+			asRoot(t, m, "echo x >/scratch/x")
+		}
+		stop(t, m)
+	}
+}
+
 func asRoot(t *testing.T, m *sandbox.Machine, script string) {
 	t.Helper()
 	c := m.Client().Command("sh", "-ec", script)
@@ -327,6 +352,7 @@ func TestImageRefused(t *testing.T) {
 		{"want one of them", sandbox.Config{Image: "x", Upper: sandbox.Upper{Tmpfs: true, Disk: "x"}}},
 		{"cannot be configured by environment", sandbox.Config{Image: "x", Upper: sandbox.Upper{Tmpfs: true}, Configuration: sandbox.ByEnvironment}},
 		{"upper of -1 MiB", sandbox.Config{Image: "x", Upper: sandbox.Upper{SizeMiB: -1}}},
+		{"only our own agent can", sandbox.Config{Image: "x", ReadOnlyRoot: true, Foreign: true}},
 		{"./nothing: no such file", sandbox.Config{Image: "./nothing"}},
 	} {
 		tt.cfg.Agent = agent

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/image"
@@ -103,12 +104,19 @@ func RemoveImage(nameOrID string) error {
 	return err
 }
 
-// PruneImages removes images without a name, and returns them.
-func PruneImages() ([]Image, error) {
+// PruneImages removes images without a name, but for those with the given IDs, and
+// returns them.
+func PruneImages(keep ...string) ([]Image, error) {
 	return withCache(func(c *image.Cache) ([]Image, error) {
-		all, err := c.PruneImages()
+		all, err := c.PruneImages(keep...)
 		return describeImages(all), err
 	})
+}
+
+// Is reports whether a name, with or without its tag, is one of the image's.
+func (i Image) Is(name string) bool {
+	full, err := image.FullName(name)
+	return err == nil && slices.Contains(i.Names, full)
 }
 
 func describeImages(all []image.Image) []Image {

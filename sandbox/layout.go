@@ -121,7 +121,9 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 	if err != nil {
 		return err
 	}
-	if cfg.ReadOnlyRoot && private {
+	if cfg.Image != "" && cfg.ReadOnlyRoot {
+		l.machine.Cmdline = append(l.machine.Cmdline, sealRoot)
+	} else if private && cfg.ReadOnlyRoot {
 		if err := l.makeMountPoints(cfg, root); err != nil {
 			return err
 		}

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/agentd-go/agentd/internal/machines"
 	"github.com/agentd-go/agentd/sandbox"
 )
 
@@ -147,17 +150,19 @@ is a name, or the first eight or more digits of an ID.
 }
 
 func newImageRemove() *cobra.Command {
-	return offerJSON(&cobra.Command{
-		Use:   "rm NAME...",
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "rm [-f] NAME...",
 		Short: "Remove images",
 		Long: `Remove names, and images with their last name; an ID removes an image with all of
-its names. Machines that run from it go on.
+its names. An image that a machine is made of is refused without -f; with it such a
+machine goes on if it runs, and cannot be started again.
 ` + exitHelp(plainExit),
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			gone := []imageRemoval{}
 			for _, name := range args {
-				r, failed := removeImage(name)
+				r, failed := removeImage(name, force)
 				if failed == nil {
 					gone = append(gone, r)
 				}
@@ -168,7 +173,9 @@ its names. Machines that run from it go on.
 			}
 			return err
 		},
-	})
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "also if machines are made of it")
+	return offerJSON(cmd)
 }
 
 // An imageRemoval is an image in the output of image rm --json.
@@ -178,20 +185,36 @@ type imageRemoval struct {
 	Deleted bool   `json:"deleted"` // It was its last name.
 }
 
-func removeImage(name string) (r imageRemoval, err error) {
+func removeImage(name string, force bool) (r imageRemoval, err error) {
 	i, err := sandbox.FindImage(name)
 	if err != nil {
 		return r, err
 	}
-	if err := sandbox.RemoveImage(name); err != nil {
+	users, err := usersOfImages()
+	if err != nil {
 		return r, err
 	}
-	_, err = sandbox.FindImage(i.ID)
-	deleted := errors.Is(err, sandbox.ErrNoImage)
-	if deleted {
-		err = nil
+	last := len(i.Names) < 2 || !i.Is(name)
+	if used := users[i.ID]; last && used != nil && !force {
+		return r, fmt.Errorf("image %s: machine %s is made of it; 'agentctl rm' that first, or 'agentctl image rm -f %s'", name, strings.Join(used, ", "), name)
 	}
-	return imageRemoval{name, i.ID, deleted}, err
+	return imageRemoval{name, i.ID, last}, sandbox.RemoveImage(name)
+}
+
+// usersOfImages are the names of machines by the IDs of their images.
+func usersOfImages() (map[string][]string, error) {
+	store, err := machines.Open("")
+	if err != nil {
+		return nil, err
+	}
+	all, err := store.List()
+	users := map[string][]string{}
+	for _, m := range all {
+		if id := m.Record().Config.Image; id != "" {
+			users[id] = append(users[id], m.Name())
+		}
+	}
+	return users, err
 }
 
 func newImagePrune() *cobra.Command {
@@ -199,12 +222,16 @@ func newImagePrune() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove the images that have no name",
-		Long: `Remove the images that have no name: those that were run from a file or a
-directory, and those whose name is now another's.
+		Long: `Remove the images that have no name and of which no machine is made: those that
+were run from a file or a directory, and those whose name is now another's.
 ` + exitHelp(plainExit),
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			removed, err := sandbox.PruneImages()
+			users, err := usersOfImages()
+			if err != nil {
+				return err
+			}
+			removed, err := sandbox.PruneImages(slices.Collect(maps.Keys(users))...)
 			if err != nil {
 				return err
 			}

@@ -155,7 +155,7 @@ func (c *Cache) Image(nameOrID string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	if name, err := fullName(nameOrID); err == nil {
+	if name, err := FullName(nameOrID); err == nil {
 		for _, i := range all {
 			if slices.Contains(i.Names, name) {
 				return i, nil
@@ -178,8 +178,8 @@ func (c *Cache) Image(nameOrID string) (Image, error) {
 	return Image{}, fmt.Errorf("%s: %d images have an ID that begins so", nameOrID, len(found))
 }
 
-// fullName gives a name its tag, and refuses what could not be one.
-func fullName(name string) (string, error) {
+// FullName gives a name its tag, and refuses what could not be one.
+func FullName(name string) (string, error) {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:@+"
 	if name == "" || len(name) > maxImageName || strings.Trim(name, letters) != "" || strings.ContainsAny(name[:1], "./:@-+_") {
 		return "", fmt.Errorf("image name %q: want letters, digits and ._-/:@+, a letter or digit first", name)

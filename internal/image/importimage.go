@@ -29,7 +29,7 @@ import (
 func (c *Cache) ImportImage(ctx context.Context, source, name string) (Image, error) {
 	naming := func(names []string) []string { return names }
 	if name != "" {
-		full, err := fullName(name)
+		full, err := FullName(name)
 		if err != nil {
 			return Image{}, err
 		}
@@ -43,7 +43,7 @@ func (c *Cache) ImportImage(ctx context.Context, source, name string) (Image, er
 // gives no name away.
 func (c *Cache) UseImage(ctx context.Context, nameOrSource string) (Image, error) {
 	i, err := c.Image(nameOrSource)
-	if !errors.Is(err, ErrNoImage) {
+	if !errors.Is(err, ErrNoImage) || strings.HasPrefix(nameOrSource, "sha256:") { // An ID is no source.
 		return i, err
 	}
 	return c.importImage(ctx, nameOrSource, func(names []string) []string {
@@ -78,7 +78,7 @@ func (c *Cache) importAs(ctx context.Context, source string, naming func([]strin
 		return Image{}, err
 	}
 	for _, n := range naming(names) {
-		full, err := fullName(n)
+		full, err := FullName(n)
 		if err != nil {
 			return Image{}, err
 		}

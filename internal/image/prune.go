@@ -34,7 +34,7 @@ func (c *Cache) RemoveImage(nameOrID string) error {
 		return err
 	}
 	names := i.Names
-	if name, err := fullName(nameOrID); err == nil && slices.Contains(names, name) {
+	if name, err := FullName(nameOrID); err == nil && slices.Contains(names, name) {
 		names = []string{name}
 	}
 	for _, n := range names {
@@ -55,11 +55,12 @@ func (i Image) key() string { return i.ID[len("sha256:"):] }
 
 // PruneImages removes the images without a name, as running a file or a
 // directory leaves them, and content that no image has. It returns what was removed.
-func (c *Cache) PruneImages() ([]Image, error) { return c.collect(true) }
+// Those whose IDs are given stay.
+func (c *Cache) PruneImages(keep ...string) ([]Image, error) { return c.collect(true, keep...) }
 
 // collect deletes content that no image refers to, and with unnamed also images
-// that no name refers to.
-func (c *Cache) collect(unnamed bool) (removed []Image, err error) {
+// that no name refers to, except those to keep.
+func (c *Cache) collect(unnamed bool, keep ...string) (removed []Image, err error) {
 	path := filepath.Join(c.dir, importLock)
 	l, err := tryLock(path, false)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errLocked) && !unnamed {
@@ -75,7 +76,7 @@ func (c *Cache) collect(unnamed bool) (removed []Image, err error) {
 	}
 	used := map[string]bool{}
 	for _, i := range all {
-		if unnamed && len(i.Names) == 0 {
+		if unnamed && len(i.Names) == 0 && !slices.Contains(keep, i.ID) {
 			if err := os.RemoveAll(filepath.Join(c.dir, imageKind, i.key())); err != nil {
 				return removed, err
 			}

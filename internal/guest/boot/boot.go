@@ -151,6 +151,8 @@ func userAction(s plan.Step) func(*Machine) error {
 		return func(m *Machine) error { return m.network(s) }
 	case plan.Resolver:
 		return func(m *Machine) error { return m.comfort("/etc/resolv.conf", s.Content) }
+	case plan.Seal:
+		return func(*Machine) error { return rootReadOnly() }
 	case plan.Handover:
 		return func(m *Machine) error { return m.handover(s) }
 	}

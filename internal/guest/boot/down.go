@@ -132,7 +132,7 @@ func (m *Machine) downs() (all []func()) {
 		all = append(all, func() { u.logged(!m.InitEnds) })
 	}
 	m.undo = nil
-	return append(all, rootReadOnly, sys.Sync)
+	return append(all, rootClean, sys.Sync)
 }
 
 func (m *Machine) undoLast() {
@@ -147,12 +147,16 @@ func (u undo) logged(last bool) {
 	}
 }
 
-func rootReadOnly() {
-	root, err := sys.OpenRoot("/")
-	if err == nil {
-		err = errors.Join(root.RemountReadOnly(), root.Close())
-	}
-	if err != nil {
+func rootClean() {
+	if err := rootReadOnly(); err != nil {
 		logf("the root: %v", err)
 	}
+}
+
+func rootReadOnly() error {
+	root, err := sys.OpenRoot("/")
+	if err != nil {
+		return err
+	}
+	return errors.Join(root.RemountReadOnly(), root.Close())
 }

@@ -194,6 +194,25 @@ func freshRoot(t *testing.T) {
 	}
 }
 
+// A root that is sealed can be written to by nobody, and a boot that fails behind
+// that has the seal as any other step.
+func TestSeal(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		if _, err := up(t, only(plan.TempDirs{Paths: []string{"/tmp"}}, plan.Seal{})); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"/new", "/tmp/new"} {
+			if err := os.WriteFile(name, nil, 0o600); !errors.Is(err, syscall.EROFS) {
+				t.Errorf("write %s: %v", name, err)
+			}
+		}
+		if err := syscall.Mount("", "/", "", syscall.MS_REMOUNT, ""); err != nil { // For whoever cleans up.
+			t.Fatal(err)
+		}
+	})
+}
+
 // A root that cannot be written to boots, as it is.
 func TestReadOnlyRoot(t *testing.T) {
 	nstest.Run(t, func() {

@@ -16,7 +16,7 @@ import (
 // first in the order of the message is returned.
 func FromBootstrap(b *wire.Bootstrap, environ []string) (*Plan, error) {
 	m := message{config: config{source: Bootstrap, generation: bootstrapGeneration, cwd: "/"}}
-	m.share, m.err = shareOf(environ)
+	m.err = m.host(environ)
 	m.blockRoot(b.BlockRoot)
 	m.mountLists(b)
 	m.names(b)

@@ -288,6 +288,28 @@ func TestBootstrapIgnoresVariables(t *testing.T) {
 	}
 }
 
+// TestSeal: it is the last that is done, but for handing over PID 1.
+func TestSeal(t *testing.T) {
+	environ := []string{SealVariable + "=" + SealRoot}
+	byMessage, err := FromBootstrap(&wire.Bootstrap{HandoffInit: &wire.HandoffInit{Cmd: "/sbin/init"}}, environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byVariables, err := FromEnvironment(append(environ, "MSB_HANDOFF_INIT=/sbin/init"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*Plan{byMessage, byVariables} {
+		if names := stepNames(p); !strings.HasSuffix(names, " run-dirs seal handover") {
+			t.Errorf("steps are %s", names)
+		}
+	}
+	_, err = FromEnvironment([]string{SealVariable + "=tmp", "MSB_HOSTNAME=m"})
+	if e, ok := errors.AsType[*Error](err); !ok || e.Field != SealVariable {
+		t.Errorf("another value: %v", err)
+	}
+}
+
 func TestShareInMemory(t *testing.T) {
 	environ := []string{ShareVariable + "=" + ShareInMemory}
 	byMessage, err := FromBootstrap(&wire.Bootstrap{}, environ)

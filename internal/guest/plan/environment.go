@@ -68,11 +68,9 @@ func FromEnvironment(environ []string) (*Plan, error) {
 		source: Environment, generation: environmentGeneration,
 		cwd: "/", env: inherited(environ),
 	}
-	share, rejected := shareOf(environ)
-	if rejected != nil {
+	if rejected := c.host(environ); rejected != nil {
 		return nil, rejected
 	}
-	c.share = share
 	for _, v := range variables() {
 		if e := v.apply(&c, lookup(environ, v.name)); e != nil {
 			e.Source, e.Field = Environment, v.name

@@ -150,6 +150,30 @@ const (
 // memoryShareMiB is as much as hosts of generation 7 let a guest write to a share.
 const memoryShareMiB = 16
 
+// SealVariable says, with the value [SealRoot], that nobody writes to the root behind
+// the boot, which has to: it makes the mount points. Where the host can keep the
+// root from being written to, it is not needed.
+const (
+	SealVariable = "AGENTD_SEAL"
+	SealRoot     = "root"
+)
+
+// host takes from the variables what is a matter of the machine, whichever source
+// configures it.
+func (c *config) host(environ []string) (rejected *Error) {
+	if c.share, rejected = shareOf(environ); rejected != nil {
+		return rejected
+	}
+	switch value := lookup(environ, SealVariable); value {
+	case "":
+	case SealRoot:
+		c.sealed = true
+	default:
+		return &Error{Field: SealVariable, Value: value, Rule: "must be " + SealRoot + " or absent"}
+	}
+	return nil
+}
+
 // shareOf returns the share of a machine with these variables.
 func shareOf(environ []string) (Share, *Error) {
 	switch value := lookup(environ, ShareVariable); value {

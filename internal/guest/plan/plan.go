@@ -50,6 +50,7 @@ type config struct {
 	generation wire.Generation
 	share      Share
 	root       *BlockRoot
+	sealed     bool
 	mounts     []userMount // by kind, in the order of the source
 	hostname   string
 	alias      string
@@ -74,6 +75,9 @@ func (c *config) plan() *Plan {
 	p.Steps = append(p.Steps, TempDirs{Paths: []string{"/tmp", "/var/tmp"}}, Loopback{})
 	p.addNetwork(c)
 	p.Steps = append(p.Steps, Trust{}, ProfileBlock{}, RunDirs{Paths: []string{"/run", "/run/microsandbox"}})
+	if c.sealed {
+		p.Steps = append(p.Steps, Seal{})
+	}
 	if c.handover != nil {
 		p.Steps = append(p.Steps, *c.handover)
 	}

@@ -242,7 +242,7 @@ func stepNames(p *Plan) string {
 
 func TestStepStringsBeginWithTheName(t *testing.T) {
 	steps := slices.Concat(odd().Steps, []Step{
-		essential(), share(), HostsFile{}, TempDirs{}, Loopback{}, Trust{}, ProfileBlock{}, RunDirs{},
+		essential(), share(), HostsFile{}, TempDirs{}, Loopback{}, Trust{}, ProfileBlock{}, RunDirs{}, Seal{},
 	})
 	seen := map[string]bool{}
 	for _, s := range steps {
@@ -252,8 +252,8 @@ func TestStepStringsBeginWithTheName(t *testing.T) {
 			t.Errorf("%T prints %q", s, s)
 		}
 	}
-	if len(seen) != 19 {
-		t.Errorf("%d kinds of step have a name of their own, want 19", len(seen))
+	if len(seen) != 20 {
+		t.Errorf("%d kinds of step have a name of their own, want 20", len(seen))
 	}
 }
 

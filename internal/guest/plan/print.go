@@ -186,6 +186,12 @@ func (RunDirs) Name() string { return "run-dirs" }
 func (s RunDirs) String() string { return s.Name() + " " + strings.Join(s.Paths, " ") }
 
 // Name implements [Step].
+func (Seal) Name() string { return "seal" }
+
+// String implements [Step].
+func (s Seal) String() string { return s.Name() }
+
+// Name implements [Step].
 func (Handover) Name() string { return "handover" }
 
 // String implements [Step]. Like a plan it leaves the values of variables out.

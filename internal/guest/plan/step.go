@@ -153,6 +153,9 @@ type ProfileBlock struct{}
 // RunDirs makes directories for files that live as long as the machine.
 type RunDirs struct{ Paths []string }
 
+// Seal makes the root read-only: the boot was the last to write to it.
+type Seal struct{}
+
 // AutoInit is the word that has the guest look for an init by itself.
 const AutoInit = "auto"
 
@@ -193,6 +196,7 @@ func (Resolver) sealed()     {}
 func (Trust) sealed()        {}
 func (ProfileBlock) sealed() {}
 func (RunDirs) sealed()      {}
+func (Seal) sealed()         {}
 func (Handover) sealed()     {}
 
 // maxComponent is NAME_MAX: the kernel refuses a longer name in any path.
