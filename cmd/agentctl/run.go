@@ -229,8 +229,6 @@ func (f *commandFlags) command(ctx context.Context, in *client.Client, args []st
 	c := in.CommandContext(ctx, args[0], args[1:]...)
 	c.Env, c.User, c.Dir = f.env, f.user, f.dir
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-	// A machine that we are about to kill needs no report of the command's end.
-	c.WaitDelay = time.Second
 	if f.tty {
 		t, err := openTerminal(os.Stdin)
 		if err != nil {
@@ -245,7 +243,29 @@ func (f *commandFlags) command(ctx context.Context, in *client.Client, args []st
 		return ended(ctx, startError(args[0], err))
 	}
 	signals.to(func(number int) { _ = c.Signal(number) }) // Nor does it hear signals.
-	return ended(ctx, commandError(c.Wait()))
+	return ended(ctx, commandError(settle(ctx, c)))
+}
+
+// settleTime is for the rest of an output when we end the command: a machine that we
+// are about to kill needs no report of its end.
+const settleTime = time.Second
+
+// settle waits for the command. Its output may take as long as whoever reads it
+// likes, unless we are told to end.
+func settle(ctx context.Context, c *client.Cmd) error {
+	done := make(chan error, 1)
+	go func() { done <- c.Wait() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(settleTime):
+		return context.Cause(ctx)
+	}
 }
 
 // errTimeout is the cause of an end before the command's.
