@@ -228,7 +228,7 @@ func worse(result, end error) error {
 func (f *commandFlags) command(ctx context.Context, in *client.Client, args []string, signals *signals) error {
 	c := in.CommandContext(ctx, args[0], args[1:]...)
 	c.Env, c.User, c.Dir = f.env, f.user, f.dir
-	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+	c.Stdin, c.Stdout, c.Stderr = os.Stdin, output{os.Stdout, signals}, output{os.Stderr, signals}
 	if f.tty {
 		t, err := openTerminal(os.Stdin)
 		if err != nil {

@@ -66,6 +66,7 @@ const interrupt = syscall.SIGINT
 // once there is one; a second ^C, or any before that, ends the machine.
 type signals struct {
 	ch     chan os.Signal
+	pipes  chan os.Signal // Nobody reads it: see output.
 	cancel context.CancelCauseFunc
 
 	mu      sync.Mutex
@@ -74,8 +75,9 @@ type signals struct {
 }
 
 func catchSignals(cancel context.CancelCauseFunc) *signals {
-	s := &signals{ch: make(chan os.Signal, 1), cancel: cancel}
+	s := &signals{ch: make(chan os.Signal, 1), pipes: make(chan os.Signal, 1), cancel: cancel}
 	signal.Notify(s.ch, interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	signal.Notify(s.pipes, syscall.SIGPIPE)
 	go func() {
 		for sig := range s.ch {
 			number, ok := sig.(syscall.Signal)
@@ -108,6 +110,22 @@ func (s *signals) handle(sig syscall.Signal) {
 }
 
 func (s *signals) stop() {
+	signal.Stop(s.pipes)
 	signal.Stop(s.ch)
 	close(s.ch)
+}
+
+// An output is where a command's goes. When nobody reads it any more the command has
+// no reader either: we end as SIGPIPE would have ended us, but leave nothing behind.
+type output struct {
+	*os.File
+	signals *signals
+}
+
+func (o output) Write(p []byte) (int, error) {
+	n, err := o.File.Write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		o.signals.cancel(&statusError{status: exitSignal + int(syscall.SIGPIPE)})
+	}
+	return n, err
 }
