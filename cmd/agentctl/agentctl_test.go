@@ -125,3 +125,17 @@ func TestConfigFromFlags(t *testing.T) {
 		t.Errorf("got %+v", cfg)
 	}
 }
+
+// What a guest says in an error does not reach the terminal as more than text.
+func TestLegible(t *testing.T) {
+	for in, want := range map[string]string{
+		"open /tmp/\x1b]0;title\a: no":  "open /tmp/?]0;title?: no",
+		"end of the console:\r\n\tline": "end of the console:\n\tline",
+		"\u009b31m and \u202egnp.exe":   "?31m and ?gnp.exe",
+		"grüße, 世界":                     "grüße, 世界",
+	} {
+		if got := legible(in); got != want {
+			t.Errorf("legible(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

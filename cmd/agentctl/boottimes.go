@@ -130,7 +130,7 @@ func partsOf(m *sandbox.Machine, ready time.Duration) bootTimes {
 func printTimes(out io.Writer, t bootTimes) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	row := func(name string, d time.Duration) {
-		_, _ = fmt.Fprintf(w, "%s\t  %s\n", milliseconds(d), name) // Flush has the error.
+		_, _ = fmt.Fprintf(w, "%s\t  %s\n", milliseconds(d), plain(name)) // Flush has the error.
 	}
 	for _, p := range t.Parts {
 		row(p.Name, p.Took)

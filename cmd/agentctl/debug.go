@@ -139,7 +139,7 @@ func planOn(console string) string {
 	_, plan, _ := strings.Cut(strings.ReplaceAll(console, "\r", ""), "agentd: plan\n")
 	plan, _, _ = strings.Cut(plan, "\nagentd: ")
 	plan, _, _ = strings.Cut(plan, "\n\n")
-	return strings.TrimRight(plan, "\n") + "\n"
+	return legible(strings.TrimRight(plan, "\n")) + "\n"
 }
 
 func newDebugStacks() *cobra.Command {

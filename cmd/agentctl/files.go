@@ -129,7 +129,7 @@ func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult
 		return err
 	}
 	for _, odd := range plan.Odd {
-		fmt.Fprintln(os.Stderr, "agentctl:", odd)
+		say(odd)
 	}
 	var done transfer.Progress
 	finish := f.show(transfer.NewMeter(plan, &done, time.Now()))

@@ -36,7 +36,6 @@ listen. The agent makes the connections: the machine needs no network card.
 }
 
 func forward(ctx context.Context, c *client.Client, ports []machines.Port, asJSON bool) error {
-	log := func(line string) { fmt.Fprintln(os.Stderr, "agentctl:", line) }
 	for i, p := range ports {
 		var config net.ListenConfig
 		l, err := config.Listen(ctx, "tcp", p.Host)
@@ -44,7 +43,7 @@ func forward(ctx context.Context, c *client.Client, ports []machines.Port, asJSO
 			return fmt.Errorf("port %s: %w", p, err)
 		}
 		guest := p.Guest
-		f := machines.Forward(l, func(ctx context.Context) (net.Conn, error) { return c.DialContext(ctx, "tcp", guest) }, log)
+		f := machines.Forward(l, func(ctx context.Context) (net.Conn, error) { return c.DialContext(ctx, "tcp", guest) }, say)
 		defer func() { _ = f.Close() }() // Its connections are over with us.
 		ports[i].Host = l.Addr().String()
 	}

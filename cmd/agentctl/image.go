@@ -257,6 +257,6 @@ func findOrImport(ctx context.Context, nameOrSource string) (sandbox.Image, erro
 	if !errors.Is(err, sandbox.ErrNoImage) {
 		return i, err
 	}
-	fmt.Fprintln(os.Stderr, "agentctl: importing", nameOrSource)
+	say("importing " + nameOrSource)
 	return sandbox.UseImage(ctx, nameOrSource)
 }

@@ -6,7 +6,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -60,7 +59,7 @@ func status(err error, asJSON bool) int {
 		}
 	}
 	if s.text != "" {
-		fmt.Fprintln(os.Stderr, "agentctl: "+s.text)
+		say(s.text)
 	}
 	return s.status
 }

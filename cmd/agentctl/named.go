@@ -272,7 +272,7 @@ func newSupervise() *cobra.Command {
 				}
 			}()
 			return m.Supervise(ctx, func(line string) {
-				fmt.Fprintln(os.Stderr, time.Now().Format(time.DateTime), line)
+				fmt.Fprintln(os.Stderr, time.Now().Format(time.DateTime), legible(line))
 			})
 		},
 	}

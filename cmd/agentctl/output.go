@@ -93,14 +93,30 @@ func row(w *tabwriter.Writer, columns ...any) {
 }
 
 // plain shows a text of a guest's without what could control a terminal.
-func plain(s string) string {
+func plain(s string) string { return strings.Map(printable, s) }
+
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return '?'
+}
+
+// legible is plain for a text of several lines, of a console perhaps.
+func legible(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
+		switch r {
+		case '\n', '\t':
 			return r
+		case '\r':
+			return -1
 		}
-		return '?'
+		return printable(r)
 	}, s)
 }
+
+// say tells the user something in our own name, in words that may be a guest's.
+func say(text string) { fmt.Fprintln(os.Stderr, "agentctl: "+legible(text)) }
 
 // ago says in a word how long ago something was.
 func ago(t time.Time) string {

@@ -163,7 +163,7 @@ func (r *runner) run(ctx context.Context, args []string) (err error) {
 		timer := time.AfterFunc(r.timeout, func() { cancel(errTimeout) })
 		defer timer.Stop()
 	}
-	l, err := m.Up(ctx, func(line string) { fmt.Fprintln(os.Stderr, "agentctl:", line) })
+	l, err := m.Up(ctx, say)
 	if err != nil {
 		return ended(ctx, err)
 	}
@@ -219,7 +219,7 @@ func worse(result, end error) error {
 		return end
 	}
 	if end != nil {
-		fmt.Fprintln(os.Stderr, "agentctl:", end)
+		say(end.Error())
 	}
 	return result
 }
@@ -318,10 +318,10 @@ func commandError(err error) error {
 // less than it might.
 func note(m *sandbox.Machine) {
 	if m.Emulated() {
-		fmt.Fprintln(os.Stderr, "agentctl:", m.Note())
+		say(m.Note())
 	}
 	if err := m.Unshared(); err != nil {
-		fmt.Fprintln(os.Stderr, "agentctl: the root is a disk, no directory is shared:", err)
+		say("the root is a disk, no directory is shared: " + err.Error())
 	}
 }
 

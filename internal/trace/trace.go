@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
@@ -75,10 +76,18 @@ func (t *Tracer) pass(to io.Writer, from io.Reader, arrow string, before int64) 
 
 func (t *Tracer) say(arrow string, f frame.Frame) {
 	line := fmt.Sprintf("%9.3fms %s id %-8d %-3s %s\n",
-		float64(time.Since(t.start))/float64(time.Millisecond), arrow, f.ID, flags(f.Flags), describe(f))
+		float64(time.Since(t.start))/float64(time.Millisecond), arrow, f.ID, flags(f.Flags), strings.Map(printable, describe(f)))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_, _ = io.WriteString(t.out, line) // Who does not see it misses nothing else.
+}
+
+// printable keeps a guest's words from controlling a terminal.
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return '?'
 }
 
 // flags are a letter each: start of a session, its end, shutdown, raw record.

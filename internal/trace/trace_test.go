@@ -9,6 +9,7 @@ import (
 
 	"github.com/agentd-go/agentd/internal/trace"
 	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
 )
 
 // Every byte passes both ways, and each frame is a line.
@@ -26,6 +27,11 @@ func TestServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hostile, err := frame.Append(nil, frame.Frame{ID: 7, Body: []byte("\xa3\x61v\x08\x61t\x67\x1b[2Jbad\x61p\x41\xa0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer = append(answer, hostile...)
 	go func() {
 		_, _ = relay.Write(append([]byte("12345678"), answer...))
 		_, _ = client.Write(request)
@@ -43,7 +49,10 @@ func TestServe(t *testing.T) {
 		t.Error(err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 2 || !strings.Contains(out.String(), "<- id 7") || !strings.Contains(out.String(), "-> id 7 ") || !strings.Contains(out.String(), `"PID":42`) {
+	if strings.Contains(out.String(), "\x1b") || !strings.Contains(out.String(), "?[2Jbad") {
+		t.Errorf("what controls a terminal: %q", out.String())
+	}
+	if len(lines) != 3 || !strings.Contains(out.String(), "<- id 7") || !strings.Contains(out.String(), "-> id 7 ") || !strings.Contains(out.String(), `"PID":42`) {
 		t.Errorf("lines:\n%s", out.String())
 	}
 }
