@@ -176,7 +176,13 @@ func (f *psFlags) indent(b procfs.Branch) string {
 	if !f.tree {
 		return ""
 	}
-	return strings.Repeat("  ", b.Depth)
+	return deep(b.Depth)
+}
+
+// deep indents what is below others; a guest may say how deep, but not how wide.
+func deep(depth int) string {
+	const most = 40
+	return strings.Repeat("  ", min(depth, most))
 }
 
 // An inspection is a machine in the output of inspect.

@@ -97,7 +97,7 @@ func lastLines(ctx context.Context, name string) ([]string, error) {
 func printWhy(out io.Writer, h hang) error {
 	var b strings.Builder
 	for _, p := range h.Processes {
-		indent := strings.Repeat("  ", p.Depth)
+		indent := deep(p.Depth)
 		state := plain(p.State)
 		if state == "D" {
 			state = color(os.Stdout, red, state)

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -106,10 +107,33 @@ func pids(fsys fs.FS) (all []int, err error) {
 	return all, err
 }
 
+// fileBytes is what is read of one file, in one operation of an agent. What a guest
+// says has an end so, and only arguments are longer.
+const fileBytes = 64 << 10
+
+// read returns the beginning of a file.
+func read(fsys fs.FS, name string) (b []byte, err error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // It was only read.
+	at, ok := f.(io.ReaderAt)
+	if !ok {
+		return io.ReadAll(io.LimitReader(f, fileBytes))
+	}
+	b = make([]byte, fileBytes)
+	n, err := at.ReadAt(b, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b[:n], err
+}
+
 func file(pid int, name string) string { return path.Join("proc", strconv.Itoa(pid), name) }
 
 func process(fsys fs.FS, pid int) (*Process, error) {
-	stat, err := fs.ReadFile(fsys, file(pid, "stat"))
+	stat, err := read(fsys, file(pid, "stat"))
 	if err != nil {
 		return nil, err
 	}
@@ -117,12 +141,12 @@ func process(fsys fs.FS, pid int) (*Process, error) {
 	if err != nil || p.Kernel {
 		return p, err
 	}
-	status, err := fs.ReadFile(fsys, file(pid, "status"))
+	status, err := read(fsys, file(pid, "status"))
 	if err != nil {
 		return nil, err
 	}
 	p.UID = int(number(field(status, "Uid:")))
-	args, err := fs.ReadFile(fsys, file(pid, "cmdline"))
+	args, err := read(fsys, file(pid, "cmdline"))
 	if err != nil {
 		return nil, err
 	}
@@ -195,8 +219,10 @@ func Tree(all []Process) (out []Branch) {
 	}
 	var grow func(parent, depth int)
 	grow = func(parent, depth int) {
-		slices.SortFunc(children[parent], func(a, b Process) int { return cmp.Compare(a.PID, b.PID) })
-		for _, p := range children[parent] {
+		below := children[parent]
+		delete(children, parent) // Once: a guest may say that a process is above itself.
+		slices.SortFunc(below, func(a, b Process) int { return cmp.Compare(a.PID, b.PID) })
+		for _, p := range below {
 			out = append(out, Branch{p, depth})
 			grow(p.PID, depth+1)
 		}

@@ -150,3 +150,43 @@ func TestBetween(t *testing.T) {
 		t.Errorf("no time: %+v", r)
 	}
 }
+
+// Processes that a guest says to be above themselves have an end too.
+func TestTreeOfLies(t *testing.T) {
+	p := func(pid, parent int) procfs.Process { return procfs.Process{PID: pid, Parent: parent} }
+	for name, tt := range map[string]struct {
+		all  []procfs.Process
+		want int
+	}{
+		"above itself":         {[]procfs.Process{p(1, 1)}, 1},
+		"number of nobody":     {[]procfs.Process{p(0, 0), p(0, 7), p(1, 0)}, 3},
+		"one number for two":   {[]procfs.Process{p(1, 0), p(5, 1), p(1, 5)}, 3},
+		"each above the other": {[]procfs.Process{p(1, 0), p(5, 6), p(6, 5)}, 1},
+	} {
+		if got := procfs.Tree(tt.all); len(got) != tt.want {
+			t.Errorf("%s: %v, want %d processes", name, got, tt.want)
+		}
+	}
+}
+
+// endless is a file system whose files go on for ever.
+type endless struct{ fstest.MapFS }
+
+type endlessFile struct{ fs.File }
+
+func (endless) Open(name string) (fs.File, error) {
+	f, err := fstest.MapFS{name: text("")}.Open(name)
+	return endlessFile{f}, err
+}
+
+func (endlessFile) Read(p []byte) (int, error) { return copy(p, strings.Repeat("x", len(p))), nil }
+
+func (endlessFile) ReadAt(p []byte, _ int64) (int, error) { return endlessFile{}.Read(p) }
+
+// A file that does not end is read up to a bound.
+func TestEndlessFile(t *testing.T) {
+	w, _ := procfs.WaitOf(endless{}, 1) // It has no descriptors.
+	if n := len(w.Channel); n == 0 || n > 1<<20 {
+		t.Errorf("got %d bytes", n)
+	}
+}

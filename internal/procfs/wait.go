@@ -44,7 +44,7 @@ func WaitOf(fsys fs.FS, pid int) (w Wait, err error) {
 // Stack returns the functions of the kernel that a process is in, the innermost
 // first; nil where the kernel does not tell.
 func Stack(fsys fs.FS, pid int) (frames []string) {
-	text, err := fs.ReadFile(fsys, file(pid, "stack"))
+	text, err := read(fsys, file(pid, "stack"))
 	if err != nil {
 		return nil
 	}
@@ -57,7 +57,7 @@ func Stack(fsys fs.FS, pid int) (frames []string) {
 
 // line is a file of one line, "" if it cannot be read.
 func line(fsys fs.FS, name string) string {
-	text, err := fs.ReadFile(fsys, name)
+	text, err := read(fsys, name)
 	if err != nil {
 		return ""
 	}
@@ -66,7 +66,7 @@ func line(fsys fs.FS, name string) string {
 
 // optional reads a file that a kernel need not have.
 func optional(fsys fs.FS, name string) ([]byte, error) {
-	text, err := fs.ReadFile(fsys, name)
+	text, err := read(fsys, name)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || err != nil && strings.Contains(err.Error(), "not supported") {
 		return nil, nil
 	}
