@@ -48,7 +48,7 @@ func (m *Meter) share(files, bytes int64) float64 {
 	if all == 0 {
 		return 1
 	}
-	return min(1, (float64(bytes)+fileCost*float64(files))/all)
+	return max(0, min(1, (float64(bytes)+fileCost*float64(files))/all))
 }
 
 func (m *Meter) left(took time.Duration, share float64) string {

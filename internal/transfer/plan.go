@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"strings"
 	"time"
 )
@@ -82,7 +83,7 @@ func New(ctx context.Context, from, to End, recursive bool) (*Plan, error) {
 
 // add plans one name; old is what has the target's, nil if nothing has.
 func (p *Plan) add(ctx context.Context, from, to string, info, old fs.FileInfo, depth int) error {
-	i := item{depth: depth, from: from, to: to, mode: info.Mode(), mtime: info.ModTime().Truncate(time.Second)}
+	i := item{depth: depth, from: from, to: to, mode: info.Mode() &^ p.foreign(), mtime: info.ModTime().Truncate(time.Second)}
 	switch {
 	case info.IsDir():
 		return p.addDir(ctx, i, old)
@@ -97,6 +98,16 @@ func (p *Plan) add(ctx context.Context, from, to string, info, old fs.FileInfo, 
 	return nil
 }
 
+// foreign is what is not kept of a machine's file that comes to this host: it has
+// another owner here, whose rights nobody in the machine has.
+func (p *Plan) foreign() fs.FileMode {
+	_, here := p.from.(Host)
+	if _, arrives := p.to.(Host); here || !arrives {
+		return 0
+	}
+	return fs.ModeSetuid | fs.ModeSetgid
+}
+
 func (p *Plan) addFile(i item, old fs.FileInfo) {
 	if old != nil && old.Mode()&^fs.ModeIrregular == i.mode && old.Size() == i.size && old.ModTime().Truncate(time.Second).Equal(i.mtime) {
 		p.Skipped++
@@ -105,7 +116,7 @@ func (p *Plan) addFile(i item, old fs.FileInfo) {
 	i.replace = old != nil && !old.Mode().IsRegular()
 	p.files = append(p.files, i)
 	p.Files++
-	p.Bytes += i.size
+	p.Bytes = min(p.Bytes, math.MaxInt64-i.size) + i.size // The sizes are somebody's word.
 }
 
 func (p *Plan) addLink(ctx context.Context, i item, old fs.FileInfo) (err error) {
@@ -154,9 +165,16 @@ func (p *Plan) addDir(ctx context.Context, i item, old fs.FileInfo) error {
 	return nil
 }
 
+// maxPath is the longest path that Linux takes (PATH_MAX): what lies deeper is a
+// guest's invention, and might have no end.
+const maxPath = 4096
+
 // checkName refuses what a listing cannot hold: a guest that says so would have us
 // write somewhere else.
 func checkName(dir, name string) error {
+	if len(dir)+len(name) > maxPath {
+		return fmt.Errorf("%.100s...: lies deeper than a path of %d bytes can lead", dir, maxPath)
+	}
 	if name == "." || strings.Contains(name, "/") || !fs.ValidPath(name) {
 		return fmt.Errorf("%s lists a file with the name %q", dir, name)
 	}

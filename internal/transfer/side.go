@@ -87,8 +87,17 @@ func (Host) Create(_ context.Context, name string) (Writer, error) {
 	return hostFile{f}, nil
 }
 
-// Mkdir makes a directory and its parents.
-func (Host) Mkdir(_ context.Context, name string) error { return os.MkdirAll(name, earlyDir) }
+// Mkdir makes a directory and its parents. A link to one is none, for the same reason.
+func (Host) Mkdir(_ context.Context, name string) error {
+	if err := os.MkdirAll(name, earlyDir); err != nil {
+		return err
+	}
+	info, err := os.Lstat(name)
+	if err == nil && !info.IsDir() {
+		err = &os.PathError{Op: "mkdir", Path: name, Err: syscall.ENOTDIR}
+	}
+	return err
+}
 
 // Symlink makes a link with a time. That a file system has none for links is no
 // reason to have no link.
@@ -103,12 +112,9 @@ func (Host) Symlink(_ context.Context, target, name string, mtime time.Time) err
 // Remove is os.Remove.
 func (Host) Remove(_ context.Context, name string) error { return os.Remove(name) }
 
-// Describe sets permissions and time.
+// Describe sets permissions and time. A link is not followed here either.
 func (Host) Describe(_ context.Context, name string, mode fs.FileMode, mtime time.Time) error {
-	if err := os.Chmod(name, mode&permissions); err != nil {
-		return err
-	}
-	return os.Chtimes(name, time.Time{}, mtime)
+	return describe(name, mode&permissions, mtime)
 }
 
 // Join is filepath.Join.

@@ -184,8 +184,9 @@ func (u *unpacking) parents(ctx context.Context, dir string) error {
 	return err
 }
 
-// clear removes what is no file that can be overwritten.
+// clear removes what has a member's name. A directory is known to be one no longer.
 func (u *unpacking) clear(ctx context.Context, name string) error {
+	delete(u.real, name)
 	err := u.to.Side.Remove(ctx, u.name(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -210,6 +211,9 @@ func (u *unpacking) file(ctx context.Context, name string, h *tar.Header, r io.R
 
 func (u *unpacking) finish(ctx context.Context) error {
 	for _, h := range slices.Backward(u.dirs) {
+		if !u.real[h.Name] {
+			continue // A later member has its place.
+		}
 		if err := u.to.Side.Describe(ctx, u.name(h.Name), h.FileInfo().Mode(), h.ModTime); err != nil {
 			return err
 		}
