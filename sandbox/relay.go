@@ -48,6 +48,8 @@ func words(agent wire.Generation) relay.Words {
 			const kill = 9
 			return encode(id, &wire.ExecSignal{Signal: kill})
 		},
+		Hold: func(id uint32) []byte { return encode(id, &wire.ExecSignal{Output: wire.OutputHold}) },
+		Go:   func(id uint32) []byte { return encode(id, &wire.ExecSignal{Output: wire.OutputGo}) },
 		Left: func(start, end uint32) []byte {
 			return encode(0, &wire.ClientDisconnected{IDStart: start, IDEndExclusive: end})
 		},

@@ -185,14 +185,30 @@ func (m *ExecResize) fields() []field {
 	}
 }
 
+// OutputFlow says whether a command's output is to be sent.
+type OutputFlow string
+
+// What can be asked of an output.
+const (
+	OutputHold OutputFlow = "hold" // stop reading it: the command waits on a full pipe
+	OutputGo   OutputFlow = "go"   // go on
+)
+
 // ExecSignal sends a signal to a command.
 type ExecSignal struct {
 	Signal int32 // Linux's number; only 1…31 have an effect
+
+	// Output asks for flow control, beside a Signal of 0. Agents that do not know the
+	// field, which is ours, do nothing then.
+	Output OutputFlow
 }
 
 // Type returns TypeExecSignal.
 func (*ExecSignal) Type() Type { return TypeExecSignal }
 
 func (m *ExecSignal) fields() []field {
-	return []field{required("signal", num(&m.Signal))}
+	return []field{
+		required("signal", num(&m.Signal)),
+		omitted("output", oneOf(&m.Output, OutputHold, OutputGo)),
+	}
 }

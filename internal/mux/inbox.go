@@ -282,6 +282,13 @@ func (b *Inbox) Room(n int) bool {
 	return b.bytes+n <= b.cfg.Memory && (b.cfg.Budget == nil || b.cfg.Budget.Left() >= int64(n))
 }
 
+// Waiting is how many bytes are here, in memory and in the storage.
+func (b *Inbox) Waiting() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return int64(b.bytes) + b.write - b.read
+}
+
 // End refuses further bytes; those that are here can still be taken.
 func (b *Inbox) End() {
 	b.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/mux"
@@ -30,6 +31,11 @@ type client struct {
 	conn  net.Conn
 	in    *mux.Inbox // From the guest.
 	spoke bool       // It has sent something. On Relay.mu; its own reader needs none to look.
+
+	// slow says that the outputs of its commands are held back. Changed on Relay.mu.
+	slow atomic.Bool
+	// since is when the write began that is under way (UnixNano), 0 for none.
+	since atomic.Int64
 
 	mu  sync.Mutex
 	why string // Why the relay has ended it, "" if it has not.
@@ -131,8 +137,16 @@ func (c *client) write() {
 			return
 		}
 		c.relay.wake()
-		if _, err := pieces.WriteTo(c.conn); err != nil {
+		c.since.Store(time.Now().UnixNano())
+		_, err = pieces.WriteTo(c.conn)
+		c.since.Store(0)
+		if err != nil {
 			return
+		}
+		// Behind the write: if this does not see that the client is slow, then who finds
+		// that sees that nothing is being written.
+		if c.slow.Load() && c.in.Waiting() <= quickBelow {
+			c.relay.quick(c)
 		}
 	}
 }
@@ -178,6 +192,9 @@ func (c *client) read() error {
 			return err
 		}
 		c.relay.wake()
+		if f.Flags&frame.SessionStart != 0 && c.slow.Load() {
+			c.relay.holdNew(c, f.ID)
+		}
 		if f.Flags == frame.Shutdown && c.relay.cfg.Shutdown != nil {
 			c.relay.cfg.Shutdown()
 		}

@@ -11,9 +11,10 @@
 // Towards the guest each slot has an outbox of 64 KiB and one frame, and one writer
 // serves them by turns, so a client that sends more than its share waits in its
 // own socket. From the guest, the one goroutine that reads the port never waits
-// for a client. Generations up to 7 have no way to ask for less, so what a client
-// does not read is held for it: in memory, then in an unlinked file, then the
-// client is disconnected. The bounds are at clientMemory. While no other client
+// for a client. The commands of one that does not read are held back in the guest
+// (slow.go), if the agent is ours. Nothing else can be asked for less, so what a
+// client does not read all the same is held for it: in memory, then in an unlinked
+// file, then the client is disconnected. The bounds are at clientMemory. While no other client
 // has sent anything yet, there is nobody to delay: then the port waits for the one
 // that does not read, and its commands feel it, as they would without a relay.
 //

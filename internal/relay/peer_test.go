@@ -89,6 +89,8 @@ func words(tb testing.TB) relay.Words {
 	tb.Helper()
 	return relay.Words{
 		Kill: func(id uint32) []byte { return message(tb, id, &wire.ExecSignal{Signal: 9}) },
+		Hold: func(id uint32) []byte { return message(tb, id, &wire.ExecSignal{Output: wire.OutputHold}) },
+		Go:   func(id uint32) []byte { return message(tb, id, &wire.ExecSignal{Output: wire.OutputGo}) },
 		Left: func(start, end uint32) []byte {
 			return message(tb, 0, &wire.ClientDisconnected{IDStart: start, IDEndExclusive: end})
 		},
@@ -156,6 +158,22 @@ func (p *peer) expect(want ...[]byte) {
 		if err != nil || !bytes.Equal(got, w) {
 			p.t.Fatalf("got %.99q, %v; want %.99q", got, err, w)
 		}
+	}
+}
+
+// expectAll reads frames that must be these, in any order.
+func (p *peer) expectAll(want ...[]byte) {
+	p.t.Helper()
+	left := map[string]bool{}
+	for _, w := range want {
+		left[string(w)] = true
+	}
+	for range want {
+		_, got, err := p.frames.NextWhole()
+		if err != nil || !left[string(got)] {
+			p.t.Fatalf("got %.99q, %v; want one of %.99q", got, err, want)
+		}
+		delete(left, string(got))
 	}
 }
 

@@ -59,6 +59,8 @@ type Config struct {
 // Words are what the relay cannot say or tell by itself.
 type Words struct {
 	Kill  func(id uint32) []byte         // The frame of core.exec.signal with 9.
+	Hold  func(id uint32) []byte         // The frame that keeps a command's output back,
+	Go    func(id uint32) []byte         // and the one that lets it go on.
 	Left  func(start, end uint32) []byte // The frame of core.relay.client.disconnected.
 	Probe func(id uint32) []byte         // A frame that is answered by one terminal frame.
 
@@ -205,6 +207,9 @@ func (r *Relay) route(f frame.Frame, whole []byte) {
 		c.drop("it has left too much unread")
 	default:
 		c.drop("what it leaves unread cannot be stored: " + err.Error())
+	}
+	if !c.slow.Load() && c.isSlow() {
+		r.slow(c)
 	}
 }
 

@@ -350,13 +350,14 @@ func TestClientThatNeverReads(t *testing.T) {
 		request := message(t, dead.start, &wire.ExecRequest{Cmd: "yes"})
 		go dead.send(request)
 		w.guest.expect(request)
-		flood := raw(dead.start, 0, strings.Repeat("y\n", 1<<19))
-		for range 20 {
+		synctest.Wait()
+		flood := raw(dead.start, 0, strings.Repeat("y\n", 1<<18))
+		for range 40 {
 			w.guest.send(flood)
 			w.guest.send(raw(quick.start, 0, "pong"))
 			quick.expect(raw(quick.start, 0, "pong"))
 		}
-		w.guest.expect(words(t).Kill(dead.start))
+		w.guest.expect(words(t).Hold(dead.start), words(t).Go(dead.start), words(t).Kill(dead.start))
 		w.guest.send(message(t, dead.start, &wire.ExecExited{Code: -1}))
 		w.guest.expect(words(t).Left(dead.start, dead.end), words(t).Probe(dead.end-1))
 		if lines := w.logged(); len(lines) != 1 || !strings.Contains(lines[0], "unread") {

@@ -149,6 +149,9 @@ func (r *Relay) leave(c *client) {
 		return // Nobody is left to tell.
 	}
 	for id := range s.commands {
+		if c.slow.Load() { // Else its end would wait for the output, and that for a reader.
+			r.sayLocked(s, r.cfg.Words.Go(id))
+		}
 		r.sayLocked(s, r.cfg.Words.Kill(id))
 	}
 	r.limitLocked(s, killGrace)

@@ -168,17 +168,18 @@ func (a *Agent) Finish(grace time.Duration) {
 	a.host.Procs.Close()
 	a.host.Procs.Signal(terminate)
 	a.host.Files.Close() // A file that is open for writing keeps its disk from being left clean.
+	commands := a.commands()
 	if err := a.host.Procs.Wait(ctx); err != nil {
 		return
 	}
-	if err := a.settle(ctx); err != nil {
+	if err := a.settle(ctx, commands); err != nil {
 		logf("output was left unsent: %v", err)
 	}
 }
 
-// settle waits until every session has sent its last frame.
-func (a *Agent) settle(ctx context.Context) error {
-	for _, s := range a.commands() {
+// settle waits until every command has sent its last frame.
+func (a *Agent) settle(ctx context.Context, commands []session.Session) error {
+	for _, s := range commands {
 		select {
 		case <-s.Done():
 		case <-ctx.Done():
@@ -194,7 +195,8 @@ func (a *Agent) commands() (all []session.Session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for s := range a.live {
-		if _, command := s.(*session.Exec); command {
+		if e, command := s.(*session.Exec); command {
+			e.Flow(wire.OutputGo) // It may wait to say its last words.
 			all = append(all, s)
 		} else {
 			s.Detach()

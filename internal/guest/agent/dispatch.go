@@ -73,6 +73,7 @@ func (a *Agent) act(id uint32, e wire.Envelope, m wire.Message) End {
 	case *wire.ExecSignal:
 		if s, ok := a.session(id).(*session.Exec); ok {
 			s.Signal(int(m.Signal))
+			s.Flow(m.Output)
 		}
 	case *wire.ExecResize:
 		if s, ok := a.session(id).(*session.Exec); ok {

@@ -31,6 +31,7 @@ type Exec struct {
 	master  *os.File    // The terminal; nil without one.
 	pending []int       // Signals that came before the child ran.
 	size    *wire.ExecResize
+	gate    gate // Of the output.
 	over    bool
 	deaf    bool // Its input has overflowed, which was said once.
 }
@@ -93,7 +94,7 @@ func (e *Exec) listen(outputs []output) (heard func()) {
 	var all sync.WaitGroup
 	tails := make([]*tail, len(outputs))
 	for i, o := range outputs {
-		t := &tail{file: o.file, from: o.from, terminal: e.tty}
+		t := &tail{file: o.file, from: o.from, terminal: e.tty, gate: &e.gate}
 		tails[i] = t
 		all.Go(func() {
 			e.guarded(func() {
@@ -223,9 +224,23 @@ func (e *Exec) Resize(size *wire.ExecResize) {
 	}
 }
 
+// Flow holds the output back, or lets it go on. Nothing of it is lost: what is held
+// back waits in the pipe, and the command with it.
+func (e *Exec) Flow(f wire.OutputFlow) {
+	switch f {
+	case wire.OutputHold:
+		e.gate.shut()
+	case wire.OutputGo:
+		e.gate.open()
+	}
+}
+
 // Detach forgets the host's side: output goes nowhere from now on, the command
 // goes on until it ends.
-func (e *Exec) Detach() { e.detach() }
+func (e *Exec) Detach() {
+	e.detach()
+	e.gate.openForEver()
+}
 
 // feed writes the input to the command until it ends. A write that fails is
 // reported and the session goes on; behind a closed pipe it goes on without

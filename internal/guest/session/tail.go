@@ -43,6 +43,7 @@ type tail struct {
 	file     *os.File
 	from     *sys.Reader
 	terminal bool
+	gate     *gate
 
 	mu    sync.Mutex
 	until time.Time // Zero while the command runs.
@@ -56,6 +57,15 @@ func (t *tail) leaderEnded() {
 	defer t.mu.Unlock()
 	t.until = time.Now().Add(tailMost)
 	t.limitLocked()
+}
+
+// renew gives an output that was held back the time that it had before.
+func (t *tail) renew() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.until.IsZero() {
+		t.until, t.rest = time.Now().Add(tailMost), 0
+	}
 }
 
 // limitLocked sets until when the next read may wait.
@@ -85,6 +95,9 @@ func (t *tail) prepare() bool {
 
 // Read reads the output until its end, or what counts as that.
 func (t *tail) Read(b []byte) (int, error) {
+	if t.gate.pass() {
+		t.renew()
+	}
 	if !t.prepare() {
 		return 0, t.giveUp()
 	}
@@ -98,7 +111,7 @@ func (t *tail) Read(b []byte) (int, error) {
 
 // Try reads what is there already, for a pump that has just been given much.
 func (t *tail) Try(b []byte) (int, error) {
-	if t.enough() {
+	if t.gate.isShut() || t.enough() {
 		return 0, nil // What never falls silent would keep the pump here.
 	}
 	n, err := t.from.Try(b)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
 )
 
 const (
@@ -65,8 +67,68 @@ func TestSilentClient(t *testing.T) {
 	}
 }
 
-// TestSilentClientIsEnded lets a client leave more unread than there is room for:
-// it loses its connection, its command ends, and the others do not notice.
+// TestSilentClientsCommandWaits has a command say more than is kept for a client that
+// does not read. It waits, as on a pipe, and goes on when the client reads.
+func TestSilentClientsCommandWaits(t *testing.T) {
+	ownOnly(t, "they have no word for that")
+	const pieces, most = 256, 64 // Of 64 KiB.
+	h := share(t, sandbox.Config{Kernel: vmtest.Kernels(t)[0]})
+	b, err := h.bare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.Close() }() // Nothing is left to say.
+	if err := b.tell(b.start, &wire.ExecRequest{Cmd: "sh", Args: []string{"-c", fmt.Sprintf(
+		"for i in $(seq %d); do head -c 65536 /dev/zero; echo $i >/tmp/said; done", pieces)}}); err != nil {
+		t.Fatal(err)
+	}
+	said, err := h.rest("/tmp/said")
+	if n, wrong := strconv.Atoi(strings.TrimSpace(said)); err != nil || wrong != nil || n > most {
+		t.Errorf("the command has said %q times 64 KiB to a client that does not read (%v)", said, err)
+	}
+	if size, err := b.output(); size != pieces<<16 || err != nil {
+		t.Errorf("got %d bytes, want %d; %v", size, pieces<<16, err)
+	}
+}
+
+// rest is what a file holds when it has not changed for a second.
+func (h *hub) rest(name string) (content string, err error) {
+	const long = 10 // Looks.
+	tick := time.NewTicker(departureTick)
+	defer tick.Stop()
+	for same := 0; same < long; <-tick.C {
+		now, err := h.say("cat " + name + " 2>/dev/null || true")
+		if err != nil {
+			return "", err
+		}
+		if same++; now != content || now == "" {
+			content, same = now, 0
+		}
+	}
+	return content, nil
+}
+
+// output reads a command's frames up to the last, and counts what it has said.
+func (b *bare) output() (size int, err error) {
+	for {
+		f, err := b.frames.Next()
+		if err != nil {
+			return size, err
+		}
+		e, err := wire.DecodeEnvelope(f.Body)
+		if err == nil && e.Type == wire.TypeExecStdout {
+			data, _ := wire.DataOf(e) // Too little is counted of what is wrong.
+			size += len(data)
+		}
+		if err != nil || f.Flags&frame.Terminal != 0 {
+			return size, err
+		}
+	}
+}
+
+// TestSilentClientIsEnded lets a client leave more unread than there is room for, of
+// a file, which nothing holds back: it loses its connection, and the others do not
+// notice.
 func TestSilentClientIsEnded(t *testing.T) {
 	if !long() {
 		t.Skip("an emulated machine takes a minute to say 260 MiB: AGENTD_LONG=1")
@@ -74,7 +136,7 @@ func TestSilentClientIsEnded(t *testing.T) {
 	c := vmtest.Combinations(t)[0]
 	h := share(t, c.Config(sandbox.Config{}))
 	h.last(t, 10*time.Minute)
-	b, err := h.flooded(false)
+	b, err := h.streamed("/dev/zero")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,10 +155,8 @@ func TestSilentClientIsEnded(t *testing.T) {
 		worst, said = max(worst, took), h.said.take()
 	}
 	t.Logf("after %v, in which the slowest sign of life took %v: %q", time.Since(start).Round(time.Second), worst, said)
-	for out := "yes"; strings.Contains(out, "yes"); <-tick.C {
-		if out, err = h.say("cat /proc/[0-9]*/comm 2>/dev/null || true"); err != nil {
-			t.Fatalf("the command goes on: %v", err)
-		}
+	if err := h.awaitSlot(b.start); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -141,6 +201,45 @@ func (h *hub) flooded(reads bool) (*bare, error) {
 		go func() { _, _ = io.Copy(io.Discard, b) }() // Until it is closed.
 	}
 	return b, nil
+}
+
+// streamed is a client that is sent a file for ever, and does not read.
+func (h *hub) streamed(name string) (*bare, error) {
+	b, err := h.bare()
+	if err != nil {
+		return nil, err
+	}
+	err = b.tell(b.start, &wire.FSRequest{Op: &wire.OpOpenFile{Path: name, Options: wire.OpenOptions{Read: true}}})
+	var e wire.Envelope
+	if err == nil {
+		e, err = b.until(wire.TypeFSResponse)
+	}
+	if err == nil {
+		var handle uint64
+		if handle, err = handleOf(e); err == nil {
+			err = b.tell(b.start+1, &wire.FSRequest{Op: &wire.OpRead{Handle: handle}})
+		}
+	}
+	if err == nil {
+		_, err = b.until(wire.TypeFSData)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+func handleOf(e wire.Envelope) (uint64, error) {
+	m, err := wire.Decode(e)
+	if err != nil {
+		return 0, err
+	}
+	if r, ok := m.(*wire.FSResponse); ok {
+		if h, ok := r.Data.(*wire.ResultHandle); ok {
+			return h.Handle, nil
+		}
+	}
+	return 0, fmt.Errorf("no handle in %+v", m)
 }
 
 // pulses has each client ask for signs of life, and returns how long they took.
