@@ -167,8 +167,8 @@ func (a *Agent) Finish(grace time.Duration) {
 	const terminate = 15 // SIGTERM.
 	a.host.Procs.Close()
 	a.host.Procs.Signal(terminate)
-	a.host.Files.Close() // A file that is open for writing keeps its disk from being left clean.
 	commands := a.commands()
+	a.host.Files.Close() // A file that is open for writing keeps its disk from being left clean.
 	if err := a.host.Procs.Wait(ctx); err != nil {
 		return
 	}

@@ -27,9 +27,11 @@ const (
 	maxCalls       = 32
 	maxClientCalls = maxCalls / 4
 
-	// maxClosers bounds the closing of files, which may hang too. It has threads
-	// of its own: what a client that is gone has left must not wait for calls.
-	maxClosers = 4
+	// maxClosers bounds the closing of what clients that are gone have left, and of
+	// what had no turn among the calls: it may hang too. It has threads of its own,
+	// of which one client gets half.
+	maxClosers       = 4
+	maxClientClosers = maxClosers / 2
 
 	// callDeadline is how long an operation waits for its turn: as long as a
 	// connection may take. Turns last milliseconds where nothing hangs.
@@ -81,9 +83,10 @@ func NewFiles() *Files {
 
 // A client is the owner of handles.
 type client struct {
-	files *Files
-	calls chan struct{}
-	left  chan struct{} // Closed when it has disconnected.
+	files   *Files
+	calls   chan struct{}
+	closers chan struct{}
+	left    chan struct{} // Closed when it has disconnected.
 
 	// Guarded by files.mu:
 	handles map[uint64]*handle
@@ -99,15 +102,16 @@ func (f *Files) client(slot int) *client {
 	if c == nil {
 		c = &client{
 			files: f, handles: map[uint64]*handle{}, closing: map[*handle]struct{}{},
-			calls: make(chan struct{}, maxClientCalls), left: make(chan struct{}),
+			calls: make(chan struct{}, maxClientCalls), closers: make(chan struct{}, maxClientClosers),
+			left: make(chan struct{}),
 		}
 		f.clients[slot] = c
 	}
 	return c
 }
 
-// Disconnect closes all that the client in a slot has open, on a goroutine of
-// its own, and ends its operations that wait for their turn.
+// Disconnect closes all that the client in a slot has open, on goroutines of
+// their own, and ends its operations that wait for their turn.
 func (f *Files) Disconnect(slot int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -117,16 +121,28 @@ func (f *Files) Disconnect(slot int) {
 	}
 	delete(f.clients, slot)
 	close(c.left)
-	all := slices.Collect(maps.Keys(c.closing))
+	left := make(chan *os.File, len(c.handles)+len(c.closing))
 	for _, h := range c.handles {
-		all = append(all, h)
 		f.dropLocked(h)
-	}
-	go func() {
-		for _, h := range all {
-			f.close(h.file) // Also under whoever still reads it: nobody listens.
+		if h.users == 0 {
+			left <- h.file
 		}
-	}()
+	}
+	for h := range c.closing {
+		// What is still used closes with the last use, which ends now that nobody
+		// listens. Only what waits in the poller has to be closed under it.
+		if h.polled {
+			left <- h.file
+		}
+	}
+	close(left)
+	for range maxClientClosers {
+		go func() {
+			for file := range left {
+				c.closeLater(file)
+			}
+		}()
+	}
 }
 
 // Close is Disconnect for all clients.
@@ -139,12 +155,25 @@ func (f *Files) Close() {
 	}
 }
 
-// close closes a file when it is its turn.
-func (f *Files) close(file *os.File) {
-	f.closers <- struct{}{}
-	defer func() { <-f.closers }()
-	_ = file.Close() // All that was written is in the kernel; an error here is too late for everybody.
+// close closes a file in its turn among the calls, or leaves it to be closed.
+func (c *client) close(file *os.File) {
+	if c.call(func() { discard(file) }) != nil {
+		go c.closeLater(file)
+	}
 }
+
+// closeLater closes a file when a closer is free.
+func (c *client) closeLater(file *os.File) {
+	c.closers <- struct{}{}
+	defer func() { <-c.closers }()
+	c.files.closers <- struct{}{}
+	defer func() { <-c.files.closers }()
+	discard(file)
+}
+
+// discard closes a file. All that was written is in the kernel, and an error here
+// would be too late for everybody.
+func discard(file *os.File) { _ = file.Close() }
 
 // A handle is one open file or directory.
 type handle struct {
@@ -278,7 +307,7 @@ func (f *Files) dropLocked(h *handle) {
 	}
 }
 
-// release ends a use. It may wait for the closing.
+// release ends a use. The last one may wait for the closing.
 func (h *handle) release() {
 	f := h.client.files
 	f.mu.Lock()
@@ -289,7 +318,7 @@ func (h *handle) release() {
 	}
 	f.mu.Unlock()
 	if last {
-		f.close(h.file)
+		h.client.close(h.file)
 	}
 }
 

@@ -19,9 +19,9 @@ type Request struct {
 
 // A job is what a request comes to, once its handle has been found.
 type job struct {
-	prefix string // Of an error's text.
-	do     func(*Request) (wire.FSResult, error)
-	handle *handle // Released when the job is done; nil for an operation on paths.
+	prefix string                                // Of an error's text.
+	do     func(*Request) (wire.FSResult, error) // nil does nothing.
+	handle *handle                               // Released when the job is done; nil for an operation on paths.
 }
 
 // StartFile begins an operation of the client in a slot and returns at once. The
@@ -57,6 +57,9 @@ func (r *Request) run(j job, err error) {
 func (r *Request) perform(j job) (result wire.FSResult, err error) {
 	if j.handle != nil {
 		defer j.handle.release()
+	}
+	if j.do == nil { // Releasing the handle is all.
+		return nil, nil
 	}
 	if turn := r.client.call(func() { result, err = j.do(r) }); turn != nil {
 		err = turn
@@ -176,7 +179,7 @@ func (c *client) job(op wire.FSOp) (job, error) {
 		if err == nil {
 			h.drop() // What uses it goes on; the file closes with its last user.
 		}
-		return held("close: ", h, err, silent(func() error { return nil }))
+		return held("close: ", h, err, nil)
 	case *wire.OpReadDir:
 		h, err := c.acquireDir(op.Handle)
 		return held("readdir: ", h, err, func(r *Request) (wire.FSResult, error) { return h.page(op.Limit) })

@@ -135,7 +135,26 @@ func OpenFile(path string, a Access) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := unpolled(fd, flags&^unix.O_NONBLOCK); err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
 	return os.NewFile(uintptr(fd), path), nil
+}
+
+// unpolled keeps files and directories out of the poller. Those of a file system
+// with a server would be taken in: the server is asked what can be done, in a call
+// that the runtime does not know to wait, and then all of the agent waits.
+func unpolled(fd, flags int) error {
+	var st unix.Stat_t
+	if err := again(func() error { return unix.Fstat(fd, &st) }); err != nil {
+		return err
+	}
+	if kind := st.Mode & ModeType; kind != ModeRegular && kind != ModeDir {
+		return nil
+	}
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags)
+	return err
 }
 
 // RealPath is the name without links of a file that is there.
