@@ -68,9 +68,10 @@ func newCp() *cobra.Command {
 machine is NAME:PATH. A source goes into a target that is a directory, and becomes
 the target otherwise; SOURCE/. is copied into the target itself.
 
-Permissions, times to the second, symbolic links and holes are kept. Files that are
-right already are skipped, so running an interrupted copy again completes it. Owners
-are those of who runs it here, and root in a machine.
+Permissions, times to the second, symbolic links and holes are kept. Owners are
+those of who runs it here, and root in a machine. Files that are right already are
+skipped, so an interrupted copy is completed by the same command, or, where that
+made the target directory, by SOURCE/. in place of SOURCE.
 ` + exitHelp(plainExit),
 		Example: `  agentctl cp -r src dev:/srv
   agentctl cp dev:/srv/report.pdf .`,
@@ -121,7 +122,9 @@ func (f *copier) copy(ctx context.Context, sources []string, target string) (err
 }
 
 func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult) error {
+	finish := f.progress(func(time.Time) string { return "listing " + plain(from.Name) })
 	plan, err := transfer.New(ctx, from, to, f.recursive)
+	finish("")
 	if errors.Is(err, transfer.ErrDirectory) {
 		return fmt.Errorf("%w; -r copies it", err)
 	}
@@ -132,59 +135,33 @@ func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult
 		say(odd)
 	}
 	var done transfer.Progress
-	finish := f.show(transfer.NewMeter(plan, &done, time.Now()))
-	err = plan.Do(ctx, &done)
-	finish(err == nil)
+	meter := transfer.NewMeter(plan, &done, time.Now())
+	finish = f.progress(func(now time.Time) string { return meter.Line(now, window(os.Stderr).columns-1) })
+	if err = plan.Do(ctx, &done); err == nil {
+		finish(meter.Summary(time.Now()))
+	} else {
+		finish("")
+	}
 	sum.Files += done.Files.Load()
 	sum.Bytes += done.Bytes.Load()
 	sum.Skipped += plan.Skipped
 	sum.Odd = append(sum.Odd, plan.Odd...)
 	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted after %d of %d files; the same command goes on", done.Files.Load(), plan.Files)
+		next := "the same command goes on"
+		if plan.Becomes {
+			next += fmt.Sprintf(" with %s/. in place of %s", from.Name, from.Name)
+		}
+		return fmt.Errorf("interrupted after %d of %d files; %s", done.Files.Load(), plan.Files, next)
 	}
 	return err
 }
 
-// barPeriod is how often a person's eye wants news.
-const barPeriod = 100 * time.Millisecond
-
-// show draws the meter on a terminal until the function that it returns is called.
-func (f *copier) show(m *transfer.Meter) (finish func(well bool)) {
-	if f.quiet || !term.IsTerminal(int(os.Stderr.Fd())) {
-		return func(bool) {}
+// progress draws a line until the copy is over, unless nobody wants to see one.
+func (f *copier) progress(line func(now time.Time) string) (finish func(last string)) {
+	if f.quiet {
+		return func(string) {}
 	}
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(barPeriod)
-		defer tick.Stop()
-		for {
-			select {
-			case now := <-tick.C:
-				fmt.Fprint(os.Stderr, "\r\x1b[K"+m.Line(now, columns()-2))
-			case <-stop:
-				return
-			}
-		}
-	}()
-	return func(well bool) {
-		close(stop)
-		<-stopped
-		fmt.Fprint(os.Stderr, "\r\x1b[K")
-		if well {
-			fmt.Fprintln(os.Stderr, m.Summary(time.Now()))
-		}
-	}
-}
-
-// columns is the width of the terminal.
-func columns() int {
-	const usual = 80
-	width, _, err := term.GetSize(int(os.Stderr.Fd()))
-	if err != nil || width == 0 {
-		return usual
-	}
-	return width
+	return showing(line)
 }
 
 // place parses an argument that must be in a machine.

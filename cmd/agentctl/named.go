@@ -220,6 +220,7 @@ func launch(ctx context.Context, m *machines.Machine) error {
 	if err != nil {
 		return err
 	}
+	defer awaiting("starting " + m.Name())()
 	return m.Launch(ctx, self, "supervise", m.Name())
 }
 
@@ -290,6 +291,7 @@ Its files stay.
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
+				defer awaiting("stopping " + m.Name())()
 				return advise(m.Stop(ctx))
 			})
 		},

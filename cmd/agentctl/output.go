@@ -160,3 +160,61 @@ func color(f *os.File, code, text string) string {
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
+
+// A size is that of a terminal.
+type size struct{ columns, rows int }
+
+// window is the size of a terminal, or the usual one if it has none to tell.
+func window(f *os.File) size {
+	columns, rows, err := term.GetSize(int(f.Fd()))
+	if err != nil || columns == 0 || rows == 0 {
+		return size{80, 24}
+	}
+	return size{columns, rows}
+}
+
+// barPeriod is how often a person's eye wants news.
+const barPeriod = 100 * time.Millisecond
+
+// showing draws a line on the terminal of standard error, again and again, until the
+// function that it returns is called, with what is to stand there at last.
+func showing(line func(now time.Time) string) (finish func(last string)) {
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return func(string) {}
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(barPeriod)
+		defer tick.Stop()
+		for {
+			select {
+			case now := <-tick.C:
+				fmt.Fprint(os.Stderr, "\r\x1b[K"+clip(line(now), window(os.Stderr).columns-1))
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func(last string) {
+		close(stop)
+		<-stopped
+		fmt.Fprint(os.Stderr, "\r\x1b[K")
+		if last != "" {
+			fmt.Fprintln(os.Stderr, last)
+		}
+	}
+}
+
+// awaiting shows what is waited for, when that takes longer than a person hesitates.
+func awaiting(what string) (finish func()) {
+	const soon = time.Second
+	start := time.Now()
+	end := showing(func(now time.Time) string {
+		if took := now.Sub(start); took >= soon {
+			return fmt.Sprintf("%s (%d s)", what, int(took.Seconds()))
+		}
+		return ""
+	})
+	return func() { end("") }
+}

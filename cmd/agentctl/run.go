@@ -163,7 +163,9 @@ func (r *runner) run(ctx context.Context, args []string) (err error) {
 		timer := time.AfterFunc(r.timeout, func() { cancel(errTimeout) })
 		defer timer.Stop()
 	}
+	finished := awaiting("starting the machine")
 	l, err := m.Up(ctx, say)
+	finished()
 	if err != nil {
 		return ended(ctx, err)
 	}
@@ -235,7 +237,7 @@ func (f *commandFlags) command(ctx context.Context, in *client.Client, args []st
 			return err
 		}
 		defer t.restore()
-		c.TTY = true
+		c.TTY, c.Env = true, ownTerm(f.env)
 		c.Rows, c.Cols = t.size()
 		t.follow(func(rows, cols uint16) { _ = c.Resize(rows, cols) }) // A command that is over has no size.
 	}
@@ -266,6 +268,15 @@ func settle(ctx context.Context, c *client.Cmd) error {
 	case <-time.After(settleTime):
 		return context.Cause(ctx)
 	}
+}
+
+// ownTerm says what kind of terminal a command gets: ours, unless a flag names one.
+func ownTerm(env []string) []string {
+	kind, named := os.Getenv("TERM"), slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "TERM=") })
+	if kind == "" || named {
+		return env
+	}
+	return append(slices.Clone(env), "TERM="+kind)
 }
 
 // errTimeout is the cause of an end before the command's.

@@ -33,11 +33,19 @@ CPU; pressure is the part of the last ten seconds in which something waited.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error {
 				live := !once && !asJSON && term.IsTerminal(int(os.Stdout.Fd()))
+				if live {
+					defer fmt.Println() // Below the ^C that the terminal shows.
+				}
 				return eachRates(ctx, c, live, func(r procfs.Rates) error {
 					if asJSON {
 						return writeJSON(os.Stdout, r)
 					}
-					return drawStats(os.Stdout, args[0], r, live)
+					text := statsText(args[0], r)
+					if live {
+						text = screen(text, window(os.Stdout))
+					}
+					_, err := io.WriteString(os.Stdout, text)
+					return err
 				})
 			})
 		},
@@ -74,8 +82,7 @@ func eachRates(ctx context.Context, c *client.Client, live bool, show func(procf
 	return err
 }
 
-// drawStats writes a screen, over the one before if it is live.
-func drawStats(out io.Writer, name string, r procfs.Rates, live bool) error {
+func statsText(name string, r procfs.Rates) string {
 	var b strings.Builder
 	s := r.System
 	fmt.Fprintf(&b, "%s   up %s   CPUs %d   load %.2f %.2f %.2f\n\n", name, span(s.Uptime), s.CPUs, s.Load[0], s.Load[1], s.Load[2])
@@ -89,13 +96,7 @@ func drawStats(out io.Writer, name string, r procfs.Rates, live bool) error {
 	for _, p := range r.Processes[:min(len(r.Processes), busiest)] {
 		fmt.Fprintf(&b, "%7d %7d %6.1f %5s %10s  %s\n", p.PID, p.UID, p.Percent, plain(p.State), transfer.Size(p.RSS), plain(p.Command()))
 	}
-	text := b.String()
-	if live {
-		// Home, each line cleared to its end, and what is below the last.
-		text = "\x1b[H" + strings.ReplaceAll(clip(text, columns()), "\n", "\x1b[K\n") + "\x1b[J"
-	}
-	_, err := io.WriteString(out, text)
-	return err
+	return b.String()
 }
 
 // busiest is how many processes fit a small terminal below the rest.
@@ -114,13 +115,31 @@ func gauge(part float64) string {
 	return "[" + color(os.Stdout, code, strings.Repeat("|", full)) + strings.Repeat(" ", width-full) + "]"
 }
 
-// clip cuts lines without colors to a width.
-func clip(text string, width int) string {
-	lines := strings.Split(text, "\n")
+// screen is a text that takes the place of the one before: from the top, each line
+// cleared to its end, and what is below the last one. What does not fit is left out,
+// or the terminal would scroll and break lines.
+func screen(text string, w size) string {
+	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	lines = lines[:min(len(lines), max(0, w.rows-1))] // The last row is for the cursor.
 	for i, l := range lines {
-		if runes := []rune(l); len(runes) > width && !strings.Contains(l, "\x1b") {
-			lines[i] = string(runes[:width])
-		}
+		lines[i] = clip(l, w.columns) + "\x1b[K\n"
 	}
-	return strings.Join(lines, "\n")
+	return "\x1b[H" + strings.Join(lines, "") + "\x1b[J"
+}
+
+// clip cuts a line to a width. Colors take no room, and end with the line.
+func clip(line string, width int) string {
+	var b strings.Builder
+	inColor, n := false, 0
+	for _, r := range line {
+		inColor = inColor || r == '\x1b'
+		if inColor || n < width {
+			b.WriteRune(r)
+		}
+		if !inColor {
+			n++
+		}
+		inColor = inColor && r != 'm'
+	}
+	return b.String()
 }

@@ -3,6 +3,7 @@ package transfer
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -17,22 +18,42 @@ type Meter struct {
 // NewMeter returns a meter of a copy that starts at a time.
 func NewMeter(p *Plan, done *Progress, start time.Time) *Meter { return &Meter{p, done, start} }
 
-// Line is the state at a time, in at most width columns.
+// Line is the state at a time, in at most width columns. Its parts keep their
+// places while the numbers grow; where there is no room for all of them, the less
+// needed ones are left out.
 func (m *Meter) Line(now time.Time, width int) string {
-	files, bytes := m.done.Files.Load(), m.done.Bytes.Load()
+	done, bytes := m.done.Files.Load(), m.done.Bytes.Load()
 	took := now.Sub(m.start)
-	share := m.share(files, bytes)
-	rate := float64(bytes) / max(took.Seconds(), minTook)
-	text := fmt.Sprintf(" %3.0f%%  %d/%d files  %s/%s  %s/s  %s", 100*share, files, m.plan.Files,
-		Size(bytes), Size(m.plan.Bytes), Size(int64(rate)), m.left(took, share))
-	const frame, least, most = 2, 10, 40
-	room := min(width-len(text)-frame-1, most)
-	if room < least {
-		return cut(text[1:], width-1)
+	share := m.share(done, bytes)
+	total := strconv.Itoa(m.plan.Files)
+	percent := fmt.Sprintf("%3.0f%%", 100*share)
+	files := fmt.Sprintf("%*d/%s files", len(total), done, total)
+	size := fmt.Sprintf("%*s/%s", sizeColumns, Size(bytes), Size(m.plan.Bytes))
+	rate := fmt.Sprintf("%*s/s", sizeColumns, Size(int64(float64(bytes)/max(took.Seconds(), minTook))))
+	left := fmt.Sprintf("%*s left", leftColumns, m.left(took, share))
+	all := []string{percent, files, size, rate, left}
+	if room := min(width-len(parts(all))-len("[] "), mostBar); room >= leastBar {
+		full := int(share * float64(room))
+		return "[" + strings.Repeat("#", full) + strings.Repeat("-", room-full) + "] " + parts(all)
 	}
-	full := int(share * float64(room))
-	return "[" + strings.Repeat("#", full) + strings.Repeat("-", room-full) + "]" + text
+	for _, fewer := range [][]string{all, {percent, files, rate, left}, {percent, files, left}, {percent, left}} {
+		if line := parts(fewer); len(line) <= width {
+			return line
+		}
+	}
+	return percent[:max(0, min(len(percent), width))]
 }
+
+func parts(all []string) string { return strings.Join(all, "  ") }
+
+const (
+	// sizeColumns is the longest Size, 1023.9 MiB.
+	sizeColumns = 10
+	// leftColumns is a time of less than an hour; longer ones move the bar once.
+	leftColumns = 6
+	// Shorter bars say nothing, longer ones no more.
+	leastBar, mostBar = 10, 40
+)
 
 // minTook keeps a rate finite before the first tick.
 const minTook = 0.001
@@ -54,10 +75,10 @@ func (m *Meter) share(files, bytes int64) float64 {
 func (m *Meter) left(took time.Duration, share float64) string {
 	const enough = 0.01 // Before that it would jump.
 	if share < enough {
-		return "-- left"
+		return "--"
 	}
 	left := time.Duration(math.Ceil(float64(took)*(1-share)/share/float64(time.Second))) * time.Second
-	return left.String() + " left"
+	return left.String()
 }
 
 // Summary says what a copy that is over has done.
@@ -71,8 +92,6 @@ func (m *Meter) Summary(now time.Time) string {
 	}
 	return s
 }
-
-func cut(s string, width int) string { return s[:max(0, min(len(s), width))] }
 
 // Size is a number of bytes as a person reads it.
 func Size(n int64) string {

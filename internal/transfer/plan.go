@@ -30,6 +30,7 @@ type Plan struct {
 	Files   int   // To be copied, links among them.
 	Bytes   int64 // Likewise; holes count.
 	Skipped int   // Right already.
+	Becomes bool  // The source is a directory that becomes the target: a second time it would go into it.
 	Odd     []string
 }
 
@@ -71,6 +72,7 @@ func New(ctx context.Context, from, to End, recursive bool) (*Plan, error) {
 	} else if err != nil && strings.HasSuffix(to.Name, "/") && !info.IsDir() {
 		return nil, err
 	}
+	p.Becomes = err != nil && info.IsDir() && !contents
 	old, err := p.to.Lstat(ctx, target)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

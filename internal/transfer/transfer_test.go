@@ -115,13 +115,15 @@ func facts(t *testing.T, dir string) (all []string) {
 func TestTree(t *testing.T) {
 	from := tree(t)
 	to := filepath.Join(t.TempDir(), "copy")
-	run(t, from, to)
+	if p := run(t, from, to); !p.Becomes {
+		t.Error("it does not know that it made the target")
+	}
 	if got, want := facts(t, to), facts(t, from); !slices.Equal(got, want) {
 		t.Errorf("copy:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	// Again: nothing is left to do.
-	if p := run(t, from+"/.", to); p.Files != 0 || p.Skipped != 6 {
-		t.Errorf("again: %d files, %d skipped", p.Files, p.Skipped)
+	if p := run(t, from+"/.", to); p.Files != 0 || p.Skipped != 6 || p.Becomes {
+		t.Errorf("again: %d files, %d skipped, makes the target: %v", p.Files, p.Skipped, p.Becomes)
 	}
 	// A file that was changed, one that is missing, and a link that is a file now.
 	if err := errors.Join(
@@ -248,16 +250,24 @@ func TestMeter(t *testing.T) {
 	var done transfer.Progress
 	start := time.Now()
 	m := transfer.NewMeter(p, &done, start)
-	if got := m.Line(start, 80); !strings.Contains(got, "  0%  0/200 files") || !strings.Contains(got, "-- left") {
+	if got := m.Line(start, 80); !strings.Contains(got, "  0%    0/200 files") || !strings.Contains(got, "-- left") {
 		t.Errorf("at the start: %q", got)
 	}
 	done.Files.Store(100)
 	done.Bytes.Store(5 << 20)
-	if got, want := m.Line(start.Add(10*time.Second), 110), "[####################--------------------]  50%  100/200 files  5.0 MiB/10.0 MiB  512.0 KiB/s  10s left"; got != want {
+	if got, want := m.Line(start.Add(10*time.Second), 100), "[###############---------------]  50%  100/200 files     5.0 MiB/10.0 MiB   512.0 KiB/s     10s left"; got != want {
 		t.Errorf("half way:\n%q, want\n%q", got, want)
 	}
+	for width, want := range map[int]string{
+		70: " 50%  100/200 files     5.0 MiB/10.0 MiB   512.0 KiB/s     10s left", 50: " 50%  100/200 files   512.0 KiB/s     10s left",
+		40: " 50%  100/200 files     10s left", 20: " 50%     10s left", 10: " 50%",
+	} {
+		if got := m.Line(start.Add(10*time.Second), width); got != want {
+			t.Errorf("width %d: %q, want %q", width, got, want)
+		}
+	}
 	for width := range 120 {
-		if got := m.Line(start.Add(time.Hour), width); len(got) > max(width, 1) {
+		if got := m.Line(start.Add(time.Hour), width); len(got) > width {
 			t.Errorf("width %d: %d columns: %q", width, len(got), got)
 		}
 	}
