@@ -182,15 +182,13 @@ func (m *machine) end() error {
 }
 
 // spent is how much time of the host's processors the monitor has used.
-func (m *machine) spent() time.Duration {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.vm.Pid()))
-	_, rest, _ := strings.Cut(string(b), ") ")
-	fields := strings.Fields(rest)
-	if err != nil || len(fields) < 13 {
-		return 0 // It has ended, which its link tells better.
+func (m *machine) spent() (sum time.Duration) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", m.vm.Pid())) // The pattern is well formed.
+	for _, name := range files {
+		b, _ := os.ReadFile(name) // A thread that has ended is none of the monitor's processors.
+		running, _, _ := strings.Cut(string(b), " ")
+		ns, _ := strconv.ParseInt(running, 10, 64)
+		sum += time.Duration(ns)
 	}
-	const tick = 10 * time.Millisecond // USER_HZ is 100 (proc(5)).
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * tick
+	return sum
 }

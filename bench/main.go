@@ -35,6 +35,7 @@ type options struct {
 	agents []string
 	only   []string
 	short  bool
+	repeat int
 
 	profile string // A directory for CPU profiles of ours.
 }
@@ -46,7 +47,8 @@ func parse() (o options) {
 	flag.IntVar(&o.rounds, "rounds", 3, "machines of each agent")
 	flag.IntVar(&o.cpus, "cpus", 1, "virtual processors")
 	flag.IntVar(&o.boots, "boots", 0, "measure this many boots of each agent, plain and full, and nothing else")
-	agents := flag.String("agents", ourName+",0.5.5,0.6.14,0.7.2", "who is measured")
+	flag.IntVar(&o.repeat, "repeat", 1, "turns of each machine at each measure")
+	agents := flag.String("agents", ourName+",0.5.5,0.6.14,0.7.2", "who is measured; NAME=FILE is an agent in a file")
 	only := flag.String("only", "", "measures, of all; each begins with one of these words")
 	flag.BoolVar(&o.short, "short", false, "ours alone, once, and little; fail on what is not noise")
 	flag.StringVar(&o.profile, "profile", "", "a directory for CPU profiles of ours, one for each measure")
@@ -166,13 +168,15 @@ func (r *rig) round(ctx context.Context, o options, agents []*opponent, res *res
 		if !o.wants(what) {
 			continue
 		}
-		for i, m := range all {
-			if all[i], err = r.turn(ctx, o, what, m, res); err != nil {
-				return err
+		for range o.repeat {
+			for i, m := range all {
+				if all[i], err = r.turn(ctx, o, what, m, res); err != nil {
+					return err
+				}
 			}
+			// Who was first is last now.
+			all = append(all[1:], all[0])
 		}
-		// Who was first is last now.
-		all = append(all[1:], all[0])
 	}
 	if o.short || len(o.only) > 0 && !slices.Contains(o.only, "port") {
 		return nil
@@ -204,7 +208,7 @@ func (r *rig) turn(ctx context.Context, o options, what measure, m *machine, res
 	}
 	spent := m.spent()
 	failed := do(t)
-	res.add("cpu: "+what.name, m.agent.name, (m.spent() - spent).Seconds())
+	res.add("cpu: "+what.name, m.agent.name, millis(m.spent()-spent))
 	if failed != nil {
 		if ctx.Err() != nil {
 			return m, ctx.Err()

@@ -30,13 +30,18 @@ const (
 // the tests.
 const unpacked = "AGENTD_REFERENCE"
 
-// opponents prepares the agents that a list names, ours built from this tree.
+// opponents prepares the agents that a list names: ours built from this tree,
+// published ones by their version, any other as NAME=FILE.
 func opponents(ctx context.Context, cache *image.Cache, dir string, opt options) (all []*opponent, err error) {
 	for _, name := range opt.agents {
+		name, path, given := strings.Cut(name, "=")
 		o := &opponent{name: name, environment: name == baseName}
-		if name == ourName {
+		switch {
+		case given:
+			o.binary, err = os.ReadFile(path) //nolint:gosec // G304: the user names the file.
+		case name == ourName:
 			o.binary, err = buildGuest(ctx, dir, "./cmd/agentd", opt.tags())
-		} else {
+		default:
 			o.binary, err = published(ctx, cache, name)
 		}
 		if err != nil {

@@ -144,7 +144,7 @@ func (r *results) print(w *strings.Builder, agents []*opponent) {
 // figure for users, but other work on the host changes it little.
 func (r *results) printCPU(w *strings.Builder, agents []*opponent) {
 	for _, what := range measures {
-		line := row{"cpu: " + what.name, "s", "", median}
+		line := row{"cpu: " + what.name, "ms", "", median}
 		if len(r.samples[line.name]) == 0 {
 			continue
 		}
