@@ -24,7 +24,7 @@ type field struct {
 	name     string
 	value    value
 	required bool       // refuse the record when the field is missing
-	omit     omittable  // leave the field out when this is absent
+	omitted  bool       // leave the field out when its value, an omittable, is absent
 	gen      Generation // first generation with the field; 0: as old as its message
 }
 
@@ -41,7 +41,7 @@ func defaulted(name string, v value) field {
 
 // omitted describes a field that is left out rather than written as null or empty.
 func omitted(name string, v omittable) field {
-	return field{name: name, value: v, omit: v}
+	return field{name: name, value: v, omitted: true}
 }
 
 // since marks a field that is newer than its message.
@@ -63,20 +63,30 @@ func object(r record) value { return entries(r.fields()) }
 func (es entries) encode(e *encoder) {
 	n := 0
 	for _, f := range es {
-		if f.omit == nil || !f.omit.absent() {
+		if f.present() {
 			n++
 		}
 	}
 	e.head(majorMap, uint64(n))
 	for _, f := range es {
-		if f.omit == nil || !f.omit.absent() {
+		if f.present() {
 			f.encode(e)
 		}
 	}
 }
 
+// present reports whether the field is written.
+func (f field) present() bool {
+	if !f.omitted {
+		return true
+	}
+	v, ok := f.value.(omittable)
+	return !ok || !v.absent()
+}
+
 func (f field) encode(e *encoder) {
-	e.text(f.name)
+	e.head(majorText, uint64(len(f.name))) // Ours, so it is valid.
+	e.b = append(e.b, f.name...)
 	e.within(f.name, f.value)
 }
 

@@ -64,11 +64,18 @@ func Decode(e Envelope) (Message, error) {
 	return m, nil
 }
 
+// shortFrame is what most frames fit into that are made from nothing: an answer about
+// a file has 140 bytes and its path.
+const shortFrame = 192
+
 // AppendFrame appends the whole frame of a message to dst, with the flags of its
 // type. On error it returns dst as it was: a *PayloadError when a field holds what
 // the protocol cannot express, a *frame.LengthError when the frame is too long.
 func AppendFrame(dst []byte, gen Generation, id uint32, m Message) ([]byte, error) {
 	info, _ := Lookup(m.Type())
+	if dst == nil {
+		dst = make([]byte, 0, shortFrame)
+	}
 	start := len(dst)
 	var room [frame.HeaderSize]byte
 	e := encoder{b: append(dst, room[:]...)}

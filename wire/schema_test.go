@@ -72,7 +72,7 @@ func (p *printer) fields(all []field) {
 func (p *printer) field(f field) {
 	rule := ""
 	switch {
-	case f.omit != nil:
+	case f.omitted:
 		rule = ", or left out"
 	case !f.required:
 		rule = ", may be missing"

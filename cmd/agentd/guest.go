@@ -193,6 +193,9 @@ func (g *guest) serve() (end agent.End, err error) {
 	if err := sys.SetName("agentd"); err != nil { // The kernel named it after its file, init.krun or init.
 		logf("%v", err)
 	}
+	if err := sys.RestWatcher(); err != nil { // It costs time, nothing else.
+		logf("%v", err)
+	}
 	if err := sys.Urgent(); err != nil { // Without it a fork bomb leaves the agent a turn every few seconds.
 		logf("%v", err)
 	}

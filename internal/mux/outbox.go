@@ -58,7 +58,7 @@ func (o *Outbox) send(q queued) error {
 	for !o.endedLocked() && o.fullLocked(len(q.frame)) {
 		o.room.Wait()
 	}
-	return o.queueLocked(q)
+	return o.queueLocked(q, true)
 }
 
 // SendUntil is Send that gives up once stop is closed: taken is false then, and
@@ -67,7 +67,7 @@ func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (taken bool, err 
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
 	if o.endedLocked() || !o.fullLocked(len(frame)) {
-		return true, o.queueLocked(queued{frame: frame})
+		return true, o.queueLocked(queued{frame: frame}, true)
 	}
 	over := make(chan struct{})
 	defer close(over)
@@ -88,7 +88,7 @@ func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (taken bool, err 
 	if !o.endedLocked() && o.fullLocked(len(frame)) {
 		return false, nil
 	}
-	return true, o.queueLocked(queued{frame: frame})
+	return true, o.queueLocked(queued{frame: frame}, true)
 }
 
 // Put queues a frame without waiting, whatever the bound says. It is for the
@@ -97,14 +97,26 @@ func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (taken bool, err 
 func (o *Outbox) Put(frame []byte) error {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
-	return o.queueLocked(queued{frame: frame})
+	return o.queueLocked(queued{frame: frame}, true)
+}
+
+// PutNow is Put for who may wait for the link: if nobody else writes, the frame is
+// written before it returns.
+func (o *Outbox) PutNow(frame []byte) error {
+	o.w.mu.Lock()
+	err := o.queueLocked(queued{frame: frame}, false)
+	o.w.mu.Unlock()
+	if err == nil {
+		o.w.help()
+	}
+	return err
 }
 
 // Offer queues a frame if there is room and reports whether it did.
 func (o *Outbox) Offer(frame []byte) bool {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
-	return !o.fullLocked(len(frame)) && o.queueLocked(queued{frame: frame}) == nil
+	return !o.fullLocked(len(frame)) && o.queueLocked(queued{frame: frame}, true) == nil
 }
 
 // Drain waits until nothing is queued any more.
@@ -155,7 +167,7 @@ func (o *Outbox) fullLocked(n int) bool {
 	return o.bytes > 0 && (o.bytes+n > o.limit || o.w.total+n > o.w.limit)
 }
 
-func (o *Outbox) queueLocked(q queued) error {
+func (o *Outbox) queueLocked(q queued, rouse bool) error {
 	if o.endedLocked() {
 		q.release()
 		return ErrClosed
@@ -163,7 +175,9 @@ func (o *Outbox) queueLocked(q queued) error {
 	o.queue.push(q)
 	o.bytes += len(q.frame)
 	o.w.total += len(q.frame)
-	o.w.readyLocked(o)
+	if o.w.readyLocked(o) && rouse {
+		o.w.rouse()
+	}
 	return nil
 }
 

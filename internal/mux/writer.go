@@ -28,10 +28,13 @@ const (
 
 // A Writer is the only writer of a link.
 type Writer struct {
-	w     io.Writer
-	stage []byte // Small frames gather here, up to one Quantum.
-	wake  chan struct{}
-	done  chan struct{}
+	w    io.Writer
+	wake chan struct{}
+	done chan struct{}
+
+	pen   sync.Mutex // Held from the taking of frames to the end of their writing.
+	batch []queued   // What was taken, under pen.
+	stage []byte     // Small frames gather here, up to one Quantum, under pen.
 
 	mu      sync.Mutex
 	fresh   fifo[*Outbox] // Outboxes that had nothing to send until now.
@@ -44,39 +47,73 @@ type Writer struct {
 }
 
 // NewWriter returns a Writer for w whose outboxes together hold at most total
-// bytes (DefaultTotal if 0). Nothing is written before Run.
+// bytes (DefaultTotal if 0). Run must be running before the first PutNow; nothing
+// else is written before it.
 func NewWriter(w io.Writer, total int) *Writer {
 	if total == 0 {
 		total = DefaultTotal
 	}
 	return &Writer{
 		w:     w,
-		stage: make([]byte, 0, Quantum),
-		limit: total,
 		wake:  make(chan struct{}, 1),
 		done:  make(chan struct{}),
+		batch: make([]queued, 0, maxBatch),
+		stage: make([]byte, 0, Quantum),
+		limit: total,
 	}
 }
 
 // Run writes until Close, which makes it return nil, or until the link fails.
 // Every outbox is closed then.
 func (w *Writer) Run() error {
-	batch := make([]queued, 0, maxBatch)
 	for {
-		var open bool
-		if batch, open = w.next(batch[:0]); !open {
+		for w.turn() {
+		}
+		select {
+		case <-w.wake:
+		case <-w.done:
 			return w.failure()
 		}
-		err := w.write(batch)
-		for _, q := range batch {
-			q.release()
-		}
-		clear(batch) // What has left is held no longer.
-		if err != nil {
-			w.fail(err)
-			return err
-		}
 	}
+}
+
+// turn writes one batch, and reports whether there was one.
+func (w *Writer) turn() bool {
+	w.pen.Lock()
+	defer w.pen.Unlock()
+	return w.writeLocked()
+}
+
+// help is turn for who has just queued a frame, if nobody writes: that saves a switch
+// to Run and back. What is more than a batch is left to Run.
+func (w *Writer) help() {
+	if !w.pen.TryLock() {
+		w.rouse()
+		return
+	}
+	defer w.pen.Unlock()
+	w.writeLocked()
+	if w.waiting() {
+		w.rouse()
+	}
+}
+
+// writeLocked takes the frames of one turn and writes them, with pen held.
+func (w *Writer) writeLocked() bool {
+	w.batch = w.take(w.batch[:0])
+	if len(w.batch) == 0 {
+		return false
+	}
+	err := w.write(w.batch)
+	for _, q := range w.batch {
+		q.release()
+	}
+	clear(w.batch) // What has left is held no longer.
+	w.written()
+	if err != nil {
+		w.fail(err)
+	}
+	return err == nil
 }
 
 // Close ends the Writer; what is still queued is dropped. Drain first to keep it.
@@ -106,30 +143,34 @@ func (w *Writer) Drain(ctx context.Context) error {
 	}
 }
 
-// next collects the frames of one turn: up to a Quantum of bytes, at least one
-// frame. It waits for the first; open is false when the Writer has ended.
-func (w *Writer) next(batch []queued) (_ []queued, open bool) {
-	for {
-		w.mu.Lock()
-		w.busy = false
-		batch = w.collectLocked(batch)
-		w.busy = len(batch) > 0
-		if !w.busy {
-			w.quietLocked()
-		}
-		err := w.err
-		w.mu.Unlock()
-		if err != nil {
-			return nil, false
-		}
-		if len(batch) > 0 {
-			return batch, true
-		}
-		select {
-		case <-w.wake:
-		case <-w.done:
-		}
+// take collects the frames of one turn: up to a Quantum of bytes, at least one
+// frame, none if nothing waits or the Writer has ended.
+func (w *Writer) take(batch []queued) []queued {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	batch = w.collectLocked(batch)
+	w.busy = len(batch) > 0
+	if !w.busy {
+		w.quietLocked()
 	}
+	return batch
+}
+
+// written says that the batch has left.
+func (w *Writer) written() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.busy = false
+	if w.total == 0 {
+		w.quietLocked()
+	}
+}
+
+// waiting reports whether there is something to write.
+func (w *Writer) waiting() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.total > 0
 }
 
 func (w *Writer) collectLocked(batch []queued) []queued {
@@ -250,14 +291,19 @@ func (w *Writer) quietLocked() {
 	w.drained = nil
 }
 
-// readyLocked puts o in line and wakes the loop.
-func (w *Writer) readyLocked(o *Outbox) {
+// readyLocked puts o in line. It reports whether it was not there.
+func (w *Writer) readyLocked(o *Outbox) bool {
 	if o.listed {
-		return
+		return false
 	}
 	o.listed = true
 	o.deficit = Quantum
 	w.fresh.push(o)
+	return true
+}
+
+// rouse wakes Run.
+func (w *Writer) rouse() {
 	select {
 	case w.wake <- struct{}{}:
 	default:

@@ -63,8 +63,8 @@ func TestDeadMountDelaysNobody(t *testing.T) {
 	})
 }
 
-// A program on a dead mount holds up the starts behind it and nothing else, not
-// even the collector, which has to stop every thread of the agent for a moment.
+// A program on a dead mount holds up nothing else, not even the collector, which has
+// to stop every thread of the agent for a moment; a second one, the starts behind it.
 func TestDeadProgramDelaysOnlyStarts(t *testing.T) {
 	nstest.Run(t, func() {
 		deadMount(t)
@@ -74,6 +74,10 @@ func TestDeadProgramDelaysOnlyStarts(t *testing.T) {
 		if _, r := h.response(0x02000000); !r.OK {
 			t.Errorf("another client: %s", contract.Outcome(r))
 		}
+		if got := h.say("echo beside"); got != "beside\n" {
+			t.Errorf("a command said %q", got)
+		}
+		h.send(2, &wire.ExecRequest{Cmd: "/mnt/program"})
 		for range 3 {
 			runtime.GC()
 			if took := h.ping(); took > prompt {

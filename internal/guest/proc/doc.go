@@ -10,12 +10,14 @@
 //
 // # The spawner
 //
-// Children are started by one goroutine locked to one thread, because two of
-// their properties belong to the starting thread: the working directory (it is
+// Children are started by one goroutine locked to one thread where two of
+// their properties matter, which belong to the starting thread: the working directory (it is
 // changed before the user is, so a directory that the user cannot enter works)
 // and the restricted profile (no_new_privs, capabilities). Resource limits of a
 // single command belong to a process; only for those agentd executes itself
-// once more in between (see [Relay]).
+// once more in between (see [Relay]). Where nothing of that is asked for, the caller's
+// own thread starts the child, one at a time: what hangs keeps one thread and leaves
+// the spawner to the others.
 //
 // # States of a child
 //

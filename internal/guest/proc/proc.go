@@ -25,6 +25,10 @@ type Table struct {
 	sigs    chan os.Signal
 	reaper  sync.WaitGroup
 	score   *sys.Score // See Options.Protected.
+	plain   bool       // What a child inherits is the same from every thread.
+	root    uint64     // The device of the root.
+
+	here sync.Mutex // Held by a start that is made by its caller.
 
 	// forking is held from before a child exists until it is registered, and while
 	// ends are taken. A start can hang in the kernel, on a file system whose server
@@ -56,6 +60,8 @@ func New(o Options) (*Table, error) {
 		sigs:     make(chan os.Signal, 1),
 		children: map[int]*Child{},
 		score:    o.Protected,
+		plain:    !o.Restricted,
+		root:     sys.Device("/"),
 	}
 	ready := make(chan error)
 	go t.spawn(o, ready)
@@ -82,6 +88,11 @@ func (t *Table) reap() {
 func (t *Table) reapSome() bool {
 	t.forking.Lock()
 	defer t.forking.Unlock()
+	return t.takeLocked()
+}
+
+// takeLocked takes one batch of ends, with forking held.
+func (t *Table) takeLocked() (more bool) {
 	for range reapBatch {
 		e, ok := sys.Reap()
 		if !ok {
@@ -90,6 +101,17 @@ func (t *Table) reapSome() bool {
 		t.ended(e)
 	}
 	return true
+}
+
+// Look takes the ends that are there. Who has seen something of a child's end asks
+// for it, since the signal comes late: one thread gets it, another hears of it, and
+// the reaper runs on a third. A start that is under way is not waited for.
+func (t *Table) Look() {
+	if !t.forking.TryLock() {
+		return
+	}
+	defer t.forking.Unlock()
+	t.takeLocked() // What is left after a batch, the reaper has heard of too.
 }
 
 // ended notes the end of a child. One without an entry is an orphan: taking its

@@ -28,7 +28,7 @@ func (t *Table) startRelay(s *Spec) result {
 	}
 	defer func() { _ = theirs.Close() }() // The relay has its own.
 	argv := append([]string{RelayName, encodeLimits(s.Limits), s.Name}, s.Argv...)
-	child, err := t.fork("/proc/self/exe", argv, s, theirs)
+	child, err := t.fork("/proc/self/exe", argv, s, &syscall.ProcAttr{Files: []uintptr{theirs.Fd()}}) // reportFD.
 	if err != nil {
 		_ = ours.Close()
 		return result{err: &StartError{StageExec, s.Name, err}}

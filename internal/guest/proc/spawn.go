@@ -64,6 +64,9 @@ type result struct {
 // Start starts a child in a session of its own. The files of Stdio stay the
 // caller's. The error is a *StartError or [ErrClosed].
 func (t *Table) Start(s *Spec) (*Child, error) {
+	if c := t.startHere(s); c != nil {
+		return c, nil
+	}
 	answer := make(chan result, 1)
 	if !t.submit(job{s, answer}) {
 		return nil, ErrClosed
@@ -77,6 +80,44 @@ func (t *Table) Start(s *Spec) (*Child, error) {
 		return nil, err
 	}
 	return r.child, nil
+}
+
+// startHere starts a child from the caller's thread if the spawner's makes no
+// difference to it: that saves two switches of threads. One start at a time does so,
+// because one that hangs keeps its thread. The spawner does what this does not, also
+// what has failed: it can tell which part did.
+func (t *Table) startHere(s *Spec) (c *Child) {
+	if !t.plain || s.User != nil || len(s.Limits) > 0 || !absolute(s.Name, s.Env) || !t.here.TryLock() {
+		return nil
+	}
+	defer t.here.Unlock()
+	select {
+	case <-t.closing:
+		return nil
+	default:
+	}
+	dir := s.Dir
+	if dir == "" {
+		dir = "/"
+	}
+	_ = search(s.Name, s.Env, func(path string) (err error) {
+		c, err = t.fork(path, s.Argv, s, &syscall.ProcAttr{Dir: dir})
+		return err
+	})
+	return c
+}
+
+// absolute reports whether the directory makes no difference to what name means.
+func absolute(name string, env []string) bool {
+	if strings.Contains(name, "/") {
+		return name[0] == '/'
+	}
+	for dir := range strings.SplitSeq(variable(env, "PATH"), ":") {
+		if !strings.HasPrefix(dir, "/") {
+			return false
+		}
+	}
+	return true
 }
 
 // submit hands a job to the spawner; false after Close.
@@ -94,7 +135,7 @@ func (t *Table) submit(j job) bool {
 	}
 }
 
-// spawn is the thread that every child is started from.
+// spawn is the thread that children are started from.
 func (t *Table) spawn(o Options, ready chan<- error) {
 	runtime.LockOSThread() // For good: the thread is no longer like the others.
 	err := sys.OwnDirectory()
@@ -130,7 +171,7 @@ func (t *Table) start(s *Spec) (r result) {
 		return t.startRelay(s)
 	}
 	r.err = search(s.Name, s.Env, func(path string) (err error) {
-		r.child, err = t.fork(path, s.Argv, s, nil)
+		r.child, err = t.fork(path, s.Argv, s, &syscall.ProcAttr{})
 		return err
 	})
 	return r
@@ -191,18 +232,14 @@ func variable(env []string, key string) string {
 	return ""
 }
 
-// fork starts path and registers the child before its end can be taken. report,
-// if any, becomes its descriptor 3.
-func (t *Table) fork(path string, argv []string, s *Spec, report *os.File) (*Child, error) {
-	attr := &syscall.ProcAttr{
-		Env:   s.Env,
-		Files: []uintptr{s.Stdio[0].Fd(), s.Stdio[1].Fd(), s.Stdio[2].Fd()},
-		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: s.TTY, Credential: s.User},
-	}
-	if report != nil {
-		attr.Files = append(attr.Files, report.Fd())
-	}
-	sys.Reach(path)
+// fork starts path and registers the child before its end can be taken. attr may
+// name its directory, which is entered behind the change of user, and files beside
+// Stdio.
+func (t *Table) fork(path string, argv []string, s *Spec, attr *syscall.ProcAttr) (*Child, error) {
+	attr.Env = s.Env
+	attr.Files = append([]uintptr{s.Stdio[0].Fd(), s.Stdio[1].Fd(), s.Stdio[2].Fd()}, attr.Files...)
+	attr.Sys = &syscall.SysProcAttr{Setsid: true, Setctty: s.TTY, Credential: s.User}
+	sys.Reach(path, t.root)
 	t.forking.Lock()
 	defer t.forking.Unlock()
 	pid, err := t.exposed(func() (int, error) { return syscall.ForkExec(path, argv, attr) })

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/agentd-go/agentd/internal/guest/proc"
@@ -43,7 +44,7 @@ func (h *Host) StartExec(id uint32, req *wire.ExecRequest, ending Ending) *Exec 
 		tty:  req.TTY,
 		in:   h.inbox(stdinMemory),
 	}
-	go e.guarded(func() { e.run(req) })
+	h.crew.do(func() { e.guarded(func() { e.run(req) }) })
 	return e
 }
 
@@ -70,13 +71,13 @@ func (e *Exec) run(req *wire.ExecRequest) {
 		e.finish(failed(req, err))
 		return
 	}
-	e.send(&wire.ExecStarted{PID: uint32(c.child.PID())})
+	e.say(&wire.ExecStarted{PID: uint32(c.child.PID())})
 	heard := e.listen(c.outputs)
 	fed := make(chan struct{})
-	go func() {
+	e.host.crew.do(func() {
 		defer close(fed)
 		e.guarded(func() { e.feed(c.input) })
-	}()
+	})
 	e.running(c)
 	status := c.child.Status()
 	grown()
@@ -92,15 +93,22 @@ func (e *Exec) run(req *wire.ExecRequest) {
 // of that too, and closes the outputs.
 func (e *Exec) listen(outputs []output) (heard func()) {
 	var all sync.WaitGroup
+	var open atomic.Int32
+	open.Store(int32(len(outputs)))
 	tails := make([]*tail, len(outputs))
 	for i, o := range outputs {
 		t := &tail{file: o.file, from: o.from, terminal: e.tty, gate: &e.gate}
 		tails[i] = t
-		all.Go(func() {
+		all.Add(1)
+		e.host.crew.do(func() {
+			defer all.Done()
 			e.guarded(func() {
 				p := &pump{line: e.line, kind: o.kind, from: t, count: &e.host.Activity.output, grow: o.from.Grow}
 				_ = p.run() // io.EOF, or EIO from a terminal that hung up.
 			})
+			if open.Add(-1) == 0 {
+				e.host.Procs.Look() // Mostly the command has ended with its outputs.
+			}
 		})
 	}
 	return func() {

@@ -31,7 +31,9 @@ func startRead(l *line, c *client, op *wire.OpRead, offer *wire.BulkOffer) *Read
 			h.release()
 		}
 	}
-	go r.guard(func() { r.run(h, op, err) }, func(why string) { r.finish(fileFailed(why)) })
+	l.host.crew.do(func() {
+		r.guard(func() { r.run(h, op, err) }, func(why string) { r.finish(fileFailed(why)) })
+	})
 	return r
 }
 
@@ -147,7 +149,9 @@ func startWrite(l *line, c *client, op *wire.OpWrite, offer *wire.BulkOffer) *Wr
 	if w.in == nil {
 		w.in = l.host.inbox(stdinMemory)
 	}
-	go w.guard(func() { w.run(h, op, err) }, func(why string) { w.finish(fileFailed(why)) })
+	l.host.crew.do(func() {
+		w.guard(func() { w.run(h, op, err) }, func(why string) { w.finish(fileFailed(why)) })
+	})
 	return w
 }
 

@@ -46,6 +46,7 @@ type Host struct {
 	Activity   Activity
 
 	turns turns
+	crew  crew
 
 	left    atomic.Int64 // Outputs that are read on for processes left behind.
 	windows windows      // Of the flows into the guest.

@@ -66,7 +66,7 @@ func (l *line) end(self Session, last wire.Message) {
 			l.gauge.Add(-1)
 		}
 		l.ending.Forget(self)
-		l.put(last)
+		l.say(last)
 		l.out.Close()
 		close(l.done)
 		l.out.Drain()
@@ -76,6 +76,9 @@ func (l *line) end(self Session, last wire.Message) {
 
 // send queues a message and waits for room.
 func (l *line) send(m wire.Message) { l.queue(m, l.out.Send) }
+
+// say sends a message at once: one of the few that somebody waits for.
+func (l *line) say(m wire.Message) { l.queue(m, l.out.PutNow) }
 
 // put queues a message without waiting.
 func (l *line) put(m wire.Message) { l.queue(m, l.out.Put) }

@@ -123,14 +123,24 @@ func Exists(name string) bool {
 	return !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR)
 }
 
+// Device is the number of the file system that a name leads to, 0 if to none.
+func Device(name string) uint64 {
+	var st unix.Stat_t
+	_ = again(func() error { return unix.Stat(name, &st) }) // No file system has number 0.
+	return st.Dev
+}
+
 // Reach asks for the file of that name and opens it if it holds a program, so
 // that a file system that does not answer is waited for here. A fork would wait
 // for it too, but until its child has become the program the runtime can neither
 // use that processor nor stop the thread, and with the next collection all others
-// wait for that. What is wrong with the file, the fork will say.
-func Reach(name string) {
+// wait for that. What is wrong with the file, the fork will say. A file on the
+// device near is not opened: what lies there is waited for by everything else too,
+// and an opening can cost three turns to a server.
+func Reach(name string, near uint64) {
 	var st unix.Stat_t
-	if err := again(func() error { return unix.Stat(name, &st) }); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+	err := again(func() error { return unix.Stat(name, &st) })
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Dev == near {
 		return
 	}
 	fd, err := retry(func() (int, error) {

@@ -33,3 +33,36 @@ func TestUrgent(t *testing.T) {
 		}
 	})
 }
+
+// One thread may sleep longer, and no child does.
+func TestRestWatcher(t *testing.T) {
+	nstest.Run(t, func() {
+		if err := sys.RestWatcher(); err != nil {
+			t.Fatal(err)
+		}
+		slack := func(tid string) string {
+			b, err := os.ReadFile("/proc/" + tid + "/timerslack_ns")
+			if err != nil {
+				t.Error(err)
+			}
+			return strings.TrimSpace(string(b))
+		}
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resting := 0
+		for _, task := range tasks {
+			if slack(task.Name()) == "1000000" {
+				resting++
+			}
+		}
+		if resting != 1 || slack("self") == "1000000" {
+			t.Errorf("%d of %d threads rest", resting, len(tasks))
+		}
+		child, err := exec.CommandContext(t.Context(), "cat", "/proc/self/timerslack_ns").Output()
+		if err != nil || strings.TrimSpace(string(child)) == "1000000" {
+			t.Errorf("a child may be late by %s ns, %v", child, err)
+		}
+	})
+}

@@ -1,0 +1,48 @@
+package mux_test
+
+import (
+	"bytes"
+	"testing"
+	"testing/synctest"
+
+	"github.com/agentd-go/agentd/internal/mux"
+)
+
+// A frame that is put when nobody writes has left when PutNow returns. Else it
+// leaves behind what is being written, and nobody waits for that.
+func TestPutNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{open: make(chan struct{}, 10)}
+		w := mux.NewWriter(g, 0)
+		go func() { _ = w.Run() }()
+		defer w.Close()
+		var want []byte
+		o, other := w.Outbox(0), w.Outbox(0)
+		put := func(o *mux.Outbox, number uint32) {
+			t.Helper()
+			m := message(1, number, 100)
+			want = append(want, m...)
+			if err := o.PutNow(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		g.open <- struct{}{}
+		put(o, 0)
+		if !bytes.Equal(g.got.Bytes(), want) {
+			t.Error("it has not left")
+		}
+		first := message(1, 1, 100)
+		want = append(want, first...)
+		if err := other.Send(first); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // Run writes, and the link takes nothing.
+		put(o, 2)
+		put(o, 3)
+		close(g.open)
+		synctest.Wait()
+		if !bytes.Equal(g.got.Bytes(), want) {
+			t.Errorf("%d bytes have left, want %d in their order", g.got.Len(), len(want))
+		}
+	})
+}
