@@ -144,8 +144,8 @@ func (m *Machine) shutdown(ctx context.Context) error {
 	default:
 	}
 	err := m.client.Shutdown(ctx)
-	if err == nil {
-		err = m.vm.Wait(ctx)
+	if _, ended := errors.AsType[*client.LinkError](err); err == nil || ended {
+		err = m.vm.Wait(ctx) // A link ends before its machine, whose word that is too.
 	}
 	select {
 	case <-m.vm.Done():
@@ -178,6 +178,7 @@ func (m *Machine) disconnect() {
 	if m.relay != nil {
 		_ = m.relay.Close()
 	}
+	_ = m.vm.Port().Close() // Where it came to no client; twice does no harm.
 	m.loops.Wait()
 }
 

@@ -89,6 +89,9 @@ const (
 	// dialWait is for a connection inside the guest; the agent itself gives up
 	// after 30 s.
 	dialWait = 35 * time.Second
+	// acceptPause is before another attempt where this process, or the host, is out of
+	// descriptors: the port is there for as long as its machine.
+	acceptPause = 100 * time.Millisecond
 )
 
 // A Forwarder passes connections on until it is closed.
@@ -121,14 +124,20 @@ func (f *Forwarder) Close() error {
 }
 
 func (f *Forwarder) accept() {
-	for {
+	for told := false; ; {
 		conn, err := f.listener.Accept()
-		if err != nil {
-			if !errors.Is(err, net.ErrClosed) {
-				f.log("forward " + f.listener.Addr().String() + ": " + err.Error())
-			}
+		if errors.Is(err, net.ErrClosed) {
 			return
 		}
+		if err != nil {
+			if !told {
+				f.log("forward " + f.listener.Addr().String() + ": " + err.Error())
+			}
+			told = true
+			f.pause()
+			continue
+		}
+		told = false
 		select {
 		case f.room <- struct{}{}:
 			f.all.Go(func() {
@@ -138,6 +147,14 @@ func (f *Forwarder) accept() {
 		case <-f.ctx.Done():
 			_ = conn.Close() // Nothing was said.
 		}
+	}
+}
+
+// pause leaves an accept alone that has failed.
+func (f *Forwarder) pause() {
+	select {
+	case <-time.After(acceptPause):
+	case <-f.ctx.Done():
 	}
 }
 

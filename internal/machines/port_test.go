@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/agentd-go/agentd/internal/machines"
@@ -70,6 +71,36 @@ func TestForward(t *testing.T) {
 	}
 	if _, err := io.ReadAll(open); err != nil && !strings.Contains(err.Error(), "reset") {
 		t.Errorf("an open connection: %v", err)
+	}
+}
+
+// short is a listener that is out of descriptors for its first accepts.
+type short struct {
+	net.Listener
+	failures int
+}
+
+func (l *short) Accept() (net.Conn, error) {
+	if l.failures--; l.failures >= 0 {
+		return nil, syscall.EMFILE
+	}
+	return l.Listener.Accept()
+}
+
+// A port outlives a lack of descriptors, of which a line tells.
+func TestForwardShortOfDescriptors(t *testing.T) {
+	front := listen(t)
+	lines := make(chan string, 2)
+	refuse := func(context.Context) (net.Conn, error) { return nil, errors.New("nobody listens") }
+	f := machines.Forward(&short{front, 3}, refuse, func(line string) { lines <- line })
+	defer func() { _ = f.Close() }()
+	if _, err := io.ReadAll(dial(t, front.Addr().String())); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{"too many open files", "nobody listens"} {
+		if line := <-lines; !strings.Contains(line, want) {
+			t.Errorf("line %q, want %q", line, want)
+		}
 	}
 }
 
