@@ -65,10 +65,11 @@ type Agent struct {
 	live     map[session.Session]struct{} // Those that run or whose last frame has not left.
 
 	// Of the loop alone:
-	replies map[int]*mux.Outbox // The agent's own answers, by the client's slot.
-	muffled bool                // Answers were dropped, which was logged once.
-	leases  map[int][16]byte    // Which connection of which client has a slot, as far as the host says.
-	speaks  wire.Generation     // What a host that has sent core.bootstrap is spoken to in; else 0.
+	replies    map[int]*mux.Outbox // The agent's own answers, by the client's slot.
+	muffled    bool                // Answers were dropped, which was logged once.
+	leases     map[int][16]byte    // Which connection of which client has a slot, as far as the host says.
+	complaints int                 // Lines about frames that the console was given.
+	speaks     wire.Generation     // What a host that has sent core.bootstrap is spoken to in; else 0.
 }
 
 // Open begins a link. Nothing is read or written before the first call.

@@ -41,6 +41,8 @@ func (a *Agent) record(f frame.Frame) {
 		carrier.Record(r)
 	case err != nil:
 		a.reply(f.ID, &wire.ProtocolError{Kind: wire.ErrorMalformed, Message: err.Error()})
+	case slotOf(f.ID) == nobody:
+		a.reply(f.ID, &wire.ProtocolError{Kind: wire.ErrorInvalidSession, Message: unowned(f.ID)})
 	case a.session(f.ID) != nil:
 		a.reply(f.ID, &wire.ProtocolError{Kind: wire.ErrorInvalidSession, Message: "id " + number(f.ID) + " moves no raw records"})
 	case !a.isLeaving(f.ID):
@@ -125,11 +127,11 @@ func (a *Agent) lease(body []byte) {
 		}
 	}
 	if err != nil {
-		logf("%v: %.32x", err, body)
+		a.complain("%v: %.32x", err, body)
 		return
 	}
 	if old, leased := a.leases[slot]; leased && old != l.Incarnation {
-		logf("slot %d was leased again before its client had gone", slot)
+		a.complain("slot %d was leased again before its client had gone", slot)
 		a.depart(l.IDStart, l.IDEndExclusive)
 	}
 	a.leases[slot] = l.Incarnation

@@ -87,3 +87,36 @@ func TestLongRefusals(t *testing.T) {
 		}
 	})
 }
+
+// Requests that wait for their start share a bound: of commands behind one that
+// hangs the large ones are refused before they cost the memory of all.
+func TestLongRequestsWait(t *testing.T) {
+	nstest.Run(t, func() {
+		deadMount(t)
+		h := newHost(t, config{})
+		h.send(1, &wire.ExecRequest{Cmd: "/mnt/program"})
+		before := heap()
+		const requests = 100
+		long := strings.Repeat("x", 1<<20)
+		for id := range uint32(requests) {
+			h.send(id+2, &wire.ExecRequest{Cmd: "true", Env: []string{"A=" + long}})
+		}
+		var refused int
+		eventually(t, "most are refused", func() bool {
+			refused = h.kept(2, requests+2)
+			return refused > requests/2
+		})
+		if grown := heap() - before; grown > bounded {
+			t.Errorf("the heap grew by %d MiB for %d requests", grown>>20, requests)
+		}
+		f := h.collect(requests + 1).failed
+		if f == nil || f.Kind != wire.FailureResourceLimit || deref(f.ErrnoName) != "EAGAIN" {
+			t.Errorf("refused by %+v", f)
+		}
+		h.send(requests+2, &wire.ExecRequest{Cmd: "true"}) // A small one waits.
+		h.ping()
+		if h.kept(requests+2, requests+3) != 0 {
+			t.Error("a small request is refused")
+		}
+	})
+}

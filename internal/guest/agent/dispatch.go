@@ -47,7 +47,7 @@ func (a *Agent) handle(f frame.Frame) End {
 		return 0
 	case info.Flags&frame.SessionStart != 0 && slotOf(f.ID) == nobody:
 		// No client would ever get an answer, and none could close what it opened.
-		a.refuse(f.ID, e, wire.ErrorInvalidSession, "id "+number(f.ID)+" belongs to no client")
+		a.refuse(f.ID, e, wire.ErrorInvalidSession, unowned(f.ID))
 		return 0
 	}
 	a.host.Activity.Received(e.Type)
@@ -133,6 +133,10 @@ func (a *Agent) data(id uint32, e wire.Envelope) {
 			s.Data(data)
 		}
 	case nil:
+		if slotOf(id) == nobody {
+			a.refuse(id, e, wire.ErrorInvalidSession, unowned(id))
+			return
+		}
 		a.stray(id, e.Type)
 	}
 }
@@ -184,6 +188,9 @@ func (a *Agent) abort(id uint32, s *session.TCP) {
 func fileRefusal(why string) *wire.FSResponse { return &wire.FSResponse{Error: &why} }
 
 func number(id uint32) string { return strconv.FormatUint(uint64(id), 10) }
+
+// unowned says why an id cannot have a session: no relay would pass a frame of it on.
+func unowned(id uint32) string { return "id " + number(id) + " belongs to no client" }
 
 func (a *Agent) exec(id uint32, req *wire.ExecRequest) {
 	if why, full := a.begin(id, func(ending session.Ending) session.Session {
@@ -316,12 +323,27 @@ func setClock(m *wire.ClockSync) {
 	}
 }
 
+// maxComplaints is how many lines the console gets about frames: a host that is
+// wrong shows in the first, and the loop waits for the console.
+const maxComplaints = 100
+
+// complain tells the console what is wrong with a frame, if nobody else is told.
+func (a *Agent) complain(format string, args ...any) {
+	if a.complaints++; a.complaints > maxComplaints {
+		return
+	}
+	logf(format, args...)
+	if a.complaints == maxComplaints {
+		logf("there were %d such lines; no more of them are shown", maxComplaints)
+	}
+}
+
 // malformed answers a body that is no envelope, unless its sender is known not
 // to understand that.
 func (a *Agent) malformed(id uint32, err error) {
 	var bad *wire.EnvelopeError
 	if errors.As(err, &bad) && bad.GenerationKnown && bad.Generation < errorSince {
-		logf("frame on id %d: %v", id, err)
+		a.complain("frame on id %d: %v", id, err)
 		return
 	}
 	m := &wire.ProtocolError{Kind: wire.ErrorMalformed, Message: err.Error()}
@@ -335,7 +357,7 @@ func (a *Agent) malformed(id uint32, err error) {
 // read the answer.
 func (a *Agent) refuse(id uint32, e wire.Envelope, kind wire.ErrorKind, why string) {
 	if e.Generation < errorSince {
-		logf("frame on id %d: %s", id, why)
+		a.complain("frame on id %d: %s", id, why)
 		return
 	}
 	a.reply(id, &wire.ProtocolError{Kind: kind, Message: why, OffendingType: e.Type})

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/plan"
@@ -48,6 +49,7 @@ type Host struct {
 	turns turns
 	crew  crew
 
+	waiting atomic.Int64 // Bytes of the long requests whose commands have not started.
 	left    atomic.Int64 // Outputs that are read on for processes left behind.
 	windows windows      // Of the flows into the guest.
 
@@ -78,6 +80,41 @@ func (h *Host) inbox(memory int) *mux.Inbox {
 	return mux.NewInbox(mux.InboxConfig{
 		Memory: memory, Budget: h.Input, Storage: spill, Stored: stdinStored,
 	})
+}
+
+const (
+	// longRequest is what a request for a command holds before it counts as long. Most
+	// hold a few KiB; a thousand that are just not long are 32 MiB.
+	longRequest = 32 << 10
+
+	// maxWaiting bounds the long ones that wait for their start, which takes some
+	// milliseconds, and for ever behind one that hangs: four of the longest.
+	maxWaiting = 16 << 20
+)
+
+// admit takes the room of a request that is to wait for its start. The error says
+// that there is none; else leave gives it back.
+func (h *Host) admit(req *wire.ExecRequest) (leave func(), err error) {
+	n := weight(req)
+	if n <= longRequest {
+		return func() {}, nil
+	}
+	if h.waiting.Add(n) > maxWaiting {
+		h.waiting.Add(-n)
+		return nil, syscall.EAGAIN
+	}
+	return func() { h.waiting.Add(-n) }, nil
+}
+
+// weight is what a request holds in memory.
+func weight(req *wire.ExecRequest) (n int64) {
+	const header = 16 // Of a string.
+	for _, list := range [][]string{{req.Cmd, deref(req.Cwd), deref(req.User)}, req.Args, req.Env} {
+		for _, s := range list {
+			n += header + int64(len(s))
+		}
+	}
+	return n
 }
 
 // account finds who spec is, in the files of the guest as they are now.

@@ -15,6 +15,11 @@ import (
 
 // start starts the request's command with everything that it asks for.
 func (e *Exec) start(req *wire.ExecRequest) (*command, error) {
+	leave, err := e.host.admit(req)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	if err := checkNUL(req); err != nil {
 		return nil, err
 	}
