@@ -118,11 +118,12 @@ func (p *scene) hasProcess(name string) bool {
 	return slices.ContainsFunc(p.processes(), func(comm string) bool { return strings.Contains(comm, name) })
 }
 
-// processes are the programs with the machine's mark in their environment.
+// processes are the programs with the mark of a machine of the store in their
+// environment.
 func (p *scene) processes() (all []string) {
 	for _, dir := range p.found("/proc", "[0-9]*") {
 		env, _ := os.ReadFile(filepath.Join(dir, "environ"))
-		if bytes.Contains(env, []byte(machines.Variable+"="+p.dir()+"\x00")) {
+		if bytes.Contains(env, []byte(machines.Variable+"="+p.store.Dir()+"/")) {
 			program, _ := os.ReadFile(filepath.Join(dir, "comm"))
 			all = append(all, strings.TrimSpace(string(program)))
 		}
@@ -141,7 +142,10 @@ func TestKilledAtEveryMoment(t *testing.T) {
 			if k.long && os.Getenv("AGENTD_LONG") != "1" {
 				t.Skip("one of the kind is enough each time: AGENTD_LONG=1 for all")
 			}
-			p := newScene(t, k)
+			p := newScene(t)
+			if k.moment == "importing" {
+				p.imports(t)
+			}
 			if k.first != "" {
 				p.agentctl(t, k.first)
 			}
@@ -153,8 +157,7 @@ func TestKilledAtEveryMoment(t *testing.T) {
 	}
 }
 
-// newScene makes a scene; a killing that imports has a cache of its own.
-func newScene(t *testing.T, k killing) *scene {
+func newScene(t *testing.T) *scene {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "store-") //nolint:usetesting // The path of a socket in it must be short.
 	if err != nil {
@@ -167,17 +170,20 @@ func newScene(t *testing.T, k killing) *scene {
 	}
 	t.Setenv(machines.StateVariable, dir)
 	t.Setenv("TMPDIR", t.TempDir())
-	p.cache = t.TempDir() // For what imports; the others need kernels.
-	if k.moment == "importing" {
-		p.archive = filepath.Join(t.TempDir(), "root.tar")
-		t.Setenv(image.CacheVariable, p.cache)
-		const size = 64 << 20 // A tenth of a second.
-		large := &tar.Header{Name: "large", Typeflag: tar.TypeReg, Mode: 0o644, Size: size}
-		if err := os.WriteFile(p.archive, imagetest.Tar(t, []*tar.Header{large}, map[string]string{"large": strings.Repeat("large", size/5+1)[:size]}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 	return p
+}
+
+// imports makes an archive, and a cache of its own: one without kernels.
+func (p *scene) imports(t *testing.T) {
+	t.Helper()
+	p.cache, p.archive = t.TempDir(), filepath.Join(t.TempDir(), "root.tar")
+	t.Setenv(image.CacheVariable, p.cache)
+	const size = 64 << 20 // A tenth of a second.
+	large := &tar.Header{Name: "large", Typeflag: tar.TypeReg, Mode: 0o644, Size: size}
+	archive := imagetest.Tar(t, []*tar.Header{large}, map[string]string{"large": strings.Repeat("large", size/5+1)[:size]})
+	if err := os.WriteFile(p.archive, archive, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // words are the arguments of a command.
@@ -272,9 +278,17 @@ func (p *scene) judge(t *testing.T, k killing) {
 	}
 	if k.moment == "importing" {
 		p.agentctl(t, "image import ARCHIVE again") // The cache is of use.
+		if left := p.found(p.cache, "tmp/*"); len(left) > 0 {
+			t.Errorf("left in the cache: %v", left)
+		}
 	}
-	left := slices.Concat(p.processes(), p.found(p.store.Dir(), "machines/*"), p.found(p.store.Dir(), "machines/.[a-z]*"),
-		p.found(os.Getenv("TMPDIR"), "*"), p.found(p.cache, "tmp/*"))
+	p.empty(t)
+}
+
+// empty fails the test if anything is left of a machine.
+func (p *scene) empty(t *testing.T) {
+	t.Helper()
+	left := slices.Concat(p.processes(), p.found(p.store.Dir(), "machines/*"), p.found(p.store.Dir(), "machines/.[a-z]*"), p.found(os.Getenv("TMPDIR"), "*"))
 	if len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
