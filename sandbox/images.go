@@ -71,6 +71,13 @@ func ImportImage(ctx context.Context, source, name string) (Image, error) {
 	})
 }
 
+// WithImportProgress returns a context whose imports of images say how far they are:
+// how many bytes of layers, as they are stored, were read, and how many there are.
+// Tell is called for every piece, by several goroutines at once: it must be quick.
+func WithImportProgress(ctx context.Context, tell func(done, all int64)) context.Context {
+	return image.WithProgress(ctx, tell)
+}
+
 // UseImage finds an image of the cache as [FindImage] does, and imports it if
 // there is none: nameOrSource is then a path or a reference.
 func UseImage(ctx context.Context, nameOrSource string) (Image, error) {

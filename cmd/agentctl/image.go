@@ -9,11 +9,14 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/agentd-go/agentd/internal/machines"
+	"github.com/agentd-go/agentd/internal/transfer"
 	"github.com/agentd-go/agentd/sandbox"
 )
 
@@ -53,7 +56,9 @@ from then on; without it, it has the names that the archive or reference has.
 				name = args[1]
 			}
 			return untilSignal(cmd.Context(), func(ctx context.Context) error {
+				ctx, end := showImport(ctx)
 				i, err := sandbox.ImportImage(ctx, args[0], name)
+				end()
 				if err != nil {
 					return err
 				}
@@ -258,5 +263,23 @@ func findOrImport(ctx context.Context, nameOrSource string) (sandbox.Image, erro
 		return i, err
 	}
 	say("importing " + nameOrSource)
+	ctx, end := showImport(ctx)
+	defer end()
 	return sandbox.UseImage(ctx, nameOrSource)
+}
+
+// showImport draws how far imports under its context are, until end is called.
+func showImport(ctx context.Context) (_ context.Context, end func()) {
+	var done, all atomic.Int64
+	start := time.Now()
+	finish := showing(func(now time.Time) string {
+		if all.Load() == 0 {
+			start = now // What comes before, an archive's own decompression, has no rate.
+		}
+		return transfer.BytesLine(done.Load(), all.Load(), now.Sub(start), window(os.Stderr).columns-1)
+	})
+	return sandbox.WithImportProgress(ctx, func(d, a int64) {
+		done.Store(d)
+		all.Store(a)
+	}), func() { finish("") }
 }

@@ -185,14 +185,13 @@ func (c *Cache) takeArchive(ctx context.Context, f *os.File) (imageEntry, []stri
 	if !oci.NotImage(err) {
 		return imageEntry{}, nil, err
 	}
-	digest, err := hashFile(ctx, f.Name())
+	layer, err := fileLayer(ctx, f.Name())
 	if err != nil {
 		return imageEntry{}, nil, err
 	}
-	layer := oci.Layer{DiffID: digest, Open: func(context.Context) (io.ReadCloser, error) { return os.Open(f.Name()) }}
 	dir, err := c.lowerOfLayers(ctx, []oci.Layer{layer})
 	e := c.byContent(fsErofs, dir, lowerFile)
-	e.Layers = []string{string(digest)}
+	e.Layers = []string{string(layer.DiffID)}
 	return e, nil, err
 }
 

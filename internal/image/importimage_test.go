@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,11 +14,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/agentd-go/agentd/internal/image/erofs"
 	"github.com/agentd-go/agentd/internal/image/oci"
@@ -63,25 +56,6 @@ func lower(t *testing.T, layers ...[]byte) []byte {
 	return b
 }
 
-// push puts a layout into a registry that lives as long as the test.
-func push(t *testing.T, dir string) (reference string) {
-	t.Helper()
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	t.Cleanup(server.Close)
-	reference = strings.TrimPrefix(server.URL, "http://") + "/small:1"
-	index, err := layout.ImageIndexFromPath(dir)
-	must(t, err)
-	manifest, err := index.IndexManifest()
-	must(t, err)
-	// The library pushes all that an index names; the foreign image is not there.
-	img, err := index.Image(manifest.Manifests[1].Digest)
-	must(t, err)
-	ref, err := name.ParseReference(reference)
-	must(t, err)
-	must(t, remote.Write(ref, img))
-	return reference
-}
-
 // The same image in every form has the same identity and the same lower.
 func TestImportForms(t *testing.T) {
 	img := small(t)
@@ -90,6 +64,11 @@ func TestImportForms(t *testing.T) {
 	layoutDir := filepath.Join(dir, "layout")
 	imagetest.Unpack(t, layoutDir, img.Layout(t, "gzip"))
 	docker := img.Docker(t)
+	layoutOf := func(compression string) string {
+		at := filepath.Join(dir, "layout-"+compression)
+		imagetest.Unpack(t, at, img.Layout(t, compression))
+		return at
+	}
 	unpacked := filepath.Join(dir, "unpacked")
 	extract(t, unpacked, docker)
 	for form, source := range map[string]string{
@@ -100,7 +79,10 @@ func TestImportForms(t *testing.T) {
 		"oci gzip":          writeFile(t, dir+"/oci-gzip.tar", imagetest.Archive(t, img.Layout(t, "gzip"))),
 		"oci zstd":          writeFile(t, dir+"/oci-zstd.tar", imagetest.Archive(t, img.Layout(t, "zstd"))),
 		"layout":            layoutDir,
-		"registry":          push(t, layoutDir),
+		"registry":          push(t, layoutDir, nil),
+		"registry zstd":     push(t, layoutOf("zstd"), nil),
+		"registry xz":       push(t, layoutOf("xz"), nil),
+		"registry plain":    push(t, layoutOf(""), nil),
 	} {
 		t.Run(form, func(t *testing.T) {
 			c := openCache(t)
@@ -109,7 +91,7 @@ func TestImportForms(t *testing.T) {
 			if i.ID != imagetest.Digest(img.Configuration()) || i.FSType != "erofs" || len(i.Layers) != 2 || i.Source != source {
 				t.Errorf("got %+v", i)
 			}
-			if form == "registry" {
+			if strings.HasPrefix(form, "registry") {
 				if !slices.Equal(i.Names, []string{source}) {
 					t.Errorf("names %q, want %q", i.Names, source)
 				}

@@ -35,11 +35,19 @@ func layersKey(layers []oci.Layer) keyer {
 func (c *Cache) lowerOfLayers(ctx context.Context, layers []oci.Layer) (dir string, err error) {
 	k := layersKey(layers)
 	return c.Dir(lowerKind, k.key(), func(dir string) error {
-		return writeLower(dir, k.uuid(), func(w *erofs.Writer) error { return addLayers(ctx, w, layers) })
+		near, end, err := c.ahead(ctx, layers)
+		if err != nil {
+			return err
+		}
+		defer end()
+		return writeLower(dir, k.uuid(), func(w *erofs.Writer) error { return addLayers(ctx, w, near) })
 	})
 }
 
 func addLayers(ctx context.Context, w *erofs.Writer, layers []oci.Layer) error {
+	for _, l := range layers {
+		advance(ctx, 0, l.Size)
+	}
 	for i, l := range layers {
 		err := readLayer(ctx, l, func(r io.Reader) error { return w.AddLayer(tar.NewReader(r)) })
 		if err != nil {
@@ -97,16 +105,18 @@ func (k keyer) uuid() (uuid [16]byte) {
 	return uuid
 }
 
-// hashFile returns the digest of a whole file.
-func hashFile(ctx context.Context, path string) (oci.Digest, error) {
+// fileLayer is the layer that a whole file is, by its digest.
+func fileLayer(ctx context.Context, path string) (l oci.Layer, err error) {
+	l.Open = func(context.Context) (io.ReadCloser, error) { return os.Open(path) }
 	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return l, err
 	}
 	defer func() { _ = f.Close() }()
 	h := sha256.New()
-	if _, err := io.Copy(h, contextReader{ctx, f}); err != nil {
-		return "", err
+	if l.Size, err = io.Copy(h, contextReader{ctx, f}); err != nil {
+		return l, err
 	}
-	return oci.Sum(h.Sum(nil)), nil
+	l.DiffID = oci.Sum(h.Sum(nil))
+	return l, nil
 }

@@ -1,8 +1,6 @@
 package image
 
 import (
-	"context"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,9 +34,8 @@ func BenchmarkLower(b *testing.B) {
 	if out, err := exec.CommandContext(b.Context(), "tar", "--format=posix", "--xattrs", "-C", root, "-cf", archive, ".").CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
-	digest, err := hashFile(b.Context(), archive)
+	layer, err := fileLayer(b.Context(), archive)
 	must(b, err)
-	layer := oci.Layer{DiffID: digest, Open: func(context.Context) (io.ReadCloser, error) { return os.Open(archive) }}
 	b.Run("archive", func(b *testing.B) {
 		write(b, func(w *erofs.Writer) error { return addLayers(b.Context(), w, []oci.Layer{layer}) })
 	})

@@ -114,7 +114,11 @@ func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) erro
 	}
 	defer func() { _ = r.Close() }()
 	stored := sha256.New()
-	d, err := decompress(io.TeeReader(contextReader{ctx, r}, stored))
+	count := func(n int) { advance(ctx, int64(n), 0) }
+	if l.Far {
+		count = func(int) {} // It was counted when it was fetched.
+	}
+	d, err := decompress(io.TeeReader(contextReader{ctx, countingReader{r, count}}, stored))
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 )
 
 // Then is the time of everything in a layer that Files makes.
@@ -110,8 +111,8 @@ func (i Image) Docker(tb testing.TB) []byte {
 	return Files(tb, append(files, name, string(config), "manifest.json", string(manifest))...)
 }
 
-// Layout are the files of an OCI layout, with layers compressed by "gzip", "zstd"
-// or not at all, "".
+// Layout are the files of an OCI layout, with layers compressed by "gzip", "zstd",
+// "xz" or not at all, "".
 func (i Image) Layout(tb testing.TB, compression string) map[string]string {
 	tb.Helper()
 	files := map[string]string{"oci-layout": `{"imageLayoutVersion":"1.0.0"}`}
@@ -155,6 +156,12 @@ func compress(tb testing.TB, b []byte, compression string) []byte {
 			tb.Fatal(err)
 		}
 		w = z
+	case "xz":
+		x, err := xz.NewWriter(&out)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		w = x
 	}
 	if _, err := w.Write(b); err != nil {
 		tb.Fatal(err)

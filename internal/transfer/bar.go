@@ -29,19 +29,35 @@ func (m *Meter) Line(now time.Time, width int) string {
 	percent := fmt.Sprintf("%3.0f%%", 100*share)
 	files := fmt.Sprintf("%*d/%s files", len(total), done, total)
 	size := fmt.Sprintf("%*s/%s", sizeColumns, Size(bytes), Size(m.plan.Bytes))
-	rate := fmt.Sprintf("%*s/s", sizeColumns, Size(int64(float64(bytes)/max(took.Seconds(), minTook))))
-	left := fmt.Sprintf("%*s left", leftColumns, m.left(took, share))
-	all := []string{percent, files, size, rate, left}
+	rate, left := rate(bytes, took), left(took, share)
+	return fit(share, width, []string{percent, files, size, rate, left}, []string{percent, files, rate, left}, []string{percent, files, left}, []string{percent, left})
+}
+
+// BytesLine is the line of what has only bytes, of which some are done since a
+// duration ago; empty as long as it is not known how many there are.
+func BytesLine(done, all int64, took time.Duration, width int) string {
+	if all == 0 {
+		return ""
+	}
+	share := min(1, float64(done)/float64(all))
+	percent, size := fmt.Sprintf("%3.0f%%", 100*share), fmt.Sprintf("%*s/%s", sizeColumns, Size(done), Size(all))
+	rate, left := rate(done, took), left(took, share)
+	return fit(share, width, []string{percent, size, rate, left}, []string{percent, rate, left}, []string{percent, left})
+}
+
+// fit puts a bar before all parts of a line, or shows as many of them as there is
+// room for.
+func fit(share float64, width int, all []string, fewer ...[]string) string {
 	if room := min(width-len(parts(all))-len("[] "), mostBar); room >= leastBar {
 		full := int(share * float64(room))
 		return "[" + strings.Repeat("#", full) + strings.Repeat("-", room-full) + "] " + parts(all)
 	}
-	for _, fewer := range [][]string{all, {percent, files, rate, left}, {percent, files, left}, {percent, left}} {
-		if line := parts(fewer); len(line) <= width {
+	for _, some := range append([][]string{all}, fewer...) {
+		if line := parts(some); len(line) <= width {
 			return line
 		}
 	}
-	return percent[:max(0, min(len(percent), width))]
+	return all[0][:max(0, min(len(all[0]), width))]
 }
 
 func parts(all []string) string { return strings.Join(all, "  ") }
@@ -72,13 +88,19 @@ func (m *Meter) share(files, bytes int64) float64 {
 	return max(0, min(1, (float64(bytes)+fileCost*float64(files))/all))
 }
 
-func (m *Meter) left(took time.Duration, share float64) string {
+// rate is how many bytes there were in a second.
+func rate(bytes int64, took time.Duration) string {
+	return fmt.Sprintf("%*s/s", sizeColumns, Size(int64(float64(bytes)/max(took.Seconds(), minTook))))
+}
+
+// left is the time that the rest takes, if it is like what was done.
+func left(took time.Duration, share float64) string {
 	const enough = 0.01 // Before that it would jump.
 	if share < enough {
-		return "--"
+		return fmt.Sprintf("%*s left", leftColumns, "--")
 	}
-	left := time.Duration(math.Ceil(float64(took)*(1-share)/share/float64(time.Second))) * time.Second
-	return left.String()
+	rest := time.Duration(math.Ceil(float64(took)*(1-share)/share/float64(time.Second))) * time.Second
+	return fmt.Sprintf("%*s left", leftColumns, rest)
 }
 
 // Summary says what a copy that is over has done.

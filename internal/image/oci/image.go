@@ -24,6 +24,7 @@ type Layer struct {
 	DiffID Digest // Of the archive that is inside.
 	Stored Digest // Of what Open gives; "" where nothing names it.
 	Size   int64  // Of what Open gives.
+	Far    bool   // Open asks a registry: it takes its time.
 	Open   func(context.Context) (io.ReadCloser, error)
 }
 

@@ -13,14 +13,18 @@ import (
 
 // Pull finds an image in a registry by its reference, as docker pull takes it.
 // Credentials are those that docker login has left. Layers are fetched when they
-// are opened; ctx must stay until then.
+// are opened.
 func Pull(ctx context.Context, reference string) (*Image, error) {
 	ref, err := name.ParseReference(reference)
 	if err != nil {
 		return nil, err
 	}
-	r := registry{ref.Context()}
-	d, err := remote.Get(ref, r.options(ctx)...)
+	p, err := remote.NewPuller(remote.WithAuthFromKeychain(authn.DefaultKeychain))
+	if err != nil {
+		return nil, err
+	}
+	r := registry{ref.Context(), p}
+	d, err := p.Get(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -32,18 +36,20 @@ func Pull(ctx context.Context, reference string) (*Image, error) {
 		return nil, err
 	}
 	img.Names = []string{reference}
+	for i := range img.Layers {
+		img.Layers[i].Far = true
+	}
 	return img, nil
 }
 
-// A registry is one repository of one.
-type registry struct{ repository name.Repository }
-
-func (r registry) options(ctx context.Context) []remote.Option {
-	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
+// A registry is one repository of one, to which the puller logs in once.
+type registry struct {
+	repository name.Repository
+	puller     *remote.Puller
 }
 
 func (r registry) open(ctx context.Context, d descriptor) (io.ReadCloser, error) {
-	l, err := remote.Layer(r.repository.Digest(string(d.Digest)), r.options(ctx)...)
+	l, err := r.puller.Layer(ctx, r.repository.Digest(string(d.Digest)))
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +57,7 @@ func (r registry) open(ctx context.Context, d descriptor) (io.ReadCloser, error)
 }
 
 func (r registry) manifest(ctx context.Context, d descriptor) (io.ReadCloser, error) {
-	m, err := remote.Get(r.repository.Digest(string(d.Digest)), r.options(ctx)...)
+	m, err := r.puller.Get(ctx, r.repository.Digest(string(d.Digest)))
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,156 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/image/oci"
+)
+
+const (
+	// fetchesAtOnce is what registries' own clients do: it fills a line whose
+	// connections are bounded one by one, and more would only divide it.
+	fetchesAtOnce = 3
+	// stallWait ends a fetch of which nothing comes. A registry that has to look for
+	// a layer elsewhere takes seconds.
+	stallWait = time.Minute
+)
+
+// ErrStalled is found in the error of an import whose registry sends nothing more.
+var ErrStalled = errors.New("the registry has sent nothing for " + stallWait.String())
+
+// A progress is how far an import is, in bytes of layers as they are stored.
+type progress struct {
+	done, all atomic.Int64
+	tell      func(done, all int64)
+}
+
+type progressKey struct{}
+
+// WithProgress returns a context whose imports say how far they are: how many bytes
+// of layers, as they are stored, were read, and how many there are. Tell is called
+// for every piece, by several goroutines at once.
+func WithProgress(ctx context.Context, tell func(done, all int64)) context.Context {
+	return context.WithValue(ctx, progressKey{}, &progress{tell: tell})
+}
+
+// advance tells whoever wants to know of more bytes.
+func advance(ctx context.Context, done, all int64) {
+	if p, ok := ctx.Value(progressKey{}).(*progress); ok {
+		p.tell(p.done.Add(done), p.all.Add(all))
+	}
+}
+
+// A countingReader says what was read.
+type countingReader struct {
+	io.Reader
+	count func(n int)
+}
+
+func (r countingReader) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	r.count(n)
+	return n, err
+}
+
+// ahead has layers that are in a registry fetched, some at once and in their order,
+// while those before them are written: to files, which the layers that it returns
+// read. The caller calls end when it needs them no more.
+func (c *Cache) ahead(ctx context.Context, layers []oci.Layer) (near []oci.Layer, end func(), err error) {
+	if !slices.ContainsFunc(layers, func(l oci.Layer) bool { return l.Far }) {
+		return layers, func() {}, nil
+	}
+	tmp, err := c.scratch(imageKind)
+	if err != nil {
+		return nil, nil, err
+	}
+	near = slices.Clone(layers)
+	queue := make(chan *fetch, len(layers))
+	for i, l := range layers {
+		f := &fetch{layer: l, path: filepath.Join(tmp.dir, strconv.Itoa(i)), done: make(chan struct{})}
+		near[i].Open = f.open
+		queue <- f
+	}
+	close(queue)
+	ctx, cancel := context.WithCancel(ctx)
+	var fetchers sync.WaitGroup
+	for range fetchesAtOnce {
+		fetchers.Go(func() {
+			for f := range queue {
+				f.run(ctx)
+			}
+		})
+	}
+	return near, func() {
+		cancel()
+		fetchers.Wait()
+		tmp.remove()
+	}, nil
+}
+
+// A fetch is a layer on its way from a registry into a file.
+type fetch struct {
+	layer oci.Layer
+	path  string
+	done  chan struct{} // Closed at its end.
+	err   error         // For readers behind done.
+}
+
+// open waits until the layer is here. Its file is the reader's.
+func (f *fetch) open(ctx context.Context) (io.ReadCloser, error) {
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	r, err := os.Open(f.path)
+	if err != nil {
+		return nil, err
+	}
+	return r, os.Remove(f.path) // Its room is free as soon as it was read.
+}
+
+func (f *fetch) run(ctx context.Context) {
+	defer close(f.done)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stalled := time.AfterFunc(stallWait, func() { cancel(ErrStalled) })
+	defer stalled.Stop()
+	f.err = f.copy(ctx, func(n int) {
+		stalled.Reset(stallWait)
+		advance(ctx, int64(n), 0)
+	})
+	if cause := context.Cause(ctx); f.err != nil && cause != nil {
+		f.err = cause
+	}
+}
+
+func (f *fetch) copy(ctx context.Context, count func(n int)) error {
+	from, err := f.layer.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }()
+	to, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	// A registry could send for ever.
+	n, err := io.Copy(to, io.LimitReader(countingReader{from, count}, f.layer.Size+1))
+	if err == nil && n != f.layer.Size {
+		err = fmt.Errorf("%w: it has %d bytes or more, named were %d", oci.ErrDigest, n, f.layer.Size)
+	}
+	return errors.Join(err, to.Close())
+}
