@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/agentd-go/agentd/internal/relay"
 	"github.com/agentd-go/agentd/wire"
@@ -188,16 +189,24 @@ func (p *peer) gone() {
 // silent is an error if there is anything to read once everything rests.
 func (p *peer) silent() {
 	p.t.Helper()
-	synctest.Wait()
-	if err := p.conn.SetReadDeadline(past); err != nil {
-		p.t.Fatal(err)
-	}
-	if _, got, err := p.frames.NextWhole(); err == nil {
+	if got, ok := p.poll(); ok {
 		p.t.Fatalf("got %.99q, want nothing", got)
 	}
+}
+
+// poll returns a frame if there is one once everything rests. The deadline is in the
+// future, for one that has passed ends a read that has something to read.
+func (p *peer) poll() (got []byte, ok bool) {
+	p.t.Helper()
+	synctest.Wait()
+	if err := p.conn.SetReadDeadline(time.Now().Add(time.Nanosecond)); err != nil {
+		p.t.Fatal(err)
+	}
+	_, got, err := p.frames.NextWhole()
 	if err := p.conn.SetReadDeadline(never); err != nil {
 		p.t.Fatal(err)
 	}
+	return got, err == nil
 }
 
 func (p *peer) leave() {

@@ -18,7 +18,7 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-var past, never = time.Unix(1, 0), time.Time{}
+var never time.Time
 
 func TestHandshake(t *testing.T) {
 	play(t, func(w *world) {

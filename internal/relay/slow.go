@@ -1,6 +1,10 @@
 package relay
 
-import "time"
+import (
+	"time"
+
+	"github.com/agentd-go/agentd/internal/mux"
+)
 
 const (
 	// slowAbove is what a client that reads may leave unread before the guest is
@@ -37,6 +41,9 @@ func (r *Relay) slow(c *client) {
 	s := c.slot
 	if r.err != nil || s.client != c || len(s.commands) == 0 {
 		return
+	}
+	if s.out.Queued() > mux.DefaultOutbox {
+		return // A guest that does not hear what it was told is told nothing more.
 	}
 	c.slow.Store(true)
 	if c.in.Waiting() <= quickBelow && c.since.Load() == 0 {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
 )
 
 // begun is a client with commands on its first n ids.
@@ -33,7 +34,7 @@ func (w *world) ask(c *peer, id uint32, m wire.Message) {
 func TestSlowClientHoldsItsCommands(t *testing.T) {
 	play(t, func(w *world) {
 		slow, quick := w.begun(2), w.begun(1)
-		flood := raw(slow.start, 0, strings.Repeat("y", 1<<19))
+		flood := raw(slow.start, 0, strings.Repeat("y", 1<<19-frame.HeaderSize)) // Two are just not too much.
 		for range 3 { // The first of them is on its way to the client.
 			w.guest.silent()
 			w.guest.send(flood)
