@@ -26,6 +26,7 @@ func TestPutNow(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		synctest.Wait() // Run has found nothing to write.
 		g.open <- struct{}{}
 		put(o, 0)
 		if !bytes.Equal(g.got.Bytes(), want) {

@@ -94,28 +94,30 @@ func TestLongRequestsWait(t *testing.T) {
 	nstest.Run(t, func() {
 		deadMount(t)
 		h := newHost(t, config{})
-		h.send(1, &wire.ExecRequest{Cmd: "/mnt/program"})
+		for id := range uint32(2) { // One for the spawner, one for who starts commands beside it.
+			h.send(id+1, &wire.ExecRequest{Cmd: "/mnt/program"})
+		}
 		before := heap()
 		const requests = 100
 		long := strings.Repeat("x", 1<<20)
 		for id := range uint32(requests) {
-			h.send(id+2, &wire.ExecRequest{Cmd: "true", Env: []string{"A=" + long}})
+			h.send(id+3, &wire.ExecRequest{Cmd: "true", Env: []string{"A=" + long}})
 		}
 		var refused int
 		eventually(t, "most are refused", func() bool {
-			refused = h.kept(2, requests+2)
+			refused = h.kept(3, requests+3)
 			return refused > requests/2
 		})
 		if grown := heap() - before; grown > bounded {
 			t.Errorf("the heap grew by %d MiB for %d requests", grown>>20, requests)
 		}
-		f := h.collect(requests + 1).failed
+		f := h.collect(requests + 2).failed
 		if f == nil || f.Kind != wire.FailureResourceLimit || deref(f.ErrnoName) != "EAGAIN" {
 			t.Errorf("refused by %+v", f)
 		}
-		h.send(requests+2, &wire.ExecRequest{Cmd: "true"}) // A small one waits.
+		h.send(requests+3, &wire.ExecRequest{Cmd: "true"}) // A small one waits.
 		h.ping()
-		if h.kept(requests+2, requests+3) != 0 {
+		if h.kept(requests+3, requests+4) != 0 {
 			t.Error("a small request is refused")
 		}
 	})

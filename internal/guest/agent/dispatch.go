@@ -133,21 +133,19 @@ func (a *Agent) data(id uint32, e wire.Envelope) {
 			s.Data(data)
 		}
 	case nil:
-		if slotOf(id) == nobody {
-			a.refuse(id, e, wire.ErrorInvalidSession, unowned(id))
-			return
-		}
-		a.stray(id, e.Type)
+		a.stray(id, e)
 	}
 }
 
 // stray answers data for a session that is not there, as the reference agents do.
-func (a *Agent) stray(id uint32, t wire.Type) {
+func (a *Agent) stray(id uint32, e wire.Envelope) {
 	switch {
-	case a.isLeaving(id):
-	case t == wire.TypeFSData:
+	case e.Type == wire.TypeExecStdin, a.isLeaving(id):
+	case slotOf(id) == nobody:
+		a.refuse(id, e, wire.ErrorInvalidSession, unowned(id))
+	case e.Type == wire.TypeFSData:
 		a.reply(id, fileRefusal("unknown write session: "+number(id)))
-	case t == wire.TypeTCPData:
+	default:
 		a.reply(id, &wire.TCPFailed{Error: "unknown TCP session: " + number(id)})
 	}
 }

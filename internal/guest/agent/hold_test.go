@@ -73,7 +73,8 @@ func TestHeldOutputEnds(t *testing.T) {
 		h.send(0, &wire.Shutdown{})
 		h.wait()
 		h.agent.Finish(patience)
-		if r := h.collect(1); r.code != 3 || !bytes.HasSuffix(r.stdout, []byte("bye\n")) {
+		// The flood hears the signal too, maybe a little later.
+		if r := h.collect(1); r.code != 3 || !bytes.Contains(r.stdout, []byte("bye\n")) {
 			t.Errorf("code %d, %d bytes", r.code, len(r.stdout))
 		}
 	})
