@@ -34,8 +34,9 @@ func (w *world) ask(c *peer, id uint32, m wire.Message) {
 func TestSlowClientHoldsItsCommands(t *testing.T) {
 	play(t, func(w *world) {
 		slow, quick := w.begun(2), w.begun(1)
-		flood := raw(slow.start, 0, strings.Repeat("y", 1<<19-frame.HeaderSize)) // Two are just not too much.
-		for range 3 { // The first of them is on its way to the client.
+		// The client takes one, and two more are just not too much.
+		flood := raw(slow.start, 0, strings.Repeat("y", 1<<19-frame.HeaderSize))
+		for range 3 {
 			w.guest.silent()
 			w.guest.send(flood)
 		}
