@@ -49,7 +49,8 @@ func (l *Live) start(ctx context.Context, log func(line string)) (err error) {
 	if err := l.say(); err != nil {
 		return err
 	}
-	if err := l.machine.clear(ctx); err != nil {
+	// What a killed supervisor has left; its socket is replaced when ours is made.
+	if err := endStrays(ctx, l.machine.dir); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(l.machine.Script()); err != nil {
@@ -74,17 +75,6 @@ func (l *Live) start(ctx context.Context, log func(line string)) (err error) {
 	}
 	l.state.Phase, l.state.Ready, l.state.Note = Running, time.Now().Round(0), l.Note()
 	return l.say()
-}
-
-// clear removes what a killed supervisor has left.
-func (m *Machine) clear(ctx context.Context) error {
-	if err := endStrays(ctx, m.dir); err != nil {
-		return err
-	}
-	if err := os.Remove(m.Socket()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
 }
 
 // config is the record's, in the machine's directory.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/internal/machines"
+	"github.com/agentd-go/agentd/sandbox"
 )
 
 func open(t *testing.T) *machines.Store {
@@ -259,6 +260,21 @@ func TestLaunchGivesNothingAway(t *testing.T) {
 	script := fmt.Sprintf(`if [ -e /proc/$$/fd/%d ]; then echo '{"error":"it has it"}' >&3; else echo '{}' >&3; fi`, given)
 	if err := m.Launch(t.Context(), "sh", "-c", script); err != nil {
 		t.Error(err)
+	}
+}
+
+// A file that somebody names as a socket is not taken for one that was left.
+func TestSocketThatIsAFile(t *testing.T) {
+	precious := filepath.Join(t.TempDir(), "precious")
+	if err := os.WriteFile(precious, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nowhere := machines.Record{Name: "dev", Socket: precious, Config: sandbox.Config{Root: "/nonexistent"}}
+	if _, err := create(t, open(t), nowhere).Up(t.Context(), nil); err == nil {
+		t.Error("a machine without a root is up")
+	}
+	if b, err := os.ReadFile(precious); string(b) != "mine" || err != nil {
+		t.Errorf("the file: %q, %v", b, err)
 	}
 }
 

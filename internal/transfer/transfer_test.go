@@ -321,3 +321,43 @@ func TestHostileTar(t *testing.T) {
 		}
 	}
 }
+
+// Zeros that are written are left out as holes are, and what stands between them
+// keeps its place.
+func TestWrittenZeros(t *testing.T) {
+	const chunk = 64 << 10
+	zeros := make([]byte, chunk)
+	for name, content := range map[string][]byte{
+		"between": slices.Concat([]byte("begin"), zeros, zeros, zeros, []byte("end")),
+		"aligned": slices.Concat(bytes.Repeat([]byte("x"), chunk), zeros, zeros, bytes.Repeat([]byte("y"), chunk), zeros, []byte("z")),
+		"behind":  slices.Concat(bytes.Repeat([]byte("x"), chunk), zeros, zeros),
+		"nothing": slices.Concat(zeros, zeros, zeros[:10]),
+	} {
+		from, to := filepath.Join(t.TempDir(), name), filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(from, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, side := range []transfer.Side{host, opaque{host}} {
+			p, err := transfer.New(t.Context(), transfer.End{Side: side, Name: from}, end(to), false)
+			if err == nil {
+				err = p.Do(t.Context(), new(transfer.Progress))
+			}
+			if got, failed := os.ReadFile(to); err != nil || failed != nil || !bytes.Equal(got, content) {
+				t.Errorf("%s: %d bytes of %d, or others: %v, %v", name, len(got), len(content), err, failed)
+			}
+			if err := os.Remove(to); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// opaque is a side whose files do not tell of holes, as a machine's do not.
+type opaque struct{ transfer.Side }
+
+type opaqueFile struct{ transfer.Reader }
+
+func (s opaque) Open(ctx context.Context, name string) (transfer.Reader, error) {
+	f, err := s.Side.Open(ctx, name)
+	return opaqueFile{f}, err
+}
