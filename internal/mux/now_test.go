@@ -2,6 +2,8 @@ package mux_test
 
 import (
 	"bytes"
+	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -43,6 +45,47 @@ func TestPutNow(t *testing.T) {
 		close(g.open)
 		synctest.Wait()
 		if !bytes.Equal(g.got.Bytes(), want) {
+			t.Errorf("%d bytes have left, want %d in their order", g.got.Len(), len(want))
+		}
+	})
+}
+
+// A last frame is over when it has been taken to be written, and none comes behind it.
+func TestPutLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{open: make(chan struct{})}
+		w := mux.NewWriter(g, 0)
+		go func() { _ = w.Run() }()
+		defer w.Close()
+		o, other := w.Outbox(0), w.Outbox(0)
+		first, last, answer := message(1, 0, 100), message(2, 0, 100), message(3, 0, 100)
+		if err := other.Send(first); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // Run writes, and the link takes nothing.
+		if o.Over() {
+			t.Error("over before its last frame")
+		}
+		if err := o.PutLast(last); err != nil {
+			t.Fatal(err)
+		}
+		if o.Over() {
+			t.Error("over with its last frame in it")
+		}
+		if err := o.Put(first); !errors.Is(err, mux.ErrClosed) {
+			t.Errorf("a frame behind the last one: %v", err)
+		}
+		g.open <- struct{}{}
+		synctest.Wait()
+		if !o.Over() {
+			t.Error("not over with its last frame on its way")
+		}
+		if err := other.Put(answer); err != nil {
+			t.Fatal(err)
+		}
+		close(g.open)
+		synctest.Wait()
+		if want := slices.Concat(first, last, answer); !bytes.Equal(g.got.Bytes(), want) {
 			t.Errorf("%d bytes have left, want %d in their order", g.got.Len(), len(want))
 		}
 	})

@@ -112,6 +112,27 @@ func (o *Outbox) PutNow(frame []byte) error {
 	return err
 }
 
+// PutLast is PutNow for an outbox's last frame: it refuses further ones.
+func (o *Outbox) PutLast(frame []byte) error {
+	o.w.mu.Lock()
+	err := o.queueLocked(queued{frame: frame}, false)
+	o.finished = true
+	o.room.Broadcast()
+	o.w.mu.Unlock()
+	if err == nil {
+		o.w.help()
+	}
+	return err
+}
+
+// Over reports whether the last frame has been taken to be written: whatever is
+// queued anywhere from now on leaves behind it.
+func (o *Outbox) Over() bool {
+	o.w.mu.Lock()
+	defer o.w.mu.Unlock()
+	return o.finished && o.bytes == 0
+}
+
 // Offer queues a frame if there is room and reports whether it did.
 func (o *Outbox) Offer(frame []byte) bool {
 	o.w.mu.Lock()

@@ -238,7 +238,8 @@ func (a *Agent) session(id uint32) session.Session {
 func (a *Agent) isLeaving(id uint32) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.leaving[id] != nil
+	s := a.leaving[id]
+	return s != nil && !s.Over()
 }
 
 // forget frees the id of a session that is about to send its last frame.

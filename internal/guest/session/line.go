@@ -17,6 +17,8 @@ type Session interface {
 	Detach()
 	// Done is closed when the last frame has been queued.
 	Done() <-chan struct{}
+	// Over reports whether what is queued from now on leaves behind the last frame.
+	Over() bool
 }
 
 // An Ending is what the owner of a session does at its end.
@@ -52,6 +54,9 @@ func (h *Host) line(id uint32, ending Ending, unsent func(why error) wire.Messag
 // Done is closed when the last frame has been queued.
 func (l *line) Done() <-chan struct{} { return l.done }
 
+// Over reports whether what is queued from now on leaves behind the last frame.
+func (l *line) Over() bool { return l.out.Over() }
+
 // detach drops what is queued and refuses more.
 func (l *line) detach() {
 	l.detached.Store(true)
@@ -66,8 +71,7 @@ func (l *line) end(self Session, last wire.Message) {
 			l.gauge.Add(-1)
 		}
 		l.ending.Forget(self)
-		l.say(last)
-		l.out.Close()
+		l.queue(last, l.out.PutLast)
 		close(l.done)
 		l.out.Drain()
 		l.ending.Release(self)
@@ -89,9 +93,21 @@ func (l *line) queue(m wire.Message, to func([]byte) error) {
 		m = l.unsent(err)
 		b, err = wire.AppendFrame(nil, l.host.Generation, l.id, m)
 	}
-	if err == nil && to(b) == nil { // A link or client that is gone needs no answer.
-		l.host.Activity.Sent(m.Type())
+	if err != nil {
+		return
 	}
+	l.counts(m.Type())
+	_ = to(b) // A link or client that is gone needs no answer.
+}
+
+// counts adds a message that is about to be sent: a host that has it may ask for
+// the number before whoever sent it goes on. It reports whether somebody listens.
+func (l *line) counts(t wire.Type) bool {
+	if l.detached.Load() {
+		return false
+	}
+	l.host.Activity.Sent(t)
+	return true
 }
 
 // guard runs one of the session's goroutines: a fault of ours in it ends the

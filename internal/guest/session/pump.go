@@ -135,15 +135,13 @@ func (p *pump) widen(crowded bool) {
 func (p *pump) emit(frame []byte, n int, lent *mux.Buffer) {
 	start := p.head(frame, n)
 	frame = frame[start : wire.DataHead+n]
-	var err error
-	if lent != nil {
-		err = p.out.SendBuffer(lent, frame)
-	} else {
-		err = p.out.Send(frame)
-	}
-	if err == nil {
-		p.host.Activity.Sent(p.kind)
+	if p.counts(p.kind) {
 		p.count.Add(uint64(n))
+	}
+	if lent != nil {
+		_ = p.out.SendBuffer(lent, frame) // Nobody listens: it goes on, see run.
+	} else {
+		_ = p.out.Send(frame)
 	}
 }
 
