@@ -86,3 +86,20 @@ func TestDeadProgramDelaysOnlyStarts(t *testing.T) {
 		}
 	})
 }
+
+// The same for a command whose directory is there.
+func TestDeadDirectoryDelaysOnlyStarts(t *testing.T) {
+	nstest.Run(t, func() {
+		deadMount(t)
+		h := newHost(t, config{})
+		dir := "/mnt/dir"
+		h.send(1, &wire.ExecRequest{Cmd: "/bin/true", Cwd: &dir})
+		h.send(2, sh("echo beside"))
+		for range 3 {
+			runtime.GC()
+			if took := h.ping(); took > prompt {
+				t.Errorf("a ping took %v", took)
+			}
+		}
+	})
+}

@@ -100,6 +100,9 @@ func (t *Table) startHere(s *Spec) (c *Child) {
 	if dir == "" {
 		dir = "/"
 	}
+	if dir != "/" && sys.Device(dir) != t.root {
+		return nil // It may hang to enter it, and that is not for a child before its program.
+	}
 	_ = search(s.Name, s.Env, func(path string) (err error) {
 		c, err = t.fork(path, s.Argv, s, &syscall.ProcAttr{Dir: dir})
 		return err
