@@ -192,7 +192,8 @@ func TestTTY(t *testing.T) {
 		})
 		t.Run("resize before and after the start", func(t *testing.T) {
 			h.t = t
-			h.send(5, tty(`trap 'stty size' WINCH; echo ready; while :; do read -t 1 x; done`))
+			// The first size comes before the trap: else that might speak behind "ready".
+			h.send(5, tty(`until [ "$(stty size)" = "10 20" ]; do :; done; trap 'stty size' WINCH; echo ready; while :; do read -t 1 x; done`))
 			h.send(5, &wire.ExecResize{Rows: 10, Cols: 20})
 			waitFor(h, 5, "ready\r\n")
 			h.send(5, &wire.ExecResize{Rows: 40, Cols: 100})
