@@ -21,7 +21,7 @@ func (m *Machine) share(cfg Config, link io.ReadWriteCloser, h *handshake) error
 	m.relay = relay.New(relay.Config{
 		Link:     link,
 		Ready:    h.ready,
-		Words:    words(h.generation),
+		Words:    words(h.generation, h.leases()),
 		Dir:      m.layout.dir,
 		Shutdown: m.window,
 		Log:      cfg.Log,
@@ -41,17 +41,31 @@ func (m *Machine) share(cfg Config, link io.ReadWriteCloser, h *handshake) error
 	return nil
 }
 
+// leaseSince is the first generation that has leases.
+const leaseSince wire.Generation = 8
+
+// leases reports whether the agent acknowledges the ends of clients: it says so to
+// hosts that know what that is.
+func (h *handshake) leases() bool {
+	lease := h.machine.timings.Guest.RelayLease
+	return lease != nil && lease.MaxFormat >= 1 && h.speaks >= leaseSince
+}
+
 // words are what a relay says to an agent.
-func words(agent wire.Generation) relay.Words {
-	return relay.Words{
+func words(agent wire.Generation, leases bool) relay.Words {
+	w := relay.Words{
 		Kill: func(id uint32) []byte {
 			const kill = 9
 			return encode(id, &wire.ExecSignal{Signal: kill})
 		},
 		Hold: func(id uint32) []byte { return encode(id, &wire.ExecSignal{Output: wire.OutputHold}) },
 		Go:   func(id uint32) []byte { return encode(id, &wire.ExecSignal{Output: wire.OutputGo}) },
-		Left: func(start, end uint32) []byte {
-			return encode(0, &wire.ClientDisconnected{IDStart: start, IDEndExclusive: end})
+		Left: func(start, end uint32, which *relay.Incarnation) []byte {
+			m := &wire.ClientDisconnected{IDStart: start, IDEndExclusive: end}
+			if which != nil {
+				m.Incarnation = (*[16]byte)(which)
+			}
+			return encode(0, m)
 		},
 		Probe: func(id uint32) []byte {
 			if info, _ := wire.Lookup(wire.TypePing); agent >= info.Since {
@@ -65,6 +79,24 @@ func words(agent wire.Generation) relay.Words {
 			return err == nil && e.Type == wire.TypeExecRequest
 		},
 	}
+	if leases {
+		w.Lease, w.Released = grant, released
+	}
+	return w
+}
+
+func grant(start, end uint32, which relay.Incarnation) []byte {
+	return wire.AppendLease(nil, wire.Lease{
+		Event: wire.LeaseGranted, IDStart: start, IDEndExclusive: end, Incarnation: which,
+	})
+}
+
+func released(f frame.Frame) (relay.Incarnation, bool) {
+	if !wire.IsLease(f) {
+		return relay.Incarnation{}, false
+	}
+	l, err := wire.DecodeLease(f.Body)
+	return l.Incarnation, err == nil && l.Event == wire.LeaseReleased
 }
 
 // encode makes a frame of a message that fits one whatever its fields hold.

@@ -94,6 +94,7 @@ func (r *Relay) enter(c *client) error {
 		s.phase = free
 		return err
 	}
+	r.leaseLocked(s)
 	c.slot, s.client = s, c
 	r.loops.Go(c.run)
 	return nil
@@ -188,7 +189,7 @@ func (c *client) read() error {
 		if !c.spoke {
 			c.relay.speak(c)
 		}
-		if err := c.slot.out.Send(whole); err != nil {
+		if err := c.pass(f, whole); err != nil {
 			return err
 		}
 		c.relay.wake()
@@ -199,6 +200,14 @@ func (c *client) read() error {
 			c.relay.cfg.Shutdown()
 		}
 	}
+}
+
+// pass queues a frame for the guest.
+func (c *client) pass(f frame.Frame, whole []byte) error {
+	if f.Flags == frame.Bulk && c.slot.records != nil {
+		return c.slot.records.Send(append(c.slot.lease[:], whole...))
+	}
+	return c.slot.out.Send(whole)
 }
 
 // check refuses a frame that is not the client's to send, and notes what it

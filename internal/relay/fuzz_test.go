@@ -32,7 +32,7 @@ func FuzzClient(f *testing.F) {
 			_ = conn.Close()
 		}()
 		first, behind := frame.SlotRange(0)
-		want := append(permitted(input), said.Left(first, behind)...)
+		want := append(permitted(input), said.Left(first, behind, nil)...)
 		want = append(want, said.Probe(behind-1)...)
 		got := make([]byte, len(want))
 		if _, err := io.ReadFull(far, got); err != nil || !bytes.Equal(got, want) {

@@ -21,6 +21,8 @@ type world struct {
 	*relay.Relay
 	t     *testing.T
 	guest *peer
+	// records is the guest's end of the second port, nil without one.
+	records *peer
 
 	mu   sync.Mutex
 	logs []string
@@ -30,10 +32,16 @@ type world struct {
 // play runs a script in a bubble. Whatever the relay leaves running fails the test.
 func play(t *testing.T, script func(w *world)) {
 	t.Helper()
+	playWith(t, func(*world, *relay.Config) {}, script)
+}
+
+// playWith is play for a relay that is set up otherwise.
+func playWith(t *testing.T, set func(*world, *relay.Config), script func(w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		w := &world{t: t, guest: newPeer(t, far)}
-		w.Relay = relay.New(relay.Config{
+		cfg := relay.Config{
 			Link:     near,
 			Ready:    ready(t),
 			Words:    words(t),
@@ -44,10 +52,15 @@ func play(t *testing.T, script func(w *world)) {
 				defer w.mu.Unlock()
 				w.logs = append(w.logs, line)
 			},
-		})
+		}
+		set(w, &cfg)
+		w.Relay = relay.New(cfg)
 		script(w)
 		_ = w.Close() // The link's end is the script's business.
 		_ = far.Close()
+		if w.records != nil {
+			_ = w.records.conn.Close()
+		}
 	})
 }
 
@@ -92,8 +105,8 @@ func words(tb testing.TB) relay.Words {
 		Kill: func(id uint32) []byte { return message(tb, id, &wire.ExecSignal{Signal: 9}) },
 		Hold: func(id uint32) []byte { return message(tb, id, &wire.ExecSignal{Output: wire.OutputHold}) },
 		Go:   func(id uint32) []byte { return message(tb, id, &wire.ExecSignal{Output: wire.OutputGo}) },
-		Left: func(start, end uint32) []byte {
-			return message(tb, 0, &wire.ClientDisconnected{IDStart: start, IDEndExclusive: end})
+		Left: func(start, end uint32, which *relay.Incarnation) []byte {
+			return message(tb, 0, &wire.ClientDisconnected{IDStart: start, IDEndExclusive: end, Incarnation: (*[16]byte)(which)})
 		},
 		Probe: func(id uint32) []byte { return message(tb, id, &wire.Ping{}) },
 		IsCommand: func(f frame.Frame) bool {
@@ -101,6 +114,12 @@ func words(tb testing.TB) relay.Words {
 			return err == nil && e.Type == wire.TypeExecRequest
 		},
 	}
+}
+
+// left is what a guest without leases hears of a client's end.
+func left(tb testing.TB, start, end uint32) []byte {
+	tb.Helper()
+	return words(tb).Left(start, end, nil)
 }
 
 // message is a frame of generation 7.

@@ -42,6 +42,9 @@ type Config struct {
 	// Link is the machine's port, over which the agent has said that it is ready
 	// and nothing since has been read. The relay owns it.
 	Link io.ReadWriteCloser
+	// Records is the machine's second port, behind its greeting, for a guest that
+	// has one and takes leases; nil is none. The relay owns it.
+	Records io.ReadWriteCloser
 	// Ready is the frame that said so, for the handshakes.
 	Ready []byte
 	Words Words
@@ -58,11 +61,20 @@ type Config struct {
 
 // Words are what the relay cannot say or tell by itself.
 type Words struct {
-	Kill  func(id uint32) []byte         // The frame of core.exec.signal with 9.
-	Hold  func(id uint32) []byte         // The frame that keeps a command's output back,
-	Go    func(id uint32) []byte         // and the one that lets it go on.
-	Left  func(start, end uint32) []byte // The frame of core.relay.client.disconnected.
-	Probe func(id uint32) []byte         // A frame that is answered by one terminal frame.
+	Kill  func(id uint32) []byte // The frame of core.exec.signal with 9.
+	Hold  func(id uint32) []byte // The frame that keeps a command's output back,
+	Go    func(id uint32) []byte // and the one that lets it go on.
+	Probe func(id uint32) []byte // A frame that is answered by one terminal frame.
+
+	// Left is the frame of core.relay.client.disconnected; which connection of the
+	// range's clients it was is nil without leases.
+	Left func(start, end uint32, which *Incarnation) []byte
+
+	// Leases are for a guest that acknowledges the end of clients (protocol section
+	// 13); both are nil for others. Lease is the frame that lets it begin, Released
+	// tells whether a frame of the guest's is an acknowledgement.
+	Lease    func(start, end uint32, which Incarnation) []byte
+	Released func(f frame.Frame) (which Incarnation, ok bool)
 
 	// IsCommand reports whether a frame that begins a session begins a command.
 	IsCommand func(f frame.Frame) bool
@@ -81,6 +93,7 @@ type Relay struct {
 	done      chan struct{}
 	loops     sync.WaitGroup
 	closeLink func() error
+	records   *records // nil without a second port.
 
 	mu       sync.Mutex
 	slots    [frame.Slots]slot
@@ -104,15 +117,25 @@ func New(cfg Config) *Relay {
 	r.disk.Store(allStored)
 	r.changed.L = &r.mu
 	r.own = r.writer.Outbox(0)
+	if cfg.Records != nil {
+		r.records = newRecords(cfg.Records)
+	}
 	for n := range r.slots {
 		s := &r.slots[n]
 		s.start, s.end = frame.SlotRange(n)
 		// One for all clients of the slot: a client's frames must not overtake
 		// those that say that the one before it has left.
 		s.out = r.writer.Outbox(0)
+		if r.records != nil {
+			s.records = r.records.writer.Outbox(0)
+		}
 	}
 	r.loops.Go(r.read)
 	r.loops.Go(r.write)
+	if r.records != nil {
+		r.loops.Go(r.readRecords)
+		r.loops.Go(r.writeRecords)
+	}
 	return r
 }
 
@@ -163,16 +186,25 @@ func (r *Relay) Err() error {
 // take it within a second; then it returns, with nothing left running.
 func (r *Relay) Close() error {
 	r.end(ErrClosed)
+	err := r.closeLinks()
+	r.loops.Wait()
+	return err
+}
+
+// closeLinks ends the machine's links, and with them whoever reads and writes them.
+func (r *Relay) closeLinks() error {
 	r.writer.Close()
 	err := r.closeLink()
-	r.loops.Wait()
+	if r.records != nil {
+		r.records.writer.Close()
+		err = errors.Join(err, r.records.close())
+	}
 	return err
 }
 
 // read routes the guest's frames until the link ends.
 func (r *Relay) read() {
-	defer r.writer.Close()
-	defer func() { _ = r.closeLink() }() // It is of no use any more.
+	defer func() { _ = r.closeLinks() }() // They are of no use any more.
 	for {
 		f, whole, err := r.frames.NextWhole()
 		if err != nil {
@@ -186,7 +218,7 @@ func (r *Relay) read() {
 func (r *Relay) write() {
 	if err := r.writer.Run(); err != nil {
 		r.end(fmt.Errorf("machine's link: %w", err))
-		_ = r.closeLink() // Ends the reading too.
+		_ = r.closeLinks() // Ends the reading too.
 	}
 }
 
@@ -194,22 +226,28 @@ func (r *Relay) write() {
 func (r *Relay) route(f frame.Frame, whole []byte) {
 	n, ok := frame.SlotOf(f.ID)
 	if !ok {
-		return // It answers what belongs to nobody.
+		r.acknowledged(f) // Else it answers what belongs to nobody.
+		return
 	}
 	c := r.observe(&r.slots[n], f)
 	if c == nil {
 		return
 	}
 	r.hold(c, len(whole))
+	c.give(whole)
+	if !c.slow.Load() && c.isSlow() {
+		r.slow(c)
+	}
+}
+
+// give queues a frame for the client, or disconnects it.
+func (c *client) give(whole []byte) {
 	switch err := c.in.Push(whole); {
 	case err == nil, errors.Is(err, mux.ErrClosed):
 	case errors.Is(err, mux.ErrFull):
 		c.drop("it has left too much unread")
 	default:
 		c.drop("what it leaves unread cannot be stored: " + err.Error())
-	}
-	if !c.slow.Load() && c.isSlow() {
-		r.slow(c)
 	}
 }
 

@@ -99,7 +99,7 @@ func TestRefusals(t *testing.T) {
 					_, _ = c.conn.Write(after) // To nobody.
 				}()
 				w.guest.expect(before)
-				w.guest.expect(words(t).Left(c.start, c.end), words(t).Probe(c.end-1))
+				w.guest.expect(left(t, c.start, c.end), words(t).Probe(c.end-1))
 				c.gone()
 				go other.send(raw(other.start, 0, "still here"))
 				w.guest.expect(raw(other.start, 0, "still here"))
@@ -119,7 +119,7 @@ func TestDeathInsideAFrame(t *testing.T) {
 			c := w.connect()
 			c.send(b[:n])
 			c.leave()
-			w.guest.expect(words(t).Left(c.start, c.end), words(t).Probe(c.end-1))
+			w.guest.expect(left(t, c.start, c.end), words(t).Probe(c.end-1))
 			w.guest.send(message(t, c.end-1, &wire.Pong{}))
 		}
 		if lines := w.logged(); len(lines) != 0 {
@@ -244,7 +244,7 @@ func TestSlowClient(t *testing.T) {
 			slow.expect(raw(slow.start, 0, strings.Repeat(string(rune('a'+n%26)), size)))
 		}
 		slow.leave()
-		w.guest.expect(words(t).Left(slow.start, slow.end))
+		w.guest.expect(left(t, slow.start, slow.end))
 		if left := w.DiskLeft(); left != relay.AllStored {
 			t.Errorf("%d bytes of disk are not given back", relay.AllStored-left)
 		}
@@ -359,7 +359,7 @@ func TestClientThatNeverReads(t *testing.T) {
 		}
 		w.guest.expect(words(t).Hold(dead.start), words(t).Go(dead.start), words(t).Kill(dead.start))
 		w.guest.send(message(t, dead.start, &wire.ExecExited{Code: -1}))
-		w.guest.expect(words(t).Left(dead.start, dead.end), words(t).Probe(dead.end-1))
+		w.guest.expect(left(t, dead.start, dead.end), words(t).Probe(dead.end-1))
 		if lines := w.logged(); len(lines) != 1 || !strings.Contains(lines[0], "unread") {
 			t.Errorf("logged %q", lines)
 		}

@@ -39,12 +39,14 @@ const (
 type slot struct {
 	start, end uint32
 	out        *mux.Outbox
+	records    *mux.Outbox // Towards the second port; nil without one.
 
 	phase    phase
 	client   *client
 	commands map[uint32]int // How many ends are due for an id.
 	lastUsed bool           // The client has used the last id of the range itself.
-	answered bool           // The probe was.
+	answered bool           // The probe was, or the end of the lease acknowledged.
+	lease    Incarnation    // Zero without one.
 	timer    *time.Timer    // Bounds ending and closing.
 	since    time.Time      // When it became stale.
 }
@@ -69,6 +71,9 @@ func (r *Relay) takeLocked() (*slot, error) {
 		case ending, closing:
 			full = errLeaving
 		case stale:
+			if r.leases() {
+				continue // The guest would have to believe that two clients are one.
+			}
 			if oldest == nil || s.since.Before(oldest.since) {
 				oldest = s
 			}
@@ -86,6 +91,7 @@ func (r *Relay) takeLocked() (*slot, error) {
 func (s *slot) reset(p phase) {
 	s.phase, s.client, s.commands = p, nil, nil
 	s.lastUsed, s.answered = false, false
+	s.lease = Incarnation{}
 }
 
 // begin notes a command that a client is about to start.
@@ -121,7 +127,7 @@ func (s *slot) ended(id uint32) {
 	} else {
 		delete(s.commands, id)
 	}
-	if s.phase > ending && id == s.end-1 && !s.lastUsed {
+	if s.phase > ending && id == s.end-1 && !s.lastUsed && s.lease == (Incarnation{}) {
 		s.answered = true
 	}
 }
@@ -147,6 +153,9 @@ func (r *Relay) leave(c *client) {
 	s.phase, s.client = ending, nil
 	if r.err != nil {
 		return // Nobody is left to tell.
+	}
+	if r.leases() {
+		s.commands = nil // The guest ends them itself, and acknowledges that too.
 	}
 	for id := range s.commands {
 		if c.slow.Load() { // Else its end would wait for the output, and that for a reader.
@@ -182,9 +191,13 @@ func (r *Relay) announce() {
 // closeLocked tells the guest that the client has left.
 func (r *Relay) closeLocked(s *slot) {
 	s.phase = closing
-	r.sayLocked(s, r.cfg.Words.Left(s.start, s.end))
-	if !s.lastUsed {
-		r.sayLocked(s, r.cfg.Words.Probe(s.end-1))
+	if r.leases() {
+		r.sayLocked(s, r.cfg.Words.Left(s.start, s.end, &s.lease))
+	} else {
+		r.sayLocked(s, r.cfg.Words.Left(s.start, s.end, nil))
+		if !s.lastUsed {
+			r.sayLocked(s, r.cfg.Words.Probe(s.end-1))
+		}
 	}
 	r.limitLocked(s, settleTime)
 }
@@ -217,6 +230,9 @@ func (r *Relay) expireLocked(s *slot) {
 		r.closeLocked(s)
 	case closing:
 		s.phase, s.since = stale, time.Now()
+		if r.leases() {
+			r.log("ids from %d on are not used until the guest acknowledges that their client has left", s.start)
+		}
 		r.announce()
 	case free, taken, stale: // It was too late to stop the timer.
 	}

@@ -31,7 +31,7 @@ func (w *world) taken() int {
 func (w *world) depart(c *peer) {
 	w.t.Helper()
 	c.leave()
-	w.guest.expect(words(w.t).Left(c.start, c.end), words(w.t).Probe(c.end-1))
+	w.guest.expect(left(w.t, c.start, c.end), words(w.t).Probe(c.end-1))
 	w.guest.send(message(w.t, c.end-1, &wire.Pong{}))
 	synctest.Wait()
 }
@@ -58,7 +58,7 @@ func TestDeparture(t *testing.T) {
 		}
 		w.guest.send(message(t, 5, &wire.ExecStdout{Data: []byte("late")}))
 		w.guest.send(message(t, 5, &wire.ExecExited{Code: -1}))
-		w.guest.expect(words(t).Left(c.start, c.end), words(t).Probe(c.end-1))
+		w.guest.expect(left(t, c.start, c.end), words(t).Probe(c.end-1))
 		if n := w.taken(); n != 1 {
 			t.Errorf("slot %d is given away before the guest has answered", n)
 		}
@@ -95,7 +95,7 @@ func TestStubbornCommand(t *testing.T) {
 		c.leave()
 		w.guest.expect(words(t).Kill(5))
 		start := time.Now()
-		w.guest.expect(words(t).Left(c.start, c.end), words(t).Probe(c.end-1))
+		w.guest.expect(left(t, c.start, c.end), words(t).Probe(c.end-1))
 		if took := time.Since(start); took != relay.KillGrace {
 			t.Errorf("told after %v", took)
 		}
@@ -128,7 +128,7 @@ func TestLateEnd(t *testing.T) {
 		c := w.connect()
 		w.start(c, 5)
 		c.leave()
-		w.guest.expect(words(t).Kill(5), words(t).Left(c.start, c.end), words(t).Probe(c.end-1))
+		w.guest.expect(words(t).Kill(5), left(t, c.start, c.end), words(t).Probe(c.end-1))
 		time.Sleep(2 * relay.SettleTime)
 		w.guest.send(message(t, 5, &wire.ExecExited{}))
 		w.guest.send(message(t, c.end-1, &wire.Pong{}))
@@ -147,7 +147,7 @@ func TestDepartureFromTheLastID(t *testing.T) {
 		go c.send(ping)
 		w.guest.expect(ping)
 		c.leave()
-		w.guest.expect(words(t).Left(c.start, c.end))
+		w.guest.expect(left(t, c.start, c.end))
 		w.guest.silent()
 		w.guest.send(message(t, c.end-1, &wire.Pong{}))
 		synctest.Wait()
@@ -207,6 +207,6 @@ func TestTooManyCommands(t *testing.T) {
 		if lines := w.logged(); len(lines) != 1 {
 			t.Errorf("logged %q", lines)
 		}
-		w.guest.expect(words(t).Left(c.start, c.end))
+		w.guest.expect(left(t, c.start, c.end))
 	})
 }

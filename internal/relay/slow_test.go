@@ -87,7 +87,7 @@ func TestSlowClientLeaves(t *testing.T) {
 		slow.leave()
 		w.guest.expect(words(t).Go(slow.start), words(t).Kill(slow.start))
 		w.guest.send(message(t, slow.start, &wire.ExecExited{Code: -1}))
-		w.guest.expect(words(t).Left(slow.start, slow.end), words(t).Probe(slow.end-1))
+		w.guest.expect(left(t, slow.start, slow.end), words(t).Probe(slow.end-1))
 		quick.leave()
 		w.guest.expect(words(t).Kill(quick.start))
 	})

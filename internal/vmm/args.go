@@ -42,6 +42,7 @@ func Stdio() Backend { return Backend{kind: "stdio"} }
 // backend for each of [Machine.Shares], in order, with virtiofsd at its far end.
 type RuntimePaths struct {
 	Agent, Console, QMP Backend
+	Records             Backend // Of a machine that has the port.
 	Shares              []Backend
 }
 
@@ -101,7 +102,7 @@ func (m Machine) kernelArgs() []string {
 	return args
 }
 
-// linkArgs are the console, the control link and the agent's port.
+// linkArgs are the console, the control link and the agent's ports.
 func (m Machine) linkArgs(run RuntimePaths) []string {
 	args := []string{"-chardev", chardev("console", run.Console), "-device", "virtio-serial-device"}
 	if m.Console == Serial {
@@ -109,11 +110,15 @@ func (m Machine) linkArgs(run RuntimePaths) []string {
 	} else {
 		args = append(args, "-device", "virtconsole,chardev=console")
 	}
-	return append(
+	args = append(
 		args,
 		"-chardev", chardev("qmp", run.QMP), "-mon", "chardev=qmp,mode=control",
 		"-chardev", chardev("agent", run.Agent), "-device", "virtserialport,chardev=agent,name=agent",
 	)
+	if m.Records {
+		args = append(args, "-chardev", chardev("records", run.Records), "-device", "virtserialport,chardev=records,name=agent-bulk")
+	}
+	return args
 }
 
 // shareArgs include the guest's memory as a file that virtiofsd can map; without

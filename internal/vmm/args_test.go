@@ -59,7 +59,7 @@ func machines() map[string]Machine {
 			{Path: "/d/upper.qcow2", Serial: "upper,1", Format: Qcow2},
 			{Path: "/d/scratch.img"},
 		},
-		Card: true,
+		Card: true, Records: true,
 	}
 	kvm := minimal
 	kvm.Accel, kvm.TSCkHz = KVM, 2596146

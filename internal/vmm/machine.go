@@ -61,7 +61,7 @@ type Disk struct {
 // A Machine is everything that decides what is started. Its zero value is not
 // valid: Kernel, CPUs and MemoryMiB have no defaults.
 //
-// Every machine has an entropy device and one port named "agent".
+// Every machine has an entropy device and a port named "agent".
 type Machine struct {
 	Kernel string // ELF or bzImage
 	Initrd string // "" for none
@@ -87,6 +87,9 @@ type Machine struct {
 	Console Console
 	Shares  []Share
 	Disks   []Disk
+
+	// Records adds a second port, "agent-bulk" (protocol section 14).
+	Records bool
 
 	// Card adds a network card with nothing at its far end.
 	Card bool

@@ -15,7 +15,7 @@ const (
 	fdAgent = 3 + iota
 	fdConsole
 	fdQMP
-	fdShares // the first share; the others follow
+	fdShares // the first share; the others follow, then the second port
 )
 
 // fdListen is where a virtiofsd finds its listening socket.
@@ -33,6 +33,7 @@ type plan struct {
 	qemu   []string
 	shares [][]string // one virtiofsd each
 	tags   []string
+	second bool   // there is a second port
 	hand   string // the same as a script for sh
 }
 
@@ -124,7 +125,7 @@ func orFind(given string, find func() (string, error)) (string, error) {
 
 // newPlan lets the agent's port accept connections if it shall.
 func newPlan(m Machine, t tools, accepting bool) (plan, error) {
-	var p plan
+	p := plan{second: m.Records}
 	var hand [][]string
 	for i, s := range m.Shares {
 		run, byHand, err := t.share(s, i)
@@ -179,5 +180,6 @@ func inheritedPaths(shares int) RuntimePaths {
 	for i := range shares {
 		run.Shares = append(run.Shares, Inherited(fdShares+i))
 	}
+	run.Records = Inherited(fdShares + shares)
 	return run
 }

@@ -33,6 +33,7 @@ func handPaths(shares int) RuntimePaths {
 		Console: Stdio(),
 		Agent:   Listening(handSocket("agent")),
 		QMP:     Listening(handSocket("qmp")),
+		Records: Listening(handSocket("records")),
 	}
 	for i := range shares {
 		run.Shares = append(run.Shares, Dialed(handSocket("fs"+strconv.Itoa(i))))

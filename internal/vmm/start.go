@@ -87,6 +87,11 @@ func (v *VM) launch(ctx context.Context, p plan, o Options, u *undo) error {
 			return err
 		}
 	}
+	if p.second {
+		if v.records, err = open(socketPair, &ends, u); err != nil {
+			return err
+		}
+	}
 	if v.qemu, err = v.nursery.start("qemu", p.qemu, ends...); err != nil {
 		return err
 	}
@@ -106,13 +111,9 @@ func (v *VM) openLinks(o Options, ends *descriptors, u *undo) (control net.Conn,
 		if i == 0 && o.PortSocket != "" {
 			pair = func() (net.Conn, *os.File, error) { return listening(o.PortSocket) }
 		}
-		ours, theirs, err := pair()
-		if err != nil {
+		if conns[i], err = open(pair, ends, u); err != nil {
 			return nil, err
 		}
-		*ends = append(*ends, theirs)
-		u.push(func() { _ = ours.Close() })
-		conns[i] = ours
 	}
 	if v.console, err = newConsole(o); err != nil {
 		return nil, err
@@ -122,6 +123,17 @@ func (v *VM) openLinks(o Options, ends *descriptors, u *undo) (control net.Conn,
 	go v.console.pump(v.terminal)
 	u.push(func() { v.console.drain(v.terminal) })
 	return control, nil
+}
+
+// open makes a link, of which QEMU inherits one end.
+func open(pair func() (net.Conn, *os.File, error), ends *descriptors, u *undo) (net.Conn, error) {
+	ours, theirs, err := pair()
+	if err != nil {
+		return nil, err
+	}
+	*ends = append(*ends, theirs)
+	u.push(func() { _ = ours.Close() })
+	return ours, nil
 }
 
 func (v *VM) startShare(name string, words []string, ends *descriptors, u *undo) error {

@@ -33,6 +33,7 @@ type VM struct {
 	helpers  []*process
 	qmp      *qmp
 	port     net.Conn
+	records  net.Conn // nil without a second port
 	terminal net.Conn
 	console  *console
 
@@ -45,6 +46,10 @@ type VM struct {
 // connected from the start: what is written before the guest opens the port
 // waits. It ends when the machine does.
 func (v *VM) Port() net.Conn { return v.port }
+
+// Records returns the host's end of the second port, of a machine that has one, as
+// Port does; else nil.
+func (v *VM) Records() net.Conn { return v.records }
 
 // Console returns the last of what the guest has printed, at most 64 KiB.
 func (v *VM) Console() []byte { return v.console.tail.Bytes() }

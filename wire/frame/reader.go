@@ -83,6 +83,17 @@ func (r *Reader) NextWhole() (f Frame, whole []byte, err error) {
 	return f, whole, nil
 }
 
+// Raw reads what stands between two frames into b, at most some hundred bytes. The error is io.EOF only if none of it has come.
+func (r *Reader) Raw(b []byte) error {
+	for r.end-r.start < len(b) {
+		if err := r.fill(); err != nil {
+			return err
+		}
+	}
+	r.start += copy(b, r.buf[r.start:r.end])
+	return nil
+}
+
 func (r *Reader) next(room int) (f Frame, whole []byte, err error) {
 	if !r.partial {
 		if err := r.begin(room); err != nil {
