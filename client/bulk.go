@@ -84,6 +84,7 @@ func isFlow(t wire.Type) bool {
 type carrier interface {
 	receiver
 	record(r wire.Record) error
+	behind() bool // See inflow.behind.
 }
 
 // deliverRecord gives a raw record to whom it is for.
@@ -118,11 +119,12 @@ type inflow struct {
 	kind  wire.BulkKind
 	offer *wire.BulkOffer
 
-	mu   sync.Mutex
-	id   uint32
-	open bool // Accepted.
-	over bool // Nobody is to be told anything any more.
-	flow bulk.Receiver
+	mu       sync.Mutex
+	id       uint32
+	open     bool // Something may come.
+	accepted bool // The agent has said so.
+	over     bool // Nobody is to be told anything any more.
+	flow     bulk.Receiver
 }
 
 // inflow returns the end for an offer, nil for none.
@@ -137,12 +139,21 @@ func (c *Client) inflow(kind wire.BulkKind, o *wire.BulkOffer) *inflow {
 func (f *inflow) accept(id uint32, record uint32) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.open {
+	if f.accepted {
 		return errUnexpected
 	}
-	f.id, f.open = id, true
-	f.flow = bulk.NewReceiver(int(record), f.offer.GuestToHostCreditLimit)
+	f.accepted = true
+	f.openLocked(id, record)
 	return nil
+}
+
+// openLocked is accept, or what stands for it if a record comes first: one that has a
+// port of its own can overtake the agent's consent. What is offered is the bound then.
+func (f *inflow) openLocked(id uint32, record uint32) {
+	if !f.open {
+		f.id, f.open = id, true
+		f.flow = bulk.NewReceiver(int(record), f.offer.GuestToHostCreditLimit)
+	}
 }
 
 // receive takes a message about the flow of a file that is read.
@@ -168,19 +179,22 @@ func (f *inflow) receive(id uint32, e wire.Envelope) error {
 func (f *inflow) finish(m *wire.BulkFinish) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.open || m.Kind != f.kind || m.Flow != wire.FlowGuestToHost {
+	if !f.accepted || m.Kind != f.kind || m.Flow != wire.FlowGuestToHost {
 		return errUnexpected
 	}
 	return f.flow.Finish(m.FinalOffset)
 }
 
 // take judges a record.
-func (f *inflow) take(r wire.Record) error {
+func (f *inflow) take(id uint32, r wire.Record) error {
 	if f == nil {
 		return errUnexpected
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.c.twoPorts() {
+		f.openLocked(id, f.offer.MaxRecordPayload)
+	}
 	if !f.open || r.Kind != f.kind || r.Flow != wire.FlowGuestToHost {
 		return errUnexpected
 	}
@@ -195,6 +209,17 @@ func (f *inflow) whole() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return !f.open || f.flow.Whole()
+}
+
+// behind reports whether the flow has been said to end and has not: the rest comes by
+// another port than its end.
+func (f *inflow) behind() bool {
+	if f == nil {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.accepted && f.flow.Behind()
 }
 
 // consumed grants more when n bytes were read, if it is time to. Grants are as few

@@ -35,6 +35,7 @@ type Client struct {
 
 	bulk      atomic.Pointer[Bulk] // nil is the usual one.
 	calls     table
+	postponed map[uint32]postponed // The reading goroutine's.
 	done      chan struct{}
 	loops     sync.WaitGroup
 	closeLink func() error

@@ -46,7 +46,7 @@ func (n *Conn) accept(m *wire.BulkAccepted) error {
 
 // record takes a piece of what the peer says.
 func (n *Conn) record(r wire.Record) error {
-	if err := n.from.take(r); err != nil {
+	if err := n.from.take(n.id, r); err != nil {
 		return err
 	}
 	if !n.in.push(r.Data) {
@@ -55,6 +55,8 @@ func (n *Conn) record(r wire.Record) error {
 	n.heardAll()
 	return nil
 }
+
+func (n *Conn) behind() bool { return n.from.behind() }
 
 // heardAll notes the end of what the peer says, when all of it has come.
 func (n *Conn) heardAll() {

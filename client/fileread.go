@@ -57,11 +57,13 @@ func (w *window) receive(e wire.Envelope) error {
 }
 
 func (w *window) record(r wire.Record) error {
-	if err := w.flow.take(r); err != nil {
+	if err := w.flow.take(w.id, r); err != nil {
 		return err
 	}
 	return w.keep(r.Data)
 }
+
+func (w *window) behind() bool { return w.flow.behind() }
 
 func (w *window) keep(data []byte) error {
 	if w.got += int64(len(data)); w.got > w.want {
@@ -365,12 +367,14 @@ func (d *direct) receive(e wire.Envelope) error {
 }
 
 func (d *direct) record(r wire.Record) error {
-	if err := d.flow.take(r); err != nil {
+	if err := d.flow.take(d.id, r); err != nil {
 		return err
 	}
 	d.flow.consumed(len(r.Data))
 	return d.keep(r.Data)
 }
+
+func (d *direct) behind() bool { return d.flow.behind() }
 
 func (d *direct) keep(data []byte) error {
 	d.mu.Lock()

@@ -27,9 +27,15 @@ type peer struct {
 // play has returned, and the client is closed, fails the test.
 func script(t *testing.T, gen wire.Generation, play func(c *client.Client, p *peer)) {
 	t.Helper()
+	scriptReady(t, gen, wire.Ready{AgentVersion: "1.2.3"}, play)
+}
+
+// scriptReady is script for an agent that announces more.
+func scriptReady(t *testing.T, gen wire.Generation, ready wire.Ready, play func(c *client.Client, p *peer)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		c := client.New(near, wire.Ready{AgentVersion: "1.2.3"}, gen, client.IDs{})
+		c := client.New(near, ready, gen, client.IDs{})
 		p := &peer{t: t, conn: far, frames: frame.NewReader(far)}
 		play(c, p)
 		_ = far.Close() // So that Close has nobody to wait for.

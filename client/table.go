@@ -72,6 +72,13 @@ func (t *table) find(f frame.Frame) receiver {
 	return r
 }
 
+// owner returns who has an id, or nil.
+func (t *table) owner(id uint32) receiver {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.used[id]
+}
+
 // remove frees the id of r, unless that has happened and the id is somebody else's.
 func (t *table) remove(id uint32, r receiver) {
 	t.mu.Lock()
@@ -101,12 +108,18 @@ func (t *table) ended() error {
 // route gives a frame to whom it is for. Frames for ids that nobody has are the
 // rest of a session that ended, or for the previous owner of our range.
 func (c *Client) route(f frame.Frame) {
+	if c.twoPorts() && c.postpone(f) {
+		return
+	}
 	r := c.calls.find(f)
 	if r == nil {
 		return
 	}
 	if err := deliver(r, f); err != nil {
 		r.fail(err)
+	}
+	if f.Flags == frame.Bulk {
+		c.resume(f.ID)
 	}
 }
 

@@ -87,6 +87,8 @@ type Config struct {
 	Configuration Configuration `json:"configuration,omitempty"`
 	// Generation is that of the protocol in which a machine is configured by message,
 	// and so the newest that our agent speaks: 7, or 8 for raw records. 0 is the newest.
+	// A machine that names 8 or more has them go by a port of their own, unless it has
+	// an Init or a PortSocket.
 	Generation wire.Generation `json:"generation,omitempty"`
 
 	// Socket is the path of a Unix socket on which the running machine serves

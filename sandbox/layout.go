@@ -11,6 +11,7 @@ import (
 
 	"github.com/agentd-go/agentd/internal/image"
 	"github.com/agentd-go/agentd/internal/vmm"
+	"github.com/agentd-go/agentd/wire"
 )
 
 const (
@@ -108,6 +109,10 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 		Network:   cfg.Network,
 		Cmdline:   cfg.words(),
 		Card:      cfg.Card,
+		Records:   cfg.hasSecond(),
+	}
+	if l.machine.Records {
+		l.machine.Cmdline = append(l.machine.Cmdline, wire.SecondPortWord)
 	}
 	if l.unshared != nil {
 		l.machine.Cmdline = append(l.machine.Cmdline, shareInMemory)

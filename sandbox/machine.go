@@ -86,8 +86,8 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 }
 
 // Client returns the client of the machine's agent. It ends with the machine. A
-// machine without a socket ends with it too; on one with a socket it is the
-// relay's first client, with slot 0.
+// machine without a socket ends with it too; on one with a socket, or with a second
+// port, it is the relay's first client, with slot 0.
 func (m *Machine) Client() *client.Client { return m.client }
 
 // Note says in a line for the user what executes the machine, and why.
@@ -194,10 +194,19 @@ func (m *Machine) boot(ctx context.Context, cfg Config, start time.Time) error {
 	if cfg.Port != nil {
 		port = cfg.Port(port)
 	}
-	// The end of ctx or of the machine ends every wait for the port.
-	stop := context.AfterFunc(ctx, func() { _ = port.SetDeadline(time.Now()) })
-	defer stop()
 	h := &handshake{port: port, frames: frame.NewReader(port), machine: m, start: start}
+	second := m.vm.Records()
+	if second != nil {
+		h.second = answerSecond(second)
+	}
+	// The end of ctx or of the machine ends every wait for the ports.
+	stop := context.AfterFunc(ctx, func() {
+		_ = port.SetDeadline(time.Now())
+		if second != nil {
+			_ = second.SetDeadline(time.Now())
+		}
+	})
+	defer stop()
 	if err := h.run(cfg); err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
@@ -214,7 +223,7 @@ func (m *Machine) boot(ctx context.Context, cfg Config, start time.Time) error {
 func (m *Machine) serve(cfg Config, h *handshake) error {
 	link := &link{Conn: h.port, first: h.frames.Buffered()}
 	tell := func(now time.Time) error { return m.client.SyncClock(context.Background(), now) }
-	if cfg.Socket == "" {
+	if cfg.Socket == "" && h.records == nil {
 		m.client = client.New(link, m.timings.Guest, h.generation, client.IDs{})
 	} else {
 		if err := m.share(cfg, link, h); err != nil {
@@ -251,6 +260,8 @@ type handshake struct {
 	speaks     wire.Generation // Ours; 0 is the newest.
 	generation wire.Generation // The agent's.
 	ready      []byte          // The frame.
+	second     *secondPort     // nil if the machine has one port.
+	records    net.Conn        // The second port; nil where it is not used.
 }
 
 func (h *handshake) run(cfg Config) error {
@@ -273,7 +284,7 @@ func (h *handshake) run(cfg Config) error {
 	}
 	h.machine.timings.Ready = time.Since(h.start)
 	h.machine.timings.Guest = *ready
-	return nil
+	return h.settleSecond(ready, cfg.Log)
 }
 
 func (h *handshake) send(m wire.Message) error {

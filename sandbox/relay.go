@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	"github.com/agentd-go/agentd/client"
@@ -14,12 +15,16 @@ import (
 // share puts a relay between the port and its clients, of which ours is the
 // first: it has slot 0, before the socket is there.
 func (m *Machine) share(cfg Config, link io.ReadWriteCloser, h *handshake) error {
-	listener, err := relay.Listen(cfg.Socket)
-	if err != nil {
-		return err
+	var listener net.Listener // nil for nobody but us.
+	if cfg.Socket != "" {
+		var err error
+		if listener, err = relay.Listen(cfg.Socket); err != nil {
+			return err
+		}
 	}
 	m.relay = relay.New(relay.Config{
 		Link:     link,
+		Records:  h.recordLink(),
 		Ready:    h.ready,
 		Words:    words(h.generation, h.leases()),
 		Dir:      m.layout.dir,
@@ -32,13 +37,25 @@ func (m *Machine) share(cfg Config, link io.ReadWriteCloser, h *handshake) error
 		_, err = io.ReadFull(conn, make([]byte, 8+len(h.ready)))
 	}
 	if err != nil {
-		_ = listener.Close() // Nobody has been served.
+		if listener != nil {
+			_ = listener.Close() // Nobody has been served.
+		}
 		return fmt.Errorf("relay: %w", err)
 	}
 	start, end := frame.SlotRange(0)
 	m.client = client.New(conn, m.timings.Guest, h.generation, client.IDs{Start: start, End: end})
-	m.relay.Serve(listener)
+	if listener != nil {
+		m.relay.Serve(listener)
+	}
 	return nil
+}
+
+// recordLink is the second port for a relay, to which no link is nil.
+func (h *handshake) recordLink() io.ReadWriteCloser {
+	if h.records == nil {
+		return nil
+	}
+	return h.records
 }
 
 // leaseSince is the first generation that has leases.

@@ -80,6 +80,36 @@ func (b *BulkTransport) fields() []field {
 	}
 }
 
+// The second port (protocol section 14): its name, what announces it, and the word
+// on the kernel command line by which a host asks for it.
+const (
+	SecondPort        = "agent-bulk"
+	SecondPortProfile = "dual-port-v1"
+	SecondPortWord    = "microsandbox.agent_transport=" + SecondPortProfile
+)
+
+// PortGreeting is what the guest says first on the second port, and the host's answer,
+// which repeats the 16 bytes that name the connection.
+type PortGreeting [24]byte
+
+// GreetPort makes the guest's greeting.
+func GreetPort(connection [16]byte) PortGreeting { return greeting("MSBB", connection) }
+
+// AnswerPort makes the host's answer.
+func AnswerPort(connection [16]byte) PortGreeting { return greeting("MSBA", connection) }
+
+// greeting is of format 1, for generations from 8 on.
+func greeting(magic string, connection [16]byte) (g PortGreeting) {
+	const format, least = 1, 8
+	copy(g[:], magic)
+	g[4], g[5] = format, least
+	copy(g[8:], connection[:])
+	return g
+}
+
+// Connection is the name of the connection.
+func (g PortGreeting) Connection() [16]byte { return [16]byte(g[8:]) }
+
 // RelayLease announces the newest format of lease records that the guest takes.
 type RelayLease struct {
 	MaxFormat uint8

@@ -27,6 +27,10 @@ const (
 	portDeadline = 10 * time.Second
 	portInterval = 10 * time.Millisecond
 
+	// secondDeadline is for the second port to appear and its host to answer, as in
+	// the reference agents.
+	secondDeadline = 60 * time.Second
+
 	// spareThreads is what the agent needs when no process id is left for a
 	// thread: one for each processor of a large guest and each system call that
 	// may hang at once (the spawner, teardown, the heartbeat, the sessions' own).
@@ -56,6 +60,7 @@ type guest struct {
 	machine *boot.Machine
 	procs   *proc.Table
 	port    *sys.Port
+	second  *sys.Port // For raw records; nil without one.
 
 	// Of the agent beside another init:
 	terminated chan struct{} // Closed when the init tells us to end.
@@ -111,7 +116,7 @@ func (g *guest) openPort() error {
 	if g.port != nil {
 		return nil
 	}
-	device, err := waitPort()
+	device, err := waitPort(portName, time.Now().Add(portDeadline))
 	if err != nil {
 		return err
 	}
@@ -123,19 +128,20 @@ func (g *guest) openPort() error {
 	return nil
 }
 
-func waitPort() (string, error) {
-	deadline := time.After(portDeadline)
+func waitPort(name string, deadline time.Time) (string, error) {
+	late := time.NewTimer(time.Until(deadline))
+	defer late.Stop()
 	tick := time.NewTicker(portInterval)
 	defer tick.Stop()
 	for {
-		device, err := sys.FindPort(portName)
+		device, err := sys.FindPort(name)
 		if err == nil {
 			return device, nil
 		}
 		select {
 		case <-tick.C:
-		case <-deadline:
-			return "", fmt.Errorf("after %v: %w", portDeadline, err)
+		case <-late.C:
+			return "", err
 		}
 	}
 }

@@ -63,6 +63,11 @@ func (g *guest) run() error {
 		g.letGo()
 		return err
 	}
+	if err := g.bind(); err != nil {
+		err = g.told(phase("bulk transport binding failed", err))
+		g.letGo()
+		return err
+	}
 	end, err := g.serve()
 	g.takeDown(end)
 	return phase("agent loop error", err)

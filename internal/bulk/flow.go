@@ -110,6 +110,9 @@ func (r *Receiver) Finish(final uint64) error {
 	return nil
 }
 
+// Behind reports whether the sender has finished, and something is still to come.
+func (r *Receiver) Behind() bool { return r.finished && r.received < r.final }
+
 // Whole reports whether everything has come that will.
 func (r *Receiver) Whole() bool { return r.finished && r.received == r.final }
 

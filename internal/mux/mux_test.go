@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -325,4 +326,37 @@ func TestInboxDropWakesReader(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// What is on its way has left when Passed says so, and what waits in an outbox does
+// not count.
+func TestPassed(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	w := mux.NewWriter(near, 0)
+	<-w.Passed() // Nothing is.
+	o := w.Outbox(0)
+	go func() { _ = w.Run() }()
+	if err := o.Send([]byte("under way")); err != nil {
+		t.Fatal(err)
+	}
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(far, first); err != nil {
+		t.Fatal(err)
+	}
+	passed := w.Passed()
+	if err := o.Send([]byte("in the outbox")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-passed:
+		t.Error("passed before it has left")
+	default:
+	}
+	if _, err := io.ReadFull(far, make([]byte, len("under wa"))); err != nil {
+		t.Fatal(err)
+	}
+	<-passed
+	w.Close()
+	_, _ = near.Close(), far.Close()
 }

@@ -43,6 +43,7 @@ type Writer struct {
 	limit   int
 	busy    bool // A batch is on its way out.
 	drained []chan struct{}
+	passed  []chan struct{}
 	err     error
 }
 
@@ -161,9 +162,27 @@ func (w *Writer) written() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.busy = false
+	for _, gone := range w.passed {
+		close(gone)
+	}
+	w.passed = nil
 	if w.total == 0 {
 		w.quietLocked()
 	}
+}
+
+// Passed returns a channel that is closed when nothing is on its way any more that
+// is not in an outbox now; not, if the link ends before that.
+func (w *Writer) Passed() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	gone := make(chan struct{})
+	if w.busy {
+		w.passed = append(w.passed, gone)
+	} else {
+		close(gone)
+	}
+	return gone
 }
 
 // waiting reports whether there is something to write.

@@ -6,6 +6,9 @@
 //	client ⇄ socket ⇄ client.read ─▶ slot.out ─▶ mux.Writer ─▶ port
 //	                ⇄ client.write ◀─ client.in ◀─ Relay.read ◀─ port
 //
+// A second port, if the guest has one, carries raw records both ways beside this
+// (records.go).
+//
 // # Who waits for whom
 //
 // Towards the guest each slot has an outbox of 64 KiB and one frame, and one writer
@@ -31,6 +34,11 @@
 //	stale    that took too long. The slot is free as above when it comes after
 //	         all, and is taken before that only when no other slot is free: late
 //	         frames could reach the new client.
+//
+// A guest that takes leases (protocol section 13) is told of each client before its
+// first frame, ends the commands of one that has left itself, and acknowledges that
+// nothing is left: this stands for signals and probe, and a stale slot is never
+// taken without it.
 //
 // A client that comes when all slots are taken is closed without a byte; one that
 // comes when some are ending or closing waits for them, 5 s at most.

@@ -12,6 +12,7 @@
 // socket in any directory:
 //
 //	agent    socket pair   virtserialport "agent"; handed out by [VM.Port]
+//	records  socket pair   virtserialport "agent-bulk", if there is one; [VM.Records]
 //	qmp      socket pair   read until it ends, events are dropped
 //	console  socket pair   read until it ends, into a ring and a bounded file
 //	share i  connected to virtiofsd i, which inherits the listening end

@@ -56,8 +56,11 @@ type Agent struct {
 	frames  *frame.Reader
 	writer  *mux.Writer
 	host    *session.Host
+	leases  leases
+	second  *secondPort // nil without one.
 
 	interrupted atomic.Bool
+	failure     atomic.Pointer[error] // Why the link is of no use any more, though its port is.
 
 	mu       sync.Mutex
 	sessions map[uint32]session.Session   // By id, until it is free again.
@@ -67,7 +70,6 @@ type Agent struct {
 	// Of the loop alone:
 	replies    map[int]*mux.Outbox // The agent's own answers, by the client's slot.
 	muffled    bool                // Answers were dropped, which was logged once.
-	leases     map[int][16]byte    // Which connection of which client has a slot, as far as the host says.
 	complaints int                 // Lines about frames that the console was given.
 	speaks     wire.Generation     // What a host that has sent core.bootstrap is spoken to in; else 0.
 }
@@ -83,7 +85,6 @@ func Open(port Port) *Agent {
 		leaving:  map[uint32]session.Session{},
 		live:     map[session.Session]struct{}{},
 		replies:  map[int]*mux.Outbox{},
-		leases:   map[int][16]byte{},
 	}
 }
 
@@ -112,6 +113,7 @@ func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
 	if host.Generation >= bulkSince {
 		ready.RelayLease = &wire.RelayLease{MaxFormat: 1}
 	}
+	a.openSecond(ready)
 	ready.ReadyTimeNS = uint64(sys.BootTime())
 	// Nothing may follow ready before the host has spoken: reference hosts throw
 	// away what arrives in the same burst (protocol section 1).
@@ -134,6 +136,8 @@ func (a *Agent) loop() (End, error) {
 		switch {
 		case a.interrupted.Load():
 			return Interrupted, nil
+		case a.failure.Load() != nil:
+			return 0, *a.failure.Load()
 		case err != nil && a.lasting != nil:
 			a.lost(err)
 			continue

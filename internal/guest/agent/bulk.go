@@ -29,7 +29,10 @@ func (a *Agent) raw(f frame.Frame) bool {
 // is for, if there is one, and nothing else.
 func (a *Agent) record(f frame.Frame) {
 	r, err := wire.DecodeRecord(f.Body)
-	if err == nil && f.Flags != frame.Bulk {
+	switch {
+	case a.second != nil:
+		err = errBound
+	case err == nil && f.Flags != frame.Bulk:
 		err = wire.ErrRecord
 	}
 	carrier, ok := a.session(f.ID).(session.Carrier)
@@ -92,19 +95,22 @@ func (a *Agent) flow(id uint32, e wire.Envelope, m wire.Message) {
 
 // offered decides what becomes of a request's offer: an agent that announces less
 // than bulkSince does not see it.
-func (a *Agent) offered(e wire.Envelope, offer **wire.BulkOffer) (refusal string) {
+func (a *Agent) offered(id uint32, e wire.Envelope, offer **wire.BulkOffer) (refusal string) {
 	if a.host.Generation < bulkSince {
 		*offer = nil
 	}
 	if *offer != nil && e.Generation < bulkSince {
 		return "raw bulk offer requires protocol generation 8"
 	}
+	if _, leased := a.leases.get(slotOf(id)); *offer != nil && a.second != nil && !leased {
+		return "raw bulk offer requires a lease of its id, as there is a second port"
+	}
 	return ""
 }
 
 // fileOffer is offered for operations on files, of which two can take one up.
-func (a *Agent) fileOffer(e wire.Envelope, req *wire.FSRequest) (refusal string) {
-	if why := a.offered(e, &req.Bulk); why != "" || req.Bulk == nil {
+func (a *Agent) fileOffer(id uint32, e wire.Envelope, req *wire.FSRequest) (refusal string) {
+	if why := a.offered(id, e, &req.Bulk); why != "" || req.Bulk == nil {
 		return why
 	}
 	switch req.Op.(type) {
@@ -112,69 +118,4 @@ func (a *Agent) fileOffer(e wire.Envelope, req *wire.FSRequest) (refusal string)
 		return ""
 	}
 	return "raw bulk is only valid for streaming reads and writes"
-}
-
-// lease notes which connection of which client has a slot from now on. What is
-// wrong with one is logged: a host that goes on without it only does not get slots
-// back early.
-func (a *Agent) lease(body []byte) {
-	l, err := wire.DecodeLease(body)
-	slot, owned := frame.SlotOf(l.IDStart)
-	if err == nil {
-		start, end := frame.SlotRange(slot)
-		if !owned || l.Event != wire.LeaseGranted || l.IDStart != start || l.IDEndExclusive != end {
-			err = wire.ErrLease
-		}
-	}
-	if err != nil {
-		a.complain("%v: %.32x", err, body)
-		return
-	}
-	if old, leased := a.leases[slot]; leased && old != l.Incarnation {
-		a.complain("slot %d was leased again before its client had gone", slot)
-		a.depart(l.IDStart, l.IDEndExclusive)
-	}
-	a.leases[slot] = l.Incarnation
-}
-
-// left is a client's end. Its lease's acknowledgement is queued when nothing of
-// that client can be any more; one that is not in force any more ends nothing.
-func (a *Agent) left(m *wire.ClientDisconnected) {
-	slot := slotOf(m.IDStart)
-	lease, leased := a.leases[slot]
-	if m.Incarnation != nil && (!leased || lease != *m.Incarnation) {
-		return
-	}
-	delete(a.leases, slot)
-	a.depart(m.IDStart, m.IDEndExclusive)
-	if m.Incarnation == nil {
-		return
-	}
-	b := wire.AppendLease(nil, wire.Lease{
-		Event: wire.LeaseReleased, IDStart: m.IDStart, IDEndExclusive: m.IDEndExclusive, Incarnation: lease,
-	})
-	if !a.answers(0).Offer(b) {
-		logf("the host has left the acknowledgement for slot %d no room", slot)
-	}
-}
-
-// depart ends a client. Hosts up to generation 7 end its commands by a signal of
-// their own; newer ones leave that to us.
-func (a *Agent) depart(start, end uint32) {
-	if a.host.Generation >= bulkSince {
-		a.kill(start, end)
-	}
-	a.disconnect(start, end)
-}
-
-// kill ends the commands with ids in [start, end).
-func (a *Agent) kill(start, end uint32) {
-	const kill = 9
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for id, s := range a.sessions {
-		if e, command := s.(*session.Exec); command && id >= start && id < end {
-			e.Signal(kill)
-		}
-	}
 }

@@ -151,7 +151,7 @@ func (a *Agent) stray(id uint32, e wire.Envelope) {
 }
 
 func (a *Agent) files(id uint32, e wire.Envelope, req *wire.FSRequest) {
-	why := a.fileOffer(e, req)
+	why := a.fileOffer(id, e, req)
 	if why == "" {
 		why, _ = a.begin(id, func(ending session.Ending) session.Session {
 			return a.host.StartFile(id, slotOf(id), req, ending)
@@ -163,7 +163,7 @@ func (a *Agent) files(id uint32, e wire.Envelope, req *wire.FSRequest) {
 }
 
 func (a *Agent) connect(id uint32, e wire.Envelope, req *wire.TCPConnect) {
-	if why := a.offered(e, &req.Bulk); why != "" {
+	if why := a.offered(id, e, &req.Bulk); why != "" {
 		a.reply(id, &wire.TCPFailed{Error: why})
 		return
 	}

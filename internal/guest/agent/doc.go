@@ -10,6 +10,9 @@
 // One reader owns the bytes from the host all that time, so frames that arrive
 // together are all seen, in whatever phase they arrive.
 //
+// Between the boot and Serve a second port may be bound (second.go), which carries raw
+// records alone and has a reader and a writer of its own.
+//
 // # What a frame can end
 //
 // A frame whose length breaks the rule ends the link, because nothing tells

@@ -77,7 +77,7 @@ func (a *Agent) lost(why error) {
 // forgetAll lets go of every session, as if each client had gone.
 func (a *Agent) forgetAll() {
 	a.disconnect(0, math.MaxUint32)
-	clear(a.leases)
+	a.leases.clear()
 	if o := a.replies[nobody]; o != nil {
 		o.Discard()
 		delete(a.replies, nobody)

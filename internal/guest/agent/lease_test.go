@@ -93,9 +93,14 @@ func TestBulkDisconnect(t *testing.T) {
 
 // moving counts the goroutines that move files.
 func moving() int {
+	all := stacks()
+	return strings.Count(all, "session.(*Read).run(") + strings.Count(all, "session.(*Write).run(")
+}
+
+// stacks are those of all goroutines.
+func stacks() string {
 	all := make([]byte, 1<<20)
-	all = all[:runtime.Stack(all, true)]
-	return bytes.Count(all, []byte("session.(*Read).run(")) + bytes.Count(all, []byte("session.(*Write).run("))
+	return string(all[:runtime.Stack(all, true)])
 }
 
 // Each host meets the agent that it was made for: one of 7 sees nothing of what is

@@ -141,10 +141,10 @@ var names = map[wire.BulkKind]string{wire.BulkFS: "filesystem", wire.BulkTCP: "T
 
 // judge does one step of the flow, and breaks its session if that is a slip. A nil
 // flow is a session that moves no records.
-func (f *inflow) judge(what string, kind wire.BulkKind, flow wire.BulkFlow, to Carrier, step func() error) bool {
+func (f *inflow) judge(what string, kind wire.BulkKind, flow wire.BulkFlow, to Carrier, step func() error) {
 	if f == nil {
 		to.Break("raw bulk is invalid without an accepted offer", true)
-		return false
+		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -160,31 +160,34 @@ func (f *inflow) judge(what string, kind wire.BulkKind, flow wire.BulkFlow, to C
 	if err != nil {
 		to.Break(fmt.Sprintf("invalid %s bulk %s: %v", names[f.kind], what, err), true)
 	}
-	return err == nil
 }
 
-// take judges a record. How many bytes have come then is for who knows how many
-// there may be.
-func (f *inflow) take(r wire.Record, to Carrier) (received uint64, ok bool) {
-	ok = f.judge("record", r.Kind, r.Flow, to, func() error {
+// take judges a record, and keeps it, told how many bytes have come with it: a finish,
+// which may come by another port, must not be between the two.
+func (f *inflow) take(r wire.Record, to Carrier, keep func(received uint64)) {
+	f.judge("record", r.Kind, r.Flow, to, func() error {
 		err := f.flow.Record(r.Offset, len(r.Data))
-		received = f.flow.Received()
+		if err == nil {
+			keep(f.flow.Received())
+			f.endIfWholeLocked()
+		}
 		return err
 	})
-	return received, ok
 }
 
 // finish is told the length of the flow.
 func (f *inflow) finish(m *wire.BulkFinish, to Carrier) {
-	if f.judge("finish", m.Kind, m.Flow, to, func() error { return f.flow.Finish(m.FinalOffset) }) {
-		f.endIfWhole()
-	}
+	f.judge("finish", m.Kind, m.Flow, to, func() error {
+		err := f.flow.Finish(m.FinalOffset)
+		if err == nil {
+			f.endIfWholeLocked()
+		}
+		return err
+	})
 }
 
-// endIfWhole ends the session's input when all of it has come.
-func (f *inflow) endIfWhole() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// endIfWholeLocked ends the session's input when all of it has come.
+func (f *inflow) endIfWholeLocked() {
 	if f.flow.Whole() {
 		f.in.End()
 	}
@@ -218,6 +221,7 @@ type outflow struct {
 	granted uint64 // By the offer.
 	at      uint64 // Where the next record begins; the pump's alone.
 	from    source
+	of      []byte // What goes before each record: the incarnation, on the second port.
 
 	mu   sync.Mutex
 	more sync.Cond
@@ -225,9 +229,13 @@ type outflow struct {
 	err  error // Why nothing more is to be sent.
 }
 
-func newOutflow(kind wire.BulkKind, record int, limit uint64) *outflow {
+func (l *line) outflow(kind wire.BulkKind, record int, limit uint64) *outflow {
 	o := &outflow{kind: kind, record: record, granted: limit, flow: bulk.NewSender(record, limit)}
 	o.more.L = &o.mu
+	if l.host.Records != nil {
+		of := l.host.Incarnation(l.id)
+		o.of, l.bulk = of[:], l.host.Records.Outbox(0)
+	}
 	return o
 }
 
@@ -324,6 +332,8 @@ func (o *outflow) head(b []byte, id uint32, n int) (start int) {
 	frame.PutHeader(b[start:], id, frame.Bulk, wire.RecordHead+n)
 	wire.PutRecordHead(b[start+frame.HeaderSize:], o.kind, wire.FlowGuestToHost, o.at)
 	o.at += uint64(n)
+	start -= len(o.of)
+	copy(b[start:], o.of)
 	return start
 }
 

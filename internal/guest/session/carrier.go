@@ -16,7 +16,7 @@ func (r *Read) take(o *wire.BulkOffer) error {
 	if err := checkOffer("filesystem read", o, true); err != nil {
 		return err
 	}
-	r.flow = newOutflow(wire.BulkFS, int(min(o.MaxRecordPayload, bulk.MaxRecord)), o.GuestToHostCreditLimit)
+	r.flow = r.outflow(wire.BulkFS, int(min(o.MaxRecordPayload, bulk.MaxRecord)), o.GuestToHostCreditLimit)
 	return nil
 }
 
@@ -75,15 +75,13 @@ func (w *Write) accept() {
 
 // Record takes a piece of the file.
 func (w *Write) Record(r wire.Record) {
-	received, ok := w.flow.take(r, w)
-	switch {
-	case !ok:
-	case received > w.want:
-		w.Break(fmt.Sprintf("write length mismatch: expected %d, received at least %d", w.want, received), false)
-	default:
-		w.keep(r.Data)
-		w.flow.endIfWhole()
-	}
+	w.flow.take(r, w, func(received uint64) {
+		if received > w.want {
+			w.Break(fmt.Sprintf("write length mismatch: expected %d, received at least %d", w.want, received), false)
+		} else {
+			w.keep(r.Data)
+		}
+	})
 }
 
 // FinishFlow says how long the file is.
@@ -105,7 +103,7 @@ func (t *TCP) take(o *wire.BulkOffer) error {
 	record := int(min(o.MaxRecordPayload, maxTCPRecord))
 	t.into = t.inflow(wire.BulkTCP, record)
 	t.in = t.into.in
-	t.outOf = newOutflow(wire.BulkTCP, t.into.record, o.GuestToHostCreditLimit)
+	t.outOf = t.outflow(wire.BulkTCP, t.into.record, o.GuestToHostCreditLimit)
 	return nil
 }
 
@@ -138,10 +136,7 @@ func (t *TCP) lastWord() wire.Message {
 
 // Record takes bytes for the peer.
 func (t *TCP) Record(r wire.Record) {
-	if _, ok := t.into.take(r, t); ok {
-		t.keep(r.Data)
-		t.into.endIfWhole()
-	}
+	t.into.take(r, t, func(uint64) { t.keep(r.Data) })
 }
 
 // FinishFlow says how much the peer is to get.

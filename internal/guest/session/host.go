@@ -41,10 +41,14 @@ type Host struct {
 	Commands   plan.Commands
 	Limits     []proc.Limit // Every command's, before those of its request.
 	Writer     *mux.Writer
+	Records    *mux.Writer // Of the second port, which raw records have to themselves; nil without one.
 	Pool       *mux.Pool
 	Input      *mux.Budget
 	Files      *Files
 	Activity   Activity
+
+	// Incarnation is the connection that has an id, for the second port.
+	Incarnation func(id uint32) [16]byte
 
 	turns turns
 	crew  crew

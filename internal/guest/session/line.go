@@ -32,6 +32,7 @@ type line struct {
 	host   *Host
 	id     uint32
 	out    *mux.Outbox
+	bulk   *mux.Outbox // Of records, if they go by another port; nil where not.
 	ending Ending
 	done   chan struct{}
 	once   sync.Once
@@ -61,6 +62,9 @@ func (l *line) Over() bool { return l.out.Over() }
 func (l *line) detach() {
 	l.detached.Store(true)
 	l.out.Discard()
+	if l.bulk != nil {
+		l.bulk.Discard()
+	}
 }
 
 // end ends the session with its one terminal frame; only the first call does.
@@ -74,6 +78,9 @@ func (l *line) end(self Session, last wire.Message) {
 		l.queue(last, l.out.PutLast)
 		close(l.done)
 		l.out.Drain()
+		if l.bulk != nil {
+			l.bulk.Drain()
+		}
 		l.ending.Release(self)
 	})
 }

@@ -135,13 +135,17 @@ func (p *pump) widen(crowded bool) {
 func (p *pump) emit(frame []byte, n int, lent *mux.Buffer) {
 	start := p.head(frame, n)
 	frame = frame[start : wire.DataHead+n]
-	if p.counts(p.kind) {
+if p.counts(p.kind) {
 		p.count.Add(uint64(n))
 	}
+	out := p.out
+	if p.flow != nil && p.bulk != nil {
+		out = p.bulk
+	}
 	if lent != nil {
-		_ = p.out.SendBuffer(lent, frame) // Nobody listens: it goes on, see run.
+		_ = out.SendBuffer(lent, frame) // Nobody listens: it goes on, see run.
 	} else {
-		_ = p.out.Send(frame)
+		_ = out.Send(frame)
 	}
 }
 

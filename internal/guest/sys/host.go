@@ -64,6 +64,12 @@ func LoadModule(f *os.File, parameters string) error {
 // Sync writes what the kernel holds back to the disks. It waits for them.
 func Sync() { unix.Sync() }
 
+// Random fills b with bytes that nobody can guess. It waits for the kernel to have some.
+func Random(b []byte) error {
+	_, err := retry(func() (int, error) { return unix.Getrandom(b, 0) }) // Up to 256 bytes are never cut short.
+	return os.NewSyscallError("getrandom", err)
+}
+
 // Restart ends the machine. It returns only if the kernel refuses; Sync comes
 // before. Without ACPI a power-off would only halt the processor.
 func Restart() error { return os.NewSyscallError("reboot", unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)) }

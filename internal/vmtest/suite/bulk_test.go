@@ -63,11 +63,15 @@ func TestBulk(t *testing.T) {
 	}{
 		{"port", sandbox.Config{Kernel: one, MemoryMiB: 1024}},
 		{"relay", sandbox.Config{Kernel: one, MemoryMiB: 1024, Socket: t.TempDir() + "/s"}},
+		{"two ports", sandbox.Config{Kernel: one, MemoryMiB: 1024, Generation: 8}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := vmtest.Start(t, c.cfg)
 			if g := m.Client().Generation(); g != 8 {
 				t.Fatalf("generation %d", g)
+			}
+			if two := m.Timings().Guest.BulkTransport != nil; two != (c.cfg.Generation == 8) {
+				t.Fatalf("a second port is announced: %t", two)
 			}
 			took := map[string][2]time.Duration{}
 			for _, b := range moves {

@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"sync"
+
+	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+// leases say which connection of which client has a slot, as far as the host says:
+// 128 at most. The readers of both ports look here.
+type leases struct {
+	mu sync.Mutex
+	of map[int][16]byte
+}
+
+func (l *leases) get(slot int) (which [16]byte, leased bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	which, leased = l.of[slot]
+	return which, leased
+}
+
+func (l *leases) set(slot int, which [16]byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of == nil {
+		l.of = map[int][16]byte{}
+	}
+	l.of[slot] = which
+}
+
+func (l *leases) end(slot int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.of, slot)
+}
+
+func (l *leases) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.of)
+}
+
+// lease notes which connection of which client has a slot from now on. What is
+// wrong with one is logged: a host that goes on without it only does not get slots
+// back early.
+func (a *Agent) lease(body []byte) {
+	l, err := wire.DecodeLease(body)
+	slot, owned := frame.SlotOf(l.IDStart)
+	if err == nil {
+		start, end := frame.SlotRange(slot)
+		if !owned || l.Event != wire.LeaseGranted || l.IDStart != start || l.IDEndExclusive != end {
+			err = wire.ErrLease
+		}
+	}
+	if err != nil {
+		a.complain("%v: %.32x", err, body)
+		return
+	}
+	if old, leased := a.leases.get(slot); leased && old != l.Incarnation {
+		a.complain("slot %d was leased again before its client had gone", slot)
+		a.depart(l.IDStart, l.IDEndExclusive)
+	}
+	a.leases.set(slot, l.Incarnation)
+}
+
+// left is a client's end. Its lease's acknowledgement is queued when nothing of
+// that client can be any more; one that is not in force any more ends nothing.
+func (a *Agent) left(m *wire.ClientDisconnected) {
+	slot := slotOf(m.IDStart)
+	lease, leased := a.leases.get(slot)
+	if m.Incarnation != nil && (!leased || lease != *m.Incarnation) {
+		return
+	}
+	a.leases.end(slot)
+	a.depart(m.IDStart, m.IDEndExclusive)
+	if m.Incarnation == nil {
+		return
+	}
+	b := wire.AppendLease(nil, wire.Lease{
+		Event: wire.LeaseReleased, IDStart: m.IDStart, IDEndExclusive: m.IDEndExclusive, Incarnation: lease,
+	})
+	to := a.answers(0)
+	if a.second == nil {
+		acknowledge(to, b)
+		return
+	}
+	passed := a.host.Records.Passed() // A record of that client's may be on its way there.
+	go func() {
+		select {
+		case <-passed:
+			acknowledge(to, b)
+		case <-a.host.Records.Done():
+		}
+	}()
+}
+
+// acknowledge says that nothing of a client can be any more.
+func acknowledge(to *mux.Outbox, b []byte) {
+	if !to.Offer(b) {
+		logf("the host has left no room for the acknowledgement of a lease's end")
+	}
+}
+
+// depart ends a client. Hosts up to generation 7 end its commands by a signal of
+// their own; newer ones leave that to us.
+func (a *Agent) depart(start, end uint32) {
+	if a.host.Generation >= bulkSince {
+		a.kill(start, end)
+	}
+	a.disconnect(start, end)
+}
+
+// kill ends the commands with ids in [start, end).
+func (a *Agent) kill(start, end uint32) {
+	const kill = 9
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, s := range a.sessions {
+		if e, command := s.(*session.Exec); command && id >= start && id < end {
+			e.Signal(kill)
+		}
+	}
+}

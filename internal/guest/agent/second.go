@@ -1,0 +1,131 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+// A secondPort carries raw records and nothing else (protocol section 14), each
+// behind the incarnation of its client. There is no order between the two ports:
+// what the one says of a flow may overtake what the other moves.
+type secondPort struct {
+	port       Port
+	connection [16]byte
+}
+
+// errBound is a record at the place of everything else.
+var errBound = errors.New("raw bulk record arrived on the bound control port")
+
+// errAnswer is a host that does not answer for the connection it was asked for.
+var errAnswer = errors.New("the host's answer is not that to our greeting")
+
+// HasSecond reports whether hosts of a generation can have a second port.
+func HasSecond(g wire.Generation) bool { return g >= bulkSince }
+
+// Bind greets the host on the second port, and waits until deadline for its answer.
+// Without that there is no core.ready.
+func (a *Agent) Bind(port Port, connection [16]byte, deadline time.Time) error {
+	if err := port.SetDeadline(deadline); err != nil {
+		return err
+	}
+	hello := wire.GreetPort(connection)
+	if _, err := port.Write(hello[:]); err != nil {
+		return fmt.Errorf("greet the host: %w", err)
+	}
+	var answer wire.PortGreeting
+	if _, err := io.ReadFull(port, answer[:]); err != nil {
+		return fmt.Errorf("waiting for the host's answer: %w", err)
+	}
+	if answer != wire.AnswerPort(connection) {
+		return errAnswer
+	}
+	a.second = &secondPort{port, connection}
+	return port.SetDeadline(time.Time{})
+}
+
+// openSecond lets records go by the port that was bound, if one was.
+func (a *Agent) openSecond(ready *wire.Ready) {
+	if a.second == nil {
+		return
+	}
+	a.host.Records = mux.NewWriter(a.second.port, 0)
+	a.host.Incarnation = func(id uint32) [16]byte {
+		which, _ := a.leases.get(slotOf(id)) // No offer of an id without a lease is taken up.
+		return which
+	}
+	ready.BulkTransport = &wire.BulkTransport{
+		Profile: wire.SecondPortProfile, Port: wire.SecondPort, ConnectionID: a.second.connection,
+	}
+	go func() {
+		if err := a.host.Records.Run(); err != nil {
+			a.lose(fmt.Errorf("write second port: %w", err))
+		}
+	}()
+	go a.readSecond()
+}
+
+// readSecond takes records until the port ends. The end of the host's side is for
+// the other port to tell; anything else ends the link, for nothing tells where the
+// next record would begin.
+func (a *Agent) readSecond() {
+	frames := frame.NewReader(a.second.port)
+	for {
+		var of [16]byte
+		err := frames.Raw(of[:])
+		var f frame.Frame
+		if err == nil {
+			f, err = frames.Next()
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return
+		case err != nil:
+			a.lose(fmt.Errorf("read second port: %w", err))
+			return
+		}
+		a.secondRecord(of, f)
+	}
+}
+
+// lose ends Serve with an error.
+func (a *Agent) lose(why error) {
+	a.failure.Store(&why)
+	if err := a.port.SetReadDeadline(time.Now()); err != nil {
+		logf("%v, and the other port goes on: %v", why, err)
+	}
+}
+
+// secondRecord gives a record to its session. What is of a client that has gone, or
+// of a session that has ended, has crossed that end; nobody waits for an answer. A
+// fault of ours in it is the record's end.
+func (a *Agent) secondRecord(of [16]byte, f frame.Frame) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			logf("record on id %d: %v", f.ID, fault)
+		}
+	}()
+	if lease, leased := a.leases.get(slotOf(f.ID)); !leased || lease != of {
+		return
+	}
+	carrier, ok := a.session(f.ID).(session.Carrier)
+	if !ok {
+		return
+	}
+	r, err := wire.DecodeRecord(f.Body)
+	if err == nil && f.Flags != frame.Bulk {
+		err = wire.ErrRecord
+	}
+	if err != nil {
+		carrier.Break(err.Error(), true)
+		return
+	}
+	a.host.Activity.Received(dataType(r.Kind))
+	carrier.Record(r)
+}
