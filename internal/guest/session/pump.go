@@ -135,7 +135,7 @@ func (p *pump) widen(crowded bool) {
 func (p *pump) emit(frame []byte, n int, lent *mux.Buffer) {
 	start := p.head(frame, n)
 	frame = frame[start : wire.DataHead+n]
-if p.counts(p.kind) {
+	if p.counts(p.kind) {
 		p.count.Add(uint64(n))
 	}
 	out := p.out
