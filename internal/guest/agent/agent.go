@@ -57,7 +57,8 @@ type Agent struct {
 	writer  *mux.Writer
 	host    *session.Host
 	leases  leases
-	second  *secondPort // nil without one.
+	second  *secondPort  // nil without one.
+	parting atomic.Int32 // Ends of leases that wait to be acknowledged.
 
 	interrupted atomic.Bool
 	failure     atomic.Pointer[error] // Why the link is of no use any more, though its port is.

@@ -88,8 +88,14 @@ func (a *Agent) left(m *wire.ClientDisconnected) {
 		acknowledge(to, b)
 		return
 	}
+	if a.parting.Add(1) > frame.Slots { // No host has so many clients.
+		a.parting.Add(-1)
+		a.complain("the host does not wait for the acknowledgements of leases")
+		return
+	}
 	passed := a.host.Records.Passed() // A record of that client's may be on its way there.
 	go func() {
+		defer a.parting.Add(-1)
 		select {
 		case <-passed:
 			acknowledge(to, b)
