@@ -18,8 +18,8 @@ const (
 	// stuckAfter is how long one write to a client that reads takes at most, on a
 	// host that is not overloaded: the socket's buffer is full, and nobody empties
 	// it. What may wait then is stuckAbove, for every ms of a flood delays the others.
-	stuckAfter = 10 * time.Millisecond
-	stuckAbove = 64 << 10
+	stuckAfter = 5 * time.Millisecond
+	stuckAbove = 32 << 10
 )
 
 // isSlow reports whether what comes for the client is too much for it.
