@@ -138,6 +138,7 @@ func (b *bootRun) one(ctx context.Context, l load, a *opponent) error {
 	if _, err := m.greet(l.told); err != nil {
 		return errors.Join(fmt.Errorf("%w; console:\n%s", err, m.vm.Console()), m.end())
 	}
+	b.add(l.name+" start", a.name, float64(m.ready.BootTimeNS)/1e6)
 	b.add(l.name+" init_time_ns", a.name, float64(m.ready.InitTimeNS)/1e6)
 	b.add(l.name+" ready", a.name, float64(m.ready.ReadyTimeNS)/1e6)
 	for step, took := range steps(string(m.vm.Console())) {

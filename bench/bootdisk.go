@@ -66,7 +66,7 @@ func authority() ([]byte, error) {
 // agent that is told in the same way.
 func (b *bootRun) printBoots(w *strings.Builder, l load, agents []*opponent) {
 	fmt.Fprintf(w, "\n%s boot%*s median (least–most), ms\n", l.name, 22-len(l.name), "")
-	for _, what := range []string{"init_time_ns", "ready"} {
+	for _, what := range []string{"start", "init_time_ns", "ready"} {
 		for _, a := range agents {
 			b.printBoot(w, l.name+" "+what, a)
 		}

@@ -23,11 +23,10 @@ func (m *Bootstrap) fields() []field {
 	}
 }
 
-var blockRoots = named(
-	BlockRoot.blockRoot,
-	func() BlockRoot { return new(DiskImage) },
-	func() BlockRoot { return new(OCIErofs) },
-)
+var blockRoots = alternatives[BlockRoot]{
+	{"disk-image", func() BlockRoot { return new(DiskImage) }},
+	{"oci-erofs", func() BlockRoot { return new(OCIErofs) }},
+}
 
 func (d *DiskImage) blockRoot() (string, entries) {
 	return "disk-image", entries{
@@ -43,11 +42,10 @@ func (o *OCIErofs) blockRoot() (string, entries) {
 	}
 }
 
-var uppers = named(
-	Upper.upper,
-	func() Upper { return new(UpperDevice) },
-	func() Upper { return new(UpperTmpfs) },
-)
+var uppers = alternatives[Upper]{
+	{"device", func() Upper { return new(UpperDevice) }},
+	{"tmpfs", func() Upper { return new(UpperTmpfs) }},
+}
 
 func (u *UpperDevice) upper() (string, entries) {
 	return "device", entries{

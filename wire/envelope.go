@@ -157,7 +157,7 @@ func decodeType(d *decoder) (Type, error) {
 	if err != nil {
 		return "", err
 	}
-	if i, ok := byType[Type(name)]; ok {
+	if i := place(Type(name)); i >= 0 {
 		return rows[i].Type, nil
 	}
 	return Type(bytes.Clone(name)), nil

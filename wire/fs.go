@@ -41,13 +41,12 @@ type FSResult interface {
 	result() (name string, content value)
 }
 
-var fsResults = named(
-	FSResult.result,
-	func() FSResult { return new(ResultPath) },
-	func() FSResult { return new(ResultStat) },
-	func() FSResult { return new(ResultList) },
-	func() FSResult { return new(ResultHandle) },
-)
+var fsResults = alternatives[FSResult]{
+	{"Path", func() FSResult { return new(ResultPath) }},
+	{"Stat", func() FSResult { return new(ResultStat) }},
+	{"List", func() FSResult { return new(ResultList) }},
+	{"Handle", func() FSResult { return new(ResultHandle) }},
+}
 
 // ResultPath is the result of OpRealPath and OpReadLink.
 type ResultPath struct {

@@ -6,28 +6,27 @@ type FSOp interface {
 	op() (name string, content value)
 }
 
-var fsOps = named(
-	FSOp.op,
-	func() FSOp { return new(OpRealPath) },
-	func() FSOp { return new(OpStat) },
-	func() FSOp { return new(OpSetStat) },
-	func() FSOp { return new(OpList) },
-	func() FSOp { return new(OpReadLink) },
-	func() FSOp { return new(OpSymlink) },
-	func() FSOp { return new(OpMkdir) },
-	func() FSOp { return new(OpRemove) },
-	func() FSOp { return new(OpRemoveDir) },
-	func() FSOp { return new(OpCopy) },
-	func() FSOp { return new(OpRename) },
-	func() FSOp { return new(OpOpenFile) },
-	func() FSOp { return new(OpOpenDir) },
-	func() FSOp { return new(OpCloseHandle) },
-	func() FSOp { return new(OpRead) },
-	func() FSOp { return new(OpWrite) },
-	func() FSOp { return new(OpReadDir) },
-	func() FSOp { return new(OpFStat) },
-	func() FSOp { return new(OpFSetStat) },
-)
+var fsOps = alternatives[FSOp]{
+	{"RealPath", func() FSOp { return new(OpRealPath) }},
+	{"Stat", func() FSOp { return new(OpStat) }},
+	{"SetStat", func() FSOp { return new(OpSetStat) }},
+	{"List", func() FSOp { return new(OpList) }},
+	{"ReadLink", func() FSOp { return new(OpReadLink) }},
+	{"Symlink", func() FSOp { return new(OpSymlink) }},
+	{"Mkdir", func() FSOp { return new(OpMkdir) }},
+	{"Remove", func() FSOp { return new(OpRemove) }},
+	{"RemoveDir", func() FSOp { return new(OpRemoveDir) }},
+	{"Copy", func() FSOp { return new(OpCopy) }},
+	{"Rename", func() FSOp { return new(OpRename) }},
+	{"OpenFile", func() FSOp { return new(OpOpenFile) }},
+	{"OpenDir", func() FSOp { return new(OpOpenDir) }},
+	{"CloseHandle", func() FSOp { return new(OpCloseHandle) }},
+	{"Read", func() FSOp { return new(OpRead) }},
+	{"Write", func() FSOp { return new(OpWrite) }},
+	{"ReadDir", func() FSOp { return new(OpReadDir) }},
+	{"FStat", func() FSOp { return new(OpFStat) }},
+	{"FSetStat", func() FSOp { return new(OpFSetStat) }},
+}
 
 // OpRealPath resolves a path. Its result is a *ResultPath.
 type OpRealPath struct {

@@ -134,19 +134,22 @@ var rows = []row{
 	{Info{TypeRootDiskState, GuestToHost, 9, frame.Terminal}, func() Message { return new(RootDiskState) }},
 }
 
-// byType finds the place of a message in rows.
-var byType = func() map[Type]int {
-	index := make(map[Type]int, len(rows))
-	for i, r := range rows {
-		index[r.Type] = i
+// place finds a message in rows, -1 if there is no such. A search is as quick as a
+// map of so few, most of which differ in length already, and nothing has to be made
+// when a program starts.
+func place(t Type) int {
+	for i := range rows {
+		if rows[i].Type == t {
+			return i
+		}
 	}
-	return index
-}()
+	return -1
+}
 
 // Lookup returns what is fixed about a message, and false if there is no such.
 func Lookup(t Type) (Info, bool) {
-	i, ok := byType[t]
-	if !ok {
+	i := place(t)
+	if i < 0 {
 		return Info{}, false
 	}
 	return rows[i].Info, true

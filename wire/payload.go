@@ -50,8 +50,8 @@ func (e *UnknownTypeError) Error() string {
 // Decode opens the payload of an envelope. The error is a *PayloadError or an
 // *UnknownTypeError. The message owns its memory.
 func Decode(e Envelope) (Message, error) {
-	i, ok := byType[e.Type]
-	if !ok {
+	i := place(e.Type)
+	if i < 0 {
 		return nil, &UnknownTypeError{Type: e.Type}
 	}
 	m := rows[i].make()

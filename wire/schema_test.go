@@ -3,7 +3,6 @@ package wire
 import (
 	"flag"
 	"fmt"
-	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -150,11 +149,29 @@ func (k kinded[V]) inside(p *printer)   { alternativesInside(p, k.open, k.all) }
 func alternativesInside[V, C any](p *printer, open func(V) (string, C), all alternatives[V]) {
 	outer := p.indent
 	p.indent += "    "
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		_, content := open(all[name]())
+	byName := func(a, b alternative[V]) int { return strings.Compare(a.name, b.name) }
+	for _, a := range slices.SortedFunc(slices.Values(all), byName) {
+		_, content := open(a.make())
 		v := describe(content)
-		p.line("%s: %s", name, v.kind())
+		p.line("%s: %s", a.name, v.kind())
 		v.inside(p)
 	}
 	p.indent = outer
+}
+
+// The names of the tables are those that the members state.
+func TestAlternatives(t *testing.T) {
+	checkNames(t, BlockRoot.blockRoot, blockRoots)
+	checkNames(t, Upper.upper, uppers)
+	checkNames(t, FSOp.op, fsOps)
+	checkNames(t, FSResult.result, fsResults)
+}
+
+func checkNames[V, C any](t *testing.T, open func(V) (string, C), all alternatives[V]) {
+	t.Helper()
+	for _, a := range all {
+		if name, _ := open(a.make()); name != a.name {
+			t.Errorf("%T states the name %s, the table has %s", a.make(), name, a.name)
+		}
+	}
 }

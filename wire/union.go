@@ -1,16 +1,23 @@
 package wire
 
-// alternatives makes the members of a tagged value by name.
-type alternatives[V any] map[string]func() V
+// alternatives are the members of a tagged value, by the names that they state
+// themselves (TestAlternatives). They are data: a map of them would be made whenever
+// a program starts, also by an agent that is to be ready soon.
+type alternatives[V any] []alternative[V]
 
-// named collects the members of a tagged value under the names that they state.
-func named[V, C any](open func(V) (string, C), makers ...func() V) alternatives[V] {
-	all := make(alternatives[V], len(makers))
-	for _, maker := range makers {
-		name, _ := open(maker())
-		all[name] = maker
+type alternative[V any] struct {
+	name string
+	make func() V
+}
+
+// find returns what makes the member of a name, nil if there is none.
+func (a alternatives[V]) find(name string) func() V {
+	for i := range a {
+		if a[i].name == name {
+			return a[i].make
+		}
 	}
-	return all
+	return nil
 }
 
 // external is a tagged value written as a map of one entry, {Name: content}.
@@ -65,8 +72,8 @@ func (x external[V]) decodeOne(d *decoder) error {
 	if err != nil {
 		return err
 	}
-	maker, ok := x.all[string(key)]
-	if !ok {
+	maker := x.all.find(string(key))
+	if maker == nil {
 		return errUnknown
 	}
 	v := maker()
@@ -107,8 +114,8 @@ func (k kinded[V]) decode(d *decoder) error {
 	if err := withKind(&kind, nil).decode(&ahead); err != nil {
 		return err
 	}
-	maker, ok := k.all[kind]
-	if !ok {
+	maker := k.all.find(kind)
+	if maker == nil {
 		return inField("kind", errUnknown)
 	}
 	v := maker()

@@ -20,7 +20,6 @@ const (
 var (
 	errAdmitted = errors.New("invalid bulk credit: peer consumed bytes the sender has not admitted")
 	errBack     = errors.New("invalid bulk credit: peer moved its credit back")
-	errWindow   = fmt.Errorf("invalid bulk credit: more than %d bytes beyond what was consumed", MaxWindow)
 	errLimit    = errors.New("bulk record exceeds the granted credit")
 )
 
@@ -54,7 +53,7 @@ func (s *Sender) Credit(consumed, limit uint64) error {
 	case consumed < s.consumed || limit < s.limit:
 		return errBack
 	case limit-consumed > MaxWindow:
-		return errWindow
+		return fmt.Errorf("invalid bulk credit: more than %d bytes beyond what was consumed", MaxWindow)
 	}
 	s.consumed, s.limit = consumed, limit
 	return nil

@@ -3,7 +3,6 @@ package plan
 import (
 	"net/netip"
 	"path"
-	"strconv"
 	"strings"
 )
 
@@ -205,7 +204,9 @@ const maxComponent = 255
 // maxPath is PATH_MAX less its NUL: the kernel refuses a longer path.
 const maxPath = 4095
 
-var (
-	ruleComponent = "must not have a component of more than " + strconv.Itoa(maxComponent) + " bytes"
-	rulePath      = "must not be longer than " + strconv.Itoa(maxPath) + " bytes"
+// The numbers are those of maxComponent and maxPath, as text: to write them is not
+// work for the start of a program.
+const (
+	ruleComponent = "must not have a component of more than 255 bytes"
+	rulePath      = "must not be longer than 4095 bytes"
 )

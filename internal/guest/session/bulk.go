@@ -136,8 +136,13 @@ func (f *inflow) accept() (limit uint64) {
 	return f.flow.Limit()
 }
 
-// names are what texts call the kinds.
-var names = map[wire.BulkKind]string{wire.BulkFS: "filesystem", wire.BulkTCP: "TCP"}
+// kindName is what texts call a kind.
+func kindName(kind wire.BulkKind) string {
+	if kind == wire.BulkFS {
+		return "filesystem"
+	}
+	return "TCP"
+}
 
 // judge does one step of the flow, and breaks its session if that is a slip. A nil
 // flow is a session that moves no records.
@@ -158,7 +163,7 @@ func (f *inflow) judge(what string, kind wire.BulkKind, flow wire.BulkFlow, to C
 		err = step()
 	}
 	if err != nil {
-		to.Break(fmt.Sprintf("invalid %s bulk %s: %v", names[f.kind], what, err), true)
+		to.Break(fmt.Sprintf("invalid %s bulk %s: %v", kindName(f.kind), what, err), true)
 	}
 }
 
@@ -251,7 +256,7 @@ func (o *outflow) credit(m *wire.BulkCredit, to Carrier) {
 	o.more.Broadcast()
 	o.mu.Unlock()
 	if err != nil {
-		to.Break(fmt.Sprintf("invalid %s bulk credit: %v", names[o.kind], err), false)
+		to.Break(fmt.Sprintf("invalid %s bulk credit: %v", kindName(o.kind), err), false)
 	}
 }
 

@@ -276,7 +276,7 @@ func (e *Exec) feed(w *os.File) {
 
 func stdinError(err error) *wire.ExecStdinError {
 	m := &wire.ExecStdinError{Message: "io error: " + err.Error()}
-	m.Errno, m.ErrnoName = errnoFields(err, stdinNames)
+	m.Errno, m.ErrnoName = errnoFields(err, stdinName)
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		m.Message = "io error: " + describe(errno)
 	}

@@ -195,7 +195,7 @@ func failed(req *wire.ExecRequest, err error) *wire.ExecFailed {
 		kind, stage = wire.FailurePTYSetup, "open pty"
 	}
 	m := &wire.ExecFailed{Kind: kind, Message: "spawn " + quote(repeated(req.Cmd)) + ": " + text, Stage: &stage}
-	m.Errno, m.ErrnoName = errnoFields(err, execNames)
+	m.Errno, m.ErrnoName = errnoFields(err, execName)
 	return m
 }
 
