@@ -200,12 +200,18 @@ func EarlyMounts() error {
 	return errors.Join(m.mounts(plan.Mounts{List: plan.EarlyMounts()}), root.Close())
 }
 
+// mountFlags are those of a plan as the kernel's side knows them.
+var mountFlags = [...]struct {
+	planned plan.Flags
+	flag    sys.MountFlags
+}{
+	{plan.ReadOnly, sys.ReadOnly}, {plan.NoExec, sys.NoExec}, {plan.NoSUID, sys.NoSUID}, {plan.NoDev, sys.NoDev},
+}
+
 func flags(f plan.Flags) (out sys.MountFlags) {
-	for from, to := range map[plan.Flags]sys.MountFlags{
-		plan.ReadOnly: sys.ReadOnly, plan.NoExec: sys.NoExec, plan.NoSUID: sys.NoSUID, plan.NoDev: sys.NoDev,
-	} {
-		if f.Has(from) {
-			out |= to
+	for _, m := range mountFlags {
+		if f.Has(m.planned) {
+			out |= m.flag
 		}
 	}
 	return out

@@ -10,13 +10,12 @@ import (
 // loopback brings lo up; the kernel gives it its addresses. A machine can live
 // without IPv6.
 func (m *Machine) loopback() error {
-	if err := sys.LoopbackUp(); err != nil {
-		return err
-	}
-	if err := sys.FindIPv6(); err != nil {
+	err := sys.LoopbackUp()
+	if errors.Is(err, sys.ErrNoIPv6) {
 		logf("lo is without ::1: %v", err)
+		return nil
 	}
-	return nil
+	return err
 }
 
 // network brings the interface up, with its addresses and ways out.

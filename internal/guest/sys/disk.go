@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +24,7 @@ func FindDisk(serial string) (string, error) {
 	}
 	var seen []string
 	for _, name := range entries {
-		found, err := attributeOf(path.Join(class, name, "serial"))
+		found, err := attributeOf(class + "/" + name + "/serial")
 		if err != nil {
 			continue // Only virtio disks have the file.
 		}

@@ -16,10 +16,21 @@ func SetHostname(name string) error {
 	return nil
 }
 
+// ErrNoIPv6 is what LoopbackUp returns where the kernel has no IPv6.
+var ErrNoIPv6 = errors.New("the kernel has no IPv6")
+
 // LoopbackUp brings the interface lo up; the kernel gives it 127.0.0.1/8 and,
-// where it has IPv6, ::1/128 then (net/ipv4/devinet.c, net/ipv6/addrconf.c).
+// where it has IPv6, ::1/128 then (net/ipv4/devinet.c, net/ipv6/addrconf.c). Where
+// it has none or disables it, the error is ErrNoIPv6, and lo is up all the same.
 func LoopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	// Any socket will do; one of this family shows whether there is any
+	// (net/ipv6/af_inet6.c).
+	without := error(nil)
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		without = ErrNoIPv6
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	}
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
@@ -28,27 +39,12 @@ func LoopbackUp() error {
 	if err != nil {
 		return err
 	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, ifr); err != nil {
-		return fmt.Errorf("read flags of lo: %w", err)
-	}
-	ifr.SetUint16(ifr.Uint16() | unix.IFF_UP)
+	// It has no other flag that one can choose (dev_change_flags, net/core/dev.c).
+	ifr.SetUint16(unix.IFF_UP)
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
 		return fmt.Errorf("bring lo up: %w", err)
 	}
-	return nil
-}
-
-// FindIPv6 returns nil if the kernel has IPv6 and does not disable it, else the
-// error: a kernel without does not know the family (net/ipv6/af_inet6.c).
-func FindIPv6() error {
-	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if errors.Is(err, unix.EAFNOSUPPORT) {
-		return fmt.Errorf("the kernel has no IPv6: %w", err)
-	}
-	if err != nil {
-		return fmt.Errorf("look for IPv6: %w", err)
-	}
-	return os.NewSyscallError("close", unix.Close(fd))
+	return without
 }
 
 // LoadModule gives a kernel module to the kernel, with its parameters. One that

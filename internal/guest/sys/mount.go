@@ -87,16 +87,24 @@ func (e *MountError) Error() string {
 
 func (e *MountError) Unwrap() error { return e.Err }
 
-// magic are the file systems that a root may bring along already mounted, as
-// statfs(2) names them.
-var magic = map[string]int64{
-	"devtmpfs": unix.TMPFS_MAGIC,
-	"proc":     unix.PROC_SUPER_MAGIC,
-	"sysfs":    unix.SYSFS_MAGIC,
-	"cgroup2":  unix.CGROUP2_SUPER_MAGIC,
-	"devpts":   unix.DEVPTS_SUPER_MAGIC,
-	"tmpfs":    unix.TMPFS_MAGIC,
-	"virtiofs": 0x65735546, // FUSE_SUPER_MAGIC, include/uapi/linux/magic.h.
+// magic is the number of a file system that a root may bring along already
+// mounted, as statfs(2) has it.
+func magic(fstype string) int64 {
+	switch fstype {
+	case "devtmpfs", "tmpfs":
+		return unix.TMPFS_MAGIC
+	case "proc":
+		return unix.PROC_SUPER_MAGIC
+	case "sysfs":
+		return unix.SYSFS_MAGIC
+	case "cgroup2":
+		return unix.CGROUP2_SUPER_MAGIC
+	case "devpts":
+		return unix.DEVPTS_SUPER_MAGIC
+	case "virtiofs":
+		return 0x65735546 // FUSE_SUPER_MAGIC, include/uapi/linux/magic.h.
+	}
+	return 0
 }
 
 // Mount mounts a file system over whatever stands at its target, a directory
@@ -142,7 +150,7 @@ func already(at int, fstype string) bool {
 		return false
 	}
 	var st unix.Statfs_t
-	return unix.Fstatfs(at, &st) == nil && st.Type == magic[fstype]
+	return unix.Fstatfs(at, &st) == nil && st.Type == magic(fstype)
 }
 
 // newMount makes a mount that stands nowhere yet (fsopen(2), since Linux 5.2).

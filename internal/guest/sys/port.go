@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -27,7 +26,7 @@ func FindPort(name string) (string, error) {
 	}
 	var seen []string
 	for _, port := range entries {
-		found, err := attributeOf(path.Join(class, port, "name"))
+		found, err := attributeOf(class + "/" + port + "/name")
 		if err != nil {
 			continue // A port without a name has no such file.
 		}

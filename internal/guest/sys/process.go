@@ -175,7 +175,7 @@ func ReserveThreads(n int) {
 // thread, and the process has the name of its first one.
 func SetName(name string) error {
 	const ownName = "/proc/self/comm"
-	return os.WriteFile(ownName, []byte(name), 0)
+	return put(ownName, name)
 }
 
 // Exec replaces this process's program; it returns only on failure.

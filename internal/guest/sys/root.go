@@ -72,7 +72,7 @@ var ErrLink = errors.New("a symbolic link stands in the way")
 
 // explainLink says what ELOOP and EXDEV mean here.
 func explainLink(err error) error {
-	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EXDEV) {
+	if err == unix.ELOOP || err == unix.EXDEV { //nolint:errorlint // Bare numbers.
 		return fmt.Errorf("%w: %w", ErrLink, err)
 	}
 	return err
@@ -81,34 +81,60 @@ func explainLink(err error) error {
 // MkdirAll makes the directory name and its missing parents with perm (before
 // the umask). No link is followed: one in the way is an error.
 func (r *Root) MkdirAll(name string, perm uint32) error {
-	fd, err := r.mkdirAll(name, perm)
+	dir, base := cutLast(relative(name))
+	at, err := r.mkdirAll(dir, perm)
 	if err != nil {
 		return err
 	}
-	return os.NewSyscallError("close", unix.Close(fd))
+	defer func() { _ = unix.Close(at) }() // O_PATH: close has nothing to report.
+	// Made before it is looked for: on a root that the host serves, each is a turn
+	// to it, and one is enough for a directory that is there.
+	err = unix.Mkdirat(at, base, perm)
+	if errors.Is(err, unix.EEXIST) {
+		var fd int
+		if fd, err = mkdirAt(at, base, perm); err == nil {
+			err = unix.Close(fd)
+		}
+	}
+	if err != nil {
+		return &fs.PathError{Op: "mkdir", Path: name, Err: err}
+	}
+	return nil
 }
 
 // mkdirAll returns an O_PATH descriptor of the directory.
 func (r *Root) mkdirAll(name string, perm uint32) (int, error) {
-	rel := relative(name)
-	// Mostly all of it is there, and one call finds that out.
-	if rel == "." || strings.Contains(rel, "/") {
-		if at, err := r.open(rel, unix.O_PATH|unix.O_DIRECTORY); err == nil || rel == "." {
-			return at, err
-		}
-	}
-	at := r.fd
-	for part := range strings.SplitSeq(rel, "/") {
-		next, err := mkdirAt(at, part, perm)
-		if at != r.fd {
-			_ = unix.Close(at) // O_PATH: close has nothing to report.
-		}
-		if err != nil {
-			return -1, &fs.PathError{Op: "mkdir", Path: name, Err: err}
-		}
-		at = next
+	at, err := r.makeDir(relative(name), perm)
+	if err != nil {
+		return -1, &fs.PathError{Op: "mkdir", Path: name, Err: err}
 	}
 	return at, nil
+}
+
+// makeDir is mkdirAll for a relative name. The parents are mostly there, and one
+// call finds that out.
+func (r *Root) makeDir(rel string, perm uint32) (int, error) {
+	dir, base := cutLast(rel)
+	if dir == "." {
+		return mkdirAt(r.fd, base, perm)
+	}
+	at, err := r.open(dir, unix.O_PATH|unix.O_DIRECTORY)
+	if errors.Is(err, unix.ENOENT) {
+		at, err = r.makeDir(dir, perm)
+	}
+	if err != nil {
+		return -1, err
+	}
+	defer func() { _ = unix.Close(at) }()
+	return mkdirAt(at, base, perm)
+}
+
+// cutLast splits a relative name into the directory and the last of its parts.
+func cutLast(rel string) (dir, base string) {
+	if i := strings.LastIndexByte(rel, '/'); i >= 0 {
+		return rel[:i], rel[i+1:]
+	}
+	return ".", rel
 }
 
 // mkdirAt opens the directory part of at, making it if it is not there.
@@ -192,12 +218,12 @@ func (r *Root) openRegular(name string) (fd int, size int64, err error) {
 // name and renamed over whatever is there, a dangling link or a fifo included.
 // Missing parents are made with mode 0755.
 func (r *Root) WriteFile(name string, data []byte, perm uint32) error {
-	dir, err := r.mkdirAll(path.Dir(path.Clean("/"+name)), 0o755)
+	parent, base := cutLast(relative(name))
+	dir, err := r.mkdirAll(parent, 0o755)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(dir) }()
-	base := path.Base(path.Clean("/" + name))
 	temp := "." + base + ".agentd"
 	if err := writeNew(dir, temp, data, perm); err != nil {
 		return &fs.PathError{Op: "write", Path: name, Err: err}
@@ -260,12 +286,13 @@ func fill(fd int, data []byte, perm uint32) error {
 
 // Symlink makes name a link to target unless something is there already.
 func (r *Root) Symlink(target, name string) error {
-	dir, err := r.mkdirAll(path.Dir(path.Clean("/"+name)), 0o755)
+	parent, base := cutLast(relative(name))
+	dir, err := r.mkdirAll(parent, 0o755)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(dir) }()
-	err = unix.Symlinkat(target, dir, path.Base(name))
+	err = unix.Symlinkat(target, dir, base)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return &os.LinkError{Op: "symlink", Old: target, New: name, Err: err}
 	}

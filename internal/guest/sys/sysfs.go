@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The boot reads a few small files of sysfs. It reads them by bare system calls:
+// The boot reads and writes a few small files of sysfs and procfs by bare system calls:
 // package os would set its poller up for each and read further than there is,
 // which under emulation was a fifth of a small boot.
 
@@ -20,7 +20,7 @@ func list(dir string) (names []string, err error) {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
 	defer func() { _ = unix.Close(fd) }() // Read only: nothing to lose.
-	buf := make([]byte, 4096)
+	buf := make([]byte, 1024)             // Of the few entries that such a directory has.
 	for {
 		n, err := retry(func() (int, error) { return unix.ReadDirent(fd, buf) })
 		if err != nil {
@@ -33,18 +33,31 @@ func list(dir string) (names []string, err error) {
 	}
 }
 
-// attributeOf returns the value of a file of sysfs, which has one of at most a
-// page and gives it in one read.
+// attributeOf returns the value of a file of sysfs, which gives it in one read, as
+// far as that is a name or a number.
 func attributeOf(path string) (string, error) {
 	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		return "", &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer func() { _ = unix.Close(fd) }()
-	buf := make([]byte, 4096)
+	buf := make([]byte, 256)
 	n, err := retry(func() (int, error) { return unix.Read(fd, buf) })
 	if err != nil {
 		return "", &fs.PathError{Op: "read", Path: path, Err: err}
 	}
 	return strings.TrimSpace(string(buf[:max(n, 0)])), nil
+}
+
+// put writes a value to such a file, in one write.
+func put(path, value string) error {
+	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer func() { _ = unix.Close(fd) }() // The write has told all.
+	if _, err := retry(func() (int, error) { return unix.Write(fd, []byte(value)) }); err != nil {
+		return &fs.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
 }

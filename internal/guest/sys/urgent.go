@@ -57,18 +57,18 @@ func RestWatcher() error {
 		}
 	}
 	slack := strconv.Itoa(int(watchSlack))
-	return os.WriteFile("/proc/"+strconv.Itoa(first)+"/timerslack_ns", []byte(slack), 0)
+	return put("/proc/"+strconv.Itoa(first)+"/timerslack_ns", slack)
 }
 
 // threads are those of this process.
 func threads() (all []int, err error) {
 	const tasks = "/proc/self/task"
-	entries, err := os.ReadDir(tasks)
+	entries, err := list(tasks)
 	if err != nil {
 		return nil, err
 	}
 	for _, task := range entries {
-		tid, err := strconv.Atoi(task.Name())
+		tid, err := strconv.Atoi(task)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", tasks, err)
 		}
