@@ -99,6 +99,7 @@ func (g *guest) inherit() error {
 	}
 	g.machine.CommandLimits = e.limits
 	g.settle()
+	g.harden() // The init has other processes.
 	return will.TakeCharge()
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -32,9 +33,11 @@ const (
 	secondDeadline = 60 * time.Second
 
 	// spareThreads is what the agent needs when no process id is left for a
-	// thread: one for each processor of a large guest and each system call that
-	// may hang at once (the spawner, teardown, the heartbeat, the sessions' own).
-	spareThreads = 16 + session.BlockingCalls
+	// thread, beside one for each processor: one for each system call that may
+	// hang at once (the spawner, teardown, the heartbeat, the sessions' own), and
+	// those that the runtime keeps for itself (its watching thread, its template of
+	// threads, and the one that takes signals).
+	spareThreads = 6 + session.BlockingCalls
 
 	// A host of generation 7 ends the machine 2 s after it asked for the end.
 	// Commands get the larger part of that to handle SIGTERM, the killed ones
@@ -61,6 +64,8 @@ type guest struct {
 	procs   *proc.Table
 	port    *sys.Port
 	second  *sys.Port // For raw records; nil without one.
+
+	hard bool // See harden.
 
 	// Of the agent beside another init:
 	terminated chan struct{} // Closed when the init tells us to end.
@@ -128,20 +133,24 @@ func (g *guest) openPort() error {
 	return nil
 }
 
+// waitPort finds a port. It mostly is there, and no timer is made before.
 func waitPort(name string, deadline time.Time) (string, error) {
+	device, err := sys.FindPort(name)
+	if err == nil {
+		return device, nil
+	}
 	late := time.NewTimer(time.Until(deadline))
 	defer late.Stop()
 	tick := time.NewTicker(portInterval)
 	defer tick.Stop()
 	for {
-		device, err := sys.FindPort(name)
-		if err == nil {
-			return device, nil
-		}
 		select {
 		case <-tick.C:
 		case <-late.C:
 			return "", err
+		}
+		if device, err = sys.FindPort(name); err == nil {
+			return device, nil
 		}
 	}
 }
@@ -196,16 +205,9 @@ func (g *guest) told(why error) error {
 
 // serve serves the host until the end.
 func (g *guest) serve() (end agent.End, err error) {
-	if err := sys.SetName("agentd"); err != nil { // The kernel named it after its file, init.krun or init.
-		logf("%v", err)
-	}
-	if err := sys.RestWatcher(); err != nil { // It costs time, nothing else.
-		logf("%v", err)
-	}
-	if err := sys.Urgent(); err != nil { // Without it a fork bomb leaves the agent a turn every few seconds.
-		logf("%v", err)
-	}
-	if g.procs, err = proc.New(proc.Options{Restricted: g.plan.Commands.Restricted, Protected: g.score}); err != nil {
+	if g.procs, err = proc.New(proc.Options{
+		Restricted: g.plan.Commands.Restricted, Protected: g.score, Before: g.beforeCommands,
+	}); err != nil {
 		return 0, err
 	}
 	g.port.Patient.Store(false) // From now on a closed port means that the host has gone.
@@ -221,6 +223,31 @@ func (g *guest) serve() (end agent.End, err error) {
 		InitTimeNS:   uint64(g.init),
 		AgentVersion: version,
 	})
+}
+
+// beforeCommands makes the agent fit for having company. Without any, nobody takes
+// processors or process ids from it or sends it signals, so that no boot waits for this.
+func (g *guest) beforeCommands() {
+	if err := sys.SetName("agentd"); err != nil { // The kernel named it after its file, init.krun or init.
+		logf("%v", err)
+	}
+	g.harden()
+}
+
+// harden makes the agent survive what other processes of the guest can do, once.
+func (g *guest) harden() {
+	if g.hard {
+		return
+	}
+	g.hard = true
+	sys.Outlive()
+	sys.ReserveThreads(runtime.NumCPU() + spareThreads)
+	if err := sys.RestWatcher(); err != nil { // It costs time, nothing else.
+		logf("%v", err)
+	}
+	if err := sys.Urgent(); err != nil { // Without it a fork bomb leaves the agent a turn every few seconds.
+		logf("%v", err)
+	}
 }
 
 func commandLimits(list []plan.Limit) (all []proc.Limit) {

@@ -40,8 +40,6 @@ func main() {
 
 // run is the life of a machine, up to the point where it ends.
 func (g *guest) run() error {
-	sys.Outlive()
-	sys.ReserveThreads(spareThreads)
 	if os.Args[0] == proc.SecondName {
 		return g.beside()
 	}

@@ -127,8 +127,19 @@ func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
 	}
 	stop := make(chan struct{})
 	defer close(stop)
-	go beat(stop, &host.Activity, host.Pool)
+	go a.behindReady(stop)
 	return a.loop()
+}
+
+// behindReady is what whoever waits for core.ready shall not wait for.
+func (a *Agent) behindReady(stop <-chan struct{}) {
+	ctx, cancel := context.WithTimeout(context.Background(), greetingDeadline)
+	_ = a.writer.Drain(ctx) // A host that takes nothing gets heartbeats all the same.
+	cancel()
+	if a.host.Procs != nil {
+		a.host.Procs.Prepare()
+	}
+	beat(stop, &a.host.Activity, a.host.Pool)
 }
 
 func (a *Agent) loop() (End, error) {

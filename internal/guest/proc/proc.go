@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/agentd-go/agentd/internal/guest/sys"
@@ -28,6 +29,8 @@ type Table struct {
 	plain   bool       // What a child inherits is the same from every thread.
 	root    uint64     // The device of the root.
 
+	prepared atomic.Bool // Options.Before has been called.
+
 	here sync.Mutex // Held by a start that is made by its caller.
 
 	// forking is held from before a child exists until it is registered, and while
@@ -47,6 +50,10 @@ type Options struct {
 	// Protected is the score of this process if it is protected from the end of
 	// memory, which its children are not; else nil.
 	Protected *sys.Score
+
+	// Before is what only a child makes necessary. It is called once before there
+	// is any. nil is nothing.
+	Before func()
 }
 
 // New starts the reaper and the spawner. There must be one Table in a process.
@@ -63,6 +70,7 @@ func New(o Options) (*Table, error) {
 		plain:    !o.Restricted,
 		root:     sys.Device("/"),
 	}
+	t.prepared.Store(o.Before == nil)
 	ready := make(chan error)
 	go t.spawn(o, ready)
 	if err := <-ready; err != nil {
@@ -125,6 +133,10 @@ func (t *Table) ended(e sys.Exited) {
 		close(c.done)
 	}
 }
+
+// Prepare has Options.Before called now, and not at the first start. It does not
+// wait for it: starts do.
+func (t *Table) Prepare() { t.submit(job{}) }
 
 // Close starts nothing any more and ends the spawner. The reaper goes on: PID 1
 // has orphans as long as it lives.

@@ -50,6 +50,7 @@ type Spec struct {
 	Limits []Limit // Set after the user is, so a user cannot pass his own.
 }
 
+// A job without a spec is the wish that nothing be left to do before one.
 type job struct {
 	spec   *Spec
 	result chan<- result
@@ -87,7 +88,7 @@ func (t *Table) Start(s *Spec) (*Child, error) {
 // because one that hangs keeps its thread. The spawner does what this does not, also
 // what has failed: it can tell which part did.
 func (t *Table) startHere(s *Spec) (c *Child) {
-	if !t.plain || s.User != nil || len(s.Limits) > 0 || !absolute(s.Name, s.Env) || !t.here.TryLock() {
+	if !t.plain || !t.prepared.Load() || s.User != nil || len(s.Limits) > 0 || !absolute(s.Name, s.Env) || !t.here.TryLock() {
 		return nil
 	}
 	defer t.here.Unlock()
@@ -155,7 +156,13 @@ func (t *Table) spawn(o Options, ready chan<- error) {
 	for {
 		select {
 		case j := <-t.jobs:
-			j.result <- t.start(j.spec)
+			if !t.prepared.Load() {
+				o.Before()
+				t.prepared.Store(true)
+			}
+			if j.spec != nil {
+				j.result <- t.start(j.spec)
+			}
 		case <-t.closing:
 			return
 		}
