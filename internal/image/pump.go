@@ -113,12 +113,16 @@ func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) erro
 		return err
 	}
 	defer func() { _ = r.Close() }()
-	stored := sha256.New()
 	count := func(n int) { advance(ctx, int64(n), 0) }
 	if l.Far {
 		count = func(int) {} // It was counted when it was fetched.
 	}
-	d, err := decompress(io.TeeReader(contextReader{ctx, countingReader{r, count}}, stored))
+	var in io.Reader = contextReader{ctx, countingReader{r, count}}
+	stored := sha256.New()
+	if l.Stored != "" && l.Stored != l.DiffID { // Else what is inside says it all.
+		in = io.TeeReader(in, stored)
+	}
+	d, err := decompress(in)
 	if err != nil {
 		return err
 	}
@@ -143,7 +147,7 @@ func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) erro
 }
 
 func checkDigests(l oci.Layer, stored, inside hash.Hash) error {
-	if got := oci.Sum(stored.Sum(nil)); l.Stored != "" && got != l.Stored {
+	if got := oci.Sum(stored.Sum(nil)); l.Stored != "" && l.Stored != l.DiffID && got != l.Stored {
 		return fmt.Errorf("%w: it is %s, named was %s", oci.ErrDigest, got, l.Stored)
 	}
 	if got := oci.Sum(inside.Sum(nil)); l.DiffID != "" && got != l.DiffID {

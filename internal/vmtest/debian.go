@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -11,8 +12,12 @@ import (
 	"github.com/agentd-go/agentd/internal/image"
 )
 
+// debianVariable names a Debian root in place of the one that scripts/setup makes,
+// for tests that are meant for a larger one.
+const debianVariable = "AGENTD_DEBIAN"
+
 // Debian returns the directory of the Debian root with systemd that scripts/setup
-// has made. It is all tests': none may write to it or boot from it; they take a
+// has made, or of the one that the environment names. It is all tests': none may write to it or boot from it; they take a
 // [DebianRoot], or a [Disk] with it. Only root can make and read one, so an
 // ordinary user's test is skipped.
 func Debian(t *testing.T) string {
@@ -25,8 +30,8 @@ func Debian(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(cache.Path(), "debian")
-	if _, err := os.Stat(dir); err != nil {
+	dir := cmp.Or(os.Getenv(debianVariable), filepath.Join(cache.Path(), "debian"))
+	if _, err := os.Stat(dir); err != nil { //nolint:gosec // G703: the tester names it.
 		unavailable(t, fmt.Errorf("no Debian root (run scripts/setup test): %w", err))
 	}
 	return dir
