@@ -1,6 +1,7 @@
 // Package agent is the loop between the port and the sessions: it reads frames,
 // answers what concerns the machine itself and gives the rest to the session
-// that it belongs to. The loop never waits for a session.
+// that it belongs to. The loop never waits for a session, but for the moments of
+// mux.Inbox.Pace.
 //
 // # The link's life
 //
