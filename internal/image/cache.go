@@ -182,7 +182,7 @@ func publish(made, final string) error {
 }
 
 func isDir(path string) bool {
-	info, err := os.Stat(path)
+	info, err := os.Stat(path) //nolint:gosec // G703: looks only.
 	return err == nil && info.IsDir()
 }
 
