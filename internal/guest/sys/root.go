@@ -82,7 +82,7 @@ func explainLink(err error) error {
 // the umask). No link is followed: one in the way is an error.
 func (r *Root) MkdirAll(name string, perm uint32) error {
 	dir, base := cutLast(relative(name))
-	at, err := r.mkdirAll(dir, perm)
+	at, err := r.mkdirAll("/"+dir, perm)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (r *Root) makeDir(rel string, perm uint32) (int, error) {
 		return mkdirAt(r.fd, base, perm)
 	}
 	at, err := r.open(dir, unix.O_PATH|unix.O_DIRECTORY)
-	if errors.Is(err, unix.ENOENT) {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, ErrLink) { // Part by part, to make one or to name the link.
 		at, err = r.makeDir(dir, perm)
 	}
 	if err != nil {
@@ -219,7 +219,7 @@ func (r *Root) openRegular(name string) (fd int, size int64, err error) {
 // Missing parents are made with mode 0755.
 func (r *Root) WriteFile(name string, data []byte, perm uint32) error {
 	parent, base := cutLast(relative(name))
-	dir, err := r.mkdirAll(parent, 0o755)
+	dir, err := r.mkdirAll("/"+parent, 0o755)
 	if err != nil {
 		return err
 	}
@@ -287,7 +287,7 @@ func fill(fd int, data []byte, perm uint32) error {
 // Symlink makes name a link to target unless something is there already.
 func (r *Root) Symlink(target, name string) error {
 	parent, base := cutLast(relative(name))
-	dir, err := r.mkdirAll(parent, 0o755)
+	dir, err := r.mkdirAll("/"+parent, 0o755)
 	if err != nil {
 		return err
 	}
