@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -123,6 +125,33 @@ func TestConfigFromFlags(t *testing.T) {
 	}
 	if cfg.CPUs != 2 || cfg.MemoryMiB != 1024 || cfg.Configuration != sandbox.ByEnvironment || !cfg.Restricted {
 		t.Errorf("got %+v", cfg)
+	}
+}
+
+// What waits for standard input ends with its context.
+func TestStandardInput(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := os.Stdin
+	os.Stdin = r
+	defer func() { os.Stdin = old }()
+	ctx, cancel := context.WithCancel(t.Context())
+	in := standardInput(ctx)
+	if _, err := w.WriteString("hello"); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 5)
+	if _, err := io.ReadFull(in, b); string(b) != "hello" || err != nil {
+		t.Errorf("read %q, %v", b, err)
+	}
+	cancel()
+	if _, err := in.Read(b); !errors.Is(err, context.Canceled) {
+		t.Errorf("behind the end of the context: %v", err)
+	}
+	if err := w.Close(); err != nil { // Ends the Read that was left behind.
+		t.Error(err)
 	}
 }
 

@@ -314,7 +314,7 @@ func newPut() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				_, err = io.Copy(f, os.Stdin)
+				_, err = io.Copy(f, standardInput(ctx))
 				if err == nil && mode != "" {
 					err = chmod(f, mode)
 				}
@@ -324,6 +324,21 @@ func newPut() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&mode, "mode", "", "its `permissions`, octal")
 	return cmd
+}
+
+// standardInput is ours until ctx ends: nothing interrupts a Read of a terminal or a
+// pipe, which is left behind then.
+func standardInput(ctx context.Context) io.Reader {
+	const piece = 128 << 10 // As large as a file's frames.
+	from := os.Stdin
+	r, w := io.Pipe()
+	context.AfterFunc(ctx, func() { _ = w.CloseWithError(context.Cause(ctx)) })
+	go func() {
+		// Without the shortcuts of both, which have pieces of their own.
+		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{from}, make([]byte, piece))
+		_ = w.CloseWithError(err) // The end, if it is nil.
+	}()
+	return r
 }
 
 func chmod(f *client.File, mode string) error {
@@ -349,7 +364,7 @@ archive from standard input below a directory of a machine.
 			return inMachine(cmd, args, func(ctx context.Context, c *client.Client, path string) error {
 				end := transfer.End{Side: transfer.Guest{Client: c}, Name: path}
 				if extract {
-					return transfer.ReadTar(ctx, end, os.Stdin)
+					return transfer.ReadTar(ctx, end, standardInput(ctx))
 				}
 				if term.IsTerminal(int(os.Stdout.Fd())) {
 					return errors.New("tar: an archive is not for a terminal; lead it to a file or a program")

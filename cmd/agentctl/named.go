@@ -74,9 +74,12 @@ func notRunning(name string, s machines.Status) error {
 	return fmt.Errorf("machine %s: %s; 'agentctl start %s' starts it", name, why, name)
 }
 
-// interruptible is a context that ^C and SIGTERM end.
+// interruptible is a context that ^C and SIGTERM end. A second one ends the program,
+// whatever holds it up.
 func interruptible(cmd *cobra.Command) (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(contextOrBackground(cmd.Context()), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(contextOrBackground(cmd.Context()), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // withClient calls f with a client of the running machine of a name.

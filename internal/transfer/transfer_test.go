@@ -118,6 +118,9 @@ func TestTree(t *testing.T) {
 	if p := run(t, from, to); !p.Becomes {
 		t.Error("it does not know that it made the target")
 	}
+	if all := strings.Join(facts(t, from), "\n"); !strings.Contains(all, "/dangling -> /nowhere "+then.String()) {
+		t.Errorf("the source's link has another time:\n%s", all)
+	}
 	if got, want := facts(t, to), facts(t, from); !slices.Equal(got, want) {
 		t.Errorf("copy:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
@@ -154,6 +157,56 @@ func TestTargets(t *testing.T) {
 		if _, err := os.Lstat(dir + tt.there); err != nil {
 			t.Errorf("copy %q to %q: %v", tt.from, tt.to, err)
 		}
+	}
+}
+
+// What a link leads to is copied where no tree is asked for, or where its name says
+// that a directory is meant.
+func TestLinksThatAreFollowed(t *testing.T) {
+	from, to := tree(t), t.TempDir()
+	if err := os.Symlink("private", filepath.Join(from, "way")); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		from, there string
+		recursive   bool
+		mode        fs.FileMode // The type of what is there.
+	}{
+		{"/link", "/link", false, 0},
+		{"/way/", "/way/b", true, 0},
+		{"/link", "/again", true, fs.ModeSymlink},
+	} {
+		target := to + "/" + strings.Split(tt.there, "/")[1]
+		p, err := transfer.New(t.Context(), end(from+tt.from), end(target), tt.recursive)
+		if err == nil {
+			err = p.Do(t.Context(), new(transfer.Progress))
+		}
+		if err != nil {
+			t.Errorf("copy %q: %v", tt.from, err)
+		}
+		if info, err := os.Lstat(to + tt.there); err != nil || info.Mode().Type() != tt.mode {
+			t.Errorf("copy %q: %v, %v", tt.from, info, err)
+		}
+	}
+}
+
+// A copy gives its descriptors back.
+func TestDescriptors(t *testing.T) {
+	from := tree(t)
+	run(t, from, filepath.Join(t.TempDir(), "first")) // What is opened once is open then.
+	count := func() int {
+		open, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(open)
+	}
+	before := count()
+	for range 5 {
+		run(t, from, filepath.Join(t.TempDir(), "copy"))
+	}
+	if after := count(); after > before {
+		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }
 
