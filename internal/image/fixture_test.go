@@ -43,7 +43,7 @@ func must(tb testing.TB, err error) {
 
 func openCache(tb testing.TB) *Cache {
 	tb.Helper()
-	c, err := Open(filepath.Join(tb.TempDir(), "cache"))
+	c, err := Open(filepath.Join(tb.TempDir(), "cache [of] tests*")) // A name, though a pattern too.
 	must(tb, err)
 	c.host = tb.TempDir()
 	return c

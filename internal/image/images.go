@@ -119,12 +119,15 @@ func (c *Cache) loadImage(key string, names []nameEntry) (Image, error) {
 // imageNames reads all names. A name is a file of its own, so that two tools can
 // give names at once.
 func (c *Cache) imageNames() ([]nameEntry, error) {
-	paths, err := filepath.Glob(filepath.Join(c.dir, nameKind, "*.json"))
+	paths, err := c.entriesOf(nameKind)
 	if err != nil {
 		return nil, err
 	}
 	var all []nameEntry
 	for _, p := range paths {
+		if filepath.Ext(p) != ".json" {
+			continue
+		}
 		n, err := readJSON[nameEntry](p)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // Removed meanwhile.

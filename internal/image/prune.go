@@ -88,8 +88,21 @@ func (c *Cache) collect(unnamed bool, keep ...string) (removed []Image, err erro
 	return removed, errors.Join(c.collectKind(lowerKind, used), c.collectKind(diskKind, used))
 }
 
+// entriesOf are the paths of what there is of a kind. The cache's own path is no
+// pattern, whatever characters are in it.
+func (c *Cache) entriesOf(kind string) (paths []string, err error) {
+	entries, err := os.ReadDir(filepath.Join(c.dir, kind))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		paths = append(paths, filepath.Join(c.dir, kind, e.Name()))
+	}
+	return paths, err
+}
+
 func (c *Cache) collectKind(kind string, used map[string]bool) error {
-	dirs, err := filepath.Glob(filepath.Join(c.dir, kind, "*"))
+	dirs, err := c.entriesOf(kind)
 	for _, dir := range dirs {
 		if !used[dir] {
 			err = errors.Join(err, os.RemoveAll(dir))

@@ -160,9 +160,11 @@ func (s *Store) List() (all []*Machine, err error) {
 // the lock that the caller holds, so whoever left them there is gone or is
 // removing them too.
 func (s *Store) sweep() error {
-	left, err := filepath.Glob(filepath.Join(s.path(""), hidden+"*"))
-	for _, dir := range left {
-		err = errors.Join(err, sandbox.RemoveFiles(dir))
+	entries, err := os.ReadDir(s.path(""))
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), hidden) {
+			err = errors.Join(err, sandbox.RemoveFiles(s.path(e.Name())))
+		}
 	}
 	return err
 }

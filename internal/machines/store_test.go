@@ -21,7 +21,7 @@ import (
 
 func open(t *testing.T) *machines.Store {
 	t.Helper()
-	s, err := machines.Open(t.TempDir())
+	s, err := machines.Open(filepath.Join(t.TempDir(), "a [store]*")) // A name, though a pattern too.
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestList(t *testing.T) {
 	if len(all) != 2 || all[0].Name() != "b" || all[1].Name() != "a" {
 		t.Errorf("listed %v", all)
 	}
-	if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 3 {
 		t.Errorf("not swept: %v, %v", left, err)
 	}
 }

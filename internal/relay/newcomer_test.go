@@ -59,7 +59,7 @@ func TestNewcomer(t *testing.T) {
 		waits := w.knock(d)
 		waits.silent()
 		w.guest.send(message(t, leaving.start, &wire.ExecExited{Code: -1}))
-		w.guest.expect(words(t).Left(leaving.start, leaving.end), words(t).Probe(leaving.end-1))
+		w.guest.expect(left(t, leaving.start, leaving.end), words(t).Probe(leaving.end-1))
 		waits.silent()
 		w.guest.send(message(t, leaving.end-1, &wire.Pong{}))
 		waits.greeted()
