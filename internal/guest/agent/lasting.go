@@ -20,6 +20,14 @@ const absence = 100 * time.Millisecond
 // be dropped: it is a few memory operations.
 const flushing = time.Second
 
+// A returning port tells whether a host is there, which a read does not: the kernel
+// hears of that on a queue of its own, and may show what a host says first before.
+type returning interface{ HostThere() bool }
+
+// A host that has said something is looked for so often, a millisecond apart, which
+// leaves the kernel that much time to hear of it.
+const looks = 100
+
 // A lasting port outlives its host. While no host is there, what is written is
 // dropped: nobody could know what it belongs to later.
 type lasting struct {
@@ -28,14 +36,32 @@ type lasting struct {
 }
 
 // Read notes that a host is there again when it has said something: hosts speak
-// first.
+// first. What comes while none is there was said by the last one before it went, and
+// is forgotten like the rest of its input.
 func (l *lasting) Read(b []byte) (int, error) {
 	n, err := l.Port.Read(b)
-	if n > 0 && l.away.Load() {
-		_ = l.Port.SetWriteDeadline(time.Time{}) // It was set by leave: it can be set.
-		l.away.Store(false)
+	if n == 0 || !l.away.Load() {
+		return n, err
 	}
+	if !l.there() {
+		logf("the host has gone: nobody is behind its last %d bytes", n)
+		return 0, io.EOF
+	}
+	_ = l.Port.SetWriteDeadline(time.Time{}) // It was set by leave: it can be set.
+	l.away.Store(false)
 	return n, err
+}
+
+// there waits a little for the host whose words have come.
+func (l *lasting) there() bool {
+	port, ok := l.Port.(returning)
+	for range looks {
+		if !ok || port.HostThere() {
+			return true
+		}
+		<-time.After(time.Millisecond)
+	}
+	return false
 }
 
 // Write never fails: the end of the host is for Read to find.

@@ -20,6 +20,9 @@ type comingPort struct {
 	host  *os.File // Our end of the link to the host of now; nil without one.
 	reads int      // Without a host.
 	late  bool     // Writes have a deadline that is over.
+	stale []byte   // Is read while no host is there.
+	asked int      // How often it was asked for a host since one came.
+	hides int      // For as many questions.
 }
 
 func newComingPort() *comingPort {
@@ -32,8 +35,23 @@ func newComingPort() *comingPort {
 func (p *comingPort) comes(host *os.File) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.host = host
+	p.host, p.asked = host, 0
 	p.more.Broadcast()
+}
+
+// says has bytes read though no host is there.
+func (p *comingPort) says(b []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stale = b
+}
+
+// HostThere notices a host some time after it has spoken.
+func (p *comingPort) HostThere() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked++
+	return p.host != nil && p.asked > p.hides
 }
 
 func (p *comingPort) Read(b []byte) (int, error) {
@@ -41,6 +59,12 @@ func (p *comingPort) Read(b []byte) (int, error) {
 	host := p.host
 	if host == nil {
 		p.reads++
+	}
+	if host == nil && p.stale != nil {
+		n := copy(b, p.stale)
+		p.stale = nil
+		p.mu.Unlock()
+		return n, nil
 	}
 	p.mu.Unlock()
 	if host == nil {
@@ -83,6 +107,7 @@ func TestHostsComeAndGo(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
 		port := newComingPort()
+		port.hides = 3
 		first, ours := link(t)
 		port.comes(first)
 		h := attach(t, ours)
@@ -107,6 +132,8 @@ func TestHostsComeAndGo(t *testing.T) {
 			if most := int(time.Since(started)/(50*time.Millisecond)) + 2; after-before > most {
 				t.Errorf("host %d: %d looks for the next one in %v", i, after-before, time.Since(started))
 			}
+			port.says([]byte{0, 0}) // Late, of the host that has gone.
+			looks(t, port, after+2)
 			var theirs *os.File
 			theirs, ours = link(t)
 			h = attach(t, ours)

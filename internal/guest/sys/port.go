@@ -147,6 +147,18 @@ func (p *Port) Write(b []byte) (int, error) {
 	return t.n, wait
 }
 
+// HostThere reports whether the host's end is open, as far as the kernel has heard.
+// What the host has said may be read before that.
+func (p *Port) HostThere() bool {
+	there := true
+	_ = p.raw.Control(func(fd uintptr) {
+		ask := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(ask, 0)
+		there = err != nil || n == 0 || ask[0].Revents&unix.POLLHUP == 0
+	})
+	return there
+}
+
 // SetDeadline bounds every Read and Write; the zero time is no bound.
 func (p *Port) SetDeadline(t time.Time) error { return p.f.SetDeadline(t) }
 
