@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/internal/image"
+	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
 )
@@ -62,7 +63,13 @@ var agentFile = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	status := m.Run()
+	site, err := prepareExamples()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	status := vmtest.MainWithExamples(m)
+	_ = os.RemoveAll(site)
 	if path, err := agentFile(); err == nil && os.Getenv("AGENTD_AGENT") == "" {
 		_ = os.RemoveAll(filepath.Dir(path))
 	}

@@ -2,18 +2,20 @@ package sandbox_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/sandbox"
 )
 
 // A machine for one command.
 func Example() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	m, err := sandbox.Start(ctx, sandbox.Config{Hostname: "example"})
 	if err != nil {
@@ -31,14 +33,15 @@ func Example() {
 		return
 	}
 	fmt.Printf("%s", out)
+	// Output: example
 }
 
-// A directory of the host as the root, and a command with input.
+// A command with input, and its status. With a Root or an Image the machine has
+// more than the small root's programs.
 func ExampleStart() {
 	m, err := sandbox.Start(context.Background(), sandbox.Config{
-		Root:      "/srv/roots/build",
 		CPUs:      2,
-		MemoryMiB: 2048,
+		MemoryMiB: 1024,
 		Env:       []string{"CI=true"},
 	})
 	if err != nil {
@@ -47,10 +50,17 @@ func ExampleStart() {
 	}
 	defer func() { _ = m.Close() }()
 	cmd := m.Client().Command("sh", "-e")
-	cmd.Dir = "/work"
-	cmd.Stdin = strings.NewReader("./configure\nmake test\n")
+	cmd.Dir = "/tmp"
+	cmd.Stdin = strings.NewReader("echo building, CI=$CI\npwd\nfalse\necho not reached\n")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
+	err = cmd.Run()
+	if exit, ok := errors.AsType[*client.ExitError](err); ok {
+		fmt.Println("status", exit.ExitCode())
+	} else if err != nil {
 		log.Print(err)
 	}
+	// Output:
+	// building, CI=true
+	// /tmp
+	// status 1
 }

@@ -112,6 +112,9 @@ func (f *copier) copy(ctx context.Context, sources []string, target string) (err
 		if failed == nil {
 			failed = f.one(ctx, from, to, &sum)
 		}
+		if failed != nil && len(p.clients) > 1 { // Else a path says where it is.
+			failed = fmt.Errorf("%s to %s: %w", source, target, failed)
+		}
 		err = errors.Join(err, failed)
 	}
 	sum.Seconds = time.Since(start).Seconds()

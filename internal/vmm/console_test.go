@@ -87,6 +87,16 @@ func TestConsoleSurvivesItsTap(t *testing.T) {
 	}
 }
 
+func TestExitErrorOfAHeldDisk(t *testing.T) {
+	e := &ExitError{
+		Err: errors.New("exit status 1"), Command: "qemu",
+		Output: "qemu: -blockdev driver=raw: Failed to get \"write\" lock\nIs another process using the image [/data/a.img]?\n",
+	}
+	if want := "disk /data/a.img: another machine or program has it open; several can only read it"; e.Error() != want {
+		t.Errorf("got %q", e.Error())
+	}
+}
+
 func TestExitErrorShowsTheEnd(t *testing.T) {
 	e := &ExitError{
 		Err:     os.ErrDeadlineExceeded,

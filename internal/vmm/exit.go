@@ -21,8 +21,11 @@ type ExitError struct {
 }
 
 // Error tells all of it, several lines long: the cause, QEMU's output, the end of
-// the console, and the command.
+// the console, and the command. A disk that is somebody else's says enough alone.
 func (e *ExitError) Error() string {
+	if disk := heldDisk(e.Output); disk != "" {
+		return "disk " + disk + ": another machine or program has it open; several can only read it"
+	}
 	var b strings.Builder
 	b.WriteString("qemu: " + e.Err.Error())
 	section(&b, "output", e.Output)
@@ -33,6 +36,17 @@ func (e *ExitError) Error() string {
 
 // Unwrap returns the cause.
 func (e *ExitError) Unwrap() error { return e.Err }
+
+// heldDisk finds the image that QEMU could not lock, by its own words
+// (block/file-posix.c), "" if it says nothing of the kind.
+func heldDisk(output string) string {
+	_, rest, _ := strings.Cut(output, "Is another process using the image [")
+	disk, _, found := strings.Cut(rest, "]?")
+	if !found {
+		return ""
+	}
+	return disk
+}
 
 // Code returns QEMU's exit code, or -1 where it has none: it was killed by a
 // signal, or did not end by itself.

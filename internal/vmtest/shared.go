@@ -26,21 +26,47 @@ type Shared struct {
 // Main is [Main] for a package with such examples. Where no machine can run, it
 // leaves them out and says why, or fails if AGENTD_REQUIRE_MACHINES=1.
 func (s *Shared) Main(m *testing.M) int {
-	flag.Parse()
-	if err := s.possible(); err != nil {
-		fmt.Fprintln(os.Stderr, "no machine can run here:", err)
-		if os.Getenv(required) == "1" {
-			return 1
-		}
-		if err := withoutExamples(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
+	if _, err := examples(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	return run(func() int { return max(m.Run(), s.close()) })
 }
 
-func (s *Shared) possible() error {
+// MainWithExamples is [Main] for a package with examples that boot machines of their
+// own, with the agent of this tree. Where none can run, it leaves them out as
+// [Shared.Main] does.
+func MainWithExamples(m *testing.M) int {
+	can, err := examples()
+	if err == nil && can {
+		var program string
+		if program, err = agent(); err == nil {
+			err = os.Setenv(sandbox.AgentVariable, program)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return run(m.Run)
+}
+
+// examples finds out whether examples that need machines can run, and leaves them
+// out where they cannot, which is an error where machines are required.
+func examples() (can bool, err error) {
+	flag.Parse()
+	missing := possible()
+	switch {
+	case missing == nil:
+		return true, nil
+	case os.Getenv(required) == "1":
+		return false, fmt.Errorf("no machine can run here: %w", missing)
+	}
+	fmt.Fprintln(os.Stderr, "no machine can run here:", missing)
+	return false, withoutExamples()
+}
+
+func possible() error {
 	if err := sandbox.Possible(); err != nil {
 		return err
 	}
