@@ -32,6 +32,7 @@ type layout struct {
 	machine vmm.Machine
 	note    string // What executes the machine, and why.
 
+	sharing *vmm.Sharing // How this host shares directories, if it was looked at.
 	// unshared is why this host shares no directories with the machine, nil if it does.
 	unshared error
 }
@@ -57,7 +58,7 @@ func prepare(ctx context.Context, cfg Config) (_ *layout, complete Config, err e
 		}
 	}()
 	if cfg.shareless(kernel) {
-		if l.unshared = vmm.CanShare(ctx, vmm.Options{}); l.unshared != nil {
+		if l.sharing, l.unshared = vmm.FindSharing(ctx, vmm.Options{}); l.unshared != nil {
 			if cfg, err = withoutShares(cfg, cache); err != nil {
 				return nil, cfg, err
 			}

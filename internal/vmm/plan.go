@@ -23,9 +23,14 @@ const fdListen = 3
 
 // tools are the programs of one machine.
 type tools struct {
-	qemu   string
-	daemon daemon    // when there are shares
-	host   hostFacts // likewise
+	qemu string
+	Sharing
+}
+
+// Sharing is how this host shares directories with machines.
+type Sharing struct {
+	daemon daemon
+	host   hostFacts
 }
 
 // A plan is every command of one machine, before anything is started.
@@ -89,31 +94,38 @@ func findTools(ctx context.Context, m Machine, o Options) (t tools, err error) {
 	if t.qemu, err = orFind(o.QEMU, FindQEMU); err != nil || len(m.Shares) == 0 {
 		return t, err
 	}
-	err = t.findDaemon(ctx, o)
+	if o.Sharing != nil {
+		t.Sharing = *o.Sharing
+		return t, nil
+	}
+	t.Sharing, err = findDaemon(ctx, o)
 	return t, err
 }
 
-func (t *tools) findDaemon(ctx context.Context, o Options) error {
+func findDaemon(ctx context.Context, o Options) (s Sharing, err error) {
 	path, err := orFind(o.Virtiofsd, FindVirtiofsd)
 	if err != nil {
-		return err
+		return s, err
 	}
-	if t.daemon, err = identifyDaemon(ctx, path); err != nil {
-		return err
+	if s.daemon, err = identifyDaemon(ctx, path); err != nil {
+		return s, err
 	}
-	t.host, err = readHost(ctx)
-	return err
+	s.host, err = readHost(ctx)
+	return s, err
 }
 
-// CanShare returns nil if this host can share directories with a machine, else why
-// not, with the remedy where there is one. It looks at the host, and changes nothing.
-func CanShare(ctx context.Context, o Options) error {
-	t := tools{}
-	if err := t.findDaemon(ctx, o); err != nil {
-		return err
+// FindSharing finds out how this host shares directories with machines, or why it
+// cannot, with the remedy where there is one. It looks at the host, and changes
+// nothing.
+func FindSharing(ctx context.Context, o Options) (*Sharing, error) {
+	s, err := findDaemon(ctx, o)
+	if err == nil {
+		_, err = s.daemon.sandbox(s.host)
 	}
-	_, err := t.daemon.sandbox(t.host)
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return &s, nil
 }
 
 func orFind(given string, find func() (string, error)) (string, error) {

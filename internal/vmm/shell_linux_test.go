@@ -9,9 +9,11 @@ import (
 // TestScript shows what a user would paste: everything quoted, nothing inherited.
 func TestScript(t *testing.T) {
 	host := tools{
-		qemu:   "qemu-system-x86_64",
-		daemon: daemon{path: "/usr/lib/qemu/virtiofsd", dialect: dialectC},
-		host:   hostFacts{uid: 1000, rootIsMount: true},
+		qemu: "qemu-system-x86_64",
+		Sharing: Sharing{
+			daemon: daemon{path: "/usr/lib/qemu/virtiofsd", dialect: dialectC},
+			host:   hostFacts{uid: 1000, rootIsMount: true},
+		},
 	}
 	m := machines()["full"]
 	m.Shares = []Share{{Tag: "rootfs", Dir: t.TempDir()}}

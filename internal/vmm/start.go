@@ -22,6 +22,9 @@ type Options struct {
 	QEMU      string // path; "" for FindQEMU
 	Virtiofsd string // path; "" for FindVirtiofsd
 
+	// Sharing is what FindSharing has found, nil to look: virtiofsd is asked then.
+	Sharing *Sharing
+
 	// ConsoleFile is made anew and takes the beginning of the console while the
 	// machine runs, and its end when the machine has ended; at most 4 MiB and
 	// 64 KiB. "" for none.

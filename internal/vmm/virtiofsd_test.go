@@ -92,3 +92,16 @@ func TestParseHelp(t *testing.T) {
 		})
 	}
 }
+
+// What was found once is not asked for again.
+func TestSharingIsKept(t *testing.T) {
+	m := Machine{Shares: []Share{{Tag: "x"}}}
+	o := Options{QEMU: "/nowhere/qemu", Virtiofsd: "/nowhere/virtiofsd"}
+	if _, err := findTools(t.Context(), m, o); err == nil {
+		t.Error("a virtiofsd that is not there answers")
+	}
+	o.Sharing = &Sharing{daemon: daemon{path: "/found", dialect: dialectRust}}
+	if tools, err := findTools(t.Context(), m, o); err != nil || tools.daemon.path != "/found" {
+		t.Errorf("got %+v, %v", tools, err)
+	}
+}
