@@ -74,6 +74,9 @@ func (l *Live) start(ctx context.Context, log func(line string)) (err error) {
 		return errors.Join(err, l.Kill(), closeAll(l.ports))
 	}
 	l.state.Phase, l.state.Ready, l.state.Note = Running, time.Now().Round(0), l.Note()
+	if why := l.Unshared(); why != nil {
+		l.state.Note += "; the root is a disk, no directory is shared: " + why.Error()
+	}
 	return l.say()
 }
 
