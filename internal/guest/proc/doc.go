@@ -24,7 +24,8 @@
 //	running ── reaped ──▶ ended ── Release ──▶ forgotten
 //
 // Running: signals go to the group. Ended: the leader is gone, descendants in
-// its group may live; signals still go to the group. Forgotten: the number may
+// its group may live; signals still go to the group, but not once another process has
+// its number. Forgotten: the number may
 // belong to somebody else, signals do nothing.
 //
 // Lock order: Table.forking, then Table.mu. A start that hangs before its fork

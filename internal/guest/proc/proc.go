@@ -154,7 +154,7 @@ func (t *Table) Signal(number int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range t.children {
-		_ = sys.Kill(-c.pid, number) // A group that is gone has nothing to hear.
+		_ = c.signalLocked(number) // A group that is gone has nothing to hear.
 	}
 }
 
@@ -225,6 +225,15 @@ func (c *Child) Signal(number int) error {
 	c.table.mu.Lock()
 	defer c.table.mu.Unlock()
 	if c.table.children[c.pid] != c {
+		return nil
+	}
+	return c.signalLocked(number)
+}
+
+// signalLocked sends a signal to the group, unless that is gone and its number
+// another's: the kernel gives no process the number of a group that is there.
+func (c *Child) signalLocked(number int) error {
+	if c.ended && sys.IsProcess(c.pid) {
 		return nil
 	}
 	return sys.Kill(-c.pid, number)

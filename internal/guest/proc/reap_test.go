@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/agentd-go/agentd/internal/guest/proc"
@@ -128,6 +130,31 @@ func TestSignals(t *testing.T) {
 			output(t, table, shell("kill -9 -1"))
 			r.end(t)
 		})
+		t.Run("does nothing when its number is another's", func(t *testing.T) {
+			r := mustStart(t, table, shell("exit 0"))
+			r.end(t)
+			stranger := strangerAs(t, r.PID())
+			if err := r.Signal(9); err != nil {
+				t.Error(err)
+			}
+			table.Signal(9)
+			r.Release()
+			// A signal that was sent would be there before this one.
+			if err := syscall.Kill(stranger, syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the stranger stops", func() bool {
+				state := processes(t)[strconv.Itoa(stranger)]
+				return strings.HasPrefix(state, "T") || state == ""
+			})
+			if processes(t)[strconv.Itoa(stranger)] == "" {
+				t.Error("a stranger was ended")
+			}
+			if err := syscall.Kill(-1, syscall.SIGKILL); err != nil {
+				t.Error(err)
+			}
+			eventually(t, "no process is left", func() bool { return len(processes(t)) == 0 })
+		})
 		t.Run("refuses other numbers", func(t *testing.T) {
 			r := mustStart(t, table, shell("sleep 1000"))
 			for _, number := range []int{-1, 0, 32, 34, 64, 65} {
@@ -163,6 +190,29 @@ func TestSignals(t *testing.T) {
 			r.Release()
 		})
 	})
+}
+
+// strangerAs starts a process that is not the table's and has a number that was
+// used before.
+func strangerAs(t *testing.T, pid int) int {
+	t.Helper()
+	for range 100 { // A thread of ours may get the number first, but ends sometimes.
+		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0); err != nil {
+			t.Skipf("the kernel gives no number twice: %v", err)
+		}
+		got, err := syscall.ForkExec("/bin/sleep", []string{"sleep", "1000"}, &syscall.ProcAttr{Sys: &syscall.SysProcAttr{Setsid: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got == pid {
+			return got
+		}
+		if err := syscall.Kill(got, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Skip("the number is taken")
+	return 0
 }
 
 func TestClose(t *testing.T) {

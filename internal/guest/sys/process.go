@@ -73,6 +73,9 @@ func Kill(pid, signal int) error {
 	return nil
 }
 
+// IsProcess reports whether a process has the number, not only a group.
+func IsProcess(pid int) bool { return !errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
+
 // Restrict takes from the calling thread what the restricted profile forbids:
 // it can gain no privileges any more and loses CAP_SYS_ADMIN for good, and so
 // do the processes that it starts. The caller must be locked to its thread.
