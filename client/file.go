@@ -339,3 +339,15 @@ func (f *File) setStat(a wire.FSAttrs) error {
 	}
 	return f.c.do(f.ctx, &wire.OpFSetStat{Handle: f.handle, Attrs: a})
 }
+
+// givenUp has end called with the cause when ctx ends, unless stop is called first;
+// not before asked, for ctx may have ended already, and what the agent was not asked
+// for is not given up.
+func givenUp(ctx context.Context, end func(why error)) (stop func() bool, asked func()) {
+	gate := make(chan struct{})
+	stop = context.AfterFunc(ctx, func() {
+		<-gate
+		end(context.Cause(ctx))
+	})
+	return stop, func() { close(gate) }
+}

@@ -116,14 +116,12 @@ func (f *File) offer(size int64) *wire.BulkOffer {
 func (f *File) open(offset, size int64) (*window, error) {
 	offer := f.offer(size)
 	w := &window{stream: newStream(math.MaxInt), want: size, flow: f.c.inflow(wire.BulkFS, offer)}
-	// The context may have ended already: what was not asked for is not cancelled.
-	asked := make(chan struct{})
-	defer close(asked)
-	w.stop = context.AfterFunc(f.reads, func() {
-		<-asked
-		w.finish(context.Cause(f.reads))
+	stop, asked := givenUp(f.reads, func(why error) {
+		w.finish(why)
 		w.flow.cancel(w.id)
 	})
+	defer asked()
+	w.stop = stop
 	if err := f.ask(offset, size, offer, w, &w.id); err != nil {
 		w.stop()
 		w.flow.end()

@@ -182,14 +182,10 @@ func (f *File) parcel() (*parcel, error) {
 // begin asks the guest to take bytes from an offset on.
 func (f *File) begin(offset int64, offer *wire.BulkOffer) (*parcel, error) {
 	p := &parcel{c: f.c, out: f.c.writer.Outbox(fileQueue), flow: newOutflow(wire.BulkFS, offer), done: make(chan struct{})}
-	// The context may have ended already: what was not asked for is not abandoned.
-	asked := make(chan struct{})
-	p.stop = context.AfterFunc(f.ctx, func() {
-		<-asked
-		p.abandon(context.Cause(f.ctx))
-	})
+	stop, asked := givenUp(f.ctx, p.abandon)
+	p.stop = stop
 	err := p.ask(&wire.FSRequest{Op: &wire.OpWrite{Handle: f.handle, Offset: uint64(offset)}, Bulk: offer})
-	close(asked)
+	asked()
 	if err != nil {
 		return nil, err
 	}
