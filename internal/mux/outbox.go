@@ -58,7 +58,7 @@ func (o *Outbox) send(q queued) error {
 	for !o.endedLocked() && o.fullLocked(len(q.frame)) {
 		o.room.Wait()
 	}
-	return o.queueLocked(q, true)
+	return o.queueLocked(q)
 }
 
 // SendUntil is Send that gives up once stop is closed: taken is false then, and
@@ -67,7 +67,7 @@ func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (taken bool, err 
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
 	if o.endedLocked() || !o.fullLocked(len(frame)) {
-		return true, o.queueLocked(queued{frame: frame}, true)
+		return true, o.queueLocked(queued{frame: frame})
 	}
 	over := make(chan struct{})
 	defer close(over)
@@ -88,7 +88,7 @@ func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (taken bool, err 
 	if !o.endedLocked() && o.fullLocked(len(frame)) {
 		return false, nil
 	}
-	return true, o.queueLocked(queued{frame: frame}, true)
+	return true, o.queueLocked(queued{frame: frame})
 }
 
 // Put queues a frame without waiting, whatever the bound says. It is for the
@@ -97,27 +97,22 @@ func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (taken bool, err 
 func (o *Outbox) Put(frame []byte) error {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
-	return o.queueLocked(queued{frame: frame}, true)
+	return o.queueLocked(queued{frame: frame})
 }
 
 // PutNow is Put for who may wait for the link: if nobody else writes, the frame is
 // written before it returns.
-func (o *Outbox) PutNow(frame []byte) error {
-	o.w.mu.Lock()
-	err := o.queueLocked(queued{frame: frame}, false)
-	o.w.mu.Unlock()
-	if err == nil {
-		o.w.help()
-	}
-	return err
-}
+func (o *Outbox) PutNow(frame []byte) error { return o.putNow(frame, false) }
 
 // PutLast is PutNow for an outbox's last frame: it refuses further ones.
-func (o *Outbox) PutLast(frame []byte) error {
+func (o *Outbox) PutLast(frame []byte) error { return o.putNow(frame, true) }
+
+func (o *Outbox) putNow(frame []byte, last bool) error {
 	o.w.mu.Lock()
-	err := o.queueLocked(queued{frame: frame}, false)
-	o.finished = true
-	o.room.Broadcast()
+	_, err := o.listLocked(queued{frame: frame})
+	if last {
+		o.finishLocked()
+	}
 	o.w.mu.Unlock()
 	if err == nil {
 		o.w.help()
@@ -137,7 +132,7 @@ func (o *Outbox) Over() bool {
 func (o *Outbox) Offer(frame []byte) bool {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
-	return !o.fullLocked(len(frame)) && o.queueLocked(queued{frame: frame}, true) == nil
+	return !o.fullLocked(len(frame)) && o.queueLocked(queued{frame: frame}) == nil
 }
 
 // Drain waits until nothing is queued any more.
@@ -160,6 +155,10 @@ func (o *Outbox) Queued() int {
 func (o *Outbox) Close() {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
+	o.finishLocked()
+}
+
+func (o *Outbox) finishLocked() {
 	o.finished = true
 	o.room.Broadcast()
 }
@@ -188,18 +187,26 @@ func (o *Outbox) fullLocked(n int) bool {
 	return o.bytes > 0 && (o.bytes+n > o.limit || o.w.total+n > o.w.limit)
 }
 
-func (o *Outbox) queueLocked(q queued, rouse bool) error {
+// queueLocked queues a frame for Run to write.
+func (o *Outbox) queueLocked(q queued) error {
+	fresh, err := o.listLocked(q)
+	if fresh {
+		o.w.rouse()
+	}
+	return err
+}
+
+// listLocked queues a frame, and tells nobody. fresh says that nothing was queued
+// before, so that somebody has to be told.
+func (o *Outbox) listLocked(q queued) (fresh bool, err error) {
 	if o.endedLocked() {
 		q.release()
-		return ErrClosed
+		return false, ErrClosed
 	}
 	o.queue.push(q)
 	o.bytes += len(q.frame)
 	o.w.total += len(q.frame)
-	if o.w.readyLocked(o) && rouse {
-		o.w.rouse()
-	}
-	return nil
+	return o.w.readyLocked(o), nil
 }
 
 func (o *Outbox) shrinkLocked(n int) {
