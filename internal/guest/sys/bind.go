@@ -91,20 +91,19 @@ func (r *Root) openFile(name string) (int, error) {
 // placeOnFile puts a mount on the file name, which it makes if it is missing and
 // takes away again if that was in vain.
 func (r *Root) placeOnFile(mount int, name string) error {
-	name = path.Clean("/" + name)
-	dir, err := r.mkdirAll(path.Dir(name), 0o755)
+	dir, base, err := r.parentOf(name, 0o755)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(dir) }()
-	at, made, err := fileAt(dir, path.Base(name))
+	at, made, err := fileAt(dir, base)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(at) }()
 	if err := place(mount, at); err != nil {
 		if made {
-			_ = unix.Unlinkat(dir, path.Base(name), 0) // The mount's error is the one to tell.
+			_ = unix.Unlinkat(dir, base, 0) // The mount's error is the one to tell.
 		}
 		return err
 	}

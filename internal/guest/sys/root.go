@@ -81,8 +81,7 @@ func explainLink(err error) error {
 // MkdirAll makes the directory name and its missing parents with perm (before
 // the umask). No link is followed: one in the way is an error.
 func (r *Root) MkdirAll(name string, perm uint32) error {
-	dir, base := cutLast(relative(name))
-	at, err := r.mkdirAll("/"+dir, perm)
+	at, base, err := r.parentOf(name, perm)
 	if err != nil {
 		return err
 	}
@@ -109,6 +108,14 @@ func (r *Root) mkdirAll(name string, perm uint32) (int, error) {
 		return -1, &fs.PathError{Op: "mkdir", Path: name, Err: err}
 	}
 	return at, nil
+}
+
+// parentOf returns an O_PATH descriptor of the directory that name lies in, which is
+// made with perm if it is missing, and what name is called there.
+func (r *Root) parentOf(name string, perm uint32) (dir int, base string, err error) {
+	parent, base := cutLast(relative(name))
+	dir, err = r.mkdirAll("/"+parent, perm)
+	return dir, base, err
 }
 
 // makeDir is mkdirAll for a relative name. The parents are mostly there, and one
@@ -218,8 +225,7 @@ func (r *Root) openRegular(name string) (fd int, size int64, err error) {
 // name and renamed over whatever is there, a dangling link or a fifo included.
 // Missing parents are made with mode 0755.
 func (r *Root) WriteFile(name string, data []byte, perm uint32) error {
-	parent, base := cutLast(relative(name))
-	dir, err := r.mkdirAll("/"+parent, 0o755)
+	dir, base, err := r.parentOf(name, 0o755)
 	if err != nil {
 		return err
 	}
@@ -286,8 +292,7 @@ func fill(fd int, data []byte, perm uint32) error {
 
 // Symlink makes name a link to target unless something is there already.
 func (r *Root) Symlink(target, name string) error {
-	parent, base := cutLast(relative(name))
-	dir, err := r.mkdirAll("/"+parent, 0o755)
+	dir, base, err := r.parentOf(name, 0o755)
 	if err != nil {
 		return err
 	}
