@@ -28,20 +28,14 @@ func (a *Agent) raw(f frame.Frame) bool {
 // record gives a raw record to its session. One that is none ends the flow that it
 // is for, if there is one, and nothing else.
 func (a *Agent) record(f frame.Frame) {
-	r, err := wire.DecodeRecord(f.Body)
-	switch {
-	case a.second != nil:
+	r, err := recordIn(f)
+	if a.second != nil {
 		err = errBound
-	case err == nil && f.Flags != frame.Bulk:
-		err = wire.ErrRecord
 	}
 	carrier, ok := a.session(f.ID).(session.Carrier)
 	switch {
-	case ok && err != nil:
-		carrier.Break(err.Error(), true)
 	case ok:
-		a.host.Activity.Received(dataType(r.Kind))
-		carrier.Record(r)
+		a.carry(carrier, r, err)
 	case err != nil:
 		a.reply(f.ID, &wire.ProtocolError{Kind: wire.ErrorMalformed, Message: err.Error()})
 	case slotOf(f.ID) == nobody:
@@ -51,6 +45,25 @@ func (a *Agent) record(f frame.Frame) {
 	case !a.isLeaving(f.ID):
 		a.strayRecord(f.ID, r.Kind)
 	}
+}
+
+// recordIn decodes the record that a frame must be.
+func recordIn(f frame.Frame) (wire.Record, error) {
+	r, err := wire.DecodeRecord(f.Body)
+	if err == nil && f.Flags != frame.Bulk {
+		err = wire.ErrRecord
+	}
+	return r, err
+}
+
+// carry gives a record to its session, or ends its flow for what is wrong with it.
+func (a *Agent) carry(to session.Carrier, r wire.Record, err error) {
+	if err != nil {
+		to.Break(err.Error(), true)
+		return
+	}
+	a.host.Activity.Received(dataType(r.Kind))
+	to.Record(r)
 }
 
 func dataType(k wire.BulkKind) wire.Type {

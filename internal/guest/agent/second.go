@@ -114,18 +114,8 @@ func (a *Agent) secondRecord(of [16]byte, f frame.Frame) {
 	if lease, leased := a.leases.get(slotOf(f.ID)); !leased || lease != of {
 		return
 	}
-	carrier, ok := a.session(f.ID).(session.Carrier)
-	if !ok {
-		return
+	if carrier, ok := a.session(f.ID).(session.Carrier); ok {
+		r, err := recordIn(f)
+		a.carry(carrier, r, err)
 	}
-	r, err := wire.DecodeRecord(f.Body)
-	if err == nil && f.Flags != frame.Bulk {
-		err = wire.ErrRecord
-	}
-	if err != nil {
-		carrier.Break(err.Error(), true)
-		return
-	}
-	a.host.Activity.Received(dataType(r.Kind))
-	carrier.Record(r)
 }
