@@ -31,9 +31,7 @@ func startRead(l *line, c *client, op *wire.OpRead, offer *wire.BulkOffer) *Read
 			h.release()
 		}
 	}
-	l.host.crew.do(func() {
-		r.guard(func() { r.run(h, op, err) }, func(why string) { r.finish(fileFailed(why)) })
-	})
+	r.work(func() { r.run(h, op, err) }, func(why string) { r.finish(fileFailed(why)) })
 	return r
 }
 
@@ -149,9 +147,7 @@ func startWrite(l *line, c *client, op *wire.OpWrite, offer *wire.BulkOffer) *Wr
 	if w.in == nil {
 		w.in = l.host.inbox(stdinMemory)
 	}
-	l.host.crew.do(func() {
-		w.guard(func() { w.run(h, op, err) }, func(why string) { w.finish(fileFailed(why)) })
-	})
+	w.work(func() { w.run(h, op, err) }, func(why string) { w.finish(fileFailed(why)) })
 	return w
 }
 

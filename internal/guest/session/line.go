@@ -117,6 +117,11 @@ func (l *line) counts(t wire.Type) bool {
 	return true
 }
 
+// work runs f as guard does, on a goroutine of the crew.
+func (l *line) work(f func(), ended func(why string)) {
+	l.host.crew.do(func() { l.guard(f, ended) })
+}
+
 // guard runs one of the session's goroutines: a fault of ours in it ends the
 // session, by what ended does, and not the machine.
 func (l *line) guard(f func(), ended func(why string)) {

@@ -38,9 +38,7 @@ func (h *Host) StartFile(id uint32, slot int, req *wire.FSRequest, ending Ending
 	}
 	r := &Request{line: l(nil), client: c}
 	j, err := c.job(req.Op)
-	h.crew.do(func() {
-		r.guard(func() { r.run(j, err) }, func(why string) { r.finish(fileFailed(why)) })
-	})
+	r.work(func() { r.run(j, err) }, func(why string) { r.finish(fileFailed(why)) })
 	return r
 }
 
