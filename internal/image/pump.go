@@ -119,7 +119,7 @@ func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) erro
 	}
 	var in io.Reader = contextReader{ctx, countingReader{r, count}}
 	stored := sha256.New()
-	if l.Stored != "" && l.Stored != l.DiffID { // Else what is inside says it all.
+	if packed(l) {
 		in = io.TeeReader(in, stored)
 	}
 	d, err := decompress(in)
@@ -146,8 +146,12 @@ func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) erro
 	return checkDigests(l, stored, p.hash)
 }
 
+// packed reports whether what is stored of a layer has a digest of its own, beside
+// that of what is inside.
+func packed(l oci.Layer) bool { return l.Stored != "" && l.Stored != l.DiffID }
+
 func checkDigests(l oci.Layer, stored, inside hash.Hash) error {
-	if got := oci.Sum(stored.Sum(nil)); l.Stored != "" && l.Stored != l.DiffID && got != l.Stored {
+	if got := oci.Sum(stored.Sum(nil)); packed(l) && got != l.Stored {
 		return fmt.Errorf("%w: it is %s, named was %s", oci.ErrDigest, got, l.Stored)
 	}
 	if got := oci.Sum(inside.Sum(nil)); l.DiffID != "" && got != l.DiffID {
