@@ -201,8 +201,7 @@ type fileLine struct {
 }
 
 func newLs() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
+	return offerJSON(&cobra.Command{
 		Use:   "ls NAME:PATH",
 		Short: "List a directory of a machine",
 		Long:  "List a directory of a machine, or show one file.\n" + exitHelp(plainExit),
@@ -213,15 +212,13 @@ func newLs() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if asJSON {
+				if wantsJSON(cmd) {
 					return writeJSON(os.Stdout, lines)
 				}
 				return printFiles(lines)
 			})
 		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
-	return cmd
+	})
 }
 
 func list(ctx context.Context, side transfer.Guest, path string) ([]fileLine, error) {

@@ -20,7 +20,7 @@ import (
 const statsPeriod = time.Second
 
 func newStats() *cobra.Command {
-	var asJSON, once bool
+	var once bool
 	cmd := &cobra.Command{
 		Use:   "stats NAME",
 		Short: "Show what a machine and its processes take",
@@ -32,6 +32,7 @@ CPU; pressure is the part of the last ten seconds in which something waited.
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error {
+				asJSON := wantsJSON(cmd)
 				live := !once && !asJSON && term.IsTerminal(int(os.Stdout.Fd()))
 				if live {
 					defer fmt.Println() // Below the ^C that the terminal shows.
@@ -50,9 +51,8 @@ CPU; pressure is the part of the last ten seconds in which something waited.
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.Flags().BoolVar(&once, "no-stream", false, "once, on a terminal too")
-	return cmd
+	return offerJSON(cmd)
 }
 
 // eachRates calls show once, or every period until ctx ends.

@@ -36,8 +36,7 @@ type waiting struct {
 const consoleLines = 12
 
 func newWhy() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
+	return offerJSON(&cobra.Command{
 		Use:   "why NAME",
 		Short: "Show what a machine hangs on",
 		Long: `Show what a machine hangs on: its processes below their parents, each with its
@@ -52,15 +51,13 @@ the pressure; and the last lines of the console.
 				if err != nil {
 					return err
 				}
-				if asJSON {
+				if wantsJSON(cmd) {
 					return writeJSON(os.Stdout, h)
 				}
 				return printWhy(os.Stdout, h)
 			})
 		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
-	return cmd
+	})
 }
 
 func lookWhy(ctx context.Context, c *client.Client, name string) (h hang, err error) {
