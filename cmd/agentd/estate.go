@@ -90,15 +90,28 @@ func (e *estate) set(key, value string) (err error) {
 	case "env":
 		e.commands.Env = append(e.commands.Env, value)
 	case "limit":
-		var l plan.Limit
-		_, err = fmt.Sscanf(value, "%d %d %d", &l.Resource, &l.Soft, &l.Hard)
-		e.limits = append(e.limits, l)
+		err = e.addLimit(strings.Fields(value))
 	case "remains":
 		e.remains = append(e.remains, value)
 	default:
 		err = fmt.Errorf("unknown word with the value %q", value)
 	}
 	return err
+}
+
+// addLimit adds a limit by its three numbers.
+func (e *estate) addLimit(words []string) (err error) {
+	var n [3]uint64
+	if len(words) != len(n) {
+		return fmt.Errorf("%d numbers, want %d", len(words), len(n))
+	}
+	for i, word := range words {
+		if n[i], err = strconv.ParseUint(word, 10, 64); err != nil {
+			return err
+		}
+	}
+	e.limits = append(e.limits, plan.Limit{Resource: plan.Resource(n[0]), Soft: n[1], Hard: n[2]})
+	return nil
 }
 
 func duration(d *time.Duration, value string) error {

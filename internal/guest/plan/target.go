@@ -161,12 +161,12 @@ const (
 // before its children: by depth, then by name. It returns the first mount that
 // has no place in such an order, and the rule it breaks.
 func sortMounts(mounts []userMount) (bad *userMount, rule string) {
-	targets := make(map[string]bool, len(mounts))
+	targets := make(map[string]int, len(mounts)) // Where each is in mounts.
 	for i := range mounts {
-		if targets[mounts[i].path] {
+		if _, taken := targets[mounts[i].path]; taken {
 			return &mounts[i], ruleDuplicate
 		}
-		targets[mounts[i].path] = true
+		targets[mounts[i].path] = i
 	}
 	sorted := slices.Sorted(maps.Keys(targets))
 	for i := range mounts {
@@ -174,12 +174,13 @@ func sortMounts(mounts []userMount) (bad *userMount, rule string) {
 			return m, ruleFileAbove
 		}
 	}
-	slices.SortFunc(mounts, func(a, b userMount) int {
-		return cmp.Or(
-			cmp.Compare(strings.Count(a.path, "/"), strings.Count(b.path, "/")),
-			strings.Compare(a.path, b.path),
-		)
+	slices.SortFunc(sorted, func(a, b string) int {
+		return cmp.Or(cmp.Compare(strings.Count(a, "/"), strings.Count(b, "/")), strings.Compare(a, b))
 	})
+	unsorted := slices.Clone(mounts)
+	for i, path := range sorted {
+		mounts[i] = unsorted[targets[path]]
+	}
 	return nil, ""
 }
 

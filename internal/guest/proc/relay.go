@@ -103,11 +103,24 @@ func encodeLimits(limits []Limit) string {
 
 func decodeLimits(s string) (limits []Limit, err error) {
 	for word := range strings.SplitSeq(s, ",") {
-		var l Limit
-		if _, err := fmt.Sscanf(word, "%d=%d:%d", &l.Resource, &l.Soft, &l.Hard); err != nil {
+		l, err := decodeLimit(word)
+		if err != nil {
 			return nil, fmt.Errorf("limit %q: %w", word, err)
 		}
 		limits = append(limits, l)
 	}
 	return limits, nil
+}
+
+func decodeLimit(word string) (l Limit, err error) {
+	resource, values, _ := strings.Cut(word, "=")
+	soft, hard, _ := strings.Cut(values, ":")
+	if l.Resource, err = strconv.Atoi(resource); err != nil {
+		return l, err
+	}
+	if l.Soft, err = strconv.ParseUint(soft, 10, 64); err != nil {
+		return l, err
+	}
+	l.Hard, err = strconv.ParseUint(hard, 10, 64)
+	return l, err
 }
