@@ -81,15 +81,25 @@ func parseDebug(list string) map[string]bool {
 	return all
 }
 
-// configure decides what to bring up: from the environment if that says
-// anything, else from the first message on the port. Never from both.
+// configure opens the port and decides what to bring up: from the environment if
+// that says anything, else from the first message on the port. Never from both.
 func (g *guest) configure() (err error) {
-	if plan.Configured(os.Environ()) {
+	told := plan.Configured(os.Environ())
+	if told {
 		if g.plan, err = plan.FromEnvironment(os.Environ()); err != nil {
 			return phase("config parse failed", err)
 		}
-	} else if err := g.receive(); err != nil {
-		return err
+	}
+	if err := boot.EarlyMounts(); err != nil {
+		return phase("early init failed", err)
+	}
+	if err := g.openPort(); err != nil {
+		return phase("console open failed", err)
+	}
+	if !told {
+		if err := g.receive(); err != nil {
+			return err
+		}
 	}
 	if g.debug["plan"] {
 		logf("plan\n%s", g.plan)
@@ -99,12 +109,6 @@ func (g *guest) configure() (err error) {
 
 // receive takes the configuration from the port.
 func (g *guest) receive() error {
-	if err := boot.EarlyMounts(); err != nil {
-		return phase("early init failed", err)
-	}
-	if err := g.openPort(); err != nil {
-		return phase("console open failed", err)
-	}
 	b, err := g.agent.Bootstrap()
 	if err != nil {
 		return phase("bootstrap receive failed", err)
@@ -116,11 +120,8 @@ func (g *guest) receive() error {
 	return nil
 }
 
-// openPort waits for the port and opens it, once.
+// openPort waits for the port and opens it.
 func (g *guest) openPort() error {
-	if g.port != nil {
-		return nil
-	}
 	device, err := waitPort(portName, time.Now().Add(portDeadline))
 	if err != nil {
 		return err
@@ -177,9 +178,6 @@ func (g *guest) greet(user string) error {
 		if who, err = session.LookUpAccount(user); err != nil {
 			return err
 		}
-	}
-	if err := g.openPort(); err != nil {
-		return err
 	}
 	return g.agent.Greet(g.plan.Generation, who.UID, who.GID)
 }
