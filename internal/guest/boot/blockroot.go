@@ -11,7 +11,8 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// blockRoot puts the root together and makes it the root, with the share in it.
+// blockRoot puts the root together and makes it the root, with the share and the
+// kernel's file systems in it: they would go with the old one, and are made once.
 func (m *Machine) blockRoot(s plan.BlockRoot) (err error) {
 	if s.OCI != nil {
 		err = m.layers(*s.OCI)
@@ -21,7 +22,13 @@ func (m *Machine) blockRoot(s plan.BlockRoot) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := m.root.BindDir(plan.ShareDir, plan.NewRoot+plan.ShareDir); err != nil {
+	for _, mount := range plan.KernelTrees() {
+		if err := m.root.BindTree(mount.Target, plan.NewRoot+mount.Target, flags(mount.Flags)); err != nil {
+			return err
+		}
+		m.undo = append(m.undo, undo{target: plan.NewRoot + mount.Target, kernel: true})
+	}
+	if err := m.root.BindDir(plan.ShareDir, plan.NewRoot+plan.ShareDir, 0); err != nil {
 		return err
 	}
 	m.undo = append(m.undo, undo{target: plan.NewRoot + plan.ShareDir})
@@ -30,6 +37,7 @@ func (m *Machine) blockRoot(s plan.BlockRoot) (err error) {
 
 // layers mounts an overlay of a lower that is only read and an upper.
 func (m *Machine) layers(s plan.OCI) error {
+	m.layered = true
 	if err := m.layer(s.Lower); err != nil {
 		return err
 	}
@@ -68,19 +76,21 @@ func (m *Machine) upper(mount plan.Mount) error {
 }
 
 // changeRoot enters the new root. Nothing of the old one has a path then, so of
-// the way back only the pins are left.
+// the way back only the pins are left and the way to what was carried.
 func (m *Machine) changeRoot() error {
 	if err := sys.SwitchRoot(plan.NewRoot); err != nil {
 		return err
 	}
 	var kept []undo
 	for _, u := range m.undo {
-		if u.pin != nil {
+		switch {
+		case u.pin != nil:
 			kept = append(kept, undo{pin: u.pin})
+		case u.kernel && !strings.HasPrefix(u.target, plan.NewRoot):
+			kept = append(kept, u)
 		}
 	}
-	kept = append(kept, undo{target: plan.ShareDir})
-	m.undo = kept
+	m.undo = append(kept, undo{target: plan.ShareDir})
 	old := m.root
 	var err error
 	if m.root, err = sys.OpenRoot("/"); err != nil {

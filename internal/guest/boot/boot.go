@@ -50,7 +50,8 @@ type Machine struct {
 	// under it.
 	InitEnds bool
 
-	undo []undo // In the order of the doing.
+	layered bool   // The root is an overlay.
+	undo    []undo // In the order of the doing.
 }
 
 // Check refuses a plan with a step that Up would not carry out.
@@ -112,7 +113,7 @@ func action(s plan.Step) func(*Machine) error {
 	case plan.Mounts:
 		return func(m *Machine) error { return m.mounts(s) }
 	case plan.Share:
-		return func(m *Machine) error { return m.mount(s.Mount) }
+		return func(m *Machine) error { return m.share(s) }
 	case plan.Handshake:
 		return func(m *Machine) error { return m.greet(s.User) }
 	case plan.Hostname:
@@ -176,6 +177,15 @@ func (m *Machine) mounts(s plan.Mounts) error {
 	return nil
 }
 
+// share mounts the share. Its directory is made before it is looked for, since few
+// images have one: that is a turn less to a host that serves the root.
+func (m *Machine) share(s plan.Share) error {
+	if err := m.root.MkdirAll(s.Mount.Target, 0o755); err != nil {
+		return &sys.MountError{Mount: kernelMount(s.Mount), Err: err}
+	}
+	return m.mount(s.Mount)
+}
+
 // mount makes a mount that may be there already.
 func (m *Machine) mount(mount plan.Mount) error {
 	done, err := m.root.MountOnce(kernelMount(mount))
@@ -227,8 +237,13 @@ func (m *Machine) hostname(s plan.Hostname) error {
 // comfort writes a file that a machine can live without: on a read-only root it
 // stays as it is, and so does a file that a mount has put there (EBUSY, rename(2)).
 func (m *Machine) comfort(name, content string) error {
-	const everybodyReads = 0o644
-	err := m.root.WriteFile(name, []byte(content), everybodyReads)
+	return tolerate(m.root.RenewFile(name, []byte(content), everybodyReads))
+}
+
+const everybodyReads = 0o644
+
+// tolerate takes it that a file stays as it is for a reason that lies in the root.
+func tolerate(err error) error {
 	if errors.Is(err, syscall.EBUSY) {
 		logf("left as it is: %v", err)
 		return nil

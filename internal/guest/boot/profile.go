@@ -26,15 +26,32 @@ esac
 )
 
 // profileBlock makes login shells find the scripts. A profile that cannot be
-// read is no reason not to boot.
+// read is no reason not to boot. The block is added to the file in one write where
+// that is possible; else the file is replaced. That is the case for a root of layers
+// too, where writing to a file means that it is copied to the disk first, all of it.
 func (m *Machine) profileBlock() error {
+	if !m.layered && m.root.Append(profileFile, maxProfile, missingBlock) == nil {
+		return nil
+	}
 	old, err := m.root.ReadFile(profileFile, maxProfile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		logf("left as it is: %v", err)
 		return nil
 	}
-	if bytes.Contains(old, []byte(profileStart)) && bytes.Contains(old, []byte(profileEnd)) {
+	more := missingBlock(old)
+	if len(more) == 0 {
 		return nil
 	}
-	return m.comfort(profileFile, string(endLine(old))+profileText)
+	return tolerate(m.root.WriteFile(profileFile, append(old, more...), everybodyReads))
+}
+
+// missingBlock is what has to be added to a profile.
+func missingBlock(old []byte) []byte {
+	switch {
+	case bytes.Contains(old, []byte(profileStart)) && bytes.Contains(old, []byte(profileEnd)):
+		return nil
+	case len(old) > 0 && old[len(old)-1] != '\n':
+		return []byte("\n" + profileText)
+	}
+	return []byte(profileText)
 }

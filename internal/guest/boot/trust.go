@@ -74,7 +74,7 @@ func (m *Machine) addAuthority(a authority) (bundle string, err error) {
 	for _, dir := range trustDirs {
 		for _, name := range a.names {
 			// The bundle is what counts; a directory that cannot be had is not.
-			if err := m.writeChanged(path.Join(dir, name), pem); err != nil {
+			if err := m.root.RenewFile(path.Join(dir, name), pem, everybodyReads); err != nil {
 				logf("left out: %v", err)
 			}
 		}
@@ -97,14 +97,17 @@ func (m *Machine) addToBundle(pem []byte) (string, error) {
 		if bytes.Contains(old, pem) { // From an earlier boot of the same root.
 			return name, nil
 		}
-		err = m.writeChanged(name, append(endLine(old), pem...))
+		if bytes.HasPrefix(pem, old) { // What a boot has left that was cut short.
+			old = nil
+		}
+		err = m.root.WriteFile(name, append(endLine(old), pem...), everybodyReads)
 		if errors.Is(err, sys.ErrLink) {
 			logf("left as it is: %v", err)
 			continue
 		}
 		return name, unlessReadOnly(err)
 	}
-	err := m.writeChanged(bundles[0], pem)
+	err := m.root.RenewFile(bundles[0], pem, everybodyReads)
 	if errors.Is(err, sys.ErrLink) {
 		logf("no bundle of certificates can be written: %v", err)
 		return "", nil
@@ -118,14 +121,4 @@ func endLine(b []byte) []byte {
 		return append(b, '\n')
 	}
 	return b
-}
-
-// writeChanged writes a file unless it has the content already.
-func (m *Machine) writeChanged(name string, content []byte) error {
-	old, err := m.root.ReadFile(name, maxBundle)
-	if err == nil && bytes.Equal(old, content) {
-		return nil
-	}
-	const everybodyReads = 0o644
-	return m.root.WriteFile(name, content, everybodyReads)
 }

@@ -43,6 +43,7 @@ func TestTrust(t *testing.T) {
 			{"none", nil, deb, ca + cas},
 			{"no final newline", map[string]string{deb: old[:len(old)-1]}, deb, old + ca + cas},
 			{"not UTF-8", map[string]string{deb: "# \xff\n"}, deb, "# \xff\n" + ca + cas},
+			{"a part of one", map[string]string{deb: ca[:len(ca)/2]}, deb, ca + cas},
 			{"there already", map[string]string{deb: ca + old + cas}, deb, ca + old + cas},
 		} {
 			t.Run(tt.name, func(t *testing.T) {

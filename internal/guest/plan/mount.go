@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"path"
 	"slices"
 	"strings"
 )
@@ -121,6 +122,11 @@ func essential() Mounts {
 			{Path: "/dev/stderr", Target: "/proc/self/fd/2"},
 		},
 	}
+}
+
+// KernelTrees returns those of the essential mounts that are below no other.
+func KernelTrees() []Mount {
+	return slices.DeleteFunc(essential().List, func(m Mount) bool { return path.Dir(m.Target) != "/" })
 }
 
 // EarlyMounts returns the two essential mounts that make the port visible. A

@@ -21,7 +21,7 @@ func (r *Root) BindFile(source, target string, flags MountFlags) error {
 		return fail(err)
 	}
 	defer func() { _ = unix.Close(file) }()
-	tree, err := clone(file, flags)
+	tree, err := clone(file, 0, flags)
 	if err != nil {
 		return fail(err)
 	}
@@ -32,23 +32,32 @@ func (r *Root) BindFile(source, target string, flags MountFlags) error {
 	return nil
 }
 
-// BindDir shows the mount at the directory source at target too, without what
-// is mounted below it. target is made if it is missing.
-func (r *Root) BindDir(source, target string) error {
+// BindDir shows the mount at the directory source at target too, with flags, and
+// without what is mounted below it. target is made if it is missing.
+func (r *Root) BindDir(source, target string, flags MountFlags) error {
+	return r.bindDir(source, target, 0, flags)
+}
+
+// BindTree is BindDir with all that is mounted below source, which keeps its flags.
+func (r *Root) BindTree(source, target string, flags MountFlags) error {
+	return r.bindDir(source, target, unix.AT_RECURSIVE, flags)
+}
+
+func (r *Root) bindDir(source, target string, depth uint, flags MountFlags) error {
 	fail := func(err error) error {
-		return &MountError{Mount: Mount{Source: source, Type: "bind", Target: target}, Err: err}
+		return &MountError{Mount: Mount{Source: source, Type: "bind", Target: target, Flags: flags}, Err: err}
 	}
 	dir, err := r.open(source, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return fail(err)
 	}
 	defer func() { _ = unix.Close(dir) }()
-	at, err := r.mkdirAll(target, 0o755)
+	at, err := r.mkdirAll(target, 0o755, true)
 	if err != nil {
 		return fail(err)
 	}
 	defer func() { _ = unix.Close(at) }()
-	tree, err := clone(dir, 0)
+	tree, err := clone(dir, depth, flags)
 	if err != nil {
 		return fail(err)
 	}
@@ -59,10 +68,11 @@ func (r *Root) BindDir(source, target string) error {
 	return nil
 }
 
-// clone returns a mount that stands nowhere yet of what fd is open on
-// (open_tree(2), since Linux 5.2; mount_setattr(2), since 5.12).
-func clone(fd int, flags MountFlags) (tree int, err error) {
-	tree, err = unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+// clone returns a mount that stands nowhere yet of what fd is open on, with depth
+// AT_RECURSIVE also of the mounts below (open_tree(2), since Linux 5.2;
+// mount_setattr(2), since 5.12).
+func clone(fd int, depth uint, flags MountFlags) (tree int, err error) {
+	tree, err = unix.OpenTree(fd, "", depth|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err != nil || flags == 0 {
 		return tree, err
 	}

@@ -2,6 +2,7 @@ package sys_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,28 +86,43 @@ func checkBound(t *testing.T, name string) {
 	}
 }
 
-func TestBindDir(t *testing.T) {
+func TestBindDirs(t *testing.T) {
 	nstest.Run(t, func() {
 		root, dir, _ := newRoot(t)
 		if err := syscall.Mount("inner", filepath.Join(dir, "etc"), "tmpfs", 0, ""); err != nil {
 			t.Fatal(err)
 		}
 		for _, target := range []string{"in", "out", "loop", "chain"} {
-			if err := root.BindDir("real", target); !errors.Is(err, sys.ErrLink) {
+			if err := root.BindDir("real", target, 0); !errors.Is(err, sys.ErrLink) {
 				t.Errorf("on %s: %v", target, err)
 			}
 		}
-		if err := root.BindDir(".", "a/b"); err != nil {
-			t.Fatal(err)
+		const writable, readOnly = 0, sys.ReadOnly
+		for _, tt := range []struct {
+			target string
+			err    error
+			below  error // Of a file that the mount below has not.
+			write  error
+		}{
+			{"a/b", root.BindDir(".", "a/b", writable), nil, nil},
+			{"a/c", root.BindTree(".", "a/c", readOnly), fs.ErrNotExist, syscall.EROFS},
+		} {
+			at := filepath.Join(dir, tt.target)
+			if tt.err != nil {
+				t.Fatal(tt.err)
+			}
+			if _, err := os.Stat(at + "/real/inner"); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(at + "/etc/file"); !errors.Is(err, tt.below) {
+				t.Errorf("%s: below there is, or is not, another mount: %v", tt.target, err)
+			}
+			if err := os.WriteFile(at+"/new", nil, 0o644); !errors.Is(err, tt.write) {
+				t.Errorf("%s: written to: %v", tt.target, err)
+			}
 		}
-		if _, err := os.Stat(filepath.Join(dir, "a/b/real/inner")); err != nil {
-			t.Error(err)
-		}
-		if _, err := os.Stat(filepath.Join(dir, "a/b/etc/file")); err != nil {
-			t.Errorf("a mount below came along: %v", err)
-		}
-		for _, name := range []string{"a/b", "etc"} { // For the test's own end.
-			if err := syscall.Unmount(filepath.Join(dir, name), 0); err != nil {
+		for _, name := range []string{"a/c", "a/b", "etc"} { // For the test's own end.
+			if err := syscall.Unmount(filepath.Join(dir, name), syscall.MNT_DETACH); err != nil {
 				t.Error(err)
 			}
 		}

@@ -119,13 +119,19 @@ func (r *Root) Mount(m Mount) error {
 func (r *Root) MountOnce(m Mount) (mounted bool, err error) { return r.mount(m, true) }
 
 func (r *Root) mount(m Mount, once bool) (mounted bool, err error) {
-	at, err := r.mkdirAll(m.Target, 0o755)
+	at, err := r.mkdirAll(m.Target, 0o755, !once)
 	if err != nil {
 		return false, &MountError{Mount: m, Err: err}
 	}
 	defer func() { _ = unix.Close(at) }()
-	if once && already(at, m.Type) {
-		return false, nil
+	if once {
+		there, err := already(at, m.Type)
+		if err != nil {
+			return false, &MountError{Mount: m, Err: err}
+		}
+		if there {
+			return false, nil
+		}
 	}
 	fs, log, err := newMount(m)
 	if err != nil {
@@ -144,13 +150,19 @@ func place(mount, at int) error {
 }
 
 // already reports whether at is the root of a mount of the type.
-func already(at int, fstype string) bool {
+func already(at int, fstype string) (bool, error) {
 	var stx unix.Statx_t
-	if unix.Statx(at, "", unix.AT_EMPTY_PATH, 0, &stx) != nil || stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
-		return false
+	if err := unix.Statx(at, "", unix.AT_EMPTY_PATH, 0, &stx); err != nil {
+		return false, os.NewSyscallError("statx", err)
+	}
+	if stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
+		return false, nil
 	}
 	var st unix.Statfs_t
-	return unix.Fstatfs(at, &st) == nil && st.Type == magic(fstype)
+	if err := unix.Fstatfs(at, &st); err != nil {
+		return false, os.NewSyscallError("fstatfs", err)
+	}
+	return st.Type == magic(fstype), nil
 }
 
 // newMount makes a mount that stands nowhere yet (fsopen(2), since Linux 5.2).

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,23 +18,13 @@ type Netlink struct {
 	buffer []byte // For one datagram of answers.
 }
 
-// answerDeadline bounds the wait for an answer. The kernel puts the answer into
-// the socket before the request's sendto returns, so this only ends a wait for
-// one that a bug has lost.
-const answerDeadline = 5 * time.Second
-
 // OpenNetlink connects to the kernel.
 func OpenNetlink() (*Netlink, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	wait := unix.NsecToTimeval(answerDeadline.Nanoseconds())
-	err = errors.Join(
-		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait),
-		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
-	)
-	if err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
@@ -89,15 +78,17 @@ func (n *Netlink) request(typ, flags uint16, body []byte) (answers [][]byte, err
 	return answers, nil
 }
 
-// receive takes one datagram of answers.
+// receive takes one datagram of answers. It never waits: the kernel puts an answer
+// into the socket before the sendto of the request returns, and the rest of a long
+// one when the part before it is taken.
 func (n *Netlink) receive(answers [][]byte) (_ [][]byte, done bool, err error) {
 	b := n.buffer
 	size, err := retry(func() (int, error) {
-		size, _, err := unix.Recvfrom(n.fd, b, 0)
+		size, _, err := unix.Recvfrom(n.fd, b, unix.MSG_DONTWAIT)
 		return size, err
 	})
 	if errors.Is(err, unix.EAGAIN) {
-		return nil, false, fmt.Errorf("netlink: no answer after %v", answerDeadline)
+		return nil, false, errors.New("netlink: the kernel has not answered")
 	}
 	if err != nil {
 		return nil, false, os.NewSyscallError("recvfrom", err)

@@ -3,11 +3,9 @@ package sys
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -91,7 +89,7 @@ func (r *Root) MkdirAll(name string, perm uint32) error {
 	err = unix.Mkdirat(at, base, perm)
 	if errors.Is(err, unix.EEXIST) {
 		var fd int
-		if fd, err = mkdirAt(at, base, perm); err == nil {
+		if fd, err = mkdirAt(at, base, perm, false); err == nil {
 			err = unix.Close(fd)
 		}
 	}
@@ -101,9 +99,10 @@ func (r *Root) MkdirAll(name string, perm uint32) error {
 	return nil
 }
 
-// mkdirAll returns an O_PATH descriptor of the directory.
-func (r *Root) mkdirAll(name string, perm uint32) (int, error) {
-	at, err := r.makeDir(relative(name), perm)
+// mkdirAll returns an O_PATH descriptor of the directory. fresh says that there
+// mostly is none yet.
+func (r *Root) mkdirAll(name string, perm uint32, fresh bool) (int, error) {
+	at, err := r.makeDir(relative(name), perm, fresh)
 	if err != nil {
 		return -1, &fs.PathError{Op: "mkdir", Path: name, Err: err}
 	}
@@ -114,26 +113,26 @@ func (r *Root) mkdirAll(name string, perm uint32) (int, error) {
 // made with perm if it is missing, and what name is called there.
 func (r *Root) parentOf(name string, perm uint32) (dir int, base string, err error) {
 	parent, base := cutLast(relative(name))
-	dir, err = r.mkdirAll("/"+parent, perm)
+	dir, err = r.mkdirAll("/"+parent, perm, false)
 	return dir, base, err
 }
 
 // makeDir is mkdirAll for a relative name. The parents are mostly there, and one
 // call finds that out.
-func (r *Root) makeDir(rel string, perm uint32) (int, error) {
+func (r *Root) makeDir(rel string, perm uint32, fresh bool) (int, error) {
 	dir, base := cutLast(rel)
 	if dir == "." {
-		return mkdirAt(r.fd, base, perm)
+		return mkdirAt(r.fd, base, perm, fresh)
 	}
 	at, err := r.open(dir, unix.O_PATH|unix.O_DIRECTORY)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, ErrLink) { // Part by part, to make one or to name the link.
-		at, err = r.makeDir(dir, perm)
+		at, err = r.makeDir(dir, perm, fresh)
 	}
 	if err != nil {
 		return -1, err
 	}
 	defer func() { _ = unix.Close(at) }()
-	return mkdirAt(at, base, perm)
+	return mkdirAt(at, base, perm, fresh)
 }
 
 // cutLast splits a relative name into the directory and the last of its parts.
@@ -144,10 +143,16 @@ func cutLast(rel string) (dir, base string) {
 	return ".", rel
 }
 
-// mkdirAt opens the directory part of at, making it if it is not there.
-func mkdirAt(at int, part string, perm uint32) (int, error) {
+// mkdirAt opens the directory part of at, making it if it is not there; with fresh it
+// is not looked for before, which is a turn less to a host that serves the root.
+func mkdirAt(at int, part string, perm uint32, fresh bool) (int, error) {
 	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	for {
+		if fresh {
+			if err := unix.Mkdirat(at, part, perm); err != nil && !errors.Is(err, unix.EEXIST) {
+				return -1, err
+			}
+		}
 		fd, err := retry(func() (int, error) { return unix.Openat(at, part, flags, 0) })
 		if errors.Is(err, unix.ENOTDIR) {
 			return -1, notDirectory(at, part, err)
@@ -155,9 +160,7 @@ func mkdirAt(at int, part string, perm uint32) (int, error) {
 		if !errors.Is(err, unix.ENOENT) {
 			return fd, err
 		}
-		if err := unix.Mkdirat(at, part, perm); err != nil && !errors.Is(err, unix.EEXIST) {
-			return -1, err
-		}
+		fresh = true
 	}
 }
 
@@ -169,125 +172,6 @@ func notDirectory(at int, part string, err error) error {
 		return fmt.Errorf("%s: %w: %w", part, ErrLink, err)
 	}
 	return fmt.Errorf("%s: %w", part, err)
-}
-
-// ReadFile reads the regular file name; one of more than limit bytes is an error
-// and the first limit bytes. Reading follows
-// links, as far as they stay inside the root: images link their account files.
-func (r *Root) ReadFile(name string, limit int64) ([]byte, error) {
-	fd, size, err := r.openRegular(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = unix.Close(fd) }() // Read only: nothing to lose.
-	// One more than the file has: the end shows in the second read.
-	b := make([]byte, min(max(size, 0), limit)+1)
-	n := 0
-	for {
-		more, err := retry(func() (int, error) { return unix.Read(fd, b[n:]) })
-		if err != nil {
-			return b[:n], &fs.PathError{Op: "read", Path: name, Err: err}
-		}
-		if n += more; more == 0 {
-			return b[:n], nil
-		}
-		if int64(n) > limit {
-			return b[:limit], &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("larger than %d bytes", limit)}
-		}
-		if n == len(b) { // It has grown, or its file system does not tell sizes.
-			b = slices.Grow(b, len(b))
-			b = b[:min(int64(cap(b)), limit+1)]
-		}
-	}
-}
-
-var errNotRegular = errors.New("not a regular file")
-
-// openRegular opens name for reading and refuses anything but a regular file.
-func (r *Root) openRegular(name string) (fd int, size int64, err error) {
-	how := unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	fd, err = retry(func() (int, error) { return unix.Openat2(r.fd, relative(name), &how) })
-	if err != nil {
-		return -1, 0, &fs.PathError{Op: "open", Path: name, Err: err}
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		_ = unix.Close(fd)
-		return -1, 0, &fs.PathError{Op: "open", Path: name, Err: errors.Join(err, errNotRegular)}
-	}
-	return fd, st.Size, nil
-}
-
-// WriteFile puts data under name, whole or not at all: it is written beside the
-// name and renamed over whatever is there, a dangling link or a fifo included.
-// Missing parents are made with mode 0755.
-func (r *Root) WriteFile(name string, data []byte, perm uint32) error {
-	dir, base, err := r.parentOf(name, 0o755)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(dir) }()
-	temp := "." + base + ".agentd"
-	if err := writeNew(dir, temp, data, perm); err != nil {
-		return &fs.PathError{Op: "write", Path: name, Err: err}
-	}
-	if err := unix.Renameat(dir, temp, dir, base); err != nil {
-		_ = unix.Unlinkat(dir, temp, 0) // The rename's error is the one to tell.
-		return &fs.PathError{Op: "rename", Path: name, Err: err}
-	}
-	return nil
-}
-
-// writeNew makes the file name of dir anew with exactly perm. On a root that the
-// host serves each call is a turn to it: none is made that changes nothing.
-func writeNew(dir int, name string, data []byte, perm uint32) error {
-	fd, err := createNew(dir, name, perm)
-	if errors.Is(err, unix.EEXIST) { // Left by a boot that was cut short.
-		if err = unix.Unlinkat(dir, name, 0); err == nil || errors.Is(err, unix.ENOENT) {
-			fd, err = createNew(dir, name, perm)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	err = errors.Join(fill(fd, data, perm), unix.Close(fd))
-	if err != nil {
-		_ = unix.Unlinkat(dir, name, 0)
-	}
-	return err
-}
-
-func createNew(dir int, name string, perm uint32) (int, error) {
-	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	return retry(func() (int, error) { return unix.Openat(dir, name, flags, perm) })
-}
-
-// fill gives a new file its mode, of which the umask may have taken a part, and
-// its content.
-func fill(fd int, data []byte, perm uint32) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return err
-	}
-	if st.Mode&0o7777 != perm {
-		if err := unix.Fchmod(fd, perm); err != nil {
-			return err
-		}
-	}
-	for len(data) > 0 {
-		n, err := retry(func() (int, error) { return unix.Write(fd, data) })
-		if err == nil && n == 0 {
-			err = io.ErrShortWrite // A server of files that takes nothing must not keep us.
-		}
-		if err != nil {
-			return err
-		}
-		data = data[n:]
-	}
-	return nil
 }
 
 // Symlink makes name a link to target unless something is there already.
@@ -310,7 +194,7 @@ const sticky = unix.S_ISVTX | 0o777
 
 // Sticky makes name a directory of mode 1777 (as /tmp is).
 func (r *Root) Sticky(name string) error {
-	fd, err := r.mkdirAll(name, 0o755)
+	fd, err := r.mkdirAll(name, 0o755, false)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/internal/nstest"
 )
 
 // newRoot is a root beside a place that nothing may reach: a directory with a
@@ -83,9 +84,10 @@ func TestWritesStayInside(t *testing.T) {
 		{"etc", "", false},
 		{"fifo/new", "", false},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		check := func(t *testing.T, write func(root *sys.Root) error) {
+			t.Helper()
 			root, dir, outside := newRoot(t)
-			err := root.WriteFile(tt.name, []byte("written"), 0o640)
+			err := write(root)
 			if tt.at == "" {
 				if err == nil || errors.Is(err, sys.ErrLink) != tt.link {
 					t.Errorf("got %v, want an error because of a link: %t", err, tt.link)
@@ -97,6 +99,12 @@ func TestWritesStayInside(t *testing.T) {
 			if left, _ := filepath.Glob(dir + "/.*.agentd"); left != nil {
 				t.Errorf("left behind: %v", left)
 			}
+		}
+		t.Run("write "+tt.name, func(t *testing.T) {
+			check(t, func(root *sys.Root) error { return root.WriteFile(tt.name, []byte("written"), 0o640) })
+		})
+		t.Run("renew "+tt.name, func(t *testing.T) {
+			check(t, func(root *sys.Root) error { return root.RenewFile(tt.name, []byte("written"), 0o640) })
 		})
 	}
 }
@@ -173,6 +181,117 @@ func TestReadFileLimit(t *testing.T) {
 			t.Errorf("%d bytes with limit %d: %d, %v", tt.size, tt.limit, len(b), err)
 		}
 	}
+}
+
+// A file that is as it is to be is left alone; one that differs in anything is replaced.
+func TestRenewFile(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(dir string) error
+		kept   bool
+	}{
+		"nothing":     {func(string) error { return nil }, true},
+		"content":     {func(dir string) error { return os.WriteFile(dir+"/f", []byte("xritten"), 0o640) }, false},
+		"a part":      {func(dir string) error { return os.Truncate(dir+"/f", 3) }, false},
+		"more":        {func(dir string) error { return os.WriteFile(dir+"/f", []byte("written more"), 0o640) }, false},
+		"permissions": {func(dir string) error { return os.Chmod(dir+"/f", 0o600) }, false},
+		"other name":  {func(dir string) error { return os.Link(dir+"/f", dir+"/g") }, false},
+		"link": {func(dir string) error {
+			return errors.Join(os.Rename(dir+"/f", dir+"/g"), os.Symlink("g", dir+"/f"))
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root, dir, _ := newRoot(t)
+			renew := func() os.FileInfo {
+				checkFile(t, dir+"/f", root.RenewFile("f", []byte("written"), 0o640))
+				st, err := os.Lstat(dir + "/f")
+				if err != nil {
+					t.Fatal(err)
+				}
+				return st
+			}
+			before := renew()
+			if err := tt.change(dir); err != nil {
+				t.Fatal(err)
+			}
+			if kept := os.SameFile(before, renew()); kept != tt.kept {
+				t.Errorf("the same file: %t, want %t", kept, tt.kept)
+			}
+		})
+	}
+}
+
+func TestAppend(t *testing.T) {
+	root, dir, outside := newRoot(t)
+	again := func(old []byte) []byte { return append([]byte("+"), old...) }
+	for _, want := range []string{"file+file", "file+file+file+file"} {
+		if err := root.Append("/etc/file", 100, again); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(dir + "/etc/file"); err != nil || string(b) != want {
+			t.Fatalf("%q, %v, want %q", b, err, want)
+		}
+	}
+	if err := os.Link(dir+"/real/inner", dir+"/linked"); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		want error // nil: any.
+	}{
+		{"toFile", sys.ErrLink},
+		{"toSecret", sys.ErrLink},
+		{"in/inner", sys.ErrLink},
+		{"dangling", sys.ErrLink},
+		{"missing", fs.ErrNotExist},
+		{"linked", sys.ErrNotAlone},
+		{"fifo", nil},
+		{"etc", syscall.EISDIR},
+	} {
+		err := root.Append(tt.name, 100, func([]byte) []byte {
+			t.Errorf("%s: asked for more", tt.name)
+			return nil
+		})
+		if err == nil || tt.want != nil && !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+		}
+	}
+	if err := root.Append("/etc/file", 10, again); err == nil {
+		t.Error("a file above the limit was appended to")
+	}
+	checkOutside(t, outside)
+}
+
+// A file that is a mount belongs to whoever mounted it, and a full disk takes all or
+// nothing.
+func TestAppendInVain(t *testing.T) {
+	nstest.Run(t, func() {
+		root, dir, outside := newRoot(t)
+		if err := syscall.Mount(outside+"/secret", dir+"/etc/file", "", syscall.MS_BIND, ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := root.Append("/etc/file", 100, func(old []byte) []byte { return old }); !errors.Is(err, sys.ErrNotAlone) {
+			t.Errorf("a mount: %v", err)
+		}
+		if err := syscall.Mount("full", dir+"/real", "tmpfs", 0, "size=64k"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(dir+"/real/f", []byte("old"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		more := func([]byte) []byte { return make([]byte, 1<<20) }
+		if err := root.Append("/real/f", 100, more); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("a full disk: %v", err)
+		}
+		if b, err := os.ReadFile(dir + "/real/f"); err != nil || string(b) != "old" {
+			t.Errorf("%d bytes are left, %v", len(b), err)
+		}
+		for _, name := range []string{dir + "/etc/file", dir + "/real"} { // For the test's own end.
+			if err := syscall.Unmount(name, 0); err != nil {
+				t.Error(err)
+			}
+		}
+		checkOutside(t, outside)
+	})
 }
 
 // Whoever reads while a file is written sees the old content or the new one.

@@ -3,6 +3,7 @@ package boots
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,25 +22,31 @@ var points = []point{
 	{"fsmount:1", "early init failed: "},
 	{"sethostname:1", "init failed: step hostname: set host name \"box\": "},
 	{"pivot_root:1", "init failed: step block-root: make /newroot the root: "},
-	{"open_tree:1", "init failed: step block-root: mount /.msb (type bind) on /newroot/.msb: "},
-	{"open_tree:2", "init failed: step file-mount: mount /.msb/file-mounts/fm_00000001/f (type bind, ro) on /etc/f: "},
-	{"mount_setattr:1", "init failed: step file-mount: "},
+	{"open_tree:1", "init failed: step block-root: mount /dev (type bind) on /newroot/dev: "},
+	{"open_tree:4", "init failed: step block-root: mount /.msb (type bind) on /newroot/.msb: "},
+	{"open_tree:5", "init failed: step file-mount: mount /.msb/file-mounts/fm_00000001/f (type bind, ro) on /etc/f: "},
+	{"mount_setattr:1", "init failed: step block-root: mount /proc (type bind, noexec,nosuid,nodev) on /newroot/proc: "},
+	{"mount_setattr:3", "init failed: step file-mount: "},
 	{"symlinkat:1", "init failed: step mounts: symlink /proc/self/fd /dev/fd: "},
 	{"bind:1", "init failed: step interface: open netlink: "},
-	{"renameat:2", "init failed: step hosts: rename /etc/hosts: "},
-	{"renameat:3", "init failed: step resolver: rename /etc/resolv.conf: "},
+	{"renameat:1", "init failed: step hosts: rename /etc/hosts: "},
+	{"renameat:2", "init failed: step resolver: rename /etc/resolv.conf: "},
 }
 
 // faulty is a machine with a step of every kind.
 func faulty(t *testing.T, kernel, call string) sandbox.Config {
 	t.Helper()
+	root := vmtest.Root(t)
+	for _, name := range []string{"hosts", "resolv.conf"} { // What stands there is replaced, by a rename.
+		put(t, filepath.Join(root, "etc", name), "the image's\n")
+	}
 	b := hostileMessage(&wire.DiskImage{Device: "/dev/vda"})
 	b.FileMounts = []wire.FileMount{{Tag: "fm_00000001", Filename: "f", GuestPath: "/etc/f", Flags: wire.MountFlags{ReadOnly: true}}}
 	b.TmpfsMounts = []wire.TmpfsMount{{Path: "/data"}}
 	return sandbox.Config{
 		Kernel: kernel, Agent: vmtest.FaultyAgent(t), ExtraWords: []string{"AGENTD_FAULT=" + call}, Card: true,
 		Shares: []sandbox.Share{{Tag: "fm_00000001", Dir: holding(t, "f", "f\n")}},
-		Disks:  []sandbox.Disk{{Path: vmtest.Disk(t, "ext4", vmtest.Root(t))}}, Bootstrap: b,
+		Disks:  []sandbox.Disk{{Path: vmtest.Disk(t, "ext4", root)}}, Bootstrap: b,
 	}
 }
 

@@ -99,9 +99,9 @@ func TestHostileImages(t *testing.T) {
 	}{
 		{"share", map[string]string{"/.msb": outside}, "step block-root: mount /.msb (type bind) on /newroot/.msb: mkdir /newroot/.msb: .msb: a symbolic link stands in the way"},
 		{"share is a fifo", map[string]string{"/.msb": ""}, "step block-root: mount /.msb (type bind) on /newroot/.msb: mkdir /newroot/.msb: .msb: not a directory"},
-		{"devices", map[string]string{"/dev": outside}, "step mounts: mount devtmpfs (type devtmpfs) on /dev: mkdir /dev: dev: a symbolic link"},
-		{"processes", map[string]string{"/proc": outside + "/dir"}, "step mounts: mount proc (type proc, noexec,nosuid,nodev) on /proc: mkdir /proc: proc: a symbolic link"},
-		{"kernel", map[string]string{"/sys": "/sys"}, "step mounts: mount sysfs (type sysfs, noexec,nosuid,nodev) on /sys: mkdir /sys: sys: a symbolic link"},
+		{"devices", map[string]string{"/dev": outside}, "step block-root: mount /dev (type bind) on /newroot/dev: mkdir /newroot/dev: dev: a symbolic link"},
+		{"processes", map[string]string{"/proc": outside + "/dir"}, "step block-root: mount /proc (type bind, noexec,nosuid,nodev) on /newroot/proc: mkdir /newroot/proc: proc: a symbolic link"},
+		{"kernel", map[string]string{"/sys": "/sys"}, "step block-root: mount /sys (type bind, noexec,nosuid,nodev) on /newroot/sys: mkdir /newroot/sys: sys: a symbolic link"},
 		{"settings in the share", map[string]string{"/etc": "/.msb"}, "step hosts: mkdir /etc: etc: a symbolic link"},
 		{"settings elsewhere", map[string]string{"/etc": outside}, "step hosts: mkdir /etc: etc: a symbolic link"},
 		{"user mount", map[string]string{"/data": outside + "/dir"}, "step tmpfs-mount: mount tmpfs (type tmpfs) on /data: mkdir /data: data: a symbolic link stands in the way"},
