@@ -28,6 +28,7 @@ type Table struct {
 	score   *sys.Score // See Options.Protected.
 	plain   bool       // What a child inherits is the same from every thread.
 	root    uint64     // The device of the root.
+	absent  absences
 
 	prepared atomic.Bool // Options.Before has been called.
 
@@ -70,6 +71,7 @@ func New(o Options) (*Table, error) {
 		plain:    !o.Restricted,
 		root:     sys.Device("/"),
 	}
+	t.absent.root = t.root
 	t.prepared.Store(o.Before == nil)
 	ready := make(chan error)
 	go t.spawn(o, ready)

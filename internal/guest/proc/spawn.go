@@ -214,8 +214,7 @@ func search(name string, env []string, try attempt) error {
 }
 
 // candidates lists the paths that name may mean. An empty element of PATH is
-// the working directory. Places where nothing is are left out: each attempt
-// costs a process.
+// the working directory.
 func candidates(name string, env []string) []string {
 	if name == "" || strings.Contains(name, "/") {
 		return []string{name}
@@ -226,9 +225,7 @@ func candidates(name string, env []string) []string {
 		if dir != "" {
 			path = strings.TrimSuffix(dir, "/") + "/" + name
 		}
-		if sys.Exists(path) {
-			all = append(all, path)
-		}
+		all = append(all, path)
 	}
 	return all
 }
@@ -249,7 +246,9 @@ func (t *Table) fork(path string, argv []string, s *Spec, attr *syscall.ProcAttr
 	attr.Env = s.Env
 	attr.Files = append([]uintptr{s.Stdio[0].Fd(), s.Stdio[1].Fd(), s.Stdio[2].Fd()}, attr.Files...)
 	attr.Sys = &syscall.SysProcAttr{Setsid: true, Setctty: s.TTY, Credential: s.User}
-	sys.Reach(path, t.root)
+	if err := t.reach(path, !strings.Contains(s.Name, "/")); err != nil {
+		return nil, err
+	}
 	t.forking.Lock()
 	defer t.forking.Unlock()
 	pid, err := t.exposed(func() (int, error) { return syscall.ForkExec(path, argv, attr) })
@@ -261,6 +260,19 @@ func (t *Table) fork(path string, argv []string, s *Spec, attr *syscall.ProcAttr
 	defer t.mu.Unlock()
 	t.children[pid] = c // One that ended under this number is forgotten.
 	return c, nil
+}
+
+// reach waits for a program whose file system may not answer. Of places of PATH
+// where nothing is it says so: each attempt costs a process.
+func (t *Table) reach(path string, searched bool) error {
+	if !searched {
+		_ = sys.Reach(path, t.root) // What the child's user finds there may be another error.
+		return nil
+	}
+	if err := t.absent.check(path); err != nil {
+		return err
+	}
+	return clearly(sys.Reach(path, t.root))
 }
 
 // exposed starts a child that is not protected, as we may be: a score is

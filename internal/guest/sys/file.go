@@ -60,6 +60,9 @@ type FileID struct {
 // Changed is when the file or its attributes were changed last.
 func (id FileID) Changed() time.Time { return time.Unix(id.change.Unix()) }
 
+// On reports whether the file is on that device.
+func (id FileID) On(device uint64) bool { return id.device == device }
+
 // Identify returns the ID of a file, a link itself.
 func Identify(path string) (FileID, error) {
 	var st unix.Stat_t

@@ -117,15 +117,6 @@ func Chdir(dir string) error {
 	return err
 }
 
-// Exists reports whether something may be there under this name, links
-// followed. Only a clear no is a no: what else stands in the way, opening the
-// file will say.
-func Exists(name string) bool {
-	var st unix.Stat_t
-	_, err := retry(func() (struct{}, error) { return struct{}{}, unix.Stat(name, &st) })
-	return !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR)
-}
-
 // Device is the number of the file system that a name leads to, 0 if to none.
 func Device(name string) uint64 {
 	var st unix.Stat_t
@@ -139,12 +130,13 @@ func Device(name string) uint64 {
 // use that processor nor stop the thread, and with the next collection all others
 // wait for that. What is wrong with the file, the fork will say. A file on the
 // device near is not opened: what lies there is waited for by everything else too,
-// and an opening can cost three turns to a server.
-func Reach(name string, near uint64) {
+// and an opening can cost three turns to a server. The error is why no file was
+// found.
+func Reach(name string, near uint64) error {
 	var st unix.Stat_t
 	err := again(func() error { return unix.Stat(name, &st) })
 	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Dev == near {
-		return
+		return err
 	}
 	fd, err := retry(func() (int, error) {
 		return unix.Open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
@@ -152,6 +144,7 @@ func Reach(name string, near uint64) {
 	if err == nil {
 		_ = unix.Close(fd) // Nothing was written.
 	}
+	return nil
 }
 
 // ReserveThreads makes the runtime own at least n threads. One that it needs
