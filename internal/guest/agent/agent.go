@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/session"
@@ -110,7 +111,7 @@ func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
 	host.Input = mux.NewBudget(session.InputBudget)
 	host.Files = session.NewFiles()
 	a.host = host
-	go func() { _ = a.writer.Run() }() // Its failure ends the reading below too.
+	go a.write()
 	if host.Generation >= bulkSince {
 		ready.RelayLease = &wire.RelayLease{MaxFormat: 1}
 	}
@@ -129,6 +130,15 @@ func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
 	defer close(stop)
 	go a.behindReady(stop)
 	return a.loop()
+}
+
+// write sends what is queued until the port fails. That the host has gone is for the
+// reading to find, behind what it said last; any other failure would leave an agent
+// that hears and cannot answer.
+func (a *Agent) write() {
+	if err := a.writer.Run(); err != nil && !errors.Is(err, syscall.EPIPE) {
+		a.lose(fmt.Errorf("write port: %w", err))
+	}
 }
 
 // behindReady is what whoever waits for core.ready shall not wait for.

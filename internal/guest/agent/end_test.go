@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -57,6 +58,36 @@ func TestEnds(t *testing.T) {
 			var length *frame.LengthError
 			if s.end != tt.end || (tt.err == nil) != (s.err == nil) || (errors.As(tt.err, &length) && !errors.As(s.err, &length)) {
 				t.Errorf("ended with %d and %v, want %d and %v", s.end, s.err, tt.end, tt.err)
+			}
+		})
+	}
+}
+
+// A mute port takes nothing, and is heard all the same.
+type mute struct {
+	agent.Port
+	why error
+}
+
+func (m mute) Write([]byte) (int, error) { return 0, m.why }
+
+// A port that cannot be written to ends the loop with the reason, unless that is the
+// host's end, which reading finds.
+func TestWriteFails(t *testing.T) {
+	for _, why := range []error{syscall.EIO, syscall.EPIPE} {
+		t.Run(why.Error(), func(t *testing.T) {
+			port, ours := link(t)
+			h := attach(t, ours)
+			h.serveBare(agent.Open(mute{port, os.NewSyscallError("write", why)}), port, speaks)
+			want := why
+			if errors.Is(why, syscall.EPIPE) {
+				want = nil
+				if err := closeWrite(ours); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if s := h.wait(); !errors.Is(s.err, want) || (want == nil) != (s.end == agent.Closed) {
+				t.Errorf("ended with %d and %v, want %v", s.end, s.err, want)
 			}
 		})
 	}

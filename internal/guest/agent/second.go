@@ -98,7 +98,7 @@ func (a *Agent) readSecond() {
 func (a *Agent) lose(why error) {
 	a.failure.Store(&why)
 	if err := a.port.SetReadDeadline(time.Now()); err != nil {
-		logf("%v, and the other port goes on: %v", why, err)
+		logf("%v, and the reading goes on: %v", why, err)
 	}
 }
 
