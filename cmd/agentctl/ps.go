@@ -48,7 +48,8 @@ func newPs() *cobra.Command {
 processes inside that machine; with -a the kernel's threads too.
 
 A machine is created, starting, running, stopping, stopped, failed, or dead, when
-its supervisor was killed. 'agentctl rm' removes what is left of any of them.
+its supervisor was killed. 'agentctl rm' removes what is left of any of them. One
+whose files cannot be read is an error, behind the list of the others.
 ` + exitHelp(plainExit),
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeNames,
@@ -72,22 +73,21 @@ func (f *psFlags) machines() error {
 	if err != nil {
 		return err
 	}
-	all, listed := store.List()
+	// What cannot be read of one keeps nobody from the others.
+	all, failed := store.List()
 	lines := []machineLine{}
 	for _, m := range all {
 		s, err := m.Status()
 		if err != nil {
-			return err
+			failed = errors.Join(failed, fmt.Errorf("machine %s: %w", m.Name(), err))
+			continue
 		}
 		ended := s.Phase == machines.Created || s.Phase == machines.Stopped || s.Phase == machines.Failed
 		if (f.all || !ended) && f.matches(m.Record()) {
 			lines = append(lines, describe(m.Record(), s))
 		}
 	}
-	if err := f.print(lines); err != nil {
-		return err
-	}
-	return listed
+	return errors.Join(f.print(lines), failed)
 }
 
 func describe(r machines.Record, s machines.Status) machineLine {
