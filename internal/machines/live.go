@@ -25,7 +25,7 @@ type Live struct {
 
 // Up starts the machine and returns when it serves. The caller is its supervisor
 // and must call Down. Whoever starts machines in the background has the machine's
-// directory in [Variable]. Log is given a line for each connection that fails.
+// directory in [Variable]. Log is given lines about connections that fail; see [Forward].
 func (m *Machine) Up(ctx context.Context, log func(line string)) (*Live, error) {
 	life, err := take(m.file(lifeName))
 	if err != nil {

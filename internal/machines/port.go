@@ -99,6 +99,7 @@ type Forwarder struct {
 	listener net.Listener
 	dial     func(context.Context) (net.Conn, error)
 	log      func(string)
+	failures tally // Of connections.
 	room     chan struct{}
 
 	ctx    context.Context //nolint:containedctx // Close ends what all connections do.
@@ -107,7 +108,8 @@ type Forwarder struct {
 }
 
 // Forward accepts connections and joins each with one that dial makes. It owns
-// the listener.
+// the listener. Log is given a line for each reason that a connection fails for,
+// and for its 10th, 100th and so on of one reason.
 func Forward(l net.Listener, dial func(context.Context) (net.Conn, error), log func(line string)) *Forwarder {
 	f := &Forwarder{listener: l, dial: dial, log: log, room: make(chan struct{}, forwards)}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
@@ -164,8 +166,8 @@ func (f *Forwarder) serve(near net.Conn) {
 	far, err := f.dial(ctx)
 	cancel()
 	if err != nil {
-		if f.ctx.Err() == nil {
-			f.log("forward " + f.listener.Addr().String() + ": " + err.Error())
+		if line := f.failures.again(err.Error()); line != "" && f.ctx.Err() == nil {
+			f.log("forward " + f.listener.Addr().String() + ": " + line)
 		}
 		return
 	}

@@ -3,9 +3,11 @@ package machines_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -71,6 +73,49 @@ func TestForward(t *testing.T) {
 	}
 	if _, err := io.ReadAll(open); err != nil && !strings.Contains(err.Error(), "reset") {
 		t.Errorf("an open connection: %v", err)
+	}
+}
+
+// A port that leads nowhere is knocked at for as long as its machine lives: the log
+// gets the reason and counts, whatever reasons a guest thinks of.
+func TestForwardRefusedAgain(t *testing.T) {
+	const knocks, reasons = 1000, 100
+	for _, tt := range []struct {
+		name        string
+		reason      func(i int) string
+		least, most int
+		last        string
+	}{
+		{"one reason", func(int) string { return "refused" }, 4, 4, "refused (1000 times)"},
+		{"many reasons", func(i int) string { return fmt.Sprint("refused for ", i%reasons) }, 32, 100, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var mu sync.Mutex
+			var lines []string
+			tried := 0
+			front := listen(t)
+			f := machines.Forward(front, func(context.Context) (net.Conn, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				tried++
+				return nil, errors.New(tt.reason(tried))
+			}, func(line string) {
+				mu.Lock()
+				defer mu.Unlock()
+				lines = append(lines, line)
+			})
+			for range knocks {
+				c := dial(t, front.Addr().String())
+				_, _ = c.Read(make([]byte, 1)) // It is closed, one way or another.
+				_ = c.Close()
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(lines); n < tt.least || n > tt.most || !strings.HasSuffix(lines[n-1], tt.last) {
+				t.Errorf("%d lines of %d failures: %q", n, tried, lines)
+			}
+		})
 	}
 }
 
