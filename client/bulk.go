@@ -12,9 +12,6 @@ import (
 )
 
 const (
-	// bulkSince is the first generation that has raw records.
-	bulkSince wire.Generation = 8
-
 	// bulkFrom is the least that is worth a flow of its own: opening and ending one
 	// takes two messages more, and writes wait for the agent's consent.
 	bulkFrom = 256 << 10
@@ -58,7 +55,7 @@ func (c *Client) offer(size int64) *wire.BulkOffer {
 	if set := c.bulk.Load(); set != nil {
 		b = *set
 	}
-	if b.Off || c.generation < bulkSince {
+	if b.Off || c.generation < wire.BulkSince {
 		return nil
 	}
 	o := &wire.BulkOffer{Format: bulk.Format, MaxRecordPayload: uint32(within(b.Record, bulkRecord, bulk.MinRecord, bulk.MaxRecord))}

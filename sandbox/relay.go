@@ -58,14 +58,11 @@ func (h *handshake) recordLink() io.ReadWriteCloser {
 	return h.records
 }
 
-// leaseSince is the first generation that has leases.
-const leaseSince wire.Generation = 8
-
 // leases reports whether the agent acknowledges the ends of clients: it says so to
 // hosts that know what that is.
 func (h *handshake) leases() bool {
 	lease := h.machine.timings.Guest.RelayLease
-	return lease != nil && lease.MaxFormat >= 1 && h.speaks >= leaseSince
+	return lease != nil && lease.MaxFormat >= 1 && h.speaks >= wire.BulkSince
 }
 
 // words are what a relay says to an agent.

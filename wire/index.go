@@ -11,6 +11,10 @@ type Generation uint8
 // announcing them makes their use a duty, see protocol section 6.
 const Newest Generation = 8
 
+// BulkSince is the first generation that has raw records, the leases of clients that
+// they need, and the second port.
+const BulkSince Generation = 8
+
 // Type names a message.
 type Type string
 

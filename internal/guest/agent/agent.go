@@ -112,7 +112,7 @@ func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
 	host.Files = session.NewFiles()
 	a.host = host
 	go a.write()
-	if host.Generation >= bulkSince {
+	if host.Generation >= wire.BulkSince {
 		ready.RelayLease = &wire.RelayLease{MaxFormat: 1}
 	}
 	a.openSecond(ready)
@@ -137,7 +137,7 @@ func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
 // that hears and cannot answer.
 func (a *Agent) write() {
 	if err := a.writer.Run(); err != nil && !errors.Is(err, syscall.EPIPE) {
-		a.lose(fmt.Errorf("write port: %w", err))
+		a.lose(err)
 	}
 }
 

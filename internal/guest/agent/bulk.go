@@ -6,14 +6,11 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// bulkSince is the first generation that has raw records and leases.
-const bulkSince wire.Generation = 8
-
 // raw acts on a frame without an envelope, and reports whether it was one. An
-// agent that announces less than bulkSince knows no such frames.
+// agent that announces less than wire.BulkSince knows no such frames.
 func (a *Agent) raw(f frame.Frame) bool {
 	switch {
-	case a.host.Generation < bulkSince:
+	case a.host.Generation < wire.BulkSince:
 		return false
 	case f.Flags&frame.Bulk != 0:
 		a.record(f)
@@ -88,7 +85,7 @@ func (a *Agent) strayRecord(id uint32, kind wire.BulkKind) {
 // flow acts on a message about a flow. For a session that has ended it comes too
 // late, as it may when the two cross, and is passed over.
 func (a *Agent) flow(id uint32, e wire.Envelope, m wire.Message) {
-	if a.host.Generation < bulkSince {
+	if a.host.Generation < wire.BulkSince {
 		a.tooNew(id, e)
 		return
 	}
@@ -107,12 +104,12 @@ func (a *Agent) flow(id uint32, e wire.Envelope, m wire.Message) {
 }
 
 // offered decides what becomes of a request's offer: an agent that announces less
-// than bulkSince does not see it.
+// than wire.BulkSince does not see it.
 func (a *Agent) offered(id uint32, e wire.Envelope, offer **wire.BulkOffer) (refusal string) {
-	if a.host.Generation < bulkSince {
+	if a.host.Generation < wire.BulkSince {
 		*offer = nil
 	}
-	if *offer != nil && e.Generation < bulkSince {
+	if *offer != nil && e.Generation < wire.BulkSince {
 		return "raw bulk offer requires protocol generation 8"
 	}
 	if _, leased := a.leases.get(slotOf(id)); *offer != nil && a.second != nil && !leased {

@@ -36,7 +36,7 @@ func (a *Agent) handle(f frame.Frame) End {
 	case !known:
 		a.refuse(f.ID, e, wire.ErrorUnsupportedType, "unknown message type "+string(e.Type))
 		return 0
-	case e.Type == wire.TypeBulkAccepted && a.host.Generation >= bulkSince:
+	case e.Type == wire.TypeBulkAccepted && a.host.Generation >= wire.BulkSince:
 		a.refuse(f.ID, e, wire.ErrorUnsupportedType, "host cannot accept a guest-initiated bulk offer")
 		return 0
 	case info.Direction&wire.HostToGuest == 0, e.Type == wire.TypeInitAck, e.Type == wire.TypeBootstrap:

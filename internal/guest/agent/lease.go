@@ -114,7 +114,7 @@ func acknowledge(to *mux.Outbox, b []byte) {
 // depart ends a client. Hosts up to generation 7 end its commands by a signal of
 // their own; newer ones leave that to us.
 func (a *Agent) depart(start, end uint32) {
-	if a.host.Generation >= bulkSince {
+	if a.host.Generation >= wire.BulkSince {
 		a.kill(start, end)
 	}
 	a.disconnect(start, end)

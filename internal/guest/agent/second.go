@@ -27,7 +27,7 @@ var errBound = errors.New("raw bulk record arrived on the bound control port")
 var errAnswer = errors.New("the host's answer is not that to our greeting")
 
 // HasSecond reports whether hosts of a generation can have a second port.
-func HasSecond(g wire.Generation) bool { return g >= bulkSince }
+func HasSecond(g wire.Generation) bool { return g >= wire.BulkSince }
 
 // Bind greets the host on the second port, and waits until deadline for its answer.
 // Without that there is no core.ready.
