@@ -223,8 +223,13 @@ func launch(ctx context.Context, m *machines.Machine) error {
 	if err != nil {
 		return err
 	}
-	defer awaiting("starting " + m.Name())()
-	return m.Launch(ctx, self, "supervise", m.Name())
+	finished := awaiting("starting " + m.Name())
+	notes, err := m.Launch(ctx, self, "supervise", m.Name())
+	finished()
+	for _, line := range notes {
+		say(line)
+	}
+	return err
 }
 
 // eachMachine calls f for the machines of the names, and goes on after errors.

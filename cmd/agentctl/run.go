@@ -328,11 +328,8 @@ func commandError(err error) error {
 // note says on standard error when the machine is slower than it could be, or has
 // less than it might.
 func note(m *sandbox.Machine) {
-	if m.Emulated() {
-		say(m.Note())
-	}
-	if err := m.Unshared(); err != nil {
-		say("the root is a disk, no directory is shared: " + err.Error())
+	for _, line := range machines.Notes(m) {
+		say(line)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -258,8 +259,17 @@ func TestLaunchGivesNothingAway(t *testing.T) {
 	}
 	defer func() { _ = syscall.Close(given) }()
 	script := fmt.Sprintf(`if [ -e /proc/$$/fd/%d ]; then echo '{"error":"it has it"}' >&3; else echo '{}' >&3; fi`, given)
-	if err := m.Launch(t.Context(), "sh", "-c", script); err != nil {
+	if _, err := m.Launch(t.Context(), "sh", "-c", script); err != nil {
 		t.Error(err)
+	}
+}
+
+// What a supervisor has to say of its machine reaches who has started it.
+func TestLaunchTells(t *testing.T) {
+	m := create(t, open(t), machines.Record{Name: "dev"})
+	notes, err := m.Launch(t.Context(), "sh", "-c", `echo '{"notes":["slower","less"]}' >&3`)
+	if want := []string{"slower", "less"}; err != nil || !slices.Equal(notes, want) {
+		t.Errorf("got %q, %v, want %q", notes, err, want)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/sandbox"
 )
 
 const (
@@ -46,21 +47,35 @@ var errCut = errors.New("cut")
 
 // A report is what a supervisor says to who has started it.
 type report struct {
-	Error string `json:"error,omitempty"`
+	Error string   `json:"error,omitempty"`
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Notes says in lines for the user what makes a machine slower than it could be, or
+// leaves it less than it might have.
+func Notes(m *sandbox.Machine) (lines []string) {
+	if m.Emulated() {
+		lines = append(lines, m.Note())
+	}
+	if why := m.Unshared(); why != nil {
+		lines = append(lines, "the root is a disk, no directory is shared: "+why.Error())
+	}
+	return lines
 }
 
 // Launch starts a supervisor in the background, which is argv, and waits until it
 // has the machine up; argv has to call Supervise. When ctx ends before that, so
-// does the supervisor. A machine that has one already is ErrRunning.
-func (m *Machine) Launch(ctx context.Context, argv ...string) error {
+// does the supervisor. A machine that has one already is ErrRunning. The lines are
+// its [Notes].
+func (m *Machine) Launch(ctx context.Context, argv ...string) (notes []string, err error) {
 	if alive, err := held(m.file(lifeName)); err != nil {
-		return m.wrap(err)
+		return nil, m.wrap(err)
 	} else if alive {
-		return m.wrap(ErrRunning)
+		return nil, m.wrap(ErrRunning)
 	}
 	ours, theirs, err := os.Pipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = ours.Close() }()
 	cmd, err := m.background(theirs, argv)
@@ -68,11 +83,11 @@ func (m *Machine) Launch(ctx context.Context, argv ...string) error {
 		err = keepDescriptors()
 	}
 	if err != nil {
-		return errors.Join(err, theirs.Close())
+		return nil, errors.Join(err, theirs.Close())
 	}
 	err = cmd.Start()
 	if err = errors.Join(err, theirs.Close()); err != nil {
-		return m.wrap(err)
+		return nil, m.wrap(err)
 	}
 	go func() { _ = cmd.Wait() }() // For as long as we are here: a zombie would look alive.
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(SignalCut) })
@@ -83,11 +98,11 @@ func (m *Machine) Launch(ctx context.Context, argv ...string) error {
 	}
 	switch {
 	case ctx.Err() != nil:
-		return errors.Join(context.Cause(ctx), m.awaitEnd(context.WithoutCancel(ctx), endWait))
+		return nil, errors.Join(context.Cause(ctx), m.awaitEnd(context.WithoutCancel(ctx), endWait))
 	case r.Error != "":
-		return errors.New(r.Error)
+		return nil, errors.New(r.Error)
 	}
-	return nil
+	return r.Notes, nil
 }
 
 // background is the supervisor's process, in a session of its own, which no
@@ -132,6 +147,8 @@ func (m *Machine) Supervise(stop context.Context, log func(line string)) error {
 	var r report
 	if err != nil {
 		r.Error = err.Error()
+	} else {
+		r.Notes = Notes(l.Machine)
 	}
 	// A launcher that is gone needs no report.
 	_ = json.NewEncoder(launcher).Encode(r)
