@@ -145,8 +145,13 @@ func (g *guest) leave(end agent.End) {
 		return // The init does what somebody has asked it for.
 	}
 	<-others
-	g.killAll()
-	g.machine.Down(besideDeadline)
+	// Nobody is killed who need not be: an init whose last process has gone may kill
+	// everybody else, us among them, and end the machine with its disks as they are.
+	over := time.Now().Add(besideDeadline)
+	if !g.machine.Freeze(besideDeadline) {
+		g.killAll()
+		g.machine.Down(time.Until(over))
+	}
 	g.end()
 }
 

@@ -3,6 +3,7 @@ package boot
 import (
 	"errors"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -97,6 +98,26 @@ func (m *Machine) Down(deadline time.Duration) {
 	if !inTurn(m.downs(), deadline) {
 		logf("%v are over, ending the machine as it is", deadline)
 	}
+}
+
+// Freeze leaves every disk clean at once and for good, whoever has files open there,
+// and reports whether it could: what is left to do then is to end the machine. The
+// files of hosts have what was written.
+func (m *Machine) Freeze(deadline time.Duration) bool {
+	var failed atomic.Bool
+	all := []func(){sys.Sync}
+	for _, u := range slices.Backward(m.undo) {
+		if u.pin == nil {
+			continue
+		}
+		all = append(all, func() {
+			if err := u.pin.Freeze(); err != nil {
+				failed.Store(true)
+				logf("%v: %v", u, err)
+			}
+		})
+	}
+	return inTurn(all, deadline) && !failed.Load()
 }
 
 // inTurn does all things, each one after the one before or after patience. It

@@ -132,25 +132,45 @@ func filesOverPort(g *guest) error {
 	return nil
 }
 
-// An init that holds a file of a disk open, and ignores every wish, does not keep
-// the disk from being left clean.
+// hasty is an init that ends the machine, and everybody in it, as soon as its one
+// process has gone, as that of OpenRC does.
+const hasty = `#!/bin/sh
+trap '' TERM INT
+exec 7>/held; echo held >&7
+echo >/up
+sleep 1000
+kill -9 -1
+exec reboot -f
+`
+
+// An init that holds a file of a disk open, and ignores every wish or does not leave
+// the agent its time, does not keep the disk from being left clean.
 func TestHandoverStubborn(t *testing.T) {
 	ownOnly(t, needsHandover)
-	root := scripted(t)
+	inits := map[string]string{"ignores": stubborn, "hurries": hasty}
 	eachKernel(t, func(t *testing.T, kernel string) {
 		t.Helper()
-		disk := vmtest.Disk(t, "ext4", root)
-		m := vmtest.Start(t, sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{{Path: disk}}, Bootstrap: &wire.Bootstrap{
-			BlockRoot: &wire.DiskImage{Device: "/dev/vda"}, HandoffInit: &wire.HandoffInit{Cmd: "/sbin/the init"},
-		}})
-		if _, err := in(t, m).say("until [ -e /up ]; do sleep 0.05; done"); err != nil {
-			t.Fatal(err)
-		}
-		end(t, m)
-		if dirty(t, disk) {
-			t.Error("the journal needs recovery")
+		for name, script := range inits {
+			t.Run(name, func(t *testing.T) { stubbornOnDisk(t, kernel, script) })
 		}
 	})
+}
+
+func stubbornOnDisk(t *testing.T, kernel, init string) {
+	t.Helper()
+	root := vmtest.Root(t)
+	plant(t, filepath.Join(root, "sbin/the init"), init)
+	disk := vmtest.Disk(t, "ext4", root)
+	m := vmtest.Start(t, sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{{Path: disk}}, Bootstrap: &wire.Bootstrap{
+		BlockRoot: &wire.DiskImage{Device: "/dev/vda"}, HandoffInit: &wire.HandoffInit{Cmd: "/sbin/the init"},
+	}})
+	if _, err := in(t, m).say("until [ -e /up ]; do sleep 0.05; done"); err != nil {
+		t.Fatal(err)
+	}
+	end(t, m)
+	if dirty(t, disk) {
+		t.Error("the journal needs recovery")
+	}
 }
 
 // An init that cannot be one ends the boot, and the error says why.
