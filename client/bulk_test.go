@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"reflect"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -158,5 +159,101 @@ func TestAnsweredEarly(t *testing.T) {
 		if err := c.Early(); err == nil {
 			p.t.Error("connected")
 		}
+	})
+}
+
+// What Read has read is granted anew, or a peer would stop at its first window.
+func TestReadGrants(t *testing.T) {
+	script(t, bulkGen, func(c *client.Client, p *peer) {
+		conn, id, offer := dialBulk(p.t, c, p)
+		window := offer.GuestToHostCreditLimit
+		p.records(id, 0, window, uint64(offer.MaxRecordPayload))
+		wait := background(func() {
+			f, _ := p.next()
+			m, ok := p.message(f).(*wire.BulkCredit)
+			if !ok || m.Flow != wire.FlowGuestToHost || m.ConsumedOffset == 0 || m.CreditLimit != m.ConsumedOffset+window {
+				p.t.Errorf("got %+v", m)
+			}
+			p.ignore()
+		})
+		if _, err := io.ReadFull(conn, make([]byte, window)); err != nil {
+			p.t.Error(err)
+		}
+		synctest.Wait()
+		_ = p.conn.Close()
+		wait()
+	})
+}
+
+// A client offers what SetBulk has said, within its bounds and those of a connection,
+// which holds no more and shares the link with others.
+func TestSetBulk(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		set  *client.Bulk
+		want *wire.BulkOffer
+	}{
+		{"unset", nil, &wire.BulkOffer{Format: 1, MaxRecordPayload: 128 << 10, GuestToHostCreditLimit: client.ConnLimit}},
+		{"zero", &client.Bulk{}, &wire.BulkOffer{Format: 1, MaxRecordPayload: 128 << 10, GuestToHostCreditLimit: client.ConnLimit}},
+		{"off", &client.Bulk{Off: true}, nil},
+		{"given", &client.Bulk{Record: 64 << 10, Window: 2 << 20}, &wire.BulkOffer{Format: 1, MaxRecordPayload: 64 << 10, GuestToHostCreditLimit: 2 << 20}},
+		{"too much", &client.Bulk{Record: 1 << 30, Window: 1 << 30}, &wire.BulkOffer{Format: 1, MaxRecordPayload: 256 << 10, GuestToHostCreditLimit: client.ConnLimit}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			script(t, bulkGen, func(c *client.Client, p *peer) {
+				if tt.set != nil {
+					c.SetBulk(*tt.set)
+				}
+				wait := background(func() {
+					f, _ := p.next()
+					if req, ok := p.message(f).(*wire.TCPConnect); !ok || !reflect.DeepEqual(req.Bulk, tt.want) {
+						p.t.Errorf("offered %+v, want %+v", req.Bulk, tt.want)
+					}
+					p.send(f.ID, &wire.TCPFailed{Error: "no"})
+				})
+				if _, err := c.Dial("tcp", "127.0.0.1:80"); err == nil {
+					p.t.Error("connected")
+				}
+				wait()
+			})
+		})
+	}
+}
+
+// A long write offers records, and one whose context ends cancels its flow: the
+// guest would wait for the rest.
+func TestContextEndsRecords(t *testing.T) {
+	script(t, bulkGen, func(c *client.Client, p *peer) {
+		const size = 300 << 10
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		opened := background(func() { p.opens(wire.OpenOptions{Write: true}) })
+		file, err := c.OpenFile(ctx, "/f", os.O_WRONLY, 0)
+		opened()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		wait := background(func() {
+			f, _ := p.next()
+			req, ok := p.message(f).(*wire.FSRequest)
+			if !ok || req.Bulk == nil {
+				p.t.Error("no offer of records")
+				return
+			}
+			p.send(f.ID, &wire.BulkAccepted{
+				Kind: wire.BulkFS, Flows: wire.FlowHostToGuest, Format: 1,
+				MaxRecordPayload: req.Bulk.MaxRecordPayload, HostToGuestCreditLimit: 1 << 20,
+			})
+			for got := 0; got < size; {
+				r, _ := p.next()
+				got += len(r.Body) - wire.RecordHead
+			}
+			cancel()
+			p.expect(&wire.BulkCancel{Kind: wire.BulkFS, Reason: wire.CancelCaller, Message: "given up by the caller"})
+		})
+		if n, err := file.Write(make([]byte, size)); n != size || err != nil {
+			p.t.Errorf("Write = %d, %v", n, err)
+		}
+		wait()
 	})
 }
