@@ -182,6 +182,39 @@ func TestStdinRefused(t *testing.T) {
 	}
 }
 
+// A command that has closed its input and goes on has nobody wait to write to it.
+func TestStdinClosed(t *testing.T) {
+	script(t, 7, func(c *client.Client, p *peer) {
+		heard := make(chan struct{})
+		wait := background(func() {
+			id, _ := p.request()
+			p.send(id, &wire.ExecStarted{PID: 1})
+			p.write(golden(p.t, id, stdinEPIPE))
+			<-heard
+			p.send(id, new(wire.ExecExited))
+			p.ignore()
+		})
+		cmd := c.Command("x")
+		stdin, err := cmd.StdinPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		synctest.Wait()
+		if _, err := stdin.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
+			p.t.Errorf("Write = %v", err)
+		}
+		close(heard)
+		if err := cmd.Wait(); err != nil {
+			p.t.Error(err)
+		}
+		_ = p.conn.Close()
+		wait()
+	})
+}
+
 // An error of Stdin comes out of Wait, and the command sees the end of its input.
 func TestStdinReadError(t *testing.T) {
 	broken := errors.New("broken reader")

@@ -515,3 +515,55 @@ func (p *peer) file(content []byte, size uint64) {
 		}
 	}
 }
+
+// The error that ends the reading of a file comes out, be it in the first piece or in
+// the rest.
+func TestReadFileFails(t *testing.T) {
+	for _, pieces := range []int{0, 1} {
+		script(t, 7, func(c *client.Client, p *peer) {
+			wait := background(func() {
+				p.opens(wire.OpenOptions{Read: true})
+				for range pieces {
+					f, _ := p.next()
+					if req, ok := p.message(f).(*wire.FSRequest); ok {
+						p.send(f.ID, &wire.FSData{Data: make([]byte, *req.Op.(*wire.OpRead).Len)})
+					}
+					p.succeed(f.ID)
+					f, _ = p.next() // The size.
+					p.send(f.ID, &wire.FSResponse{OK: true, Data: &wire.ResultStat{Entry: wire.FSEntry{Path: "/f", Kind: wire.EntryFile, Size: 1 << 20}}})
+				}
+				f, _ := p.next()
+				p.refuse(f.ID, "read: I/O error (os error 5)")
+				p.closes()
+			})
+			if b, err := c.ReadFile(p.t.Context(), "/f"); (len(b) > 0) != (pieces > 0) || !errors.Is(err, syscall.EIO) {
+				p.t.Errorf("behind %d pieces: read %d bytes, %v", pieces, len(b), err)
+			}
+			wait()
+		})
+	}
+}
+
+// WriteAt does not write behind a failure of what was written before it.
+func TestWriteAtBehindFailure(t *testing.T) {
+	script(t, 7, func(c *client.Client, p *peer) {
+		f := open(p.t, c, p, os.O_WRONLY)
+		wait := background(func() {
+			id := p.operation(&wire.OpWrite{Handle: 1})
+			p.expect(&wire.FSData{Data: []byte("one")})
+			p.expect(&wire.FSData{Data: []byte{}})
+			p.refuse(id, "write: No space left on device (os error 28)")
+			p.closes()
+		})
+		if _, err := f.WriteString("one"); err != nil {
+			p.t.Error(err)
+		}
+		if n, err := f.WriteAt([]byte("two"), 9); n != 0 || !errors.Is(err, syscall.ENOSPC) {
+			p.t.Errorf("WriteAt = %d, %v", n, err)
+		}
+		if err := f.Close(); err != nil {
+			p.t.Error(err)
+		}
+		wait()
+	})
+}
