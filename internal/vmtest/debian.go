@@ -22,17 +22,32 @@ const debianVariable = "AGENTD_DEBIAN"
 // ordinary user's test is skipped.
 func Debian(t *testing.T) string {
 	t.Helper()
+	return madeRoot(t, "debian", os.Getenv(debianVariable), "test")
+}
+
+// InitRoot returns the directory of a root that "scripts/setup inits" has made: sysv,
+// whose init is that of System V with its scripts, or openrc, which has both OpenRC's
+// own and that of System V. A file /up there says that its boot is over. It is
+// shared as [Debian]'s is.
+func InitRoot(t *testing.T, name string) string {
+	t.Helper()
+	return madeRoot(t, name, "", "inits")
+}
+
+// madeRoot returns a root of the cache, or the other that is given.
+func madeRoot(t *testing.T, name, other, setup string) string {
+	t.Helper()
 	Require(t)
 	if os.Getuid() != 0 {
-		t.Skip("no Debian root: only root can make and read one")
+		t.Skipf("no root %s: only root can make and read one", name)
 	}
 	cache, err := image.Open("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := cmp.Or(os.Getenv(debianVariable), filepath.Join(cache.Path(), "debian"))
+	dir := cmp.Or(other, filepath.Join(cache.Path(), name))
 	if _, err := os.Stat(dir); err != nil { //nolint:gosec // G703: the tester names it.
-		unavailable(t, fmt.Errorf("no Debian root (run scripts/setup test): %w", err))
+		unavailable(t, fmt.Errorf("no root %s (run scripts/setup %s): %w", name, setup, err))
 	}
 	return dir
 }
