@@ -252,6 +252,12 @@ func (m *Machine) endBy(ctx context.Context, word os.Signal, wait time.Duration)
 // supervisor returns the process that holds the life. The handle is opened before
 // the holder is looked at, so its number cannot be another's by then.
 func (m *Machine) supervisor() (*os.Process, error) {
+	// Before its state, which need not be legible for a machine to be removed.
+	if alive, err := held(m.file(lifeName)); err != nil {
+		return nil, err
+	} else if !alive {
+		return nil, ErrNotRunning
+	}
 	s, err := m.state()
 	if err != nil {
 		return nil, err
