@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// maxTurns is how many floods move at a time: enough to keep the port busy while
-	// some of their commands are not scheduled.
-	maxTurns = 4
+	// maxTurns is how many floods move at a time: one fills its pipe while the other is
+	// read. More do not move more, and each is somebody else who wants the processor.
+	maxTurns = 2
 
 	// turnBytes is what a flood moves before it is another's turn: two full pipes,
 	// so that fifty floods have their turn some ten times a second.
