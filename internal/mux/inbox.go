@@ -55,6 +55,8 @@ type InboxConfig struct {
 	Budget  *Budget                 // Shared with other inboxes; nil is no shared bound.
 	Storage func() (Storage, error) // Opens the overflow when it is first needed; nil is none.
 	Stored  int64                   // Bytes in the overflow, at most.
+
+	Patience *Patience // Of Pace, shared with other inboxes; nil is no shared bound.
 }
 
 // An Inbox is what has arrived for one session and was not yet taken. Push
@@ -69,9 +71,8 @@ type Inbox struct {
 	storage Storage
 	read    int64         // What has been taken from the storage,
 	write   int64         // and what was put there; see span for the place.
-	taken   int64         // Bytes that were taken, ever.
 	paced   chan struct{} // Closed when little is left.
-	vain    int           // The last pauses, in which nothing was taken.
+	vain    time.Duration // The pauses since something was taken.
 	ended   bool          // Nothing more is accepted; what is here can still be taken.
 	dropped bool          // Nothing can be taken either.
 }
@@ -167,7 +168,7 @@ func (b *Inbox) Next() ([]byte, error) {
 		case !b.memory.empty():
 			p := b.memory.pop()
 			b.releaseLocked(len(p))
-			b.tookLocked(len(p))
+			b.tookLocked()
 			return p, nil
 		case b.read < b.write:
 			return b.loadLocked()
@@ -199,23 +200,64 @@ const (
 	// hundred KiB, and little for everybody else who waits meanwhile.
 	pacePause = 3 * time.Millisecond
 
-	// vainPauses is how many there are in a row in which a session takes nothing. It
-	// takes piece by piece, and emulated some 10 MiB a second: 64 KiB in two pauses.
-	vainPauses = 8
+	// patience is how long one session is waited for while it takes nothing: it takes
+	// piece by piece, and on a busy host that emulates, one can take some 20 ms.
+	patience = 100 * time.Millisecond
+
+	// patienceShare is which part of the time may pass so, for all sessions together.
+	patienceShare = 10
 )
 
+// A Patience bounds the time in which somebody waits for inboxes of which nothing is
+// taken: a moment at first, and later a tenth of the time, however many there are.
+// Time in which something was taken after all does not count.
+type Patience struct {
+	mu   sync.Mutex
+	left time.Duration
+	at   time.Time // When left was what it says.
+}
+
+// take takes the time of one pause, if there is so much.
+func (p *Patience) take() bool {
+	if p == nil {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if p.at.IsZero() {
+		p.left = patience
+	}
+	p.left, p.at = min(patience, p.left+now.Sub(p.at)/patienceShare), now
+	if p.left < pacePause {
+		return false
+	}
+	p.left -= pacePause
+	return true
+}
+
+func (p *Patience) give(d time.Duration) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = min(patience, p.left+d)
+}
+
 // Pace lets a session that takes its input catch up: it returns when little is
-// waiting, and after a moment at the latest. A session that has taken nothing in
-// several such moments is not waited for any more, until it has taken all. Without
+// waiting, and after a moment at the latest. A session that has taken nothing for
+// some such moments is not waited for any more, until it takes something. Without
 // the pause a host that is faster than the session would fill the memory and then the
 // storage, which is slower than both.
 func (b *Inbox) Pace() {
 	b.mu.Lock()
-	if b.vain >= vainPauses || b.dropped || b.bytes <= paceAbove {
+	if b.vain >= patience || b.dropped || b.bytes <= paceAbove || !b.cfg.Patience.take() {
 		b.mu.Unlock()
 		return
 	}
-	before, low := b.taken, make(chan struct{})
+	b.vain += pacePause
+	low := make(chan struct{})
 	b.paced = low
 	b.mu.Unlock()
 	limit := time.NewTimer(pacePause)
@@ -227,15 +269,12 @@ func (b *Inbox) Pace() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.paced = nil
-	if b.vain++; b.taken > before {
-		b.vain = 0
-	}
 }
 
-// tookLocked notes that the session is moving.
-func (b *Inbox) tookLocked(n int) {
-	b.taken += int64(n)
-	if b.bytes == 0 && b.read == b.write {
+// tookLocked notes that the session is moving: the pauses were not in vain.
+func (b *Inbox) tookLocked() {
+	if b.vain > 0 {
+		b.cfg.Patience.give(b.vain)
 		b.vain = 0
 	}
 	if b.paced != nil && b.bytes <= paceAbove/2 {
@@ -255,7 +294,7 @@ func (b *Inbox) loadLocked() ([]byte, error) {
 	if b.read += int64(len(p)); b.read == b.write {
 		b.read, b.write = 0, 0
 	}
-	b.tookLocked(len(p))
+	b.tookLocked()
 	return p, nil
 }
 
@@ -303,7 +342,7 @@ func (b *Inbox) Drop() {
 	defer b.mu.Unlock()
 	b.ended, b.dropped = true, true
 	b.releaseLocked(b.bytes)
-	b.tookLocked(0)
+	b.tookLocked()
 	b.memory = fifo[[]byte]{}
 	b.read, b.write = 0, 0
 	if b.storage != nil {

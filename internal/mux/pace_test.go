@@ -9,39 +9,33 @@ import (
 	"github.com/agentd-go/agentd/internal/mux"
 )
 
-// A session that takes its input is waited for; one that does not is waited for
-// a few moments, once.
+// A session that takes its input is waited for, also if that takes it longer than one
+// pause; one that takes nothing is waited for a moment, once.
 func TestPace(t *testing.T) {
+	const piece, pieces = 64 << 10, 100
 	for _, tt := range []struct {
 		name  string
-		takes bool
-		least time.Duration // That a hundred pieces must take, and
+		takes time.Duration // For one piece; 0 is never.
+		least time.Duration // That all pieces must take, and
 		most  time.Duration // may take.
 	}{
-		{"taking", true, 50 * time.Millisecond, 250 * time.Millisecond},
-		{"silent", false, 0, 30 * time.Millisecond},
+		{"taking", time.Millisecond, 50 * time.Millisecond, 250 * time.Millisecond},
+		{"slow", 20 * time.Millisecond, 250 * time.Millisecond, 300 * time.Millisecond}, // A pause for each piece.
+		{"silent", 0, 90 * time.Millisecond, 110 * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				const piece, pieces = 64 << 10, 100
-				in := mux.NewInbox(mux.InboxConfig{Memory: 2 * pieces * piece})
+				in := mux.NewInbox(mux.InboxConfig{Memory: 2 * pieces * piece, Patience: &mux.Patience{}})
 				defer in.Drop()
 				var taker sync.WaitGroup
-				if tt.takes {
+				if tt.takes > 0 {
 					taker.Go(func() {
 						for _, err := in.Next(); err == nil; _, err = in.Next() {
-							time.Sleep(time.Millisecond)
+							time.Sleep(tt.takes)
 						}
 					})
 				}
-				start := time.Now()
-				for range pieces {
-					if err := in.Push(make([]byte, piece)); err != nil {
-						t.Fatal(err)
-					}
-					in.Pace()
-				}
-				if took := time.Since(start); took < tt.least || took > tt.most {
+				if took := fill(t, in, piece, pieces); took < tt.least || took > tt.most {
 					t.Errorf("it took %v, want %v to %v", took, tt.least, tt.most)
 				}
 				in.Drop()
@@ -49,6 +43,56 @@ func TestPace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// fill pushes pieces at the pace of an inbox.
+func fill(t *testing.T, in *mux.Inbox, piece, pieces int) (took time.Duration) {
+	t.Helper()
+	start := time.Now()
+	for range pieces {
+		if err := in.Push(make([]byte, piece)); err != nil {
+			t.Fatal(err)
+		}
+		in.Pace()
+	}
+	return time.Since(start)
+}
+
+// However many sessions take nothing, what they may hold up is a moment and then a
+// tenth of the time. One that takes something again gives the time back.
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const piece, pieces, silent = 64 << 10, 50, 30
+		var shared mux.Patience
+		quiet := func() *mux.Inbox {
+			return mux.NewInbox(mux.InboxConfig{Memory: 2 * pieces * piece, Patience: &shared})
+		}
+		var took time.Duration
+		for range silent {
+			in := quiet()
+			defer in.Drop()
+			took += fill(t, in, piece, pieces)
+		}
+		if took < 90*time.Millisecond || took > 115*time.Millisecond {
+			t.Errorf("%d silent sessions held up the others for %v", silent, took)
+		}
+		time.Sleep(time.Second) // A tenth of it is left to be patient with.
+		in := quiet()
+		defer in.Drop()
+		for range 3 {
+			if took := fill(t, in, piece, pieces); took < 90*time.Millisecond {
+				t.Errorf("a session that takes something now and then was waited for %v", took)
+			}
+			if _, err := in.Next(); err != nil {
+				t.Fatal(err)
+			}
+			for in.Waiting() > 256<<10 {
+				if _, err := in.Next(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
 }
 
 // A pool lends as many buffers as it has and takes them back from frames that

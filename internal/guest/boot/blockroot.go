@@ -90,7 +90,8 @@ func (m *Machine) changeRoot() error {
 			kept = append(kept, u)
 		}
 	}
-	m.undo = append(kept, undo{target: plan.ShareDir})
+	kept = append(kept, undo{target: plan.ShareDir})
+	m.undo = kept
 	old := m.root
 	var err error
 	if m.root, err = sys.OpenRoot("/"); err != nil {

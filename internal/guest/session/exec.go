@@ -254,7 +254,9 @@ func (e *Exec) Detach() {
 // reported and the session goes on; behind a closed pipe it goes on without
 // input, which is said once however much is waiting.
 func (e *Exec) feed(w *os.File) {
-	for {
+	narrow := func() {}
+	defer func() { narrow() }()
+	for first := true; ; {
 		p, err := e.in.Next()
 		if errors.Is(err, io.EOF) && !e.tty {
 			_ = w.Close() // The command reads the end of its input.
@@ -265,6 +267,9 @@ func (e *Exec) feed(w *os.File) {
 			}
 			return
 		}
+		if first && len(p) >= wideAbove && e.in.Waiting() > 0 {
+			first, narrow = false, e.host.widen(w)
+		}
 		if _, err := w.Write(p); err != nil && !errors.Is(err, os.ErrClosed) {
 			e.send(stdinError(err))
 			if errors.Is(err, syscall.EPIPE) {
@@ -272,6 +277,27 @@ func (e *Exec) feed(w *os.File) {
 			}
 		}
 	}
+}
+
+const (
+	// widePipe is what the pipe to a command has room for whose host is faster than it
+	// is: they take turns less often.
+	widePipe = 256 << 10
+
+	// maxWide bounds their number, since pipes are memory of the kernel: 4 MiB.
+	maxWide = 16
+
+	// wideAbove tells a flood of input from what somebody types.
+	wideAbove = 16 << 10
+)
+
+// widen gives the pipe to a command more room, if not too many have it. narrow says
+// that the pipe is closed.
+func (h *Host) widen(w *os.File) (narrow func()) {
+	if h.wide.Add(1) <= maxWide {
+		sys.GrowPipe(w, widePipe)
+	}
+	return func() { h.wide.Add(-1) }
 }
 
 func stdinError(err error) *wire.ExecStdinError {

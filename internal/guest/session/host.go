@@ -56,6 +56,9 @@ type Host struct {
 	waiting atomic.Int64 // Bytes of the long requests whose commands have not started.
 	left    atomic.Int64 // Outputs that are read on for processes left behind.
 	windows windows      // Of the flows into the guest.
+	wide    atomic.Int32 // Commands whose input has a large pipe.
+
+	patience mux.Patience // With sessions that do not take what the host sends.
 
 	// accounts keeps the readers of /etc/passwd apart: an image can make it
 	// plan.MaxAccountFile long, and a hundred commands may start at once.
@@ -82,7 +85,7 @@ func spill() (mux.Storage, error) {
 // inbox is where what the host sends to one session waits, up to memory bytes in memory.
 func (h *Host) inbox(memory int) *mux.Inbox {
 	return mux.NewInbox(mux.InboxConfig{
-		Memory: memory, Budget: h.Input, Storage: spill, Stored: stdinStored,
+		Memory: memory, Budget: h.Input, Storage: spill, Stored: stdinStored, Patience: &h.patience,
 	})
 }
 

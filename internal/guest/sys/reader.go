@@ -3,6 +3,7 @@ package sys
 import (
 	"errors"
 	"io"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -66,8 +67,16 @@ func (r *Reader) Try(b []byte) (n int, err error) {
 
 // Grow gives a pipe room for size bytes and reports whether it has it then. What is
 // no pipe, may not be larger, or holds more already, stays as it is.
-func (r *Reader) Grow(size int) (grown bool) {
-	_ = r.raw.Control(func(fd uintptr) { // What has been closed needs no room.
+func (r *Reader) Grow(size int) (grown bool) { return growPipe(r.raw, size) }
+
+// GrowPipe is Grow for a pipe that is written to.
+func GrowPipe(w *os.File, size int) (grown bool) {
+	raw, err := w.SyscallConn()
+	return err == nil && growPipe(raw, size)
+}
+
+func growPipe(raw syscall.RawConn, size int) (grown bool) {
+	_ = raw.Control(func(fd uintptr) { // What has been closed needs no room.
 		_, err := unix.FcntlInt(fd, unix.F_SETPIPE_SZ, size)
 		grown = err == nil
 	})
