@@ -72,7 +72,7 @@ func (e *Exec) run(req *wire.ExecRequest) {
 		return
 	}
 	e.say(&wire.ExecStarted{PID: uint32(c.child.PID())})
-	heard := e.listen(c.outputs)
+	heard := e.listen(c.outputs, grown)
 	fed := make(chan struct{})
 	e.host.crew.do(func() {
 		defer close(fed)
@@ -89,9 +89,9 @@ func (e *Exec) run(req *wire.ExecRequest) {
 	e.finish(exited(status, reportSignal))
 }
 
-// listen sends what the command says. When it has ended, heard waits for the end
-// of that too, and closes the outputs.
-func (e *Exec) listen(outputs []output) (heard func()) {
+// listen sends what the command says, and calls grown if that is much. When it has
+// ended, heard waits for the end of that too, and closes the outputs.
+func (e *Exec) listen(outputs []output, grown func()) (heard func()) {
 	var all sync.WaitGroup
 	var open atomic.Int32
 	open.Store(int32(len(outputs)))
@@ -103,7 +103,7 @@ func (e *Exec) listen(outputs []output) (heard func()) {
 		e.host.crew.do(func() {
 			defer all.Done()
 			e.guarded(func() {
-				p := &pump{line: e.line, kind: o.kind, from: t, count: &e.host.Activity.output, grow: o.from.Grow}
+				p := &pump{line: e.line, kind: o.kind, from: t, count: &e.host.Activity.output, grow: o.from.Grow, grown: grown}
 				_ = p.run() // io.EOF, or EIO from a terminal that hung up.
 			})
 			if open.Add(-1) == 0 {

@@ -60,6 +60,7 @@ type pump struct {
 	grow  func(size int) bool // Gives the source room for so much; nil where nothing can.
 	room  int                 // What it was given, 0 for nothing yet.
 	turn  turn
+	grown func() // Called when this is a flood itself; nil for nobody.
 }
 
 // run returns the source's error. While nobody takes the data it waits; when
@@ -86,6 +87,9 @@ func (p *pump) run() error {
 // flood sends the bytes of a full buffer and all that is there behind them.
 func (p *pump) flood(little []byte) error {
 	first, full := little[wire.DataHead:], false
+	if p.grown != nil {
+		p.grown() // Else it would wait for itself.
+	}
 	for {
 		crowded := p.turn.wait()
 		p.host.turns.young.wait()

@@ -8,8 +8,10 @@ import (
 
 const (
 	// youth is how long a command counts as young: longer than a short one lives,
-	// emulated too, and shorter than anybody notices in a flood.
-	youth = 20 * time.Millisecond
+	// emulated on a busy host too, and shorter than anybody notices in a flood. What
+	// is not over by then shares the processor with floods and with us who read them,
+	// and gets so little of it that its last milliseconds take hundreds.
+	youth = 100 * time.Millisecond
 
 	// recently is how long after its last large frame a flood may go on.
 	recently = 200 * time.Millisecond

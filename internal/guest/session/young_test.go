@@ -1,9 +1,15 @@
 package session
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire"
 )
 
 // Floods wait for a command that begins, for a short time, and not most of the time.
@@ -45,6 +51,30 @@ func TestYoung(t *testing.T) {
 		}
 		if paused > 6*time.Second {
 			t.Errorf("waited %v of 10s", paused)
+		}
+	})
+}
+
+// A command that says much does not wait for itself.
+func TestYoungFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &Host{Generation: wire.Newest, Pool: NewPool(), Writer: mux.NewWriter(io.Discard, 0)}
+		go func() { _ = h.Writer.Run() }()
+		defer h.Writer.Close()
+		time.Sleep(time.Second) // Credit for a pause.
+		h.turns.young.flood()
+		grown := h.turns.young.begin()
+		defer grown()
+		p := &pump{
+			line: h.line(1, Ending{}, unsentExec, nil), kind: wire.TypeExecStdout,
+			from: stored(bytes.NewReader(make([]byte, turnBytes)).Read), count: &h.Activity.output, grown: grown,
+		}
+		start := time.Now()
+		if err := p.run(); !errors.Is(err, io.EOF) {
+			t.Errorf("the output ended with %v", err)
+		}
+		if d := time.Since(start); d != 0 {
+			t.Errorf("waited %v", d)
 		}
 	})
 }
