@@ -16,7 +16,7 @@ const (
 	turnBytes = 128 << 10
 
 	// turnTime is when a turn ends at the latest, if somebody waits: the flood was none,
-	// or hangs. Emulated, four floods need half of it for their bytes.
+	// or hangs. Emulated, two floods need a quarter of it for their bytes.
 	turnTime = 20 * time.Millisecond
 )
 
