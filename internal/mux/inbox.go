@@ -49,6 +49,9 @@ func (b *Budget) give(n int) { b.left.Add(int64(n)) }
 // queue, a hundred times what the bounds count; gathered it costs at most thrice.
 const smallPiece = 2 << 10
 
+// gathered is the room of small pieces together.
+const gathered = 2 * smallPiece
+
 // An InboxConfig says what an [Inbox] may hold.
 type InboxConfig struct {
 	Memory  int                     // Bytes in memory, at most.
@@ -106,7 +109,7 @@ func (b *Inbox) keepLocked(p []byte) bool {
 	if b.bytes+len(p) > b.cfg.Memory || (b.cfg.Budget != nil && !b.cfg.Budget.take(len(p))) {
 		return false
 	}
-	if tail := b.memory.tail(); len(p) <= smallPiece && tail != nil && cap(*tail)-len(*tail) >= len(p) {
+	if tail := b.memory.tail(); len(p) <= smallPiece && tail != nil && cap(*tail) <= gathered && cap(*tail)-len(*tail) >= len(p) {
 		*tail = append(*tail, p...)
 	} else {
 		b.memory.push(roomy(p))
@@ -118,10 +121,13 @@ func (b *Inbox) keepLocked(p []byte) bool {
 
 // roomy copies a small piece to where more of its kind fit behind it.
 func roomy(p []byte) []byte {
-	if len(p) > smallPiece {
+	switch {
+	case len(p) <= smallPiece:
+		return append(make([]byte, 0, gathered), p...)
+	case cap(p) <= gathered:
 		return slices.Clip(p) // What lies behind is not ours to append to.
 	}
-	return append(make([]byte, 0, 2*smallPiece), p...)
+	return p // Nor here, and it has too much room to be taken for ours.
 }
 
 func (b *Inbox) storeLocked(p []byte) error {

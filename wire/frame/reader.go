@@ -23,6 +23,10 @@ const (
 // and the link, with Buffered, be given to somebody else. Only a *LengthError is
 // final, because nothing tells where the next frame would begin.
 type Reader struct {
+	// Spares is where the memory of bodies comes from; nil allocates each. They are
+	// only ever what somebody has given there.
+	Spares *Spares
+
 	r io.Reader
 
 	buf        []byte
@@ -127,7 +131,7 @@ func (r *Reader) begin(room int) error {
 	r.start += copy(r.head[:], r.buf[r.start:])
 	// The whole body at once: growing would copy it again, and a link has one
 	// Reader, so a peer that announces much and sends little holds 4 MiB.
-	r.whole = make([]byte, room+h.body)
+	r.whole = r.Spares.take(room + h.body)
 	r.frame = Frame{ID: h.id, Flags: h.flags, Body: r.whole[room:]}
 	r.have = copy(r.frame.Body, r.buf[r.start:r.end])
 	r.start += r.have

@@ -110,6 +110,8 @@ func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
 	host.Pool = session.NewPool()
 	host.Input = mux.NewBudget(session.InputBudget)
 	host.Files = session.NewFiles()
+	host.Spares = frame.NewSpares()
+	a.frames.Spares = host.Spares
 	a.host = host
 	go a.write()
 	if host.Generation >= wire.BulkSince {

@@ -52,7 +52,7 @@ func (a *Agent) handle(f frame.Frame) End {
 	}
 	a.host.Activity.Received(e.Type)
 	if e.Type == wire.TypeExecStdin || e.Type == wire.TypeFSData || e.Type == wire.TypeTCPData { // Data skips the general decoder.
-		a.data(f.ID, e)
+		a.data(f.ID, e, f.Body)
 		return 0
 	}
 	m, err := wire.Decode(e)
@@ -112,13 +112,14 @@ func (a *Agent) tooNew(id uint32, e wire.Envelope) {
 	a.refuse(id, e, wire.ErrorUnsupportedType, string(e.Type)+" needs a newer agent")
 }
 
-// data gives data to the session that it is for.
-func (a *Agent) data(id uint32, e wire.Envelope) {
+// data gives data to the session that it is for, with the body that it came in.
+func (a *Agent) data(id uint32, e wire.Envelope, body []byte) {
 	data, err := wire.DataOf(e)
 	if err != nil {
 		a.refuse(id, e, wire.ErrorInvalidPayload, fmt.Sprintf("decode payload for %s: %v", e.Type, err))
 		return
 	}
+	data = withRoom(data, body)
 	switch s := a.session(id).(type) {
 	case *session.Exec:
 		if e.Type == wire.TypeExecStdin {
@@ -135,6 +136,16 @@ func (a *Agent) data(id uint32, e wire.Envelope) {
 	case nil:
 		a.stray(id, e)
 	}
+}
+
+// withRoom gives data that ends its body the room behind that too: the memory can
+// hold the next body then (frame.Spares).
+func withRoom(data, body []byte) []byte {
+	at := len(body) - len(data)
+	if len(data) == 0 || at < 0 || &data[0] != &body[at] {
+		return data
+	}
+	return body[at:]
 }
 
 // stray answers data for a session that is not there, as the reference agents do.

@@ -97,6 +97,7 @@ func (a *Agent) lost(why error) {
 		_ = a.writer.Drain(ctx) // It fails only by time.
 	}
 	a.frames = frame.NewReader(a.port)
+	a.frames.Spares = a.host.Spares
 	<-time.After(absence)
 }
 

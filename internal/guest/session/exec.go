@@ -270,7 +270,11 @@ func (e *Exec) feed(w *os.File) {
 		if first && len(p) >= wideAbove && e.in.Waiting() > 0 {
 			first, narrow = false, e.host.widen(w)
 		}
-		if _, err := w.Write(p); err != nil && !errors.Is(err, os.ErrClosed) {
+		_, err = w.Write(p)
+		switch {
+		case err == nil:
+			e.host.Spares.Give(p)
+		case !errors.Is(err, os.ErrClosed):
 			e.send(stdinError(err))
 			if errors.Is(err, syscall.EPIPE) {
 				e.in.Drop()

@@ -237,6 +237,8 @@ func (w *Write) pass(h *handle, op *wire.OpWrite) error {
 		}
 		if w.flow != nil {
 			w.flow.consumed(n)
+		} else {
+			w.host.Spares.Give(p)
 		}
 	}
 }

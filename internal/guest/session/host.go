@@ -16,6 +16,7 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
 )
 
 const (
@@ -44,6 +45,7 @@ type Host struct {
 	Records    *mux.Writer // Of the second port, which raw records have to themselves; nil without one.
 	Pool       *mux.Pool
 	Input      *mux.Budget
+	Spares     *frame.Spares // Bodies of data that has been passed on; nil keeps none.
 	Files      *Files
 	Activity   Activity
 

@@ -257,6 +257,8 @@ func (t *TCP) write(p []byte) error {
 	t.host.Activity.tcp.Add(uint64(n))
 	if t.into != nil {
 		t.into.consumed(n)
+	} else if err == nil {
+		t.host.Spares.Give(p)
 	}
 	return err
 }
