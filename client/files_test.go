@@ -526,7 +526,9 @@ func TestReadFileFails(t *testing.T) {
 				for range pieces {
 					f, _ := p.next()
 					if req, ok := p.message(f).(*wire.FSRequest); ok {
-						p.send(f.ID, &wire.FSData{Data: make([]byte, *req.Op.(*wire.OpRead).Len)})
+						if op, ok := req.Op.(*wire.OpRead); ok {
+							p.send(f.ID, &wire.FSData{Data: make([]byte, *op.Len)})
+						}
 					}
 					p.succeed(f.ID)
 					f, _ = p.next() // The size.
