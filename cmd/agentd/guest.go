@@ -240,7 +240,7 @@ func (g *guest) harden() {
 	g.hard = true
 	sys.Outlive()
 	sys.ReserveThreads(runtime.NumCPU() + spareThreads)
-	if err := sys.RestWatcher(); err != nil { // It costs time, nothing else.
+	if err := sys.RestWatcher(sys.CommandSlack); err != nil { // It costs time, nothing else.
 		logf("%v", err)
 	}
 	if err := sys.Urgent(); err != nil { // Without it a fork bomb leaves the agent a turn every few seconds.

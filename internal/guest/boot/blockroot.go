@@ -14,6 +14,11 @@ import (
 // blockRoot puts the root together and makes it the root, with the share and the
 // kernel's file systems in it: they would go with the old one, and are made once.
 func (m *Machine) blockRoot(s plan.BlockRoot) (err error) {
+	// From here on the boot waits for disks, and each wait would be looked at; a boot
+	// without disks is over before that would pay.
+	if err := sys.RestWatcher(sys.BootSlack); err != nil { // It costs time, nothing else.
+		logf("%v", err)
+	}
 	if s.OCI != nil {
 		err = m.layers(*s.OCI)
 	} else {
@@ -105,7 +110,7 @@ func (m *Machine) changeRoot() error {
 // after PID 1 has started; the host's first number is 1 s late in any case.
 const (
 	knobDeadline = time.Second
-	knobInterval = 10 * time.Millisecond
+	knobInterval = 100 * time.Millisecond
 )
 
 // register tells the kernel where the upper is, so that the host learns how full

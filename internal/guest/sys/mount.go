@@ -167,6 +167,7 @@ func already(at int, fstype string) (bool, error) {
 
 // newMount makes a mount that stands nowhere yet (fsopen(2), since Linux 5.2).
 func newMount(m Mount) (fd int, log string, err error) {
+	NewTurn()
 	fs, err := unix.Fsopen(m.Type, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		if errors.Is(err, unix.ENODEV) {
@@ -208,6 +209,7 @@ func configure(fs int, m Mount) error {
 			return fmt.Errorf("option %s: %w", option, err)
 		}
 	}
+	NewTurn()
 	return unix.FsconfigCreate(fs)
 }
 

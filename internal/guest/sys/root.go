@@ -147,6 +147,7 @@ func cutLast(rel string) (dir, base string) {
 // is not looked for before, which is a turn less to a host that serves the root.
 func mkdirAt(at int, part string, perm uint32, fresh bool) (int, error) {
 	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	NewTurn()
 	for {
 		if fresh {
 			if err := unix.Mkdirat(at, part, perm); err != nil && !errors.Is(err, unix.EEXIST) {

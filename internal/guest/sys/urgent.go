@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -36,16 +37,19 @@ func Urgent() error {
 	return errors.Join(errs...)
 }
 
-// watchSlack is how late the runtime's watching thread may wake. It looks after the
-// others every 20 us for as long as anything runs; a processor that a system call
-// keeps, it takes back a millisecond later so, and by itself it would after 10 ms.
-const watchSlack = time.Millisecond
+// How late the runtime's watching thread may wake. It looks after the others every
+// 20 us for as long as anything runs; a processor that a system call keeps, it takes
+// back by itself after 10 ms, and that much later. A boot has nobody else to give it to.
+const (
+	BootSlack    = 10 * time.Millisecond
+	CommandSlack = time.Millisecond
+)
 
 // RestWatcher lets the thread that watches the runtime's others sleep longer: each
 // look interrupts what runs, and a short command was looked at sixteen times. The
 // watcher is the thread that the runtime makes first; commands are never started from
 // it, so none inherits this.
-func RestWatcher() error {
+func RestWatcher(slack time.Duration) error {
 	all, err := threads()
 	if err != nil {
 		return err
@@ -56,9 +60,14 @@ func RestWatcher() error {
 			first = min(first, tid)
 		}
 	}
-	slack := strconv.Itoa(int(watchSlack))
-	return put("/proc/"+strconv.Itoa(first)+"/timerslack_ns", slack)
+	return put("/proc/"+strconv.Itoa(first)+"/timerslack_ns", strconv.Itoa(int(slack)))
 }
+
+// NewTurn gives the goroutine a new turn of its processor, before what may take long.
+// From one whose turn is 10 ms old, whatever it did in it, the runtime takes the
+// processor in its next call and wakes another thread for it: a boot with a root of
+// layers lost it a hundred times, and waited to have it back.
+func NewTurn() { runtime.Gosched() }
 
 // threads are those of this process.
 func threads() (all []int, err error) {

@@ -37,7 +37,7 @@ func TestUrgent(t *testing.T) {
 // One thread may sleep longer, and no child does.
 func TestRestWatcher(t *testing.T) {
 	nstest.Run(t, func() {
-		if err := sys.RestWatcher(); err != nil {
+		if err := sys.RestWatcher(sys.CommandSlack); err != nil {
 			t.Fatal(err)
 		}
 		slack := func(tid string) string {
