@@ -36,11 +36,7 @@ const (
 // its place. It returns only if that failed.
 func (g *guest) handOver() error {
 	lines, pins := g.machine.Remains()
-	port, err := g.port.FD()
-	if err != nil {
-		return err
-	}
-	files := []uintptr{port}
+	files := []uintptr{g.port.FD()}
 	for _, pin := range pins {
 		files = append(files, pin.FD())
 	}
@@ -85,7 +81,8 @@ func (g *guest) inherit() error {
 	}
 	g.started, g.init, g.debug = e.started, e.init, parseDebug(e.debug)
 	g.plan = &plan.Plan{Generation: e.generation, Commands: e.commands}
-	if g.port, err = sys.InheritPort(proc.FirstFile); err != nil {
+	g.port = sys.InheritPort(proc.FirstFile)
+	if err := g.port.Join(); err != nil {
 		return err
 	}
 	g.agent = agent.Resume(g.port, e.unread)

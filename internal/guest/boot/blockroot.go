@@ -127,7 +127,7 @@ func (m *Machine) register(upper string) {
 	if err = knob.Poke(name, upper); errors.Is(err, fs.ErrNotExist) {
 		var pin *sys.Root
 		if pin, err = m.root.Open(upper); err == nil {
-			go registerLate(knob, name, pin)
+			m.behind = func() { registerLate(knob, name, pin) }
 			return
 		}
 	}

@@ -52,6 +52,7 @@ type Machine struct {
 
 	layered bool   // The root is an overlay.
 	undo    []undo // In the order of the doing.
+	behind  func() // What goes on when the boot is over; nil without.
 }
 
 // Check refuses a plan with a step that Up would not carry out.
@@ -76,6 +77,9 @@ func Up(p *plan.Plan, greet func(user string) error) (*Machine, error) {
 		if err := m.step(s); err != nil {
 			return m, err
 		}
+	}
+	if m.behind != nil {
+		go m.behind()
 	}
 	return m, nil
 }

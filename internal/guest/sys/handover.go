@@ -29,13 +29,10 @@ func (r *Root) FD() uintptr { return uintptr(r.fd) }
 func InheritRoot(fd uintptr) *Root { return &Root{fd: int(fd)} }
 
 // FD is the descriptor of the port, for a child to inherit.
-func (p *Port) FD() (fd uintptr, err error) {
-	err = p.raw.Control(func(n uintptr) { fd = n })
-	return fd, err
-}
+func (p *Port) FD() uintptr { return uintptr(p.fd) }
 
 // InheritPort is the port that another process has opened as descriptor fd.
-func InheritPort(fd uintptr) (*Port, error) { return newPort(int(fd), "port") }
+func InheritPort(fd uintptr) *Port { return newPort(int(fd), "port") }
 
 // Pristine leaves to the next program of this process, and of the calling
 // thread, which must be locked, default signals and none that is blocked. A

@@ -41,11 +41,17 @@ func FindPort(name string) (string, error) {
 // A Port is an open virtio console port. The kernel lets one process open it
 // once (EBUSY) and says the host's end is closed by a read of 0 bytes.
 //
-// One goroutine may read and one may write at a time. Both wait in Go's poller,
-// never in the kernel: a blocking write to such a port spins there until the host
-// has taken the buffer (drivers/char/virtio_console.c, __send_to_port).
+// One goroutine may read and one may write at a time. Neither waits in a read or a
+// write: a blocking write to such a port spins in the kernel until the host has
+// taken the buffer (drivers/char/virtio_console.c, __send_to_port). They wait in Go's
+// poller once the port has joined it, and in poll(2) before: a boot talks in turns,
+// and is over before a poller with its timers would pay.
 type Port struct {
-	f   *os.File
+	fd   int
+	name string
+	late time.Time // The deadline before Join; zero is none.
+
+	f   *os.File // nil before Join.
 	raw syscall.RawConn
 
 	// The one Read and the one Write that may be under way, kept here so that they
@@ -66,19 +72,53 @@ func OpenPort(device string) (*Port, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: device, Err: err}
 	}
-	return newPort(fd, device)
+	return newPort(fd, device), nil
 }
 
-func newPort(fd int, name string) (*Port, error) {
-	f := os.NewFile(uintptr(fd), name) // Non-blocking, so it joins the poller.
+func newPort(fd int, name string) *Port {
+	p := &Port{fd: fd, name: name}
+	p.receive, p.transmit = p.receiveNow, p.transmitNow
+	return p
+}
+
+// Join has Reads and Writes wait in the poller from now on, without a deadline. From
+// then on they may be at the same time, and deadlines may be set during them. A second
+// Join changes nothing.
+func (p *Port) Join() error {
+	if p.f != nil {
+		return nil
+	}
+	f := os.NewFile(uintptr(p.fd), p.name) // Non-blocking, so it joins the poller.
 	raw, err := f.SyscallConn()
 	if err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", p.name, err)
 	}
-	p := &Port{f: f, raw: raw}
-	p.receive, p.transmit = p.receiveNow, p.transmitNow
-	return p, nil
+	p.f, p.raw = f, raw
+	return nil
+}
+
+// absence is how long a wait in poll(2), which has no edges, looks away from a host
+// that is not there, in milliseconds.
+const absence = 10
+
+// wait returns when done does, or the deadline is over.
+func (p *Port) wait(done func(fd uintptr) bool, event int16) error {
+	for !done(uintptr(p.fd)) {
+		left := -1
+		if !p.late.IsZero() {
+			if left = int(time.Until(p.late).Milliseconds()); left <= 0 {
+				return os.ErrDeadlineExceeded
+			}
+		}
+		ask := []unix.PollFd{{Fd: int32(p.fd), Events: event}}
+		if _, err := unix.Poll(ask, left); err != nil && !errors.Is(err, unix.EINTR) {
+			return os.NewSyscallError("poll", err)
+		}
+		if ask[0].Revents&unix.POLLHUP != 0 {
+			_, _ = unix.Poll(nil, absence)
+		}
+	}
+	return nil
 }
 
 // A transfer is one Read or Write.
@@ -121,7 +161,12 @@ func (p *Port) transmitNow(fd uintptr) bool {
 // poller is edge triggered, so a closed end costs no time while waiting.
 func (p *Port) Read(b []byte) (int, error) {
 	p.in = transfer{b: b}
-	wait := p.raw.Read(p.receive)
+	var wait error
+	if p.f != nil {
+		wait = p.raw.Read(p.receive)
+	} else {
+		wait = p.wait(p.receive, unix.POLLIN)
+	}
 	t := p.in
 	p.in.b = nil
 	switch {
@@ -138,7 +183,12 @@ func (p *Port) Read(b []byte) (int, error) {
 // Write sends all of b; it waits while the host does not take it.
 func (p *Port) Write(b []byte) (int, error) {
 	p.out = transfer{b: b}
-	wait := p.raw.Write(p.transmit)
+	var wait error
+	if p.f != nil {
+		wait = p.raw.Write(p.transmit)
+	} else {
+		wait = p.wait(p.transmit, unix.POLLOUT)
+	}
 	t := p.out
 	p.out.b = nil
 	if wait == nil {
@@ -147,8 +197,8 @@ func (p *Port) Write(b []byte) (int, error) {
 	return t.n, wait
 }
 
-// HostThere reports whether the host's end is open, as far as the kernel has heard.
-// What the host has said may be read before that.
+// HostThere reports whether the host's end of a port that has joined the poller is
+// open, as far as the kernel has heard. What the host has said may be read before that.
 func (p *Port) HostThere() bool {
 	there := true
 	_ = p.raw.Control(func(fd uintptr) {
@@ -160,13 +210,24 @@ func (p *Port) HostThere() bool {
 }
 
 // SetDeadline bounds every Read and Write; the zero time is no bound.
-func (p *Port) SetDeadline(t time.Time) error { return p.f.SetDeadline(t) }
+func (p *Port) SetDeadline(t time.Time) error {
+	if p.f == nil {
+		p.late = t
+		return nil
+	}
+	return p.f.SetDeadline(t)
+}
 
-// SetReadDeadline bounds every Read.
+// SetReadDeadline bounds every Read of a port that has joined the poller.
 func (p *Port) SetReadDeadline(t time.Time) error { return p.f.SetReadDeadline(t) }
 
-// SetWriteDeadline bounds every Write.
+// SetWriteDeadline bounds every Write of one.
 func (p *Port) SetWriteDeadline(t time.Time) error { return p.f.SetWriteDeadline(t) }
 
 // Close closes the port.
-func (p *Port) Close() error { return p.f.Close() }
+func (p *Port) Close() error {
+	if p.f == nil {
+		return os.NewSyscallError("close", unix.Close(p.fd))
+	}
+	return p.f.Close()
+}
