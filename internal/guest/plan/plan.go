@@ -91,8 +91,7 @@ func (p *Plan) addRoot(c *config) {
 	}
 	p.Steps = append(p.Steps, essential(), c.share)
 	if c.root != nil {
-		// The root takes the kernel's file systems along; it may lack some of them.
-		p.Steps = append(p.Steps, *c.root, essential())
+		p.Steps = append(p.Steps, *c.root)
 	}
 	p.Steps = append(p.Steps, Handshake{User: c.user})
 }

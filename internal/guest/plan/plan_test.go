@@ -199,7 +199,7 @@ func TestOrder(t *testing.T) {
 	b := bootstraps()["boot-mounts"]
 	b.Network = bootstraps()["boot-network"].Network
 	b.HandoffInit = bootstraps()["boot-handover"].HandoffInit
-	head := "limits mounts share block-root mounts handshake "
+	head := "limits mounts share block-root handshake "
 	tail := "temp-dirs loopback interface resolver trust profile run-dirs handover"
 	fromEnv, err := FromEnvironment(env)
 	if err != nil {

@@ -19,8 +19,7 @@ type Step interface {
 // Limits sets the resource limits that every process of the machine inherits.
 type Limits struct{ Limits []Limit }
 
-// Mounts makes the essential mounts, then the links that lead into them. With a
-// root on a block device it runs twice, before and after the change of root.
+// Mounts makes the essential mounts, then the links that lead into them.
 type Mounts struct {
 	List  []Mount
 	Links []Link
@@ -30,7 +29,7 @@ type Mounts struct {
 type Share struct{ Mount }
 
 // BlockRoot puts the root together at [NewRoot] from block devices and makes it
-// the root, with [ShareDir] in it. Exactly one of the fields is set.
+// the root, with [ShareDir] and the essential mounts in it. Exactly one of the fields is set.
 type BlockRoot struct {
 	DiskImage *Mount
 	OCI       *OCI
