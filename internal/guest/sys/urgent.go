@@ -50,17 +50,36 @@ const (
 // watcher is the thread that the runtime makes first; commands are never started from
 // it, so none inherits this.
 func RestWatcher(slack time.Duration) error {
-	all, err := threads()
+	tid, err := watcher()
 	if err != nil {
 		return err
 	}
+	return put("/proc/"+strconv.Itoa(tid)+"/timerslack_ns", strconv.Itoa(int(slack)))
+}
+
+// watcher returns the thread that the runtime has made first: the one with the lowest
+// number behind the process's own. As PID 1 it is behind the kernel's threads, some
+// hundred, and asking for each is less than a list of all threads is; where numbers
+// have begun again at the lowest there is the list.
+func watcher() (int, error) {
+	const near = 512
+	pid := os.Getpid()
+	for tid := pid + 1; tid < pid+near; tid++ {
+		if unix.Tgkill(pid, tid, 0) == nil {
+			return tid, nil
+		}
+	}
+	all, err := threads()
+	if err != nil {
+		return 0, err
+	}
 	first := math.MaxInt
 	for _, tid := range all {
-		if tid != os.Getpid() {
+		if tid != pid {
 			first = min(first, tid)
 		}
 	}
-	return put("/proc/"+strconv.Itoa(first)+"/timerslack_ns", strconv.Itoa(int(slack)))
+	return first, nil
 }
 
 // NewTurn gives the goroutine a new turn of its processor, before what may take long.
