@@ -208,13 +208,8 @@ func (g *guest) serve() (end agent.End, err error) {
 	}); err != nil {
 		return 0, err
 	}
-	for _, port := range []*sys.Port{g.port, g.second} {
-		if port == nil {
-			continue
-		}
-		if err := port.Join(); err != nil {
-			return 0, err
-		}
+	if err := g.port.Join(); err != nil {
+		return 0, err
 	}
 	g.port.Patient.Store(false) // From now on a closed port means that the host has gone.
 	commands := g.plan.Commands

@@ -30,6 +30,9 @@ func (g *guest) bind() error {
 	if g.second, err = sys.OpenPort(device); err != nil {
 		return err
 	}
+	if err := g.second.Join(); err != nil {
+		return err
+	}
 	g.second.Patient.Store(true)
 	defer g.second.Patient.Store(false)
 	var connection [16]byte

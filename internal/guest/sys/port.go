@@ -88,12 +88,11 @@ func (p *Port) Join() error {
 	if p.f != nil {
 		return nil
 	}
-	f := os.NewFile(uintptr(p.fd), p.name) // Non-blocking, so it joins the poller.
-	raw, err := f.SyscallConn()
-	if err != nil {
+	p.f = os.NewFile(uintptr(p.fd), p.name) // Non-blocking, so it joins the poller.
+	var err error
+	if p.raw, err = p.f.SyscallConn(); err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)
 	}
-	p.f, p.raw = f, raw
 	return nil
 }
 
