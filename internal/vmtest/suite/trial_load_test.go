@@ -62,7 +62,7 @@ func pausedHost(t *testing.T, m *trial) {
 	if most > pausedBound {
 		t.Errorf("%d MiB are resident, want at most %d", most>>20, pausedBound>>20)
 	}
-	if most := m.scaled(10 * time.Millisecond); used > most { // One that asks all the time uses 500.
+	if most := m.scaled(5 * time.Millisecond); used > most {
 		t.Errorf("it used %v of the processor, want at most %v", used, most)
 	}
 }
