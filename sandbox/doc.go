@@ -14,6 +14,7 @@
 //
 // A root directory that the caller names is shared as it is: what the machine
 // writes is there afterwards, among it what the boot writes (etc/hosts,
-// etc/hostname, etc/profile and the mount points). What others change in it while
-// the machine runs, an emulated machine need not see: see vmm.Share.
+// etc/hostname, etc/profile and the mount points). An emulated machine need not see
+// what others change in that directory while the machine runs: its kernel may keep
+// what it has read.
 package sandbox

@@ -89,7 +89,8 @@ const agentPrefix = "agentd: "
 // failed (boot section 0).
 var phases = []string{
 	"config parse failed: ", "early init failed: ", "console open failed: ", "bootstrap receive failed: ",
-	"bootstrap validation failed: ", "init failed: ", "handoff failed: ", "agent loop error: ",
+	"bootstrap validation failed: ", "init failed: ", "handoff failed: ", "bulk transport binding failed: ",
+	"agent loop error: ",
 }
 
 // reason returns the agent's last line that tells of a failed phase.
