@@ -147,6 +147,9 @@ func TestLinkEnds(t *testing.T) {
 					if !errors.As(err, &link) || link.Err.Error() != tt.want.Error() {
 						t.Errorf("%s = %v, want %v", what, err, tt.want)
 					}
+					if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+						t.Errorf("%s = %v, which readers take for the end of a file", what, err)
+					}
 				}
 				_, err := c.Ping(t.Context())
 				check("Ping", err)

@@ -124,7 +124,7 @@ func (h *hello) readReady(frames *frame.Reader) error {
 func cutShort(err error) error {
 	if errors.Is(err, io.EOF) {
 		// What a relay does with the client that is one too many.
-		return fmt.Errorf("handshake: closed at once, perhaps because the relay has its %d clients: %w", frame.Slots, err)
+		return fmt.Errorf("handshake: closed at once, perhaps because the relay has its %d clients: %v", frame.Slots, err) //nolint:errorlint // Nobody's end.
 	}
 	return fmt.Errorf("handshake: %w", err)
 }

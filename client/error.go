@@ -1,8 +1,10 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os/exec"
 	"strconv"
@@ -37,14 +39,45 @@ var (
 // A LinkError says why the link to the agent ended. Err is io.EOF when the other
 // side closed it, io.ErrUnexpectedEOF when it did so inside a frame, and a
 // [*frame.LengthError] when it sent a frame that nobody may send.
+//
+// The end of the link is not the end of a file, an output or a connection that it
+// carried: a LinkError is neither io.EOF nor io.ErrUnexpectedEOF to [errors.Is],
+// which readers take for a regular end.
 type LinkError struct {
 	Err error
 }
 
 func (e *LinkError) Error() string { return "agent link ended: " + e.Err.Error() }
 
-// Unwrap returns the cause.
-func (e *LinkError) Unwrap() error { return e.Err }
+// Unwrap returns the cause; nil for the two that are the end of a reader.
+func (e *LinkError) Unwrap() error { return notEOF(e.Err) }
+
+// notEOF is err, or nil for what means the end of a reader.
+func notEOF(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
+}
+
+// A causeError is why a context ended, where that would be taken for the end of a
+// reader.
+type causeError struct{ cause error }
+
+func (e *causeError) Error() string { return "canceled: " + e.cause.Error() }
+
+// Is reports whether target is [context.Canceled].
+func (*causeError) Is(target error) bool { return target == context.Canceled }
+
+// causeOf is [context.Cause]; nil while ctx goes on. Whoever cancels a context with
+// io.EOF does not end a file by it.
+func causeOf(ctx context.Context) error {
+	err := context.Cause(ctx)
+	if err != nil && notEOF(err) == nil {
+		return &causeError{err}
+	}
+	return err
+}
 
 // A GenerationError says that the agent is too old for what was asked. Nothing
 // was sent. It is [errors.ErrUnsupported].
@@ -91,8 +124,9 @@ func (e *FrameError) Error() string {
 	return "bad " + string(e.Type) + " from agent: " + e.Err.Error()
 }
 
-// Unwrap returns the cause.
-func (e *FrameError) Unwrap() error { return e.Err }
+// Unwrap returns the cause; nil for one that is the end of a reader, as it is of a
+// payload that is cut.
+func (e *FrameError) Unwrap() error { return notEOF(e.Err) }
 
 // A ProtocolError is the agent's refusal of something that we sent.
 type ProtocolError struct {

@@ -149,7 +149,7 @@ func (c *Client) openHandle(ctx context.Context, op wire.FSOp) (uint64, error) {
 				c.abandon(&wire.OpCloseHandle{Handle: late})
 			}
 		}()
-		return 0, context.Cause(ctx)
+		return 0, causeOf(ctx)
 	}
 }
 
@@ -222,7 +222,7 @@ func (f *File) over() error {
 	if f.closed.Load() {
 		return fs.ErrClosed
 	}
-	return context.Cause(f.ctx) // nil while it goes on.
+	return causeOf(f.ctx) // nil while it goes on.
 }
 
 // settle makes the guest's file what the calls so far have made of it.
@@ -347,7 +347,7 @@ func givenUp(ctx context.Context, end func(why error)) (stop func() bool, asked 
 	gate := make(chan struct{})
 	stop = context.AfterFunc(ctx, func() {
 		<-gate
-		end(context.Cause(ctx))
+		end(causeOf(ctx))
 	})
 	return stop, func() { close(gate) }
 }

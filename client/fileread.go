@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"io"
 	"math"
 	"sync"
@@ -328,7 +327,7 @@ func (f *File) readAt(p []byte, offset int64) (int, error) {
 	select {
 	case <-d.done:
 	case <-f.reads.Done():
-		d.fail(context.Cause(f.reads)) // p is the caller's again.
+		d.fail(causeOf(f.reads)) // p is the caller's again.
 	}
 	return d.result()
 }
@@ -445,8 +444,10 @@ func (f *File) contents() ([]byte, error) {
 	}
 }
 
+// noEOF is err, or nil for the end of a reader. One that is wrapped is somebody
+// else's end.
 func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
+	if err == io.EOF { //nolint:errorlint // See above.
 		return nil
 	}
 	return err

@@ -38,7 +38,7 @@ func (c *Client) operate(ctx context.Context, op wire.FSOp) (wire.FSResult, erro
 	case r := <-a.got:
 		return outcome(r)
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, causeOf(ctx)
 	}
 }
 

@@ -3,7 +3,6 @@ package client
 import (
 	"cmp"
 	"context"
-	"errors"
 	"io"
 	"io/fs"
 	"slices"
@@ -43,7 +42,7 @@ func (f *File) Readdirnames(n int) ([]string, error) {
 // list shows n entries, or all if n is not above 0.
 func list[T any](f *File, n int, show func(*fileInfo) T) ([]T, error) {
 	entries, err := f.list(n)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != io.EOF { //nolint:errorlint // Ours, and bare.
 		err = pathError("readdir", f.name, err)
 	}
 	all := make([]T, len(entries))

@@ -172,7 +172,7 @@ func (f *Forwarder) serve(near net.Conn) {
 		return
 	}
 	defer func() { _ = far.Close() }()
-	stop := context.AfterFunc(f.ctx, func() { _, _ = near.Close(), far.Close() })
+	stop := context.AfterFunc(f.ctx, func() { cut(near, far) })
 	defer stop()
 	var back sync.WaitGroup
 	back.Go(func() { pass(near, far) })
@@ -181,11 +181,25 @@ func (f *Forwarder) serve(near net.Conn) {
 }
 
 // pass copies one direction and passes its end on. A reader that is gone is told
-// to the writer by closing both ways.
+// to the writer by closing both ways, and a writer that is gone by a reset: its reader
+// would take the end of a link for the end of what it was sent.
 func pass(to, from net.Conn) {
 	_, err := io.Copy(to, from)
 	half, ok := to.(interface{ CloseWrite() error })
-	if err != nil || !ok || half.CloseWrite() != nil {
+	switch {
+	case err != nil:
+		cut(to, from)
+	case !ok || half.CloseWrite() != nil:
 		_, _ = to.Close(), from.Close()
+	}
+}
+
+// cut closes connections whose data is not whole, with a reset where they know one.
+func cut(conns ...net.Conn) {
+	for _, c := range conns {
+		if reset, ok := c.(interface{ SetLinger(seconds int) error }); ok {
+			_ = reset.SetLinger(0) // It has ended already if that fails.
+		}
+		_ = c.Close()
 	}
 }

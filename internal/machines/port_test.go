@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/machines"
 )
 
@@ -73,6 +74,43 @@ func TestForward(t *testing.T) {
 	}
 	if _, err := io.ReadAll(open); err != nil && !strings.Contains(err.Error(), "reset") {
 		t.Errorf("an open connection: %v", err)
+	}
+}
+
+// severed is a connection into a machine whose link ends in the middle of an answer.
+type severed struct {
+	net.Conn
+	left []byte
+	end  chan struct{}
+}
+
+func (s *severed) Read(p []byte) (n int, err error) {
+	if len(s.left) == 0 {
+		<-s.end
+		return 0, &client.LinkError{Err: io.EOF}
+	}
+	n, s.left = copy(p, s.left), nil
+	return n, nil
+}
+
+// An answer that the end of the machine cuts does not look like a whole one.
+func TestForwardCut(t *testing.T) {
+	front := listen(t)
+	near, far := net.Pipe()
+	defer func() { _ = near.Close() }()
+	end := make(chan struct{})
+	dialed := func(context.Context) (net.Conn, error) { return &severed{far, []byte("hello"), end}, nil }
+	f := machines.Forward(front, dialed, func(line string) { t.Error(line) })
+	c, got := dial(t, front.Addr().String()), make([]byte, 5)
+	if _, err := io.ReadFull(c, got); err != nil || string(got) != "hello" {
+		t.Errorf("before the end: %q, %v", got, err)
+	}
+	close(end)
+	if got, err := io.ReadAll(c); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("a part of an answer: %q, %v", got, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
