@@ -24,6 +24,7 @@ func newExec() *cobra.Command {
 		Use:   "exec [flags] NAME [--] COMMAND [ARG...]",
 		Short: "Run a command in a running machine",
 		Long: `Run a command in a running machine. A command whose agentctl is gone is killed.
+Standard input is the command's with -i, and is not read without.
 
 With --socket the machine is the one that serves clients at that path, and the
 first argument is the command.
@@ -63,6 +64,9 @@ func (f *commandFlags) exec(ctx context.Context, dial func(context.Context) (*cl
 	if f.env, err = machines.Environment(f.env); err != nil {
 		return err
 	}
+	if err := f.checkTerminal(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
 	defer cancel(nil)
 	signals := catchSignals(cancel)
@@ -76,7 +80,7 @@ func (f *commandFlags) exec(ctx context.Context, dial func(context.Context) (*cl
 }
 
 func newShell() *cobra.Command {
-	f := &commandFlags{tty: true}
+	f := &commandFlags{tty: true, input: true}
 	cmd := &cobra.Command{
 		Use:   "shell NAME",
 		Short: "Start a shell in a running machine",

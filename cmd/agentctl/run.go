@@ -56,7 +56,7 @@ func (f *commandFlags) register(flags *pflag.FlagSet) {
 
 func (f *commandFlags) registerTTY(flags *pflag.FlagSet) {
 	flags.BoolVarP(&f.tty, "tty", "t", false, "give the command a terminal")
-	flags.BoolVarP(&f.input, "interactive", "i", false, "pass standard input on; it always is")
+	flags.BoolVarP(&f.input, "interactive", "i", false, "pass standard input on; without it none is read")
 }
 
 func newRun() *cobra.Command {
@@ -71,8 +71,8 @@ user, environment and working directory are the command's, unless flags say
 otherwise. As with containers, the command is the arguments of the image's entry
 point if it has one, and without a command the image's own is run.
 
-Standard input, output and error are the command's. ^C and other signals go to
-the command; a second ^C ends the machine. While it runs, 'agentctl ps' shows it
+Standard output and error are the command's; standard input is with -i, and is not
+read without. ^C and other signals go to the command; a second ^C ends the machine. While it runs, 'agentctl ps' shows it
 and 'agentctl exec' works in it.
 
 With -d the machine runs in the background: run prints its name and returns, and
@@ -80,7 +80,7 @@ With -d the machine runs in the background: run prints its name and returns, and
 with --rm. Without a command it stays until it is stopped.
 ` + exitHelp(runExit),
 		Example: `  agentctl run -- uname -a
-  echo hello | agentctl run -- wc -c
+  echo hello | agentctl run -i -- wc -c
   agentctl run -it -- sh
   agentctl run -v .:/work -w /work -- make test
   agentctl run --image debian.tar -- cat /etc/os-release
@@ -94,6 +94,9 @@ with --rm. Without a command it stays until it is stopped.
 			}
 			if len(args) == 0 && r.Image == "" {
 				return errors.New("run: no command; with -d a machine can be without one")
+			}
+			if err := r.checkTerminal(); err != nil {
+				return err
 			}
 			return r.run(cmd.Context(), args)
 		},
@@ -118,8 +121,8 @@ with --rm. Without a command it stays until it is stopped.
 
 // background makes a machine and starts it.
 func (r *runner) background(cmd *cobra.Command, command []string) (err error) {
-	if r.tty {
-		return errors.New("-t and -d: a command in the background has no terminal; use 'agentctl exec -t'")
+	if err := r.refuseForeground(); err != nil {
+		return err
 	}
 	ctx, stop := interruptible(cmd)
 	defer stop()
@@ -230,17 +233,12 @@ func worse(result, end error) error {
 func (f *commandFlags) command(ctx context.Context, in *client.Client, args []string, signals *signals) error {
 	c := in.CommandContext(ctx, args[0], args[1:]...)
 	c.Env, c.User, c.Dir = f.env, f.user, f.dir
-	c.Stdin, c.Stdout, c.Stderr = os.Stdin, output{os.Stdout, signals}, output{os.Stderr, signals}
-	if f.tty {
-		t, err := openTerminal(os.Stdin)
-		if err != nil {
-			return err
-		}
-		defer t.restore()
-		c.TTY, c.Env = true, ownTerm(f.env)
-		c.Rows, c.Cols = t.size()
-		t.follow(func(rows, cols uint16) { _ = c.Resize(rows, cols) }) // A command that is over has no size.
+	c.Stdout, c.Stderr = output{os.Stdout, signals}, output{os.Stderr, signals}
+	restore, err := f.connectInput(c)
+	if err != nil {
+		return err
 	}
+	defer restore()
 	if err := c.Start(); err != nil {
 		return ended(ctx, startError(args[0], err))
 	}

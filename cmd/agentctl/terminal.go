@@ -11,19 +11,16 @@ import (
 	"golang.org/x/term"
 )
 
-// A terminal is ours in raw mode: every key goes to the command.
+// A terminal is ours. With input it is in raw mode: every key goes to the command.
 type terminal struct {
-	file  *os.File
-	saved *term.State
+	file  *os.File    // nil is none, of no size.
+	saved *term.State // nil is as it was.
 	once  sync.Once
 	sizes chan os.Signal
 }
 
 // openTerminal puts the terminal into raw mode until restore.
 func openTerminal(f *os.File) (*terminal, error) {
-	if !term.IsTerminal(int(f.Fd())) {
-		return nil, errors.New("-t: standard input is not a terminal")
-	}
 	saved, err := term.MakeRaw(int(f.Fd()))
 	if err != nil {
 		return nil, err
@@ -36,12 +33,17 @@ func (t *terminal) restore() {
 	t.once.Do(func() {
 		signal.Stop(t.sizes)
 		close(t.sizes)
-		_ = term.Restore(int(t.file.Fd()), t.saved) // A terminal that is gone needs nothing.
+		if t.saved != nil {
+			_ = term.Restore(int(t.file.Fd()), t.saved) // A terminal that is gone needs nothing.
+		}
 	})
 }
 
 // size is the terminal's size, of 0 where it has none to tell.
 func (t *terminal) size() (rows, cols uint16) {
+	if t.file == nil {
+		return 0, 0
+	}
 	width, height, err := term.GetSize(int(t.file.Fd()))
 	if err != nil {
 		return 0, 0
