@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/image"
@@ -23,6 +24,16 @@ func ImportKernel(paths ...string) (Kernel, error) {
 	}
 	k, err := c.ImportKernel(paths...)
 	return describe(k), err
+}
+
+// FetchKernel downloads the newest small kernel of the host's distribution by its
+// package manager (apt), and puts it into the cache with its modules. It installs
+// nothing and needs no root.
+func FetchKernel(ctx context.Context) (Kernel, error) {
+	return withCache(func(c *image.Cache) (Kernel, error) {
+		k, err := c.FetchKernel(ctx)
+		return describe(k), err
+	})
 }
 
 // Kernels lists the kernels of the cache, the newest import first.

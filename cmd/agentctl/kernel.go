@@ -17,7 +17,7 @@ func newKernel() *cobra.Command {
 		Use:   "kernel",
 		Short: "Manage the kernels that machines boot",
 	}
-	kernel.AddCommand(newKernelImport(), newKernelList())
+	kernel.AddCommand(newKernelImport(), newKernelFetch(), newKernelList())
 	return kernel
 }
 
@@ -36,17 +36,37 @@ What it is, its content says and not its name.
 ` + exitHelp(plainExit),
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			k, err := sandbox.ImportKernel(args...)
-			if err != nil {
-				return err
-			}
-			if wantsJSON(cmd) {
-				return writeJSON(os.Stdout, k)
-			}
-			fmt.Fprintln(os.Stderr, "imported", k.Name)
-			return nil
+			return showImported(cmd)(sandbox.ImportKernel(args...))
 		},
 	})
+}
+
+func newKernelFetch() *cobra.Command {
+	return offerJSON(&cobra.Command{
+		Use:   "fetch",
+		Short: "Download the distribution's newest small kernel and import it",
+		Long: `Download the newest small kernel of this host's distribution (Debian's for
+clouds, Ubuntu's for virtual machines) by apt-get, and import it with its modules.
+Nothing is installed, and no root is needed.
+` + exitHelp(plainExit),
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return showImported(cmd)(sandbox.FetchKernel(cmd.Context()))
+		},
+	})
+}
+
+func showImported(cmd *cobra.Command) func(sandbox.Kernel, error) error {
+	return func(k sandbox.Kernel, err error) error {
+		if err != nil {
+			return err
+		}
+		if wantsJSON(cmd) {
+			return writeJSON(os.Stdout, k)
+		}
+		fmt.Fprintln(os.Stderr, "imported", k.Name)
+		return nil
+	}
 }
 
 func newKernelList() *cobra.Command {

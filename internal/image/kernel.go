@@ -179,8 +179,8 @@ func (c *Cache) defaultKernel(all []Kernel) (Kernel, error) {
 	}
 	k, err := c.installedKernel()
 	if err != nil {
-		return Kernel{}, fmt.Errorf("%w to boot by default; run: agentctl kernel import FILE,"+
-			" with the linux-image package of a distribution (imported are: %s)\n%w", ErrNoKernel, names(all), err)
+		return Kernel{}, fmt.Errorf("%w to boot by default; run: agentctl kernel fetch,"+
+			" or agentctl kernel import FILE with the linux-image package of a distribution (imported are: %s)\n%w", ErrNoKernel, names(all), err)
 	}
 	return k, nil
 }

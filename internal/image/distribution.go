@@ -1,0 +1,142 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+)
+
+// metaPackages name the distribution's newest small kernel: Debian's for clouds,
+// Ubuntu's for virtual machines.
+var metaPackages = []string{"linux-image-cloud-amd64", "linux-image-virtual"}
+
+// ErrNoPackages is found in the error of FetchKernel on a host without apt.
+var ErrNoPackages = errors.New("kernels are fetched by apt-get, which is not here")
+
+// FetchKernel downloads the newest small kernel of the host's distribution with its
+// modules, and imports it. It installs nothing, because that would change what the
+// host boots. It needs no root: the lists of packages are fetched into the cache, since
+// the host's own may name packages that the distribution no longer has.
+func (c *Cache) FetchKernel(ctx context.Context) (Kernel, error) {
+	k, err := c.fetchKernel(ctx)
+	if err != nil {
+		return Kernel{}, fmt.Errorf("fetch kernel: %w", err)
+	}
+	return k, nil
+}
+
+func (c *Cache) fetchKernel(ctx context.Context) (Kernel, error) {
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return Kernel{}, fmt.Errorf("%w; download the kernel's package yourself, then run: agentctl kernel import FILE", ErrNoPackages)
+	}
+	s, err := c.scratch("apt")
+	if err != nil {
+		return Kernel{}, err
+	}
+	defer s.remove()
+	a, err := newApt(s.dir)
+	if err != nil {
+		return Kernel{}, err
+	}
+	if err := a.download(ctx); err != nil {
+		return Kernel{}, err
+	}
+	files, err := filepath.Glob(filepath.Join(s.dir, "*.deb"))
+	if err != nil {
+		return Kernel{}, err
+	}
+	return c.ImportKernel(files...)
+}
+
+// An apt asks the distribution's servers, with a directory of its own for all that
+// apt keeps.
+type apt struct {
+	dir  string
+	args []string
+}
+
+func newApt(dir string) (*apt, error) {
+	for _, sub := range []string{"lists/partial", "archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	who, err := user.Current()
+	if err != nil {
+		return nil, err
+	}
+	return &apt{dir, []string{
+		"-o", "Dir::State::Lists=" + filepath.Join(dir, "lists"),
+		"-o", "Dir::Cache=" + dir,
+		// Else apt changes to a user of its own, which may not write here.
+		"-o", "APT::Sandbox::User=" + who.Username,
+	}}, nil
+}
+
+// run returns the standard output of one of apt's tools, or what it said on its
+// standard error.
+func (a *apt) run(ctx context.Context, tool string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, tool, append(a.args, args...)...)
+	cmd.Dir = a.dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w: %s", tool, strings.Join(args, " "), err, bytes.TrimSpace(said.Bytes()))
+	}
+	return string(out), nil
+}
+
+func (a *apt) download(ctx context.Context) error {
+	if _, err := a.run(ctx, "apt-get", "update", "-q"); err != nil {
+		return err
+	}
+	packages, err := a.kernelPackages(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = a.run(ctx, "apt-get", append([]string{"download", "-q"}, packages...)...)
+	return err
+}
+
+// kernelPackages follows the metapackage to the package with the kernel, and adds the
+// one with its modules where the distribution packs them apart.
+func (a *apt) kernelPackages(ctx context.Context) ([]string, error) {
+	for _, meta := range metaPackages {
+		depends, err := a.run(ctx, "apt-cache", "depends", meta)
+		if err != nil {
+			continue // Another distribution's name.
+		}
+		kernel := dependedKernel(depends)
+		if kernel == "" {
+			continue
+		}
+		modules := "linux-modules-" + strings.TrimPrefix(kernel, kernelPackage)
+		if shown, err := a.run(ctx, "apt-cache", "show", modules); err == nil && strings.Contains(shown, "Package:") {
+			return []string{kernel, modules}, nil
+		}
+		return []string{kernel}, nil
+	}
+	return nil, fmt.Errorf("the distribution has neither %s", strings.Join(metaPackages, " nor "))
+}
+
+const kernelPackage = "linux-image-"
+
+// dependedKernel finds linux-image-VERSION in what "apt-cache depends" prints.
+func dependedKernel(depends string) string {
+	for line := range strings.Lines(depends) {
+		name, found := strings.CutPrefix(strings.TrimSpace(line), "Depends: ")
+		version, isKernel := strings.CutPrefix(name, kernelPackage)
+		if found && isKernel && version != "" && version[0] >= '0' && version[0] <= '9' {
+			return name
+		}
+	}
+	return ""
+}
