@@ -62,6 +62,9 @@ type Config struct {
 	Disks  []Disk  `json:"disks,omitempty"`
 	Card   bool    `json:"card,omitempty"` // A network card, eth0, that is connected to nothing.
 
+	// Taps are network cards on interfaces of the host, behind the one of Network.
+	Taps []Tap `json:"-"`
+
 	// Runtime is the directory that the guest has at /.msb: scripts in scripts/,
 	// certificate authorities in tls/ca.pem and tls/host-cas.pem. "" is a private
 	// one that holds nothing.

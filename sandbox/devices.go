@@ -14,6 +14,20 @@ type Share struct {
 	Tag      string `json:"tag"` // 1 to 36 printable bytes.
 	Dir      string `json:"dir"`
 	ReadOnly bool   `json:"readonly,omitempty"` // Enforced on the host, not asked of the guest.
+
+	// Live shows the guest at each open what the host has changed, also in software
+	// emulation, where a share is otherwise read once: programs that are replaced
+	// there must then not be executed again, see vmm.Share.
+	Live bool `json:"live,omitempty"`
+}
+
+// A Tap is a network card whose far end is a TAP interface of this host. The guest
+// sees it with its address; the configuration does not name it, so whoever has the
+// machine sets it up.
+type Tap struct {
+	Name string   // Of the interface, for whoever reads [Machine.Command].
+	MAC  [6]byte  // That the guest sees.
+	File *os.File // Its open descriptor, which stays the caller's to close.
 }
 
 // A DiskFormat is how a disk file holds its blocks. It is never guessed: a guest
@@ -72,7 +86,10 @@ func (l *layout) attach(cfg Config) error {
 		if err != nil {
 			return err
 		}
-		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, Steady: l.emulated()})
+		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, Steady: l.emulated() && !s.Live})
+	}
+	for _, t := range cfg.Taps {
+		l.machine.Taps = append(l.machine.Taps, vmm.Tap{Name: t.Name, MAC: t.MAC})
 	}
 	for i, d := range cfg.Disks {
 		path, err := filepath.Abs(d.Path)
@@ -84,6 +101,13 @@ func (l *layout) attach(cfg Config) error {
 	return l.mount(cfg)
 }
 
+func (c Config) tapFiles() (files []*os.File) {
+	for _, t := range c.Taps {
+		files = append(files, t.File)
+	}
+	return files
+}
+
 // guestModules are what a stock kernel needs for the devices of the machine, and
 // for a root of layers if there are disks to make it from.
 func (c Config) guestModules() []string {
@@ -91,10 +115,7 @@ func (c Config) guestModules() []string {
 	if len(c.Disks) > 0 {
 		modules = append(modules, "virtio_blk", "erofs", "overlay", "ext4")
 	}
-	if c.Card {
-		modules = append(modules, "virtio_net")
-	}
-	if c.Network {
+	if c.Card || c.Network || len(c.Taps) > 0 {
 		modules = append(modules, "virtio_net")
 	}
 	return modules

@@ -66,7 +66,7 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	}
 	start := time.Now()
 	vm, err := vmm.Start(ctx, l.machine, vmm.Options{
-		Console: cfg.Console, ConsoleFile: cfg.ConsoleFile, PortSocket: cfg.PortSocket, Sharing: l.sharing,
+		Console: cfg.Console, ConsoleFile: cfg.ConsoleFile, PortSocket: cfg.PortSocket, Sharing: l.sharing, Taps: cfg.tapFiles(),
 	})
 	if err != nil {
 		return nil, errors.Join(err, l.remove())

@@ -44,6 +44,7 @@ type RuntimePaths struct {
 	Agent, Console, QMP Backend
 	Records             Backend // Of a machine that has the port.
 	Shares              []Backend
+	Taps                []string // Options of -netdev tap, one for each of [Machine.Taps].
 }
 
 // QEMUArgs returns the arguments of qemu-system-x86_64 for a machine that has
@@ -57,6 +58,7 @@ func (m Machine) QEMUArgs(run RuntimePaths) []string {
 		m.shareArgs(run.Shares),
 		m.diskArgs(),
 		m.cardArgs(),
+		m.tapArgs(run.Taps),
 		[]string{"-device", "virtio-rng-device"},
 	)
 }
@@ -161,6 +163,24 @@ func (m Machine) cardArgs() []string {
 	}
 	return nil
 }
+
+// tapArgs leave the setting of the interface to the caller. The card has no
+// accelerator in the host's kernel: that would be one more device of the host open
+// to the guest.
+func (m Machine) tapArgs(ends []string) []string {
+	var args []string
+	for i, tap := range m.Taps {
+		id := "tap" + strconv.Itoa(i)
+		args = append(
+			args, "-netdev", "tap,id="+id+","+ends[i],
+			"-device", "virtio-net-device,netdev="+id+",mac="+net.HardwareAddr(tap.MAC[:]).String(),
+		)
+	}
+	return args
+}
+
+// tapByName is what a hand types for an interface that exists.
+func tapByName(name string) string { return "ifname=" + escape(name) + ",script=no,downscript=no" }
 
 // blockdev passes discards on, so that a sparse file stays sparse.
 func (d Disk) blockdev(id string) string {

@@ -61,9 +61,11 @@ func machines() map[string]Machine {
 		},
 		Card: true, Records: true,
 	}
+	tapped := debian
+	tapped.Records, tapped.Taps = true, []Tap{{Name: "tap0", MAC: [6]byte{2, 0, 0, 0, 0, 1}}, {Name: "tap1", MAC: [6]byte{2, 0, 0, 0, 0, 2}}}
 	kvm := minimal
 	kvm.Accel, kvm.TSCkHz = KVM, 2596146
-	return map[string]Machine{"minimal": minimal, "debian": debian, "full": full, "kvm": kvm}
+	return map[string]Machine{"minimal": minimal, "debian": debian, "full": full, "tapped": tapped, "kvm": kvm}
 }
 
 func TestQEMUArgs(t *testing.T) {
@@ -72,7 +74,7 @@ func TestQEMUArgs(t *testing.T) {
 			if err := m.Check(); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".args", oneOption(m.QEMUArgs(inheritedPaths(len(m.Shares)))))
+			golden(t, name+".args", oneOption(m.QEMUArgs(inheritedPaths(m))))
 		})
 	}
 }
@@ -98,6 +100,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"unknown format", func(m *Machine) { m.Disks = []Disk{{Path: "/d", Format: 7}} }, "format 7"},
 		{"too many devices", func(m *Machine) { m.Disks = make([]Disk, 7) }, "has room for 6"},
 		{"too many devices, card", func(m *Machine) { m.Card, m.Disks = true, make([]Disk, 6) }, "7 shares, disks and a network card"},
+		{"too many devices, tap", func(m *Machine) { m.Taps, m.Disks = make([]Tap, 1), make([]Disk, 6) }, "7 shares, disks and network cards"},
 		{"too many devices, ACPI", func(m *Machine) { m.ACPI, m.Disks = true, make([]Disk, 23) }, "has room for 22"},
 		{"empty word", func(m *Machine) { m.Cmdline = []string{""} }, "empty"},
 		{"quote", func(m *Machine) { m.Cmdline = []string{"ok", `A=say "x"`} }, `word "A=say \"x\"": it holds a quote`},

@@ -97,8 +97,19 @@ type Machine struct {
 	// any privilege. The guest configures it as QEMU's user network has it.
 	Network bool
 
+	// Taps are network cards on interfaces of the host, opened by [Options.Taps].
+	Taps []Tap
+
 	// Affinity binds QEMU to these host CPUs; empty for all.
 	Affinity []int
+}
+
+// A Tap is a network card whose far end is a TAP interface of the host. Its
+// descriptor comes by [Options.Taps], so the interface can be in another network
+// namespace than QEMU, and ends with its last descriptor.
+type Tap struct {
+	Name string  // of the interface, for a reader of [VM.Command]
+	MAC  [6]byte // that the guest sees
 }
 
 // NetworkMAC is the address of the network card: the one that QEMU gives to the
@@ -165,6 +176,9 @@ func (m Machine) checkSlots() error {
 	n, what := len(m.Shares)+len(m.Disks), "shares and disks"
 	if m.Card || m.Network {
 		n, what = n+1, "shares, disks and a network card"
+	}
+	if len(m.Taps) > 0 {
+		n, what = n+len(m.Taps), "shares, disks and network cards"
 	}
 	if n > slots-slotsOwn {
 		return fmt.Errorf("%d %s: a machine %s has room for %d", n, what, kind, slots-slotsOwn)

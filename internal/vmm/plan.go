@@ -15,7 +15,7 @@ const (
 	fdAgent = 3 + iota
 	fdConsole
 	fdQMP
-	fdShares // the first share; the others follow, then the second port
+	fdShares // the first share; the others follow, then the second port, then the taps
 )
 
 // fdListen is where a virtiofsd finds its listening socket.
@@ -146,12 +146,16 @@ func newPlan(m Machine, t tools, accepting bool) (plan, error) {
 		}
 		p.shares, hand, p.tags = append(p.shares, run), append(hand, byHand), append(p.tags, s.Tag)
 	}
-	run := inheritedPaths(len(m.Shares))
+	run := inheritedPaths(m)
 	if accepting {
 		run.Agent = Accepting(fdAgent)
 	}
 	p.qemu = t.words(m, run)
-	p.hand = script(t.words(m, handPaths(len(m.Shares))), hand)
+	byHand := handPaths(len(m.Shares))
+	for _, tap := range m.Taps {
+		byHand.Taps = append(byHand.Taps, tapByName(tap.Name))
+	}
+	p.hand = script(t.words(m, byHand), hand)
 	return p, nil
 }
 
@@ -187,11 +191,18 @@ func bind(cpus []int) []string {
 	return []string{"taskset", "--cpu-list", strings.Join(list, ",")}
 }
 
-func inheritedPaths(shares int) RuntimePaths {
+func inheritedPaths(m Machine) RuntimePaths {
 	run := RuntimePaths{Agent: Inherited(fdAgent), Console: Inherited(fdConsole), QMP: Inherited(fdQMP)}
-	for i := range shares {
+	for i := range m.Shares {
 		run.Shares = append(run.Shares, Inherited(fdShares+i))
 	}
-	run.Records = Inherited(fdShares + shares)
+	next := fdShares + len(m.Shares)
+	if m.Records {
+		run.Records = Inherited(next)
+		next++
+	}
+	for i := range m.Taps {
+		run.Taps = append(run.Taps, "fd="+strconv.Itoa(next+i))
+	}
 	return run
 }

@@ -35,6 +35,10 @@ type Options struct {
 	// one connection for its life.
 	PortSocket string
 
+	// Taps are open descriptors of the interfaces of [Machine.Taps], one for each in
+	// their order. QEMU inherits them; they stay the caller's to close.
+	Taps []*os.File
+
 	// Console is given every byte of the console, in order, until it returns an
 	// error. It must not block: the guest would wait with it.
 	Console io.Writer
@@ -46,6 +50,9 @@ type Options struct {
 func Start(ctx context.Context, m Machine, o Options) (*VM, error) {
 	if err := m.Check(); err != nil {
 		return nil, fmt.Errorf("machine: %w", err)
+	}
+	if len(o.Taps) != len(m.Taps) {
+		return nil, fmt.Errorf("machine: %d descriptors for %d taps", len(o.Taps), len(m.Taps))
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -95,7 +102,7 @@ func (v *VM) launch(ctx context.Context, p plan, o Options, u *undo) error {
 			return err
 		}
 	}
-	if v.qemu, err = v.nursery.start("qemu", p.qemu, ends...); err != nil {
+	if v.qemu, err = v.nursery.start("qemu", p.qemu, append(ends[:len(ends):len(ends)], o.Taps...)...); err != nil {
 		return err
 	}
 	u.push(func() { v.qemu.stop(0) })
