@@ -31,6 +31,8 @@ type Tmpfs struct {
 	Mode     uint32 `json:"mode,omitempty"`     // 0 is the agent's default.
 	ReadOnly bool   `json:"readonly,omitempty"`
 	NoExec   bool   `json:"noexec,omitempty"`
+	NoSuid   bool   `json:"nosuid,omitempty"`
+	NoDev    bool   `json:"nodev,omitempty"`
 }
 
 // The guest's one network card, as QEMU's user network expects it: this host's
@@ -155,7 +157,7 @@ func (c Config) mounts(b *wire.Bootstrap) {
 	for _, t := range c.Tmpfs {
 		b.TmpfsMounts = append(b.TmpfsMounts, wire.TmpfsMount{
 			Path: t.Target, SizeMiB: positive(t.SizeMiB), Mode: positive(int(t.Mode)),
-			Flags: wire.MountFlags{ReadOnly: t.ReadOnly, NoExec: t.NoExec},
+			Flags: wire.MountFlags{ReadOnly: t.ReadOnly, NoExec: t.NoExec, NoSuid: t.NoSuid, NoDev: t.NoDev},
 		})
 	}
 	if c.Network {

@@ -24,7 +24,7 @@ listen. The agent makes the connections: the machine needs no network card.
 		Args:              cobra.MinimumNArgs(2),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ports, err := parseAll(args[1:], machines.ParsePort)
+			ports, err := parsePorts(args[1:])
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -35,7 +36,7 @@ func (f *machineFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.size, "upper-size", "", "size of a disk that is made, or the most that tmpfs takes (default: 8g, or half of the memory)")
 	flags.StringVar(&f.Kernel, "kernel", "", "kernel to boot: a `name` from 'agentctl kernel ls' or a file (default: the newest imported distribution kernel)")
 	flags.IntVar(&f.CPUs, "cpus", sandbox.DefaultCPUs, "`number` of processors")
-	flags.StringVarP(&f.memory, "memory", "m", fmt.Sprint(sandbox.DefaultMemoryMiB, "m"), "memory, with suffix m or g")
+	flags.StringVarP(&f.memory, "memory", "m", fmt.Sprint(sandbox.DefaultMemoryMiB, "m"), "memory, such as 512m or 1.5g; a number alone is bytes")
 	flags.StringVar(&f.Hostname, "hostname", "", "host `name` of the machine (default: the machine's name)")
 	flags.StringVar(&f.Init, "init", "", "`program` that becomes the first process, with the agent beside it: a path in the machine, or auto or systemd to look for it")
 	flags.StringVar(&f.accel, "accel", "", "what executes the machine: kvm or tcg (default: kvm where it works)")
@@ -44,7 +45,7 @@ func (f *machineFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.ConsoleFile, "console", "", "`file` that takes the machine's console")
 	flags.BoolVar(&f.Keep, "keep", false, "keep the files of a machine that does not boot, to repeat it by hand")
 	flags.StringArrayVarP(&f.mounts, "volume", "v", nil, "show a directory or file of this host: `HOST:GUEST[:ro]`")
-	flags.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount memory: `PATH[:size=64m,mode=1777,ro]`")
+	flags.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount memory: `PATH[:size=64m,mode=1777,ro,noexec,nosuid,nodev]`")
 	flags.StringArrayVar(&f.disks, "disk", nil, "attach a disk image: `FILE[:PATH][:ro,format=qcow2,fstype=ext4]`")
 	flags.StringVar(&f.network, "net", "none", "network card: none, or user for this host's connections")
 	flags.StringArrayVar(&f.limits, "ulimit", nil, "limit of every command: `NAME=SOFT[:HARD]`")
@@ -125,6 +126,12 @@ func parseAll[T any](texts []string, parse func(string) (T, error)) (all []T, er
 	return all, nil
 }
 
+// parsePorts reads ports and ranges of them.
+func parsePorts(texts []string) ([]machines.Port, error) {
+	all, err := parseAll(texts, machines.ParsePorts)
+	return slices.Concat(all...), err
+}
+
 // choice returns what a flag's word stands for.
 func choice[T any](flag, word string, of map[string]T) (T, error) {
 	v, ok := of[word]
@@ -145,7 +152,7 @@ type nameFlags struct {
 
 func (f *nameFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&f.labels, "label", "l", nil, "label the machine: `KEY=VALUE`")
-	flags.StringArrayVarP(&f.ports, "publish", "p", nil, "lead a port of this host into the machine: `[[ADDRESS:]PORT:]PORT`")
+	flags.StringArrayVarP(&f.ports, "publish", "p", nil, "lead a port of this host into the machine: `[[ADDRESS:]PORT:]PORT`, each a range too")
 	flags.StringArrayVarP(&f.env, "env", "e", nil, "set `KEY=VALUE` for commands; KEY alone takes the value from here")
 	flags.StringArrayVar(&f.envFile, "env-file", nil, "`file` of such entries, one a line")
 }
@@ -176,6 +183,6 @@ func (f *nameFlags) record(cfg sandbox.Config) (r machines.Record, err error) {
 		}
 		r.Labels[key] = value
 	}
-	r.Ports, err = parseAll(f.ports, machines.ParsePort)
+	r.Ports, err = parsePorts(f.ports)
 	return r, err
 }

@@ -1,36 +1,17 @@
 package machines
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
 )
-
-// ParseSize reads a size as 512m or 2g, in whole MiB, rounded down; without a
-// suffix it is in bytes, as containers' tools have it.
-func ParseSize(s string) (mib int, err error) {
-	const unit = 1 << 20
-	shift, digits := 0, strings.ToLower(s)
-	for suffix, n := range map[string]int{"b": 0, "k": 10, "m": 20, "g": 30, "t": 40} {
-		if rest, ok := strings.CutSuffix(digits, suffix); ok {
-			shift, digits = n, rest
-			break
-		}
-	}
-	n, err := strconv.ParseUint(digits, 10, 63)
-	if err != nil || n > math.MaxInt64>>shift || n<<shift < unit {
-		return 0, fmt.Errorf("%q: want a size such as 512m or 2g", s)
-	}
-	return int(n << shift / unit), nil
-}
 
 // ParseMount reads HOST:GUEST[:ro]. A path on the host that is not absolute is
 // relative to the current directory.
@@ -76,7 +57,7 @@ func eachOption(list string, f func(name, value string) bool) error {
 	return nil
 }
 
-// ParseTmpfs reads PATH[:size=64m,mode=1777,ro,noexec].
+// ParseTmpfs reads PATH[:size=64m,mode=1777,ro,noexec,nosuid,nodev].
 func ParseTmpfs(s string) (t sandbox.Tmpfs, err error) {
 	target, options, _ := strings.Cut(s, ":")
 	if !strings.HasPrefix(target, "/") {
@@ -94,7 +75,11 @@ func ParseTmpfs(s string) (t sandbox.Tmpfs, err error) {
 			t.ReadOnly = true
 		case "noexec":
 			t.NoExec = true
-		case "rw", "exec":
+		case "nosuid":
+			t.NoSuid = true
+		case "nodev":
+			t.NoDev = true
+		case "rw", "exec", "suid", "dev":
 		default:
 			return false
 		}
@@ -158,12 +143,18 @@ func ParseLimit(s string) (l wire.Rlimit, err error) {
 	if !both {
 		hard = soft
 	}
-	l.Resource = name
+	l.Resource = strings.ToLower(name)
 	var bad error
 	l.Soft, err = limit(soft)
 	l.Hard, bad = limit(hard)
-	if err = errors.Join(err, bad); err != nil || !ok || name == "" {
+	names := wire.LimitNames()
+	switch {
+	case errors.Join(err, bad) != nil || !ok || name == "":
 		return l, fmt.Errorf("ulimit %q: want NAME=SOFT[:HARD], such as nofile=1024:4096", s)
+	case !slices.Contains(names[:], l.Resource):
+		return l, fmt.Errorf("ulimit %q: no such limit; want one of %s", s, strings.Join(names[:], ", "))
+	case l.Soft > l.Hard:
+		return l, fmt.Errorf("ulimit %q: the soft limit is above the hard one", s)
 	}
 	return l, nil
 }
@@ -173,44 +164,6 @@ func limit(s string) (uint64, error) {
 		return math.MaxUint64, nil
 	}
 	return strconv.ParseUint(s, 10, 64)
-}
-
-// Environment completes entries without a value from our own environment.
-func Environment(entries []string) ([]string, error) {
-	var all []string
-	for _, e := range entries {
-		key, _, ok := strings.Cut(e, "=")
-		if key == "" {
-			return nil, fmt.Errorf("--env %q: want KEY=VALUE or KEY", e)
-		}
-		if !ok {
-			value, set := os.LookupEnv(key)
-			if !set {
-				continue // As containers' tools have it: what is not set here is not set there.
-			}
-			e = key + "=" + value
-		}
-		all = append(all, e)
-	}
-	return all, nil
-}
-
-// EnvironmentFile reads a file of entries, one a line; empty lines and those that
-// begin with # are left out.
-func EnvironmentFile(path string) (entries []string, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		line := strings.TrimLeft(lines.Text(), " \t")
-		if line != "" && !strings.HasPrefix(line, "#") {
-			entries = append(entries, line)
-		}
-	}
-	return entries, lines.Err()
 }
 
 // ParseLabel reads KEY=VALUE or KEY.

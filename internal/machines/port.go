@@ -1,14 +1,11 @@
 package machines
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
@@ -19,46 +16,8 @@ type Port struct {
 	Guest string `json:"guest"` // ADDRESS:PORT to connect to there.
 }
 
-// String says it as ParsePort takes it.
+// String says it as ParsePorts takes it.
 func (p Port) String() string { return p.Host + " -> " + p.Guest }
-
-// ParsePort reads [[ADDRESS:]PORT:]PORT[/tcp], as containers' tools have it: the
-// host's side, which is any port on this host without one, then the guest's. Other
-// than theirs, a port without an address is open to this host alone.
-func ParsePort(s string) (Port, error) {
-	const local = "127.0.0.1"
-	text, protocol, ok := strings.Cut(s, "/")
-	if ok && protocol != "tcp" {
-		return Port{}, fmt.Errorf("port %q: only tcp can be forwarded", s)
-	}
-	address, host := local, "0"
-	rest, guest, ok := cutLast(text)
-	if ok {
-		if address, host, ok = cutLast(rest); !ok {
-			address, host = local, rest
-		}
-		host = cmp.Or(host, "0")
-	} else {
-		guest = text
-	}
-	address = strings.TrimSuffix(strings.TrimPrefix(address, "["), "]")
-	if net.ParseIP(address) == nil || !isPort(host, 0) || !isPort(guest, 1) {
-		return Port{}, fmt.Errorf("port %q: want [[ADDRESS:]PORT:]PORT, such as 8080:80", s)
-	}
-	return Port{Host: net.JoinHostPort(address, host), Guest: net.JoinHostPort(local, guest)}, nil
-}
-
-func cutLast(s string) (before, after string, found bool) {
-	if i := strings.LastIndexByte(s, ':'); i >= 0 {
-		return s[:i], s[i+1:], true
-	}
-	return "", s, false
-}
-
-func isPort(s string, least uint64) bool {
-	n, err := strconv.ParseUint(s, 10, 16)
-	return err == nil && n >= least
-}
 
 // A Dialer connects to something in a guest, as net.Dialer does on a host.
 type Dialer interface {

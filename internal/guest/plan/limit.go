@@ -3,6 +3,8 @@ package plan
 import (
 	"strconv"
 	"strings"
+
+	"github.com/agentd-go/agentd/wire"
 )
 
 // Resource is the number of a resource limit as Linux counts them on every
@@ -10,10 +12,7 @@ import (
 type Resource uint8
 
 // resources holds the name of each number: the position is the number.
-var resources = [...]string{
-	"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock",
-	"as", "locks", "sigpending", "msgqueue", "nice", "rtprio", "rttime",
-}
+var resources = wire.LimitNames()
 
 // ParseResource returns the resource called name, in whatever case. The second
 // result is false for a name that Linux does not have.
