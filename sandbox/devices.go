@@ -14,11 +14,6 @@ type Share struct {
 	Tag      string `json:"tag"` // 1 to 36 printable bytes.
 	Dir      string `json:"dir"`
 	ReadOnly bool   `json:"readonly,omitempty"` // Enforced on the host, not asked of the guest.
-
-	// Live shows the guest at each open what the host has changed, also in software
-	// emulation, where a share is otherwise read once: programs that are replaced
-	// there must then not be executed again, see vmm.Share.
-	Live bool `json:"live,omitempty"`
 }
 
 // A Tap is a network card whose far end is a TAP interface of this host. The guest
@@ -86,10 +81,7 @@ func (l *layout) attach(cfg Config) error {
 		if err != nil {
 			return err
 		}
-		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, Steady: l.emulated() && !s.Live})
-	}
-	for _, t := range cfg.Taps {
-		l.machine.Taps = append(l.machine.Taps, vmm.Tap{Name: t.Name, MAC: t.MAC})
+		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly})
 	}
 	for i, d := range cfg.Disks {
 		path, err := filepath.Abs(d.Path)

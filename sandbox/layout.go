@@ -135,7 +135,7 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 		}
 	}
 	if kernel.Initrd {
-		return l.fromInitramfs(cfg, cache, kernel, agent, root)
+		return l.fromInitramfs(cfg, cache, kernel, agent, root, private)
 	}
 	return l.fromRoot(cfg, agent, root, private)
 }
@@ -213,7 +213,7 @@ func copyOnce(dir, master string) error {
 
 // fromInitramfs is the way of stock kernels: the agent starts in memory, loads
 // what the machine needs and changes to the root.
-func (l *layout) fromInitramfs(cfg Config, cache *image.Cache, kernel image.Kernel, agent []byte, root string) (err error) {
+func (l *layout) fromInitramfs(cfg Config, cache *image.Cache, kernel image.Kernel, agent []byte, root string, private bool) (err error) {
 	if cfg.Foreign {
 		return fmt.Errorf("kernel %s starts from an initramfs, which only our own agent can", kernel.Name)
 	}
@@ -226,7 +226,7 @@ func (l *layout) fromInitramfs(cfg Config, cache *image.Cache, kernel image.Kern
 	}
 	l.machine.ACPI = true
 	l.machine.Console = vmm.Serial
-	l.enter(root, cfg.ReadOnlyRoot)
+	l.enter(root, cfg.ReadOnlyRoot, private)
 	return nil
 }
 
@@ -240,7 +240,7 @@ func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) e
 		first = filepath.Join(l.dir, "first")
 	case (!private || cfg.ReadOnlyRoot) && !cfg.Foreign:
 		first = filepath.Join(l.dir, "first")
-		l.enter(root, cfg.ReadOnlyRoot)
+		l.enter(root, cfg.ReadOnlyRoot, private)
 	}
 	if first != root {
 		if err := os.MkdirAll(filepath.Join(first, "dev"), 0o755); err != nil { //nolint:gosec // As in any root.
@@ -250,7 +250,7 @@ func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) e
 	if err := plant(first, agent); err != nil {
 		return fmt.Errorf("put the agent into the first root: %w", err)
 	}
-	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: rootTag, Dir: first, Steady: l.emulated()})
+	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: rootTag, Dir: first, Steady: l.steady(private || first != root)})
 	l.machine.Cmdline = append([]string{
 		"root=" + rootTag, "rootfstype=virtiofs", "rw", "init=/" + initName,
 	}, l.machine.Cmdline...)
@@ -277,16 +277,18 @@ func plant(dir string, agent []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-func (l *layout) emulated() bool { return l.machine.Accel != vmm.KVM }
+// steady says whether the guest keeps what it has read of a root: only of one that
+// nobody else writes to, and only under emulation, where asking again costs most.
+func (l *layout) steady(private bool) bool { return private && l.machine.Accel != vmm.KVM }
 
 // enter has the agent change to the real root, or, without one, to a place to put
 // one together in.
-func (l *layout) enter(root string, readOnly bool) {
+func (l *layout) enter(root string, readOnly, private bool) {
 	if root == "" {
 		l.machine.Cmdline = append([]string{"AGENTD_ROOT=tmpfs:" + realTag}, l.machine.Cmdline...)
 		return
 	}
-	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: realTag, Dir: root, ReadOnly: readOnly, Steady: l.emulated()})
+	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: realTag, Dir: root, ReadOnly: readOnly, Steady: l.steady(private)})
 	l.machine.Cmdline = append([]string{"AGENTD_ROOT=virtiofs:" + realTag}, l.machine.Cmdline...)
 }
 

@@ -93,7 +93,7 @@ func (l *layout) mount(cfg Config) error {
 				return err
 			}
 		}
-		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: mountTag(i), Dir: source, ReadOnly: m.ReadOnly, Steady: l.emulated()})
+		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: mountTag(i), Dir: source, ReadOnly: m.ReadOnly})
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package sandbox
 import (
 	"strings"
 	"time"
+
+	"github.com/agentd-go/agentd/internal/vmm"
 )
 
 // A Step is one step of the guest's boot.
@@ -29,4 +31,4 @@ func (m *Machine) Steps() (all []Step) {
 }
 
 // Emulated reports whether the machine runs without hardware virtualization.
-func (m *Machine) Emulated() bool { return m.layout.emulated() }
+func (m *Machine) Emulated() bool { return m.layout.machine.Accel != vmm.KVM }

@@ -22,6 +22,14 @@ const (
 	lineDevice = 40
 )
 
+// clearAtAllocation has the guest clear each page when it allocates it. Under TCG
+// QEMU translates a guest's code once, and does not see virtiofsd write another
+// program's code to the same memory: a guest would run the translation of one program
+// at the place of another. It does see the guest's own stores, and throws the old
+// translation away before the page is filled anew. Debian's kernels do it without
+// being told; a word of the user's that follows takes it back.
+const clearAtAllocation = "init_on_alloc=1"
+
 // baseWords are those that the machine's own shape demands.
 //
 // A restart has to reach QEMU as a reset. The board has no keyboard controller,
@@ -36,6 +44,9 @@ func (m Machine) baseWords() []string {
 	words := []string{"reboot=t", "panic=-1", console, "quiet"}
 	if m.Accel != KVM && m.TSCkHz > 0 { // KVM tells it better.
 		words = append(words, "tsc_early_khz="+strconv.Itoa(m.TSCkHz))
+	}
+	if m.Accel != KVM && len(m.Shares) > 0 {
+		words = append(words, clearAtAllocation)
 	}
 	return words
 }

@@ -49,6 +49,27 @@ func nextArg(line string) (word, rest string) {
 	return word, rest
 }
 
+// An emulated guest with shares clears its pages, and a word of the user's comes
+// after ours: the kernel takes the last.
+func TestClearAtAllocation(t *testing.T) {
+	share := []Share{{Tag: "t", Dir: "/d"}}
+	for _, tt := range []struct {
+		m    Machine
+		want bool
+	}{
+		{Machine{Accel: TCG, Shares: share}, true},
+		{Machine{Accel: TCG}, false},
+		{Machine{Accel: KVM, Shares: share}, false},
+	} {
+		tt.m.Cmdline = []string{"init_on_alloc=0"}
+		line := tt.m.cmdline()
+		ours, theirs := strings.Index(line, clearAtAllocation), strings.Index(line, "init_on_alloc=0")
+		if (ours >= 0) != tt.want || theirs < ours {
+			t.Errorf("%v with %d shares: %q", tt.m.Accel, len(tt.m.Shares), line)
+		}
+	}
+}
+
 func FuzzCmdline(f *testing.F) {
 	for _, w := range []string{"rw", "A=a b", "a b", "A=", "A=b=c d", " ", "A= x ", `A="`, "=", "-- x"} {
 		f.Add(w, "B=c d")
