@@ -291,6 +291,11 @@ func TestUsers(t *testing.T) {
 				}
 			})
 		}
+		named := sh("echo out >/proc/self/fd/1; echo err >/proc/self/fd/2; : </proc/self/fd/0; exit 3")
+		named.User = new("alice")
+		if r := h.run(named); string(r.stdout) != "out\n" || string(r.stderr) != "err\n" || r.code != 3 {
+			t.Errorf("the pipes by their names: %q, %q, code %d", r.stdout, r.stderr, r.code)
+		}
 		for spec, want := range map[string]string{
 			"bob": "guest user not found: bob", "alice:staff": "guest group not found: staff",
 			":devs": "user spec has empty user", "alice:": "user spec has empty group",
@@ -298,7 +303,7 @@ func TestUsers(t *testing.T) {
 			t.Run(strconv.Quote(spec), func(t *testing.T) {
 				h.t = t
 				f := h.run(&wire.ExecRequest{Cmd: "true", User: &spec}).failed
-				if f == nil || f.Kind != wire.FailureOther || f.Errno != nil || f.ErrnoName != nil || f.Stage != nil ||
+				if f == nil || f.Kind != wire.FailureUserSetup || f.Errno != nil || f.ErrnoName != nil || f.Stage == nil ||
 					f.Message != "exec session error: "+want {
 					t.Errorf("got %+v, want %q", f, want)
 				}
@@ -341,7 +346,7 @@ func TestFailures(t *testing.T) {
 			{"not executable", wire.ExecRequest{Cmd: "/tmp/plain"}, "permission_denied", 13, "EACCES", "Permission denied (os error 13)"},
 			{"no first line", wire.ExecRequest{Cmd: "/tmp/noline"}, "not_executable", 8, "ENOEXEC", "Exec format error (os error 8)"},
 			{"unknown format", wire.ExecRequest{Cmd: "/tmp/elf"}, "not_executable", 8, "ENOEXEC", "Exec format error (os error 8)"},
-			{"below a file", wire.ExecRequest{Cmd: "/etc/passwd/x"}, "bad_cwd", 20, "ENOTDIR", "Not a directory (os error 20)"},
+			{"below a file", wire.ExecRequest{Cmd: "/etc/passwd/x"}, "not_found", 20, "ENOTDIR", "Not a directory (os error 20)"},
 			{"link loop", wire.ExecRequest{Cmd: "/tmp/loop"}, "bad_args", 40, "ELOOP", "Symbolic link loop (os error 40)"},
 			{"long name", wire.ExecRequest{Cmd: long}, "bad_args", 36, "ENAMETOOLONG", "Filename too long (os error 36)"},
 			{
@@ -352,9 +357,10 @@ func TestFailures(t *testing.T) {
 			{
 				"soft above hard",
 				wire.ExecRequest{Cmd: "true", Rlimits: []wire.Rlimit{{Resource: "nofile", Soft: 9, Hard: 8}}},
-				"other", 22, "EINVAL", "Invalid argument (os error 22)",
+				"resource_limit", 22, "EINVAL", "Invalid argument (os error 22)",
 			},
-			{"the impossible user", wire.ExecRequest{Cmd: "true", User: new("4294967295")}, "other", 22, "EINVAL", "Invalid argument (os error 22)"},
+			{"the impossible group", wire.ExecRequest{Cmd: "true", User: new("0:4294967295")}, "user_setup_failed", 22, "EINVAL", "Invalid argument (os error 22)"},
+			{"the impossible user", wire.ExecRequest{Cmd: "true", User: new("4294967295")}, "user_setup_failed", 22, "EINVAL", "Invalid argument (os error 22)"},
 			{"NUL in an argument", wire.ExecRequest{Cmd: "true", Args: []string{"a\x00"}}, "other", 0, "", "nul byte found in provided data"},
 			{"NUL in a variable", wire.ExecRequest{Cmd: "true", Env: []string{"A=\x00"}}, "other", 0, "", "nul byte found in provided data"},
 			{"NUL in the directory", wire.ExecRequest{Cmd: "true", Cwd: new("/\x00")}, "other", 0, "", "nul byte found in provided data"},

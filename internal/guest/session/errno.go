@@ -32,7 +32,7 @@ var errnos = [...]errnoInfo{
 	{syscall.EFAULT, "EFAULT", "Bad address", wire.FailureBadArgs},
 	{syscall.EBUSY, "EBUSY", "Resource busy", wire.FailureOther},
 	{syscall.EEXIST, "", "File exists", wire.FailureOther},
-	{syscall.ENOTDIR, "ENOTDIR", "Not a directory", wire.FailureBadCwd},
+	{syscall.ENOTDIR, "ENOTDIR", "Not a directory", wire.FailureNotFound},
 	{syscall.EISDIR, "EISDIR", "Is a directory", wire.FailureNotExecutable},
 	{syscall.EINVAL, "EINVAL", "Invalid argument", wire.FailureOther},
 	{syscall.ENFILE, "ENFILE", "Too many open files in system", wire.FailureResourceLimit},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -45,13 +46,28 @@ func checkNUL(req *wire.ExecRequest) error {
 	return nil
 }
 
-// A sessionError is a refusal before anything was started, in the words of the
-// reference agents, without a number and a stage.
-type sessionError struct{ err error }
+// A userError is an account that the guest does not have, in the words of the
+// reference agents and without a number.
+type userError struct{ err error }
 
-func (e *sessionError) Error() string { return "exec session error: " + e.err.Error() }
+func (e *userError) Error() string { return "exec session error: " + e.err.Error() }
 
-func (e *sessionError) Unwrap() error { return e.err }
+func (e *userError) Unwrap() error { return e.err }
+
+// The stages of a change of user, as the later reference agents name them.
+const (
+	stageUser  = "setuid"
+	stageGroup = "setgid"
+)
+
+// failed is what the host is told.
+func (e *userError) failed() *wire.ExecFailed {
+	stage := stageUser
+	if errors.Is(e.err, plan.ErrGroupNotFound) {
+		stage = stageGroup
+	}
+	return &wire.ExecFailed{Kind: wire.FailureUserSetup, Message: repeated(e.Error()), Stage: &stage}
+}
 
 // spec makes the process table's order of a request.
 func (e *Exec) spec(req *wire.ExecRequest) (*proc.Spec, error) {
@@ -62,7 +78,10 @@ func (e *Exec) spec(req *wire.ExecRequest) (*proc.Spec, error) {
 	}
 	who, err := e.host.account(user)
 	if err != nil {
-		return nil, &sessionError{err}
+		return nil, &userError{err}
+	}
+	if err := checkIDs(who, user); err != nil {
+		return nil, err
 	}
 	dir := defaults.Cwd
 	if req.Cwd != nil {
@@ -82,6 +101,19 @@ func (e *Exec) spec(req *wire.ExecRequest) (*proc.Spec, error) {
 		spec.User = &syscall.Credential{Uid: who.UID, Gid: who.GID, Groups: who.Groups}
 	}
 	return spec, nil
+}
+
+// checkIDs refuses the id that means no change to the kernel, and EINVAL to whoever
+// sets it (setuid(2), setgid(2)).
+func checkIDs(who plan.Credential, spec string) error {
+	const none = ^uint32(0)
+	switch {
+	case who.GID == none:
+		return &proc.StartError{Stage: stageGroup, Name: spec, Err: syscall.EINVAL}
+	case who.UID == none:
+		return &proc.StartError{Stage: stageUser, Name: spec, Err: syscall.EINVAL}
+	}
+	return nil
 }
 
 // limits leaves out the resources that Linux does not have.
@@ -117,6 +149,7 @@ func (e *Exec) startPipes(spec *proc.Spec) (c *command, err error) {
 			return nil, err
 		}
 		ours, theirs = append(ours, o), append(theirs, t)
+		give(t, spec.User)
 		spec.Stdio[i] = t
 	}
 	outputs, err := outputs(ours[1:], wire.TypeExecStdout, wire.TypeExecStderr)
@@ -136,11 +169,7 @@ func (e *Exec) startTTY(req *wire.ExecRequest, spec *proc.Spec) (*command, error
 		return nil, &ptyError{err}
 	}
 	defer func() { _ = slave.Close() }()
-	if spec.User != nil {
-		// So that the command can open its terminal by name, as after a login. It
-		// lives without.
-		_ = slave.Chown(int(spec.User.Uid), -1)
-	}
+	give(slave, spec.User)
 	spec.TTY = true
 	spec.Stdio = [3]*os.File{slave, slave, slave}
 	outputs, err := outputs(files{master}, wire.TypeExecStdout)
@@ -152,6 +181,14 @@ func (e *Exec) startTTY(req *wire.ExecRequest, spec *proc.Spec) (*command, error
 		return nil, errors.Join(err, master.Close())
 	}
 	return &command{child: child, master: master, input: master, outputs: outputs}, nil
+}
+
+// give makes a command's user the owner of a pipe or a terminal, so that the command
+// can open it by name (/dev/stdout, /dev/tty), as after a login. It lives without.
+func give(file *os.File, user *syscall.Credential) {
+	if user != nil {
+		_ = file.Chown(int(user.Uid), -1)
+	}
 }
 
 // outputs says what is read from files of ours, and as which messages it is sent.
@@ -178,17 +215,17 @@ const stageSpawn = "Command::spawn"
 
 // failed says why a command was not started.
 func failed(req *wire.ExecRequest, err error) *wire.ExecFailed {
-	if refused, ok := errors.AsType[*sessionError](err); ok {
-		return &wire.ExecFailed{Kind: wire.FailureOther, Message: repeated(refused.Error())}
+	if refused, ok := errors.AsType[*userError](err); ok {
+		return refused.failed()
 	}
 	kind, text, stage := wire.FailureOther, err.Error(), stageSpawn
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		kind, text = kindOf(errno), describe(errno)
 	}
 	if start, ok := errors.AsType[*proc.StartError](err); ok && start.Stage != proc.StageExec {
-		stage = string(start.Stage)
+		kind, stage = ofStage(start, kind)
 		if start.Stage == proc.StageDirectory {
-			kind, text = wire.FailureBadCwd, text+": working directory "+quote(repeated(start.Name))
+			text += ": working directory " + quote(repeated(start.Name))
 		}
 	}
 	if _, ok := errors.AsType[*ptyError](err); ok {
@@ -197,6 +234,24 @@ func failed(req *wire.ExecRequest, err error) *wire.ExecFailed {
 	m := &wire.ExecFailed{Kind: kind, Message: "spawn " + quote(repeated(req.Cmd)) + ": " + text, Stage: &stage}
 	m.Errno, m.ErrnoName = errnoFields(err, execName)
 	return m
+}
+
+// ofStage is the kind of a start that failed before its program was executed, and
+// what the protocol calls the stage.
+func ofStage(failed *proc.StartError, kind wire.FailureKind) (wire.FailureKind, string) {
+	stage := string(failed.Stage)
+	switch failed.Stage {
+	case proc.StageDirectory:
+		kind = wire.FailureBadCwd
+	case proc.StageLimits:
+		kind = wire.FailureResourceLimit
+		if number, err := strconv.Atoi(failed.Name); err == nil {
+			stage += "(RLIMIT_" + strings.ToUpper(plan.Resource(number).String()) + ")"
+		}
+	case stageUser, stageGroup:
+		kind = wire.FailureUserSetup
+	}
+	return kind, stage
 }
 
 func deref(s *string) string {

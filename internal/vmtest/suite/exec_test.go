@@ -105,6 +105,10 @@ func inputs() []behaviour {
 	return append(
 		each(
 			command{name: "input", argv: []string{"cat"}, stdin: "one\ntwo", stdout: "one\ntwo"},
+			command{
+				name: "pipes open by their names", user: "alice", stdin: "in\n", stdout: "out\nin\n", stderr: "err\n",
+				script: "echo out >/dev/stdout; echo err >/dev/stderr; cat /dev/stdin",
+			},
 			command{name: "no input", argv: []string{"cat"}},
 		),
 		converse("input stays open", script("read line; echo got $line; cat; echo over"),

@@ -22,11 +22,12 @@ type failure struct {
 	limits  []wire.Rlimit
 	kind    wire.FailureKind
 	errno   syscall.Errno // 0 is none.
+	stage   string        // "" is any.
 	message string        // Whole if it does not begin with a colon, else behind the quoted command.
 }
 
 func failures() (all []behaviour) {
-	for _, f := range slices.Concat(missing(), refused(), placed()) {
+	for _, f := range slices.Concat(missing(), refused(), accountless(), placed()) {
 		all = append(all, behaviour{"no start: " + f.name, f.check})
 	}
 	return all
@@ -55,7 +56,8 @@ func refused() []failure {
 		{name: "no first line", argv: []string{"/t/noline"}, kind: wire.FailureNotExecutable, errno: syscall.ENOEXEC, message: ": Exec format error (os error 8)"},
 		{name: "unknown format", argv: []string{"/t/elf"}, kind: wire.FailureNotExecutable, errno: syscall.ENOEXEC, message: ": Exec format error (os error 8)"},
 		{name: "open for writing", argv: []string{"/t/busy"}, kind: wire.FailureNotExecutable, errno: syscall.ETXTBSY, message: ": Text file busy (os error 26)"},
-		{name: "below a file", argv: []string{"/etc/passwd/x"}, kind: wire.FailureBadCwd, errno: syscall.ENOTDIR, message: ": Not a directory (os error 20)"},
+		{name: "below a file", argv: []string{"/etc/passwd/x"}, kind: wire.FailureNotFound, errno: syscall.ENOTDIR, message: ": Not a directory (os error 20)"},
+		{name: "below a file on a terminal", argv: []string{"/etc/passwd/x"}, tty: true, kind: wire.FailureNotFound, errno: syscall.ENOTDIR, message: ": Not a directory (os error 20)"},
 		{name: "link loop", argv: []string{"/t/loop"}, kind: wire.FailureBadArgs, errno: syscall.ELOOP, message: ": Symbolic link loop (os error 40)"},
 		{name: "long name", argv: []string{strings.Repeat("n", 256)}, kind: wire.FailureBadArgs, errno: syscall.ENAMETOOLONG, message: ": Filename too long (os error 36)"},
 		{
@@ -64,16 +66,35 @@ func refused() []failure {
 		},
 		{
 			name: "soft above hard", argv: []string{"true"}, limits: []wire.Rlimit{{Resource: "nofile", Soft: 9, Hard: 8}},
-			kind: wire.FailureOther, errno: syscall.EINVAL, message: ": Invalid argument (os error 22)",
+			kind: wire.FailureResourceLimit, errno: syscall.EINVAL, stage: "setrlimit(RLIMIT_NOFILE)", message: ": Invalid argument (os error 22)",
 		},
-		{name: "impossible user", argv: []string{"true"}, user: "4294967295", kind: wire.FailureOther, errno: syscall.EINVAL, message: ": Invalid argument (os error 22)"},
 		{name: "NUL in an argument", argv: []string{"true", "a\x00"}, kind: wire.FailureOther, message: ": nul byte found in provided data"},
 		{name: "NUL in a variable", argv: []string{"true"}, env: []string{"A=\x00"}, kind: wire.FailureOther, message: ": nul byte found in provided data"},
-		{name: "unknown user", argv: []string{"true"}, user: "bob", kind: wire.FailureOther, message: "exec session error: guest user not found: bob"},
-		{name: "unknown group", argv: []string{"true"}, user: "alice:staff", kind: wire.FailureOther, message: "exec session error: guest group not found: staff"},
-		{name: "no user", argv: []string{"true"}, user: ":devs", kind: wire.FailureOther, message: "exec session error: user spec has empty user"},
-		{name: "no group", argv: []string{"true"}, user: "alice:", kind: wire.FailureOther, message: "exec session error: user spec has empty group"},
 	}
+}
+
+// accountless are those whose user is none, or does not get what is asked for.
+func accountless() []failure {
+	const impossible = ": Invalid argument (os error 22)"
+	all := []failure{
+		{name: "impossible user", user: "4294967295", errno: syscall.EINVAL, stage: "setuid", message: impossible},
+		{name: "impossible group", user: "0:4294967295", errno: syscall.EINVAL, stage: "setgid", message: impossible},
+		{name: "unknown user", user: "bob", stage: "setuid", message: "exec session error: guest user not found: bob"},
+		{name: "unknown user on a terminal", user: "bob", tty: true, stage: "setuid", message: "exec session error: guest user not found: bob"},
+		{name: "unknown group", user: "alice:staff", stage: "setgid", message: "exec session error: guest group not found: staff"},
+		{name: "no user", user: ":devs", stage: "setuid", message: "exec session error: user spec has empty user"},
+		{name: "no group", user: "alice:", stage: "setuid", message: "exec session error: user spec has empty group"},
+	}
+	for i := range all {
+		all[i].argv, all[i].kind = []string{"true"}, wire.FailureUserSetup
+	}
+	soft := []wire.Rlimit{{Resource: "nofile", Soft: 9, Hard: 8}}
+	return append(all,
+		failure{
+			name: "soft above hard on a terminal", argv: []string{"true"}, limits: soft, tty: true,
+			kind: wire.FailureResourceLimit, errno: syscall.EINVAL, stage: "setrlimit(RLIMIT_NOFILE)", message: impossible,
+		},
+	)
 }
 
 // placed are those that fail for their directory.
@@ -104,6 +125,9 @@ func (f failure) check(g *guest) error {
 	}
 	if message := f.text(); failed.Kind != f.kind || failed.Errno != f.errno || failed.Message != message {
 		return fmt.Errorf("got %s %d %q, want %s %d %q", failed.Kind, int(failed.Errno), failed.Message, f.kind, int(f.errno), message)
+	}
+	if f.stage != "" && failed.Stage != f.stage {
+		return fmt.Errorf("it failed at the stage %q, want %q", failed.Stage, f.stage)
 	}
 	return nil
 }
