@@ -191,3 +191,28 @@ func TestSilentHosts(t *testing.T) {
 		s.ends(minute, most, "init failed: step handshake: no core.init.ack within 1m0s")
 	})
 }
+
+// A host that closes the port before core.ready ends the machine at once.
+func TestClosedPorts(t *testing.T) {
+	kernel := kernels(t)[0]
+	bootstrap := message(t, 7, 0, &wire.Bootstrap{})
+	for _, tt := range []struct {
+		name, want string
+		words      []string
+		says       []byte
+	}{
+		{"behind the first message", "init failed: step handshake: ", nil, bootstrap},
+		{"by variables", "init failed: step handshake: serial port closed while waiting for core.init.ack", []string{"MSB_HOSTNAME=box"}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := startSilent(t, kernel, tt.words...)
+			s.send(tt.says)
+			next[*wire.InitResolved](s)
+			if err := s.vm.Port().Close(); err != nil {
+				t.Fatal(err)
+			}
+			s.ends(0, soon/2, tt.want)
+		})
+	}
+}

@@ -156,7 +156,7 @@ func (g *guest) leave(end agent.End) {
 // everything else, which is when it tells us to end. It reports whether it did.
 func (g *guest) askInit() bool {
 	inTime(sys.Sync, lastSync) // A host may lose its patience with the init.
-	what, err := boot.AskInit()
+	what, err := boot.AskInit(g.terminated)
 	if err != nil {
 		logf("ask the init: %v", err)
 		return false

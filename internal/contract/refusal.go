@@ -60,8 +60,31 @@ func wrongFlags(p *Peer) error {
 		func() error { return p.refusedOn(p.ID(50), wire.ErrorInvalidFlags, wire.TypeExecRequest) },
 		func() error { return p.raw(50, 0, 7, "core.shutdown", "\xf6") },
 		func() error { return p.refusedOn(p.ID(50), wire.ErrorInvalidFlags, wire.TypeShutdown) },
+		func() error { return p.misflagged() },
 		func() error { return p.silent(50) },
 	)
+}
+
+// misflagged sends types that only guests send, or only before the agent serves: in
+// silence they are passed over only with their own flags.
+func (p *Peer) misflagged() error {
+	for _, tt := range []struct {
+		name    wire.Type
+		flags   frame.Flags
+		payload string
+	}{
+		{wire.TypeExecStdout, frame.Terminal, "\xa1ddata@"},
+		{wire.TypeExecExited, 0, "\xa1dcode\x00"},
+		{wire.TypePong, 0, "\xa0"},
+		{wire.TypeReady, frame.SessionStart, "\xa0"},
+		{wire.TypeInitAck, frame.Terminal, "\xa0"},
+	} {
+		if err := errors.Join(p.raw(50, tt.flags, 7, string(tt.name), tt.payload),
+			p.refusedOn(p.ID(50), wire.ErrorInvalidFlags, tt.name)); err != nil {
+			return fmt.Errorf("%s with flags %d: %w", tt.name, tt.flags, err)
+		}
+	}
+	return nil
 }
 
 // badPayload is one answer, and other sessions are undisturbed.

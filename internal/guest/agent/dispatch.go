@@ -39,12 +39,12 @@ func (a *Agent) handle(f frame.Frame) End {
 	case e.Type == wire.TypeBulkAccepted && a.host.Generation >= wire.BulkSince:
 		a.refuse(f.ID, e, wire.ErrorUnsupportedType, "host cannot accept a guest-initiated bulk offer")
 		return 0
-	case info.Direction&wire.HostToGuest == 0, e.Type == wire.TypeInitAck, e.Type == wire.TypeBootstrap:
-		return 0 // Late or misdirected; the reference agents pass over them as well.
-	case f.Flags != info.Flags && e.Generation >= errorSince:
+	case f.Flags != info.Flags && e.Generation >= errorSince: // Of either direction, as the reference agents have it.
 		a.refuse(f.ID, e, wire.ErrorInvalidFlags,
 			fmt.Sprintf("invalid flags for %s: got %d, expected %d", e.Type, f.Flags, info.Flags))
 		return 0
+	case info.Direction&wire.HostToGuest == 0, e.Type == wire.TypeInitAck, e.Type == wire.TypeBootstrap:
+		return 0 // Late or misdirected; the reference agents pass over them as well.
 	case info.Flags&frame.SessionStart != 0 && slotOf(f.ID) == nobody:
 		// No client would ever get an answer, and none could close what it opened.
 		a.refuse(f.ID, e, wire.ErrorInvalidSession, unowned(f.ID))

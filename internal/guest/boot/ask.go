@@ -2,10 +2,13 @@ package boot
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
@@ -28,8 +31,14 @@ func signalled(number int) func() error {
 const (
 	systemdReboot = 39 // SIGRTMIN+5 where SIGRTMIN is 34 (systemd(1), signal(7) for glibc); 38 would power off.
 	openrcReboot  = int(syscall.SIGINT)
-	anyInit       = int(syscall.SIGTERM) // BusyBox (init/init.c): reboot. Others: what a script makes of it.
+	// The reference agents ask every init by their SIGRTMIN+4, where SIGRTMIN is 35 (musl).
+	referenceEnd = 39
+	anyInit      = int(syscall.SIGTERM) // BusyBox (init/init.c): reboot. Others: what a script makes of it.
 )
+
+// scriptGrace is what an init that listens for the signal of the reference agents has
+// to itself, before it is asked by SIGTERM too: half of what an init has in all.
+const scriptGrace = 2 * time.Second
 
 // initPipes are where the init of System V is told what to do (initctl(5)).
 var initPipes = []string{"/run/initctl", "/dev/initctl"}
@@ -42,8 +51,9 @@ func askings() []asking {
 	}
 }
 
-// AskInit asks PID 1 to end the machine and says what was done.
-func AskInit() (what string, err error) {
+// AskInit asks PID 1 to end the machine and says what was done. heard is closed when
+// the init has begun to: nothing more is asked then.
+func AskInit(heard <-chan struct{}) (what string, err error) {
 	name := initName()
 	for _, a := range askings() {
 		if a.init == name {
@@ -55,7 +65,38 @@ func AskInit() (what string, err error) {
 			return name + ", by " + pipe, nil
 		}
 	}
-	return name + ", by SIGTERM", sys.Kill(1, anyInit)
+	return askAnyInit(name, heard)
+}
+
+// askAnyInit asks an init that nobody knows: as the reference agents do, for scripts
+// were written for that, and by SIGTERM; at once, if it does not listen for the other.
+func askAnyInit(name string, heard <-chan struct{}) (what string, err error) {
+	if !listens(referenceEnd) {
+		return name + ", by SIGTERM", sys.Kill(1, anyInit)
+	}
+	time.AfterFunc(scriptGrace, func() {
+		select {
+		case <-heard:
+		default:
+			_ = sys.Kill(1, anyInit) // It may be gone.
+		}
+	})
+	return fmt.Sprintf("%s, by signal %d", name, referenceEnd), sys.Kill(1, referenceEnd)
+}
+
+// listens reports whether PID 1 does anything on a signal: it has a handler, or keeps
+// it back to ask for it (signalfd(2), sigwait(3)).
+func listens(signal int) bool {
+	status, err := os.ReadFile("/proc/1/status")
+	return err == nil && (hasSignal(string(status), "SigCgt:", signal) || hasSignal(string(status), "SigBlk:", signal))
+}
+
+// hasSignal reports whether a mask of a status file has a signal (proc_pid_status(5)).
+func hasSignal(status, mask string, signal int) bool {
+	_, after, _ := strings.Cut("\n"+status, "\n"+mask)
+	word, _, _ := strings.Cut(after, "\n")
+	set, err := strconv.ParseUint(strings.TrimSpace(word), 16, 64)
+	return err == nil && set>>(signal-1)&1 == 1
 }
 
 // initName is the name of the program that PID 1 executes, links resolved.

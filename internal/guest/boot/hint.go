@@ -19,7 +19,9 @@ func explain(err error) error {
 }
 
 func hint(err error) string {
-	mount, isMount := errors.AsType[*sys.MountError](err)
+	if mount, isMount := errors.AsType[*sys.MountError](err); isMount {
+		return mountHint(err, mount)
+	}
 	switch {
 	case errors.Is(err, sys.ErrNoDisk):
 		return "the host has to attach it, and the kernel to have virtio_blk"
@@ -33,20 +35,33 @@ func hint(err error) string {
 		return "the file system is full"
 	case errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.EAFNOSUPPORT):
 		return "the kernel may lack IPv6"
-	case errors.Is(err, sys.ErrLink) && !isMount:
+	case errors.Is(err, sys.ErrLink):
 		return "remove the link from the image"
-	case errors.Is(err, syscall.EISDIR) && !isMount:
+	case errors.Is(err, syscall.EISDIR):
 		return "remove the directory from the image"
-	case !isMount:
-		return ""
+	}
+	return ""
+}
+
+// mountHint is hint for what the kernel did not mount.
+func mountHint(err error, mount *sys.MountError) string {
+	onDisk := strings.HasPrefix(mount.Source, "/dev/")
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return "the file system is full"
 	case errors.Is(err, sys.ErrLink):
 		return "remove the link from the image, or mount at the place that it leads to"
 	case errors.Is(err, syscall.ENODEV) && mount.Type != "virtiofs":
 		return "the kernel needs " + mount.Type + " built in or its module"
 	case errors.Is(err, syscall.EINVAL) && mount.Type == "virtiofs":
 		return "the host may give no share with this tag"
-	case errors.Is(err, syscall.EINVAL) && strings.HasPrefix(mount.Source, "/dev/"):
-		return "the disk may hold no " + mount.Type + ", or a damaged one"
+	case errors.Is(err, syscall.EOPNOTSUPP) && onDisk:
+		// EROFS says so of a compression that it was built without (fs/erofs/decompressor.c).
+		return "this kernel cannot read the disk's " + mount.Type + ": it lacks a feature that the disk has, for example a compression"
+	case errors.Is(err, syscall.EINVAL) && onDisk:
+		return "the disk may hold no " + mount.Type + ", a damaged one, or one with a feature that this kernel lacks"
+	case errors.Is(err, syscall.EUCLEAN) && onDisk:
+		return "the disk's " + mount.Type + " is damaged"
 	case errors.Is(err, syscall.EROFS) && mount.Log == "":
 		return "the root is read-only: the image has to bring the mount point"
 	}

@@ -240,7 +240,7 @@ func failed(req *wire.ExecRequest, err error) *wire.ExecFailed {
 // what the protocol calls the stage.
 func ofStage(failed *proc.StartError, kind wire.FailureKind) (wire.FailureKind, string) {
 	stage := string(failed.Stage)
-	switch failed.Stage {
+	switch failed.Stage { //nolint:exhaustive // Those before a program is executed.
 	case proc.StageDirectory:
 		kind = wire.FailureBadCwd
 	case proc.StageLimits:

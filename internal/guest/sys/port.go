@@ -60,7 +60,8 @@ type Port struct {
 	receive  func(fd uintptr) bool
 	transmit func(fd uintptr) bool
 
-	// Patient is set while a closed host end means "not yet" and not "gone".
+	// Patient is set while a closed host end means "not yet" and not "gone". It ends when
+	// the host has been there.
 	Patient atomic.Bool
 }
 
@@ -100,6 +101,9 @@ func (p *Port) Join() error {
 // that is not there, in milliseconds.
 const absence = 10
 
+// errHostGone is a write to a host that has been there.
+var errHostGone = os.NewSyscallError("write port: the host has closed its end", unix.EPIPE)
+
 // wait returns when done does, or the deadline is over.
 func (p *Port) wait(done func(fd uintptr) bool, event int16) error {
 	for !done(uintptr(p.fd)) {
@@ -114,6 +118,9 @@ func (p *Port) wait(done func(fd uintptr) bool, event int16) error {
 			return os.NewSyscallError("poll", err)
 		}
 		if ask[0].Revents&unix.POLLHUP != 0 {
+			if event == unix.POLLOUT && !p.Patient.Load() {
+				return errHostGone // A read learns it from the kernel, behind what the host has said.
+			}
 			_, _ = unix.Poll(nil, absence)
 		}
 	}
@@ -131,6 +138,9 @@ type transfer struct {
 func (p *Port) receiveNow(fd uintptr) bool {
 	t := &p.in
 	t.n, t.err = readNow(fd, t.b)
+	if t.n > 0 || t.err != nil {
+		p.met() // A host that is not there is no error, and no bytes.
+	}
 	if errors.Is(t.err, unix.EAGAIN) {
 		return false
 	}
@@ -150,9 +160,17 @@ func (p *Port) transmitNow(fd uintptr) bool {
 			t.err = err
 			return true
 		}
+		p.met()
 		t.n += n
 	}
 	return true
+}
+
+// met notes that the host is there.
+func (p *Port) met() {
+	if p.Patient.Load() {
+		p.Patient.Store(false)
+	}
 }
 
 // Read waits for bytes from the host: io.EOF when the host has closed its end,

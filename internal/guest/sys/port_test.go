@@ -115,6 +115,58 @@ func portHostGone(t *testing.T, open func(*testing.T) (*sys.Port, *os.File)) {
 	}
 }
 
+// A host that has been there and has gone is the end for a patient port too, as soon as
+// what it has said is read.
+func TestPortMetHost(t *testing.T) {
+	soon := func(port *sys.Port) {
+		t.Helper()
+		port.Patient.Store(true)
+		if err := port.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	port, host := pairedPort(t)
+	soon(port)
+	if _, err := host.WriteString("ab"); err != nil {
+		t.Fatal(err)
+	}
+	one := make([]byte, 1)
+	if _, err := port.Read(one); err != nil {
+		t.Fatal(err)
+	}
+	if err := host.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := port.Read(one); n != 1 || err != nil {
+		t.Errorf("what was said before: %d bytes, %v", n, err)
+	}
+	if _, err := port.Read(one); !errors.Is(err, io.EOF) {
+		t.Errorf("behind it: %v, want %v", err, io.EOF)
+	}
+	for _, way := range []struct {
+		name string
+		met  func(*sys.Port, *os.File) error // Makes the port meet its host, which closes.
+	}{
+		{"that takes what we write", func(port *sys.Port, host *os.File) error {
+			_, err := port.Write(one)
+			return errors.Join(err, host.Close())
+		}},
+		{"that is silent", func(_ *sys.Port, host *os.File) error {
+			time.AfterFunc(50*time.Millisecond, func() { _ = host.Close() }) // While it is waited for.
+			return nil
+		}},
+	} {
+		port, host := pairedPort(t)
+		soon(port)
+		if err := way.met(port, host); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := port.Read(one); !errors.Is(err, io.EOF) && !errors.Is(err, unix.ECONNRESET) { // A socket's word for unread bytes.
+			t.Errorf("a host %s: %v, want %v", way.name, err, io.EOF)
+		}
+	}
+}
+
 // A port that has joined the poller may do so again.
 func TestPortJoinsOnce(t *testing.T) {
 	port, host := pairedPort(t)

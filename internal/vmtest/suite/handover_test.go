@@ -216,3 +216,29 @@ func TestHandoverRefused(t *testing.T) {
 		})
 	}
 }
+
+// asked is an init that says which wish to end the machine it heard first, and grants it.
+const asked = `#!/bin/sh
+trap 'echo 39 >>/asked; sync; exec reboot -f' 39
+trap 'echo 15 >>/asked; sync; exec reboot -f' TERM
+echo >/up
+while :; do sleep 0.1; done
+`
+
+// An init that nobody knows is asked as the reference agents ask it.
+func TestHandoverScript(t *testing.T) {
+	ownOnly(t, needsHandover)
+	eachKernel(t, func(t *testing.T, kernel string) {
+		t.Helper()
+		root := vmtest.Root(t)
+		plant(t, filepath.Join(root, "sbin/the init"), asked)
+		m := vmtest.Start(t, sandbox.Config{Kernel: kernel, Root: root, Init: "/sbin/the init"})
+		if _, err := in(t, m).say("until [ -e /up ]; do sleep 0.05; done"); err != nil {
+			t.Fatal(err)
+		}
+		end(t, m)
+		if b, err := os.ReadFile(filepath.Join(root, "asked")); err != nil || string(b) != "39\n" {
+			t.Errorf("the init heard %q, %v", b, err)
+		}
+	})
+}
