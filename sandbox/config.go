@@ -81,6 +81,11 @@ type Config struct {
 	// this life of the machine: see Restricted.
 	ReadOnlyRoot bool `json:"readonly_root,omitempty"`
 
+	// Hosts are lines of the guest's /etc/hosts, NAME=ADDRESS, and Resolver is what its
+	// /etc/resolv.conf says; the word host-gateway is this host by its user network.
+	Hosts    []string `json:"hosts,omitempty"`
+	Resolver Resolver `json:"resolver,omitzero"`
+
 	Hostname      string        `json:"hostname,omitempty"` // "" leaves the kernel's.
 	User          string        `json:"user,omitempty"`     // USER[:GROUP] of commands that name none; "" is root.
 	Dir           string        `json:"dir,omitempty"`      // Directory of commands that name none; "" is /.
@@ -155,7 +160,10 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// check refuses what cannot work before anything is made.
+// Check refuses what cannot work before anything is made: it looks at the whole of the
+// configuration, at the places on this host that it names, and at this host's memory.
+func (c Config) Check() error { return c.withDefaults().check() }
+
 func (c Config) check() error {
 	if _, err := c.accel(); err != nil {
 		return err
@@ -187,7 +195,12 @@ func (c Config) check() error {
 	if info, _ := wire.Lookup(wire.TypeBootstrap); c.Generation != 0 && (c.Generation < info.Since || c.Generation > wire.Newest) {
 		return fmt.Errorf("generation %d: want %d to %d", c.Generation, info.Since, wire.Newest)
 	}
-	return c.checkDevices()
+	for _, check := range []func() error{c.checkSize, c.checkDevices, c.checkNaming, c.checkPlan} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c Config) accel() (vmm.Accel, error) {
@@ -207,6 +220,7 @@ func (c Config) words() (words []string) {
 	if len(c.Debug) > 0 {
 		words = append(words, "AGENTD_DEBUG="+strings.Join(c.Debug, ","))
 	}
+	words = append(words, c.namingWords()...)
 	if c.Configuration == ByEnvironment {
 		words = append(words, c.configuration()...)
 	}

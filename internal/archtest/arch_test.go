@@ -24,7 +24,7 @@ var may = map[string][]string{
 	"wire/frame":             {},
 	"wire":                   {"wire/frame"},
 	"client":                 {"wire", "wire/frame", "internal/mux", "internal/bulk"},
-	"sandbox":                {"wire", "wire/frame", "client", "internal/relay", "internal/vmm", "internal/image", "internal/image/ext4"},
+	"sandbox":                {"wire", "wire/frame", "client", "internal/relay", "internal/vmm", "internal/image", "internal/image/ext4", "internal/guest/plan"},
 	"internal/mux":           {"wire/frame"},
 	"internal/bulk":          {},                             // Pure.
 	"internal/relay":         {"wire/frame", "internal/mux"}, // Cannot decode.

@@ -123,6 +123,9 @@ const (
 	// minMemoryMiB is a little over what the reference kernel was seen to start
 	// in (48): below it the guest dies before it has a console to say so.
 	minMemoryMiB = 64
+	// minInitrdMiB is that of a kernel with an initramfs: Debian's were seen to start
+	// in 80, and to panic while they unpack it in less.
+	minInitrdMiB = 96
 
 	// tagLen is the tag field of the virtio file system device (virtio 1.2, 5.11.4).
 	tagLen = 36
@@ -156,8 +159,8 @@ func (m Machine) checkSize() error {
 		return errors.New("machine has no kernel")
 	case m.CPUs < 1 || m.CPUs > maxCPUs:
 		return fmt.Errorf("%d CPUs: want 1 to %d", m.CPUs, maxCPUs)
-	case m.MemoryMiB < minMemoryMiB:
-		return fmt.Errorf("%d MiB of memory: want at least %d", m.MemoryMiB, minMemoryMiB)
+	case m.MemoryMiB < m.minMemory():
+		return fmt.Errorf("%d MiB of memory: this kernel needs at least %d", m.MemoryMiB, m.minMemory())
 	}
 	for _, cpu := range m.Affinity {
 		if cpu < 0 {
@@ -165,6 +168,14 @@ func (m Machine) checkSize() error {
 		}
 	}
 	return nil
+}
+
+// minMemory is what the kernel needs to start at all, in MiB.
+func (m Machine) minMemory() int {
+	if m.Initrd != "" {
+		return minInitrdMiB
+	}
+	return minMemoryMiB
 }
 
 func (m Machine) checkSlots() error {

@@ -177,7 +177,7 @@ func (c *config) host(environ []string) (rejected *Error) {
 	default:
 		return &Error{Field: SealVariable, Value: value, Rule: "must be " + SealRoot + " or absent"}
 	}
-	return nil
+	return c.naming.read(environ)
 }
 
 // shareOf returns the share of a machine with these variables.

@@ -52,18 +52,21 @@ func (c *config) hosts() string {
 			b.WriteString(a.Gateway.String() + "\t" + c.alias + "\n")
 		}
 	}
+	for _, line := range c.naming.hosts {
+		b.WriteString(line + "\n")
+	}
 	b.WriteString("fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
 	return b.String()
 }
 
-// resolver returns the whole of /etc/resolv.conf, or "" when no address family
-// has a name server and the file of the image stays.
+// resolver returns the whole of /etc/resolv.conf, or "" when nothing is said of it
+// and the file of the image stays. Addresses without an interface do not count.
 func (c *config) resolver() string {
-	var b strings.Builder
+	var servers []string
 	for _, a := range []Address{c.ipv4, c.ipv6} {
-		if a.Configured() && a.DNS.IsValid() {
-			b.WriteString("nameserver " + a.DNS.String() + "\n")
+		if c.device != nil && a.Configured() && a.DNS.IsValid() {
+			servers = append(servers, a.DNS.String())
 		}
 	}
-	return b.String()
+	return c.naming.text(servers)
 }

@@ -51,6 +51,7 @@ type config struct {
 	share      Share
 	root       *BlockRoot
 	sealed     bool
+	naming     naming
 	mounts     []userMount // by kind, in the order of the source
 	hostname   string
 	alias      string
@@ -116,15 +117,15 @@ func (p *Plan) addMounts(c *config) {
 	p.Steps = append(p.Steps, late...)
 }
 
-// addNetwork adds the interface, if there is one. Addresses without one would
-// have nothing to belong to; of those only the gateways are used, as hosts.
+// addNetwork adds the interface, if there is one, and the resolver. Addresses without
+// an interface would have nothing to belong to; of those only the gateways are used,
+// as hosts.
 func (p *Plan) addNetwork(c *config) {
-	if c.device == nil {
-		return
+	if c.device != nil {
+		d := *c.device
+		d.IPv4, d.IPv6 = c.ipv4, c.ipv6
+		p.Steps = append(p.Steps, d)
 	}
-	d := *c.device
-	d.IPv4, d.IPv6 = c.ipv4, c.ipv6
-	p.Steps = append(p.Steps, d)
 	if content := c.resolver(); content != "" {
 		p.Steps = append(p.Steps, Resolver{Content: content})
 	}

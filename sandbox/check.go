@@ -1,0 +1,51 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/agentd-go/agentd/internal/guest/plan"
+)
+
+// checkPlan makes the plan that our agent will make of the configuration, so that what
+// it would refuse costs no boot. Another's agent has rules of its own, and so has the
+// author of a message.
+func (c Config) checkPlan() (err error) {
+	if c.Foreign || c.Bootstrap != nil {
+		return nil
+	}
+	if c.Configuration == ByEnvironment {
+		_, err = plan.FromEnvironment(c.words())
+	} else {
+		_, err = plan.FromBootstrap(c.bootstrap(), c.words())
+	}
+	if err != nil {
+		return fmt.Errorf("configuration of the machine: %w", err)
+	}
+	return nil
+}
+
+// checkSize refuses a machine that is larger than its host.
+func (c Config) checkSize() error {
+	all := hostMemoryMiB("/proc/meminfo")
+	if all > 0 && c.MemoryMiB > all {
+		return fmt.Errorf("%d MiB of memory: this host has %d", c.MemoryMiB, all)
+	}
+	return nil
+}
+
+// hostMemoryMiB is the memory that meminfo(5) tells of, 0 if it cannot be read.
+func hostMemoryMiB(meminfo string) (mib int) {
+	b, err := os.ReadFile(meminfo)
+	if err != nil {
+		return 0
+	}
+	const kib = 1 << 10
+	for line := range strings.Lines(string(b)) {
+		if n, _ := fmt.Sscanf(line, "MemTotal: %d kB", &mib); n == 1 {
+			return mib / kib
+		}
+	}
+	return 0
+}

@@ -1,0 +1,65 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Resolver is what the guest's /etc/resolv.conf says (resolv.conf(5)). Where it has
+// no servers they are the network's; where it says nothing the file stays.
+type Resolver struct {
+	Servers []string `json:"servers,omitempty"` // Addresses.
+	Search  []string `json:"search,omitempty"`  // Domains.
+	Options []string `json:"options,omitempty"`
+}
+
+const (
+	// HostGateway stands for this host's address in the guest, in Config.Hosts.
+	HostGateway = "host-gateway"
+	// userGateway is where QEMU's user network has it; see userNetwork.
+	userGateway = "10.0.2.2"
+)
+
+// namingWords say it to the agent.
+func (c Config) namingWords() (words []string) {
+	if len(c.Hosts) > 0 {
+		hosts := strings.Join(c.Hosts, ",")
+		if c.Network {
+			hosts = strings.ReplaceAll(hosts, "="+HostGateway, "="+userGateway)
+		}
+		words = append(words, "AGENTD_HOSTS="+hosts)
+	}
+	var lines []string
+	for _, kind := range []struct {
+		key    string
+		values []string
+	}{{"nameserver", c.Resolver.Servers}, {"search", c.Resolver.Search}, {"option", c.Resolver.Options}} {
+		for _, v := range kind.values {
+			lines = append(lines, kind.key+"="+v)
+		}
+	}
+	if len(lines) > 0 {
+		words = append(words, "AGENTD_RESOLVER="+strings.Join(lines, ","))
+	}
+	return words
+}
+
+// checkNaming refuses what only another configuration makes possible, and commas,
+// which the agent would take for the end of a value.
+func (c Config) checkNaming() error {
+	said := slices.Concat(c.Hosts, c.Resolver.Servers, c.Resolver.Search, c.Resolver.Options)
+	for _, s := range said {
+		if strings.Contains(s, ",") {
+			return fmt.Errorf("name %q: want it without a comma", s)
+		}
+		if strings.HasSuffix(s, "="+HostGateway) && !c.Network {
+			return fmt.Errorf("host %q: a machine without a network card reaches no host", s)
+		}
+	}
+	if len(said) > 0 && c.Foreign {
+		return errors.New("hosts and a resolver: only our own agent can have them")
+	}
+	return nil
+}
