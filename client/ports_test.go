@@ -74,6 +74,8 @@ func fileBytes() []byte {
 
 // A file that is read is whole whatever the two ports bring first, and its end is not
 // told before its bytes.
+//
+//holds:wire 14: records by the second port alone, with the right incarnation; both orders of everything
 func TestFileByTwoPorts(t *testing.T) {
 	want := fileBytes()
 	const half = 128 << 10 // As long as a record may be.
@@ -115,6 +117,8 @@ func TestFileByTwoPorts(t *testing.T) {
 }
 
 // So it is with a connection.
+//
+//holds:wire 14: records by the second port alone, with the right incarnation; both orders of everything
 func TestConnByTwoPorts(t *testing.T) {
 	want := fileBytes()[:100<<10]
 	const half = 50 << 10
@@ -156,6 +160,8 @@ func TestConnByTwoPorts(t *testing.T) {
 
 // A read whose last records never come ends with its context; and what was kept for
 // it is not taken for the end of another.
+//
+//holds:wire 14: slips, stale records, ends
 func TestRecordsThatNeverCome(t *testing.T) {
 	twoPorts(t, func(c *client.Client, p *peer) {
 		t := p.t

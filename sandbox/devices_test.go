@@ -279,6 +279,8 @@ func (u userMachine) check(t *testing.T, m *sandbox.Machine) {
 
 // A disk whose journal was left full can be read all the same, by a mount that
 // does not write and by a disk that cannot be written to.
+//
+//holds:boot 14: ext4 with a full journal can be read, asked for read-only or on a disk that is
 func TestDirtyDisk(t *testing.T) {
 	for _, kernel := range kernels(t) {
 		t.Run(kernel, func(t *testing.T) {

@@ -99,6 +99,16 @@ func message(t *testing.T, v wire.Generation, id uint32, m wire.Message) []byte 
 const soon = 60 * time.Second
 
 // TestGreeting is the host's side of boot sections 3, 5, 6, 12 and 23, word by word.
+//
+//holds:boot 3: boot, init and ready times in order
+//holds:boot 3: one `core.ready`
+//holds:boot 5: the five examples boot
+//holds:boot 5: message and ack in one write; a newer generation with unknown keys
+//holds:boot 6: by variables nothing is waited for before `core.init.resolved`; by message no `MSB_*` is needed; never both
+//holds:boot 12: `core.init.resolved` first, with the ids of the image's accounts, before any mount of the user's
+//holds:boot 12: a frame after the ack is acted on at once
+//holds:boot 23: the host closes the port: the machine ends
+//holds:boot 23: a frame longer than 4 MiB ends the machine
 func TestGreeting(t *testing.T) {
 	for _, kernel := range kernels(t) {
 		t.Run(kernel, func(t *testing.T) {
@@ -153,6 +163,8 @@ func TestGreeting(t *testing.T) {
 }
 
 // A first frame that is no core.bootstrap ends the machine.
+//
+//holds:boot 5: another type, id, flags or `v` = 6 first ends the machine
 func TestWrongGreetings(t *testing.T) {
 	kernel := kernels(t)[0]
 	flagged := message(t, 7, 0, &wire.Bootstrap{})
@@ -176,6 +188,9 @@ func TestWrongGreetings(t *testing.T) {
 }
 
 // A host that says nothing, or nothing more, has a minute.
+//
+//holds:boot 5: no message: the machine ends after 60 s
+//holds:boot 12: no ack: the machine ends after 60 s
 func TestSilentHosts(t *testing.T) {
 	kernel := kernels(t)[0]
 	const minute, most = 58 * time.Second, 3 * time.Minute // The guest's clock is another.
@@ -193,6 +208,8 @@ func TestSilentHosts(t *testing.T) {
 }
 
 // A host that closes the port before core.ready ends the machine at once.
+//
+//holds:boot 5, 12: a host that closes the port before the ack: the machine ends at once
 func TestClosedPorts(t *testing.T) {
 	kernel := kernels(t)[0]
 	bootstrap := message(t, 7, 0, &wire.Bootstrap{})

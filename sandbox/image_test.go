@@ -314,6 +314,8 @@ func TestImageMachine(t *testing.T) {
 
 // A root over an image that is read-only, whatever it is made of: nobody writes to
 // it, and the files of the boot are there all the same.
+//
+//holds:boot 2: a sealed root: nobody writes, the boot's files are there, over layers and disks
 func TestReadOnlyImage(t *testing.T) {
 	names := kernels(t)
 	layers := sandbox.Config{Image: use(t, smallImage(t)), User: "root", Hostname: "sealed"}

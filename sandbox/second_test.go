@@ -10,6 +10,8 @@ import (
 )
 
 // What a guest announces must be what it has bound; neither is a machine with one port.
+//
+//holds:wire 14: slips, stale records, ends
 func TestSettleSecond(t *testing.T) {
 	t.Parallel()
 	ours, other := [16]byte{1, 2, 3}, [16]byte{4}

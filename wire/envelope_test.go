@@ -14,6 +14,7 @@ var (
 	entryP = tstr("p") + bstr("\xa0")
 )
 
+//holds:wire 3: every accepted form is accepted
 func TestEnvelopeForms(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{

@@ -140,6 +140,8 @@ func FuzzDataOf(f *testing.F) {
 
 // FuzzRecord holds a raw record and a lease against each other's rules: what is
 // taken comes out as it went in, and what is refused was malformed.
+//
+//holds:wire 12: every slip ends one flow
 func FuzzRecord(f *testing.F) {
 	for _, g := range goldenFrames(f) {
 		f.Add(g.bytes[frame.HeaderSize:])

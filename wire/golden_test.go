@@ -37,6 +37,8 @@ func goldenFrames(tb testing.TB) []goldenFrame {
 	return all
 }
 
+//holds:wire 3: frames are emitted byte for byte
+//holds:wire 19: golden frames; the recorded request is answered
 func TestGoldenFramesRoundTrip(t *testing.T) {
 	t.Parallel()
 	all := goldenFrames(t)

@@ -83,6 +83,7 @@ var payloadForms = map[string]struct {
 	"flags incomplete": {mapOf("dir_mounts", listOf(mapOf("tag", tstr("t"), "guest_path", tstr("/t")))), &Bootstrap{DirMounts: []DirMount{{Tag: "t", GuestPath: "/t"}}}},
 }
 
+//holds:wire 3: every accepted form is accepted
 func TestPayloadForms(t *testing.T) {
 	t.Parallel()
 	for name, c := range payloadForms {

@@ -5,6 +5,7 @@ import (
 	"testing"
 )
 
+//holds:wire 12: every slip ends one flow
 func TestReceiverRecord(t *testing.T) {
 	t.Parallel()
 	type record struct {
@@ -133,6 +134,8 @@ func TestSenderCredit(t *testing.T) {
 
 // FuzzFlow moves bytes by steps that the input chooses: two ends that keep the
 // rules always agree, never pass a limit, and get to the end.
+//
+//holds:wire 12: every slip ends one flow
 func FuzzFlow(f *testing.F) {
 	f.Add(uint16(100), uint16(30), uint16(5), []byte{1, 2, 3, 255, 0, 9})
 	f.Add(uint16(0), uint16(1), uint16(1), []byte{})

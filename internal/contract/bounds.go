@@ -10,6 +10,9 @@ import (
 
 // fileBounds are what is too much, and what delays nobody (protocol sections 9.7
 // and 19a).
+//
+//holds:wire 2: no frame of the guest below 5 or above 4 MiB; an answer that does not fit is an error
+//holds:wire 9: 1024 handles, the 1025th refused, commands start
 func fileBounds() []Behaviour {
 	return []Behaviour{
 		{Name: "bound: 1024 handles and a command", Check: manyHandles},

@@ -10,6 +10,20 @@ import (
 
 // core are the frames themselves, ids, and what concerns the machine as a whole
 // (protocol sections 2 to 7).
+//
+//holds:wire 1: any split of the input, every byte alone
+//holds:wire 2: maximal frames back to back
+//holds:wire 3: every accepted form is accepted
+//holds:wire 3: bad payload: one `core.error`, others undisturbed; dropped below generation 5
+//holds:wire 3: unknown type, bad envelope: `core.error`, and on
+//holds:wire 5: ids 1, 0x01FFFFFE, 0x02000000, 0xFE000000; handles of one slot refused to another
+//holds:wire 5: never an id of nobody but in `core.error`
+//holds:wire 6: a host's `v` of 0, 1, 255 is like any other
+//holds:wire 7: pong and touched on the same id; ping counts nothing, touch once
+//holds:wire 7: wrong flags: one `core.error`, nothing else
+//holds:wire 8: signal to the group; −1 for death by signal; 0, negative and above 31 do nothing
+//holds:wire 8: a second request on a running id is refused
+//holds:wire 19: golden frames; the recorded request is answered
 func core() []Behaviour {
 	return []Behaviour{
 		{Name: "core: every byte alone", Check: everyByteAlone},
@@ -95,6 +109,7 @@ func pingAndTouch(p *Peer) error {
 	return err
 }
 
+//holds:boot 25: pings are no activity, a touch is one, a quiet command counts
 func whatCounts(p *Peer) error {
 	if p.Generation() < 6 {
 		return nil // It says nothing of it.

@@ -10,6 +10,8 @@ import (
 
 // departures are what becomes of a client's sessions when it leaves (protocol
 // section 5.4).
+//
+//holds:wire 9: handles of a gone client are closed within 1 s
 func departures() []Behaviour {
 	return []Behaviour{
 		{Name: "departure: nothing is said any more", Check: silenceAfterDeparture},

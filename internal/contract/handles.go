@@ -41,6 +41,8 @@ const lost = 1234567
 
 // fileHandles are what open files and directories answer (protocol sections 9.2
 // and 9.7). A row's operation is made of the handles when it is its turn.
+//
+//holds:wire 5: ids 1, 0x01FFFFFE, 0x02000000, 0xFE000000; handles of one slot refused to another
 func fileHandles() []Behaviour {
 	var o opened
 	all := []Behaviour{{Name: "handles to ask about", Check: func(p *Peer) (err error) {
@@ -165,6 +167,9 @@ func foreignHandle(p *Peer, handle uint64) error {
 }
 
 // fileStreams are contents, both ways (protocol sections 9.5 and 9.6).
+//
+//holds:wire 9: one response to each request: listings, late and refused writes
+//holds:wire 9: 32 MiB round trip; length mismatch; append
 func fileStreams() []Behaviour {
 	return []Behaviour{
 		{Name: "stream: 32 MiB there and back", Check: roundTrip},

@@ -101,6 +101,9 @@ func open(f frame.Frame) (Received, error) {
 }
 
 // judgeLocked is what frames must be beside each other (protocol sections 4 and 6).
+//
+//holds:wire 4: exact flags; nothing after a terminal frame, in every behaviour
+//holds:wire 6: one `v` on every frame of a run
 func (l *Link) judgeLocked(r Received) error {
 	if l.generation == 0 {
 		l.generation = r.Generation

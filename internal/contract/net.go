@@ -64,6 +64,8 @@ const (
 )
 
 // talks are section 10.
+//
+//holds:wire 10: `closed` after both ends, nothing after; descriptors back
 func talks() []talk {
 	const refused = "failed connect %s:%d: Connection refused (os error 111)"
 	const lookup = "failed connect %s:80: failed to lookup address information: %s"
@@ -92,6 +94,9 @@ func talks() []talk {
 }
 
 // connections are section 10.
+//
+//holds:wire 10: `closed` after both ends, nothing after; descriptors back
+//holds:wire 10: a peer that never reads delays nobody; bounded memory
 func connections() (all []Behaviour) {
 	const firstSession = 80
 	for i, k := range talks() {

@@ -42,6 +42,8 @@ const (
 
 // filePaths are the operations on paths, in the order in which a tree grows and
 // goes (protocol sections 9.2 to 9.4 and 9.7).
+//
+//holds:wire 19a: a copy onto itself or a hard link of itself
 func filePaths() []Behaviour {
 	made := Behaviour{Name: "files to ask about", Check: func(p *Peer) error {
 		_, err := p.Say(`mkdir /c; cd /c; printf hello >f; chmod 640 f; ln -s f l; ln -s nowhere dangling; ln -s /c/loop loop

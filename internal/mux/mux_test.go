@@ -330,6 +330,8 @@ func TestInboxDropWakesReader(t *testing.T) {
 
 // What is on its way has left when Passed says so, and what waits in an outbox does
 // not count.
+//
+//holds:wire 13: the acknowledgement after the client's last frame; slips are not fatal; commands end
 func TestPassed(t *testing.T) {
 	t.Parallel()
 	near, far := net.Pipe()

@@ -60,6 +60,8 @@ func (w *world) left(c *peer, which relay.Incarnation) {
 
 // A slot is another client's when the guest has acknowledged the end of its lease,
 // and not before, whatever the guest says otherwise.
+//
+//holds:wire 13: a relay: the lease before the client's first frame, the range free at the acknowledgement and not before; a guest that never gives one
 func TestLease(t *testing.T) {
 	playWith(t, leased, func(w *world) {
 		c, which := w.lessee()
@@ -92,6 +94,8 @@ func TestLease(t *testing.T) {
 }
 
 // An end that is acknowledged before it has come is none.
+//
+//holds:wire 13: a relay: the lease before the client's first frame, the range free at the acknowledgement and not before; a guest that never gives one
 func TestEarlyRelease(t *testing.T) {
 	playWith(t, leased, func(w *world) {
 		c, which := w.lessee()
@@ -104,6 +108,8 @@ func TestEarlyRelease(t *testing.T) {
 
 // A guest that never acknowledges loses the slot, which is said once, and clients
 // are refused at last; a late acknowledgement gives it back.
+//
+//holds:wire 13: a relay: the lease before the client's first frame, the range free at the acknowledgement and not before; a guest that never gives one
 func TestLeaseWithoutEnd(t *testing.T) {
 	playWith(t, leased, func(w *world) {
 		var all []*peer
@@ -131,6 +137,8 @@ func TestLeaseWithoutEnd(t *testing.T) {
 
 // Records go by the second port, with the incarnation before them, and nothing else
 // does.
+//
+//holds:wire 14: records by the second port alone, with the right incarnation; both orders of everything
 func TestSecondPort(t *testing.T) {
 	playWith(t, twoPorts, func(w *world) {
 		a, first := w.lessee()
@@ -167,6 +175,8 @@ func (p *peer) prefixed(of relay.Incarnation, record []byte) {
 }
 
 // Records of a client that has left reach nobody, nor does what is none.
+//
+//holds:wire 14: slips, stale records, ends
 func TestSecondPortStale(t *testing.T) {
 	playWith(t, twoPorts, func(w *world) {
 		a, first := w.lessee()
@@ -197,6 +207,8 @@ func TestSecondPortStale(t *testing.T) {
 }
 
 // The end of either port is the end of both.
+//
+//holds:wire 14: slips, stale records, ends
 func TestSecondPortEnds(t *testing.T) {
 	for name, end := range map[string]func(*world){
 		"port":           func(w *world) { w.guest.leave() },

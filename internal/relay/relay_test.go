@@ -20,6 +20,7 @@ import (
 
 var never time.Time
 
+//holds:wire 5: relay: handshake, frames verbatim, no foreign id
 func TestHandshake(t *testing.T) {
 	play(t, func(w *world) {
 		for _, want := range []string{"0000000101ffffff", "0200000003fffffe"} {
@@ -57,6 +58,7 @@ func bodies(t *testing.T) (all []string) {
 	return append(all, "", "\x00", "no CBOR", strings.Repeat("\xff", frame.MaxBody))
 }
 
+//holds:wire 5: relay: handshake, frames verbatim, no foreign id
 func TestFramesPassAsTheyAre(t *testing.T) {
 	play(t, func(w *world) {
 		clients := []*peer{w.connect(), w.connect(), w.connect()}
@@ -77,6 +79,8 @@ func TestFramesPassAsTheyAre(t *testing.T) {
 }
 
 // A client loses its connection for what it must not send, and only that client.
+//
+//holds:wire 5: relay: handshake, frames verbatim, no foreign id
 func TestRefusals(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"the machine's id":            raw(0, 0, "x"),

@@ -88,6 +88,8 @@ func (h *host) collectFlow(id uint32, kind wire.BulkKind, record int, limit, ste
 // A file of the agent's in the generation-8 way, by the recorded frames of the
 // reference (protocol section 19, H15 and G30 to G32) but for the agent's own
 // generation.
+//
+//holds:wire 12: accepted before data, contiguous, never above the limit, finish exact, terminal last
 func TestBulkGoldenRead(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newRaw(t)
@@ -157,6 +159,7 @@ var extremes = []struct {
 	{"largest record and window", largest, widest, widest},
 }
 
+//holds:wire 12: accepted before data, contiguous, never above the limit, finish exact, terminal last
 func TestBulkRead(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newRaw(t)
@@ -182,6 +185,8 @@ func TestBulkRead(t *testing.T) {
 
 // A long read by credits of a MiB needs little memory, and credit is all that
 // makes it go on: the limit is never passed, which collectFlow sees.
+//
+//holds:wire 12: 1 GiB by credits of 1 MiB in bounded memory (64 MiB without `AGENTD_LONG=1`)
 func TestBulkReadMemory(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newRaw(t)
@@ -296,6 +301,7 @@ func (h *host) rest(id uint32) *wire.FSResponse {
 	}
 }
 
+//holds:wire 12: accepted before data, contiguous, never above the limit, finish exact, terminal last
 func TestBulkWrite(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newRaw(t)
@@ -358,6 +364,8 @@ func TestBulkCredits(t *testing.T) {
 }
 
 // Many writes at once are granted less each, and all together what fits memory.
+//
+//holds:wire 12: 1 GiB by credits of 1 MiB in bounded memory (64 MiB without `AGENTD_LONG=1`)
 func TestBulkWindows(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newRaw(t)

@@ -45,6 +45,8 @@ func (h *host) ended(id uint32) string {
 
 // Every row of the reference's table of slips (protocol section 12.5), each of
 // which ends one flow and nothing else.
+//
+//holds:wire 12: every slip ends one flow
 func TestBulkSlips(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newRaw(t)
@@ -177,6 +179,8 @@ func badRecord(t *testing.T, change func([]byte)) []byte {
 }
 
 // What comes for nobody: records are answered, all else is passed over in silence.
+//
+//holds:wire 12: bad offers get the terminal frame; what comes too late gets nothing
 func TestBulkStray(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newRaw(t)
@@ -211,6 +215,8 @@ func TestBulkStray(t *testing.T) {
 }
 
 // Bad offers get the operation's terminal frame, and no acceptance.
+//
+//holds:wire 12: bad offers get the terminal frame; what comes too late gets nothing
 func TestBulkBadOffers(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newRaw(t)
@@ -245,6 +251,8 @@ func TestBulkBadOffers(t *testing.T) {
 }
 
 // An agent that announces 7 does not see offers, and knows no records.
+//
+//holds:wire 12: a host of generation 7 sees nothing of it
 func TestNoBulkInSeven(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)

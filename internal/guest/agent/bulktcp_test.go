@@ -28,6 +28,8 @@ func (h *host) dialRaw(id uint32, port uint16, record uint32, credit uint64) *wi
 }
 
 // Both flows of a connection at once, at the bounds of what can be agreed on.
+//
+//holds:wire 12: accepted before data, contiguous, never above the limit, finish exact, terminal last
 func TestBulkTCP(t *testing.T) {
 	nstest.Run(t, func() {
 		h := rawNetwork(t)
@@ -97,6 +99,7 @@ func TestBulkTCPUnread(t *testing.T) {
 	})
 }
 
+//holds:wire 12: every slip ends one flow
 func TestBulkTCPSlips(t *testing.T) {
 	nstest.Run(t, func() {
 		h := rawNetwork(t)

@@ -31,6 +31,8 @@ func deadMount(t *testing.T) {
 
 // Operations on a dead mount delay neither other clients nor anything but files
 // of their own client, in any number.
+//
+//holds:wire 9: a fifo, a slow disk, a dead mount delay nobody
 func TestDeadMountDelaysNobody(t *testing.T) {
 	nstest.Run(t, func() {
 		deadMount(t)

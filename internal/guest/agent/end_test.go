@@ -16,6 +16,9 @@ import (
 )
 
 // How the loop ends, and what is no end.
+//
+//holds:boot 26: shutdown with null, `{}`, nothing
+//holds:wire 2: a bad length ends only what cannot be saved; the reason once
 func TestEnds(t *testing.T) {
 	shutdown := func(v wire.Generation, flags frame.Flags, payload ...byte) []byte {
 		body := append([]byte{0xa3, 0x61, 'v', byte(v), 0x61, 't', 0x6d}, "core.shutdown\x61p"...)
@@ -130,6 +133,10 @@ func TestFinishHonoursGrace(t *testing.T) {
 
 // The greeting of both kinds of host, with frames behind it in the same burst
 // and with every byte alone.
+//
+//holds:boot 5: message and ack in one write; a newer generation with unknown keys
+//holds:wire 1: what comes with the ack is neither lost nor late
+//holds:wire 7: `core.ready` once, its fields
 func TestGreeting(t *testing.T) {
 	boot := bytesOf(t, 7, 0, &wire.Bootstrap{})
 	ack := bytesOf(t, 7, 0, &wire.InitAck{})
@@ -265,6 +272,8 @@ func TestFail(t *testing.T) {
 }
 
 // Hosts of up to generation 7 throw away what follows core.ready in one burst.
+//
+//holds:boot 3: one `core.ready`
 func TestSilenceAfterReady(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)

@@ -51,6 +51,9 @@ func beatOf(t *testing.T) (b beats, ok bool) {
 	return b, true
 }
 
+//holds:boot 24: whole JSON at every moment, numbers that rise beside a flood, no temporary file
+//holds:boot 25: pings are no activity, a touch is one, a quiet command counts
+//holds:boot 24: heartbeat: whole at every instant, both formats, higher under a flood, nothing left beside; a silent command counts
 func TestHeartbeat(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
@@ -130,6 +133,8 @@ func TestNoHeartbeat(t *testing.T) {
 
 // A clock that is 5 s off is set, one that is 50 ms off is left. Namespaces have no
 // clock of their own, so the agent is told that it may not set one.
+//
+//holds:boot 25: a clock 5 s off is set, 50 ms off is left
 func TestClockTolerance(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)

@@ -12,6 +12,8 @@ import (
 
 // Records, credits and finishes by chance end the flows that they are for and
 // nothing else: an untouched neighbour goes on, and no window is lost.
+//
+//holds:wire 12: every slip ends one flow
 func TestHostileRecords(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newRaw(t)

@@ -15,6 +15,8 @@ import (
 
 // Hosts of generation 8 leave the end of a client's commands to the agent, and
 // give its slot away when the agent has said that nothing of it is left.
+//
+//holds:wire 13: the acknowledgement after the client's last frame; slips are not fatal; commands end
 func TestLeases(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newRaw(t)
@@ -68,6 +70,8 @@ func TestLeases(t *testing.T) {
 }
 
 // A client that leaves in the middle of its flows leaves nothing of them behind.
+//
+//holds:wire 13: the acknowledgement after the client's last frame; slips are not fatal; commands end
 func TestBulkDisconnect(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newRaw(t)
@@ -105,6 +109,8 @@ func stacks() string {
 
 // Each host meets the agent that it was made for: one of 7 sees nothing of what is
 // new, one of 9 and more an agent of 8.
+//
+//holds:wire 12: a host of generation 7 sees nothing of it
 func TestGenerations(t *testing.T) {
 	for _, tt := range []struct{ host, want wire.Generation }{{7, 7}, {8, 8}, {9, 8}, {255, 8}} {
 		port, ours := link(t)

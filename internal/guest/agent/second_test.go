@@ -162,6 +162,8 @@ func among[M wire.Message](h *twin, id uint32) M {
 	return m
 }
 
+//holds:wire 14: the greeting's bytes; no ready before the answer; one port without the word, and towards hosts of 7
+//holds:wire 14: records by the second port alone, with the right incarnation; both orders of everything
 func TestSecondPortRead(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newTwin(t)
@@ -182,6 +184,8 @@ func TestSecondPortRead(t *testing.T) {
 }
 
 // The finish of a flow into the guest may come before, between and behind its records.
+//
+//holds:wire 14: records by the second port alone, with the right incarnation; both orders of everything
 func TestSecondPortWrite(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newTwin(t)
@@ -211,6 +215,7 @@ func TestSecondPortWrite(t *testing.T) {
 	})
 }
 
+//holds:wire 14: records by the second port alone, with the right incarnation; both orders of everything
 func TestSecondPortTCP(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newTwin(t)
@@ -236,6 +241,8 @@ func TestSecondPortTCP(t *testing.T) {
 
 // What has no place on the second port is nobody's, and no slip on either ends more
 // than one flow.
+//
+//holds:wire 14: slips, stale records, ends
 func TestSecondPortSlips(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newTwin(t)
@@ -295,6 +302,8 @@ func TestSecondPortSlips(t *testing.T) {
 }
 
 // The end of a lease is acknowledged when no record of it is on its way any more.
+//
+//holds:wire 13: the acknowledgement after the client's last frame; slips are not fatal; commands end
 func TestSecondPortLeaseEnds(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newTwin(t)
@@ -317,6 +326,8 @@ func TestSecondPortLeaseEnds(t *testing.T) {
 
 // A record of impossible length ends the link, for nothing tells where the next
 // begins.
+//
+//holds:wire 14: slips, stale records, ends
 func TestSecondPortEnds(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newTwin(t)
@@ -341,6 +352,8 @@ func TestSecondPortHalfClosed(t *testing.T) {
 }
 
 // Without the host's answer to its greeting the agent is not ready.
+//
+//holds:wire 14: the greeting's bytes; no ready before the answer; one port without the word, and towards hosts of 7
 func TestBindFails(t *testing.T) {
 	wrong := wire.AnswerPort([16]byte{1})
 	for name, answer := range map[string][]byte{

@@ -95,6 +95,9 @@ func (h *host) expect(id uint32, want string) {
 
 // A peer that never reads delays nobody and stays out of memory; a close and a
 // disconnect give everything back, and nothing is said any more.
+//
+//holds:wire 10: `closed` after both ends, nothing after; descriptors back
+//holds:wire 10: a peer that never reads delays nobody; bounded memory
 func TestTCPEnds(t *testing.T) {
 	nstest.Run(t, func() {
 		h := network(t)

@@ -32,6 +32,7 @@ func ociRoot(t *testing.T) *plan.OCI {
 	return nil
 }
 
+//holds:boot 11: the kernel learns the upper's path, also late; without the device the machine boots
 func TestBlockRoot(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.RequireUsers(t) // A user namespace mounts no devtmpfs.
@@ -154,11 +155,15 @@ func TestBlockRootDevice(t *testing.T) {
 }
 
 // The kernel's knob gets the path of the upper.
+//
+//holds:boot 11: the kernel learns the upper's path, also late; without the device the machine boots
 func TestMetrics(t *testing.T) {
 	nstest.Run(t, func() { metrics(t, "/.msb/rootfs/upperfs", func(*os.Root, string, string) error { return nil }) })
 }
 
 // A knob that comes while the boot goes on gets a descriptor of it.
+//
+//holds:boot 11: the kernel learns the upper's path, also late; without the device the machine boots
 func TestLateMetrics(t *testing.T) {
 	nstest.Run(t, func() { metrics(t, "/proc/self/fd/", (*os.Root).Rename) })
 }

@@ -128,6 +128,8 @@ func mounts(t *testing.T) map[string][3]string {
 }
 
 // The whole plan of an empty configuration, twice over one root.
+//
+//holds:boot 8: a root that has the mounts already boots
 func TestUp(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.RequireUsers(t) // A user namespace mounts no devtmpfs.
@@ -291,6 +293,7 @@ func TestStepError(t *testing.T) {
 	})
 }
 
+//holds:boot 15: hosts byte by byte, with and without hostname and alias; the name
 func TestHosts(t *testing.T) {
 	const head, tail = "127.0.0.1\tlocalhost", "fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
 	network := []string{

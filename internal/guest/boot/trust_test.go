@@ -28,6 +28,7 @@ func trustFiles(name string) (all []string) {
 	return all
 }
 
+//holds:boot 18: authorities in the bundle and four files each, four variables; a last line without a newline
 func TestTrust(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
@@ -87,6 +88,7 @@ func TestTrust(t *testing.T) {
 	})
 }
 
+//holds:boot 18: without the files nothing changes
 func TestNoTrust(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)

@@ -118,6 +118,8 @@ func tmpfs(paths ...string) *wire.Bootstrap {
 }
 
 // TestMountOrderRejects has the rejected forms of docs/BOOT.md section 14.
+//
+//holds:boot 14: one path twice, a file above a mount, `..`, `/`: end the boot before any mount
 func TestMountOrderRejects(t *testing.T) {
 	withFile := func(file string, b *wire.Bootstrap) *wire.Bootstrap {
 		b.FileMounts = []wire.FileMount{{Tag: "t", Filename: "f", GuestPath: file}}
@@ -287,6 +289,8 @@ func TestBootstrapIgnoresVariables(t *testing.T) {
 }
 
 // TestSeal: it is the last that is done, but for handing over PID 1.
+//
+//holds:boot 2: a sealed root: nobody writes, the boot's files are there, over layers and disks
 func TestSeal(t *testing.T) {
 	environ := []string{SealVariable + "=" + SealRoot}
 	byMessage, err := FromBootstrap(&wire.Bootstrap{HandoffInit: &wire.HandoffInit{Cmd: "/sbin/init"}}, environ)

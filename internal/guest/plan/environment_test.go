@@ -26,6 +26,8 @@ func rejected(t *testing.T, p *Plan, err error, source Source, field, value, rul
 // TestEnvironmentRejects has every rejected form of docs/BOOT.md section 4. An
 // empty value means that the error shows the whole value of the variable, and
 // "part" that it shows an empty part of it.
+//
+//holds:boot 4: each rejected form ends the boot before its first step, with its phase on the console
 func TestEnvironmentRejects(t *testing.T) {
 	const net = "iface=eth0,mac=02:6d:73:00:2a:02"
 	long := strings.Repeat("x", 256)

@@ -42,6 +42,7 @@ func TestHostsFile(t *testing.T) {
 	}
 }
 
+//holds:boot 17: no server: the resolver's file is left
 func TestResolver(t *testing.T) {
 	const net = "MSB_NET=iface=eth0,mac=02:6d:73:00:2a:02"
 	for _, c := range []struct {

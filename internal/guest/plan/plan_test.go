@@ -194,6 +194,8 @@ func TestPrintedPlanHasOneLineForEachStep(t *testing.T) {
 }
 
 // TestOrder has every step of the fullest plan of each source, by name.
+//
+//holds:boot 12: `core.init.resolved` first, with the ids of the image's accounts, before any mount of the user's
 func TestOrder(t *testing.T) {
 	env := slices.Concat(environments["env-network"], environments["env-mounts"][1:8], environments["env-handover"][3:])
 	b := bootstraps()["boot-mounts"]

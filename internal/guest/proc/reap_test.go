@@ -17,6 +17,8 @@ import (
 
 // Processes that their parents leave behind come to PID 1, and it must take
 // their ends: zombies would fill the process table.
+//
+//holds:boot 27: no zombies; 200 at once report 0; the group dies; −1 for a signal
 func TestOrphansLeaveNoZombies(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
@@ -29,6 +31,8 @@ func TestOrphansLeaveNoZombies(t *testing.T) {
 }
 
 // However many commands end at once, each reports its own code.
+//
+//holds:boot 27: no zombies; 200 at once report 0; the group dies; −1 for a signal
 func TestExitCodesAreKept(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
@@ -83,6 +87,7 @@ func TestFailedStartsLeaveNothing(t *testing.T) {
 	})
 }
 
+//holds:boot 27: no zombies; 200 at once report 0; the group dies; −1 for a signal
 func TestSignals(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)

@@ -151,6 +151,24 @@ var restricted = []string{
 }
 
 // The environments that hosts of generation 4 send boot, and everything is in its place.
+//
+//holds:boot 3: boot, init and ready times in order
+//holds:boot 4: the four examples boot
+//holds:boot 7: soft and hard limits in every command and in an init
+//holds:boot 8: six mounts with types and flags in the final root; links
+//holds:boot 9: `/.msb` is virtiofs, `scripts` can be listed
+//holds:boot 10: overlay with its three directories; the layers are out of reach
+//holds:boot 13: restricted: no new privileges, no CAP_SYS_ADMIN, no mount; nosuid and nodev on user mounts; default: neither
+//holds:boot 14: directory, disk, file and tmpfs on one another, with their flags; read-only is EROFS; no `file-mounts` left
+//holds:boot 14: a disk without a type is found to be ext4
+//holds:boot 15: hosts byte by byte, with and without hostname and alias; the name
+//holds:boot 16: `/tmp`, `/var/tmp`: mode 1777, and everybody's
+//holds:boot 17: `lo` with both addresses without a network
+//holds:boot 17: MAC, mtu, addresses, default routes; resolver byte by byte; IPv6 usable at ready
+//holds:boot 17: no server: the resolver's file is left
+//holds:boot 19: a login shell finds a script
+//holds:boot 20: both directories
+//holds:boot 22: PID 1 is the init, its directory, arguments with spaces and empty ones; no port
 func TestEnvironments(t *testing.T) {
 	eachKernel(t, func(t *testing.T, kernel string) {
 		t.Helper()
@@ -301,6 +319,8 @@ func bootstrap4(t *testing.T) (g guest) {
 }
 
 // A Debian root boots as a directory too, with its own shell, accounts and files.
+//
+//holds:boot 19: a login shell finds a script
 func TestDebianDirectory(t *testing.T) {
 	root := vmtest.DebianRoot(t)
 	m := vmtest.Start(t, sandbox.Config{Kernel: vmtest.Kernels(t)[0], Root: root, Runtime: runtime(t), Bootstrap: &wire.Bootstrap{Hostname: new("box"), User: new("nobody")}})
@@ -314,6 +334,20 @@ func TestDebianDirectory(t *testing.T) {
 }
 
 // The messages that hosts of generation 7 send boot, and everything is in its place.
+//
+//holds:boot 3: boot, init and ready times in order
+//holds:boot 5: the five examples boot
+//holds:boot 6: by variables nothing is waited for before `core.init.resolved`; by message no `MSB_*` is needed; never both
+//holds:boot 8: six mounts with types and flags in the final root; links
+//holds:boot 9: `/.msb` is virtiofs, `scripts` can be listed
+//holds:boot 10: overlay with its three directories; the layers are out of reach
+//holds:boot 11: the kernel learns the upper's path, also late; without the device the machine boots
+//holds:boot 13: restricted: no new privileges, no CAP_SYS_ADMIN, no mount; nosuid and nodev on user mounts; default: neither
+//holds:boot 14: directory, disk, file and tmpfs on one another, with their flags; read-only is EROFS; no `file-mounts` left
+//holds:boot 15: hosts byte by byte, with and without hostname and alias; the name
+//holds:boot 17: MAC, mtu, addresses, default routes; resolver byte by byte; IPv6 usable at ready
+//holds:boot 21: `default_env`, PATH with the scripts once, HOME from the accounts
+//holds:boot 22: PID 1 is the init, its directory, arguments with spaces and empty ones; no port
 func TestBootstraps(t *testing.T) {
 	eachKernel(t, func(t *testing.T, kernel string) {
 		t.Helper()

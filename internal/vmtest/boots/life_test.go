@@ -54,6 +54,10 @@ func trusted(t *testing.T, m *vmtest.Machine) {
 // What a boot writes is the same after each boot of one root from the second on,
 // in a directory and on the upper of layers; what the machine wrote is there. One
 // kernel has the one and the other the other, both have both with AGENTD_LONG=1.
+//
+//holds:boot 10: files survive on a disk, and vanish from memory
+//holds:boot 18: authorities in the bundle and four files each, four variables; a last line without a newline
+//holds:boot 18, 19: a second boot leaves one copy, five boots the same bytes
 func TestReboots(t *testing.T) {
 	eachKernel(t, func(t *testing.T, kernel string) {
 		t.Helper()
@@ -114,6 +118,8 @@ func reboot(t *testing.T, cfg sandbox.Config, look func() string) {
 
 // A host that no longer answers for a share does not keep the machine, and what is
 // on disks is left clean all the same.
+//
+//holds:boot 26: the machine is gone within the window, beside processes that ignore SIGTERM, open files, fork bombs
 func TestHungShare(t *testing.T) {
 	eachKernel(t, func(t *testing.T, kernel string) {
 		t.Helper()
@@ -210,6 +216,9 @@ func ended(t *testing.T, m *vmtest.Machine) {
 
 // A disk is left clean by processes that hear no signal, hold files open and fork
 // without end; what was written just before is there.
+//
+//holds:boot 26: the machine is gone within the window, beside processes that ignore SIGTERM, open files, fork bombs
+//holds:boot 26: what was written just before is there
 func TestStubbornOnDisk(t *testing.T) {
 	eachKernel(t, func(t *testing.T, kernel string) {
 		t.Helper()
@@ -267,6 +276,9 @@ func TestLateDevices(t *testing.T) {
 
 // What is written to a root with an upper in memory is gone with the machine, and an
 // upper that is not of its type ends the boot.
+//
+//holds:boot 10: files survive on a disk, and vanish from memory
+//holds:boot 10: the wrong type of file system ends the boot
 func TestUppers(t *testing.T) {
 	lower := sandbox.Disk{Path: vmtest.Disk(t, "erofs", appRoot(t)), ReadOnly: true}
 	kernel := vmtest.Kernels(t)[0]

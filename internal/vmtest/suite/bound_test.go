@@ -11,6 +11,12 @@ import (
 
 // TestBoundMachine asks a machine with limits, a default user and the restricted
 // profile.
+//
+//holds:boot 7: soft and hard limits in every command and in an init
+//holds:boot 13: restricted: no new privileges, no CAP_SYS_ADMIN, no mount; nosuid and nodev on user mounts; default: neither
+//holds:wire 9: one response to each request: listings, late and refused writes
+//holds:wire 19a: 40,000 names in one listing, 60,000 by pages
+//holds:boot 25: ping, touch and the clock as in 7
 func TestBoundMachine(t *testing.T) {
 	expect(t, sandbox.Config{
 		User: "1000:1000", Restricted: true, Hostname: "bound",

@@ -46,6 +46,9 @@ var moves = []struct {
 
 // Large files move exactly by records of every size, past a relay or without one,
 // and the agent's memory stays bounded.
+//
+//holds:wire 12: accepted before data, contiguous, never above the limit, finish exact, terminal last
+//holds:wire 14: the greeting's bytes; no ready before the answer; one port without the word, and towards hosts of 7
 func TestBulk(t *testing.T) {
 	if v := vmtest.Version(); v != "" && v != "0.7.2" {
 		t.Skipf("agent %s has no raw records", v)

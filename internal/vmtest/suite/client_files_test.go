@@ -47,6 +47,8 @@ func clientFS(t *testing.T, g *guest) {
 }
 
 // clientFiles is every operation once, and the errors that a caller tells apart.
+//
+//holds:wire 9: shapes, nulls, prefixes and texts
 func clientFiles(t *testing.T, g *guest) {
 	t.Helper()
 	c, ctx, dir := g.Client(), g.ctx, g.scratch(t, "/dev/shm")

@@ -30,6 +30,8 @@ func clientNet(t *testing.T, g *guest) {
 
 // clientConn joins two connections in the guest and asks of them all that package
 // net promises.
+//
+//holds:wire 10: connected or failed once; half close in both orders; 4 MiB to a peer that writes first
 func clientConn(t *testing.T, g *guest) {
 	t.Helper()
 	ownOnly(t, "a published one reads nothing while it writes, so that two peers that both write hang")

@@ -21,6 +21,12 @@ const (
 
 // TestContract asks machines, by raw frames, for what every agent must do with
 // files, connections and the protocol's core.
+//
+//holds:boot 23: wrong flags are answered on the id, and the agent goes on
+//holds:wire 1: nothing between `core.ready` and the host's first frame
+//holds:wire 2: a bad length ends only what cannot be saved; the reason once
+//holds:wire 7: `core.ready` once, its fields
+//holds:wire 12: a host of generation 7 sees nothing of it
 func TestContract(t *testing.T) {
 	for _, c := range vmtest.Combinations(t) {
 		if vmtest.Version() == "" && c.Configuration != sandbox.ByBootstrap {

@@ -41,6 +41,8 @@ func in(t *testing.T, m *vmtest.Machine) *guest {
 }
 
 // A shutdown ends the commands by SIGTERM and loses no file.
+//
+//holds:boot 26: what was written just before is there
 func TestShutdown(t *testing.T) {
 	ownOnly(t, needsRestart)
 	eachKernel(t, func(t *testing.T, kernel string) {
@@ -85,6 +87,8 @@ func end(t *testing.T, m *vmtest.Machine) {
 }
 
 // No command holds the machine: not one that ignores SIGTERM, not a fork bomb.
+//
+//holds:boot 26: the machine is gone within the window, beside processes that ignore SIGTERM, open files, fork bombs
 func TestShutdownOfTheStubborn(t *testing.T) {
 	ownOnly(t, needsRestart)
 	eachKernel(t, func(t *testing.T, kernel string) {
@@ -114,6 +118,8 @@ func TestShutdownOfTheStubborn(t *testing.T) {
 const bombTime = time.Second
 
 // A host that closes the port is gone, and the machine ends.
+//
+//holds:boot 23: the host closes the port: the machine ends
 func TestPortClosed(t *testing.T) {
 	ownOnly(t, needsRestart)
 	eachKernel(t, func(t *testing.T, kernel string) {

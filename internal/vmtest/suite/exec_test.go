@@ -14,6 +14,11 @@ import (
 const defaultPath = "/.msb/scripts:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // TestMachine asks a machine with nothing special for everything.
+//
+//holds:boot 16: `/tmp`, `/var/tmp`: mode 1777, and everybody's
+//holds:boot 21: `default_env`, PATH with the scripts once, HOME from the accounts
+//holds:boot 25: a clock 5 s off is set, 50 ms off is left
+//holds:boot 27: no zombies; 200 at once report 0; the group dies; −1 for a signal
 func TestMachine(t *testing.T) {
 	expect(t, sandbox.Config{Hostname: "suite", Env: []string{"Z=1", "A=a b"}}, behaviours())
 }
@@ -57,6 +62,9 @@ func each(list ...command) (all []behaviour) {
 
 // commands are codes, output, arguments and the environment (protocol sections
 // 8.2 and 8.6).
+//
+//holds:wire 8: environment, PATH, HOME, groups, umask, limits, signal state
+//holds:wire 8: signal to the group; −1 for death by signal; 0, negative and above 31 do nothing
 func commands() []behaviour {
 	return append(each(
 		command{name: "code 0", argv: []string{"true"}},
@@ -130,6 +138,10 @@ func hearEnd(d *dialog) error {
 }
 
 // attributes are what a command starts with (section 8.4).
+//
+//holds:wire 8: environment, PATH, HOME, groups, umask, limits, signal state
+//holds:wire 8: signal to the group; −1 for death by signal; 0, negative and above 31 do nothing
+//holds:wire 8: descriptors of a child: 0, 1, 2
 func attributes() []behaviour {
 	noSignals := "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
 	status := []string{"grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"}
@@ -165,6 +177,8 @@ func attributes() []behaviour {
 }
 
 // users are the table of section 8.3.
+//
+//holds:wire 8: environment, PATH, HOME, groups, umask, limits, signal state
 func users() (all []behaviour) {
 	for _, tt := range []struct{ spec, want string }{
 		{"", "0 0 groups /root"},

@@ -26,6 +26,7 @@ type failure struct {
 	message string        // Whole if it does not begin with a colon, else behind the quoted command.
 }
 
+//holds:wire 8: kind, errno, name and text of every failed start
 func failures() (all []behaviour) {
 	for _, f := range slices.Concat(missing(), refused(), accountless(), placed()) {
 		all = append(all, behaviour{"no start: " + f.name, f.check})

@@ -26,6 +26,8 @@ func mkfifo(path string) error { return syscall.Mkfifo(path, 0o644) }
 const inittab = "::sysinit:/bin/touch /up\n::respawn:/bin/sleep 1000\n::shutdown:/bin/touch /down\n"
 
 // BusyBox as init ends the machine when the host or somebody inside asks.
+//
+//holds:boot 26: with an init: its own way to end
 func TestHandoverBusybox(t *testing.T) {
 	ownOnly(t, needsHandover)
 	eachKernel(t, func(t *testing.T, kernel string) {
@@ -75,6 +77,9 @@ func inside(t *testing.T, g *guest, way string) {
 }
 
 // A real systemd, in a root of an EROFS lower and an ext4 upper.
+//
+//holds:boot 22: PID 1 is the init, its directory, arguments with spaces and empty ones; no port
+//holds:boot 26: with an init: its own way to end
 func TestHandoverSystemd(t *testing.T) {
 	ownOnly(t, needsHandover)
 	lower := vmtest.Disk(t, "erofs", vmtest.Debian(t))

@@ -46,6 +46,10 @@ func plant(t *testing.T, path, content string) {
 }
 
 // What an init is given, and what the agent is beside it.
+//
+//holds:boot 7: soft and hard limits in every command and in an init
+//holds:boot 22: PID 1 is the init, its directory, arguments with spaces and empty ones; no port
+//holds:boot 22: the agent's parent is 1, its session its own; commands work
 func TestHandover(t *testing.T) {
 	ownOnly(t, needsHandover)
 	for _, c := range vmtest.Combinations(t) {
@@ -174,6 +178,8 @@ func stubbornOnDisk(t *testing.T, kernel, init string) {
 }
 
 // An init that cannot be one ends the boot, and the error says why.
+//
+//holds:boot 22: what cannot be executed ends the machine
 func TestHandoverRefused(t *testing.T) {
 	ownOnly(t, needsHandover)
 	kernel := vmtest.Kernels(t)

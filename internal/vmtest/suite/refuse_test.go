@@ -69,6 +69,8 @@ func numbered(n int) (paths []string) {
 	return paths
 }
 
+//holds:boot 4: each rejected form ends the boot before its first step, with its phase on the console
+//holds:boot 14: one path twice, a file above a mount, `..`, `/`: end the boot before any mount
 func TestRefusals(t *testing.T) {
 	ownOnly(t, "its words are its own")
 	eachKernel(t, func(t *testing.T, kernel string) {

@@ -76,6 +76,9 @@ func (h *hub) dial() (*guest, func(), error) {
 
 // TestRelay asks several clients of one machine for what they must not notice of
 // each other, and what the machine must notice of them.
+//
+//holds:wire 5: a client that left: silence (no `exited` either), handles and streams gone, commands go on, others unaffected
+//holds:wire 13: a relay: the lease before the client's first frame, the range free at the acknowledgement and not before; a guest that never gives one
 func TestRelay(t *testing.T) {
 	for _, c := range vmtest.Combinations(t) {
 		t.Run(c.String(), func(t *testing.T) {

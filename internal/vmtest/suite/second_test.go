@@ -13,6 +13,9 @@ import (
 
 // A machine with a second port moves records by it for several clients at once, and
 // gives the range of one that has left in the middle to the next.
+//
+//holds:wire 13: a relay: the lease before the client's first frame, the range free at the acknowledgement and not before; a guest that never gives one
+//holds:wire 14: the greeting's bytes; no ready before the answer; one port without the word, and towards hosts of 7
 func TestSecondPort(t *testing.T) {
 	ownOnly(t, "they do not have both ports, or count what the host sends")
 	for _, kernel := range vmtest.Kernels(t) {
@@ -89,6 +92,8 @@ func (h *hub) leaves(t *testing.T) (start uint32) {
 
 // A machine whose host asks for a second port that it does not have says why it does
 // not boot.
+//
+//holds:wire 14: the greeting's bytes; no ready before the answer; one port without the word, and towards hosts of 7
 func TestSecondPortMissing(t *testing.T) {
 	ownOnly(t, "they say so on the console")
 	if !long() {

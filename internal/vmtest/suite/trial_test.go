@@ -36,6 +36,16 @@ func (m *trial) scaled(bound time.Duration) time.Duration {
 
 // TestTrials asks one machine for what takes long or much, one after the other. The
 // full sizes need AGENTD_LONG=1.
+//
+//holds:wire 1: what comes with the ack is neither lost nor late
+//holds:wire 1: a host that pauses 12 s loses nothing; next to no processor time
+//holds:wire 8: started, output, exited; 200 MB in order, also with a slow host
+//holds:wire 8: one that never reads delays nobody by 100 ms; bounded memory
+//holds:wire 9: 1024 handles, the 1025th refused, commands start
+//holds:wire 11: host paused 12 s beside four floods: below 64 MiB, nothing lost
+//holds:wire 11: 64 MiB of input nobody reads: pings answered, bytes exact
+//holds:wire 19a: no process ids left: the agent lives
+//holds:boot 24: heartbeat: whole at every instant, both formats, higher under a flood, nothing left beside; a silent command counts
 func TestTrials(t *testing.T) {
 	ownOnly(t, "it dies of some and hangs in others")
 	for _, kernel := range vmtest.Kernels(t) {
@@ -110,6 +120,8 @@ func diskVolume(t *testing.T, m *trial) {
 
 // attempts opens a file over and over: beyond the limit each is refused, and none
 // costs more than the first ones.
+//
+//holds:wire 9: shapes, nulls, prefixes and texts
 func attempts(t *testing.T, m *trial) {
 	t.Helper()
 	const all, most = 4096, 1024
@@ -144,6 +156,9 @@ func attempts(t *testing.T, m *trial) {
 
 // noDescriptors opens what all clients together may: the next is refused, and
 // commands and connections have what they need.
+//
+//holds:wire 9: a fifo, a slow disk, a dead mount delay nobody
+//holds:wire 19a: state during a read that waits; removal of a large tree
 func noDescriptors(t *testing.T, m *trial) {
 	t.Helper()
 	const clients, each = 8, 1024 // More than descriptors, whatever the limit.
