@@ -48,9 +48,11 @@ func TestParseMount(t *testing.T) {
 
 func TestParseTmpfs(t *testing.T) {
 	forms(t, machines.ParseTmpfs, map[string]string{
-		"/tmp": "{/tmp 0 0 false false false false}", "/tmp:size=64m,mode=1777,ro,noexec": "{/tmp 64 1023 true true false false}", "/tmp:rw,nosuid,nodev": "{/tmp 0 0 false false true true}",
+		"/tmp": "{Target:/tmp SizeMiB:0 Mode:0 ReadOnly:false NoExec:false NoSuid:false NoDev:false}",
+		"/tmp:size=64m,mode=1777,ro,noexec": "{Target:/tmp SizeMiB:64 Mode:1023 ReadOnly:true NoExec:true NoSuid:false NoDev:false}",
+		"/tmp:rw,nosuid,nodev": "{Target:/tmp SizeMiB:0 Mode:0 ReadOnly:false NoExec:false NoSuid:true NoDev:true}",
 		"tmp": "", "/tmp:size=x": "", "/tmp:mode=9": "", "/tmp:huge": "",
-	}, func(m sandbox.Tmpfs) string { return fmt.Sprint(m) })
+	}, func(m sandbox.Tmpfs) string { return fmt.Sprintf("%+v", m) })
 }
 
 func TestParseDisk(t *testing.T) {

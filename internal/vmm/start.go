@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -102,7 +103,7 @@ func (v *VM) launch(ctx context.Context, p plan, o Options, u *undo) error {
 			return err
 		}
 	}
-	if v.qemu, err = v.nursery.start("qemu", p.qemu, append(ends[:len(ends):len(ends)], o.Taps...)...); err != nil {
+	if v.qemu, err = v.nursery.start("qemu", p.qemu, append(slices.Clip(ends), o.Taps...)...); err != nil {
 		return err
 	}
 	u.push(func() { v.qemu.stop(0) })
