@@ -186,7 +186,7 @@ func (b *bootRun) furnish(dir string, m *vmm.Machine) error {
 	upper, data, tls := filepath.Join(dir, "upper"), filepath.Join(dir, "data"), filepath.Join(dir, "share", "tls")
 	m.Card = true
 	m.Disks = []vmm.Disk{{Path: b.lower, ReadOnly: true}, {Path: upper}}
-	m.Shares = append(m.Shares, vmm.Share{Tag: shareTag, Dir: data})
+	m.Shares = append(m.Shares, vmm.Share{Tag: shareTag, Dir: data, Private: true})
 	return errors.Join(
 		image.CopyDisk(upper, b.upper),
 		os.MkdirAll(data, 0o755), os.MkdirAll(tls, 0o755), //nolint:gosec // The guest's users read it.

@@ -94,8 +94,8 @@ func (r *rig) startWith(ctx context.Context, program []byte, words []string, fur
 		MemoryMiB: memoryMiB,
 		Cmdline:   append([]string{"root=/dev/root", "rootfstype=virtiofs", "rw", "init=/init.krun"}, words...),
 		Shares: []vmm.Share{
-			{Tag: "msb_runtime", Dir: share},
-			{Tag: "/dev/root", Dir: root, Steady: true},
+			{Tag: "msb_runtime", Dir: share, Private: true},
+			{Tag: "/dev/root", Dir: root, Private: true, Steady: true},
 		},
 	}
 	if furnish != nil {

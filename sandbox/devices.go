@@ -14,6 +14,11 @@ type Share struct {
 	Tag      string `json:"tag"` // 1 to 36 printable bytes.
 	Dir      string `json:"dir"`
 	ReadOnly bool   `json:"readonly,omitempty"` // Enforced on the host, not asked of the guest.
+
+	// SetID lets the guest set set-user-ID and set-group-ID bits there. Where this
+	// program runs as root, that is a way for any user of the host who comes by the
+	// directory to be root. Without it the guest's chmod(2) answers EPERM.
+	SetID bool `json:"suid,omitempty"`
 }
 
 // A Tap is a network card whose far end is a TAP interface of this host. The guest
@@ -81,7 +86,7 @@ func (l *layout) attach(cfg Config) error {
 		if err != nil {
 			return err
 		}
-		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly})
+		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, SetID: s.SetID})
 	}
 	for i, d := range cfg.Disks {
 		path, err := filepath.Abs(d.Path)

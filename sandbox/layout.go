@@ -169,7 +169,7 @@ func (l *layout) share(tag, name string, subdirectories ...string) error {
 			return err
 		}
 	}
-	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: tag, Dir: dir})
+	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: tag, Dir: dir, Private: true})
 	return nil
 }
 
@@ -250,7 +250,7 @@ func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) e
 	if err := plant(first, agent); err != nil {
 		return fmt.Errorf("put the agent into the first root: %w", err)
 	}
-	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: rootTag, Dir: first, Steady: l.steady(private || first != root)})
+	l.machine.Shares = append(l.machine.Shares, rootShare(rootTag, first, false, private || first != root, l.machine.Accel))
 	l.machine.Cmdline = append([]string{
 		"root=" + rootTag, "rootfstype=virtiofs", "rw", "init=/" + initName,
 	}, l.machine.Cmdline...)
@@ -277,9 +277,12 @@ func plant(dir string, agent []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// steady says whether the guest keeps what it has read of a root: only of one that
-// nobody else writes to, and only under emulation, where asking again costs most.
-func (l *layout) steady(private bool) bool { return private && l.machine.Accel != vmm.KVM }
+// rootShare is a directory that is a guest's root. Of its own it keeps what it has read
+// under emulation, where asking again costs most. In the user's the set-user-ID
+// programs of a distribution work, and it can install more of them.
+func rootShare(tag, dir string, readOnly, private bool, accel vmm.Accel) vmm.Share {
+	return vmm.Share{Tag: tag, Dir: dir, ReadOnly: readOnly, Private: private, SetID: true, Steady: private && accel != vmm.KVM}
+}
 
 // enter has the agent change to the real root, or, without one, to a place to put
 // one together in.
@@ -288,7 +291,7 @@ func (l *layout) enter(root string, readOnly, private bool) {
 		l.machine.Cmdline = append([]string{"AGENTD_ROOT=tmpfs:" + realTag}, l.machine.Cmdline...)
 		return
 	}
-	l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: realTag, Dir: root, ReadOnly: readOnly, Steady: l.steady(private)})
+	l.machine.Shares = append(l.machine.Shares, rootShare(realTag, root, readOnly, private, l.machine.Accel))
 	l.machine.Cmdline = append([]string{"AGENTD_ROOT=virtiofs:" + realTag}, l.machine.Cmdline...)
 }
 

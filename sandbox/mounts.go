@@ -22,6 +22,7 @@ type Mount struct {
 	Source   string `json:"source"`
 	Target   string `json:"target"` // Absolute, in the guest.
 	ReadOnly bool   `json:"readonly,omitempty"`
+	SetID    bool   `json:"suid,omitempty"` // As in [Share].
 }
 
 // A Tmpfs is a file system in the guest's memory.
@@ -93,7 +94,7 @@ func (l *layout) mount(cfg Config) error {
 				return err
 			}
 		}
-		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: mountTag(i), Dir: source, ReadOnly: m.ReadOnly})
+		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: mountTag(i), Dir: source, ReadOnly: m.ReadOnly, SetID: m.SetID})
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func (f *machineFlags) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&f.timeout, "timeout", 0, "end the machine after this long, for example 30s")
 	flags.StringVar(&f.ConsoleFile, "console", "", "`file` that takes the machine's console")
 	flags.BoolVar(&f.Keep, "keep", false, "keep the files of a machine that does not boot, to repeat it by hand")
-	flags.StringArrayVarP(&f.mounts, "volume", "v", nil, "show a directory or file of this host: `HOST:GUEST[:ro]`")
+	flags.StringArrayVarP(&f.mounts, "volume", "v", nil, "show a directory or file of this host: `HOST:GUEST[:ro,suid]`")
 	flags.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount memory: `PATH[:size=64m,mode=1777,ro,noexec,nosuid,nodev]`")
 	flags.StringArrayVar(&f.disks, "disk", nil, "attach a disk image: `FILE[:PATH][:ro,format=qcow2,fstype=ext4]`")
 	flags.StringVar(&f.network, "net", "none", "network card: none, or user for this host's connections")

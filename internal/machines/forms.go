@@ -13,20 +13,20 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// ParseMount reads HOST:GUEST[:ro]. A path on the host that is not absolute is
+// ParseMount reads HOST:GUEST[:ro,suid]. A path on the host that is not absolute is
 // relative to the current directory.
 func ParseMount(s string) (m sandbox.Mount, err error) {
 	host, guest, options, err := threeParts(s)
 	if err != nil || host == "" || !strings.HasPrefix(guest, "/") {
-		return m, fmt.Errorf("volume %q: want HOST:GUEST[:ro], with an absolute path in the machine", s)
+		return m, fmt.Errorf("volume %q: want HOST:GUEST[:ro,suid], with an absolute path in the machine", s)
 	}
 	if m.Source, err = filepath.Abs(host); err != nil {
 		return m, err
 	}
 	m.Target = guest
 	err = eachOption(options, func(name, _ string) bool {
-		m.ReadOnly = m.ReadOnly || name == "ro"
-		return name == "ro" || name == "rw"
+		m.ReadOnly, m.SetID = m.ReadOnly || name == "ro", m.SetID || name == "suid"
+		return name == "ro" || name == "rw" || name == "suid"
 	})
 	if err != nil {
 		return m, fmt.Errorf("volume %q: %w", s, err)

@@ -41,9 +41,19 @@ func TestParseMount(t *testing.T) {
 		t.Fatal(err)
 	}
 	forms(t, machines.ParseMount, map[string]string{
-		"/src:/work": "/src /work false", "/src:/work:ro": "/src /work true", "/src:/work:rw": "/src /work false",
-		".:/work": wd + " /work false", "/src": "", "/src:work": "", ":/work": "", "/a:/b:ro:x": "", "/a:/b:z": "",
-	}, func(m sandbox.Mount) string { return fmt.Sprint(m.Source, " ", m.Target, " ", m.ReadOnly) })
+		"/src:/work": "/src /work - -", "/src:/work:ro": "/src /work ro -", "/src:/work:rw": "/src /work - -",
+		"/src:/work:suid": "/src /work - suid", "/src:/work:ro,suid": "/src /work ro suid", ".:/work": wd + " /work - -",
+		"/src": "", "/src:work": "", ":/work": "", "/a:/b:ro:x": "", "/a:/b:z": "",
+	}, func(m sandbox.Mount) string {
+		return m.Source + " " + m.Target + " " + orDash(m.ReadOnly, "ro") + " " + orDash(m.SetID, "suid")
+	})
+}
+
+func orDash(is bool, word string) string {
+	if is {
+		return word
+	}
+	return "-"
 }
 
 func TestParseTmpfs(t *testing.T) {

@@ -41,6 +41,12 @@ type Share struct {
 	Dir      string // absolute path on the host
 	ReadOnly bool   // enforced on the host, not asked of the guest
 
+	// Private says that nobody on the host but whoever has the machine comes by the
+	// directory, so the guest may make what it likes there. In any other there are no
+	// device nodes, and no set-user-ID and set-group-ID bits unless SetID is set; what the
+	// guest's system keeps as extended attributes has other names on the host.
+	Private, SetID bool
+
 	// Steady lets the guest keep what it has read, instead of asking whether the host
 	// has changed it: programs start half as fast again under TCG. It is for a
 	// directory that nobody else writes to. What the host changes there is never seen,

@@ -107,7 +107,11 @@ func readHost(ctx context.Context) (hostFacts, error) {
 	if err != nil {
 		return hostFacts{}, err
 	}
-	h := hostFacts{uid: os.Geteuid(), rootIsMount: hasRootMount(string(mounts))}
+	self, err := os.Executable()
+	if err != nil {
+		return hostFacts{}, err
+	}
+	h := hostFacts{uid: os.Geteuid(), self: self, rootIsMount: hasRootMount(string(mounts))}
 	if h.uid != 0 {
 		h.idMap = probeIDMap(ctx, h)
 	}

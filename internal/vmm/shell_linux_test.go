@@ -12,7 +12,7 @@ func TestScript(t *testing.T) {
 		qemu: "qemu-system-x86_64",
 		Sharing: Sharing{
 			daemon: daemon{path: "/usr/lib/qemu/virtiofsd", dialect: dialectC},
-			host:   hostFacts{uid: 1000, rootIsMount: true},
+			host:   hostFacts{uid: 1000, self: "/usr/bin/agentctl", rootIsMount: true},
 		},
 	}
 	m := machines()["full"]

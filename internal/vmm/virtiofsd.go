@@ -36,6 +36,10 @@ type daemon struct {
 type hostFacts struct {
 	uid int
 
+	// self is this program's path: what serves files to a guest is started through
+	// it, see guardWord.
+	self string
+
 	// rootIsMount is false in a plain chroot, where pivot_root cannot work.
 	rootIsMount bool
 
@@ -70,6 +74,12 @@ func parseHelp(help string) (d daemon, known bool) {
 	return daemon{}, false
 }
 
+// guardWord as its first argument makes this program execute the others under the
+// filter of setIDFilter. The filter has to be put on behind unshare(1), whose helpers
+// are set-user-ID programs and cannot work under it. So a program has to stand between
+// the two, and this one is there wherever the package is.
+const guardWord = "agentd-vmm-without-set-id"
+
 // A shareRun is one virtiofsd command before it is chosen.
 type shareRun struct {
 	share  Share
@@ -94,7 +104,11 @@ func (d daemon) command(h hostFacts, r shareRun) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(enter(h, box, setup, r.share.Dir), d.words(r, box)...), nil
+	words := d.words(r, box)
+	if r.share.guarded() {
+		words = append([]string{h.self, guardWord}, words...)
+	}
+	return append(enter(h, box, setup, r.share.Dir), words...), nil
 }
 
 // sandbox is the confinement that virtiofsd itself sets up.
@@ -148,12 +162,19 @@ func enter(h hostFacts, box string, setup []string, dir string) []string {
 
 func (d daemon) words(r shareRun, box string) []string {
 	if d.dialect == dialectC {
-		return []string{
+		words := []string{
 			d.path, r.listen, "-f", "-o", "source=" + escapeFuse(r.share.Dir),
 			"-o", "cache=" + r.share.cache(), "-o", "sandbox=" + box, "-o", "log_level=warn",
 		}
+		if !r.share.Private {
+			words = append(words, "-o", "modcaps="+r.share.lostRights(), "-o", "xattrmap="+attributeMap)
+		}
+		return words
 	}
 	words := []string{d.path, r.listen, "--shared-dir", r.share.Dir, "--sandbox", box, "--cache", r.share.cache()}
+	if !r.share.Private {
+		words = append(words, "--modcaps="+r.share.lostRights(), "--xattr", "--xattrmap", attributeMap)
+	}
 	if r.share.ReadOnly && d.readOnly {
 		words = append(words, "--readonly")
 	}
@@ -166,6 +187,30 @@ func (s Share) cache() string {
 	}
 	return "auto"
 }
+
+// guarded says that the guest may not set set-user-ID bits.
+func (s Share) guarded() bool { return !s.Private && !s.SetID && !s.ReadOnly }
+
+// lostRights are what virtiofsd does without where users of the host may come by: no
+// device nodes, and no right to write to a set-user-ID program and leave it one.
+func (s Share) lostRights() string {
+	if s.SetID {
+		return "-mknod"
+	}
+	return "-mknod:-fsetid"
+}
+
+// attributeMap says which extended attributes the guest has, in virtiofsd's words:
+// "prefix" renames the guest's on the host, and the first rule that fits holds. The
+// guest's users have "user." as it is. What a kernel or an overlay acts upon
+// ("security.capability", "trusted.overlay.…") works in the guest and means nothing on
+// the host. The name that it has there is no name in the guest: a user of the guest,
+// who may set "user.", would give himself capabilities.
+const attributeMap = ":unsupported:client:user.virtiofs.::" +
+	":prefix:all:security.:user.virtiofs.:" +
+	":prefix:all:trusted.:user.virtiofs.:" +
+	":ok:all:user.:user.:" +
+	":unsupported:all:::"
 
 // escapeFuse writes a value for libfuse's -o lists, where a comma separates and a
 // backslash takes the next byte as it is.

@@ -45,7 +45,7 @@ func TestDaemonCommand(t *testing.T) {
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			words, err := r.d.command(r.h, shareRun{
-				share: Share{Tag: "t", Dir: "/d", ReadOnly: r.readOnly}, listen: "--fd=3", locked: []string{"nosuid"},
+				share: Share{Tag: "t", Dir: "/d", ReadOnly: r.readOnly, Private: true}, listen: "--fd=3", locked: []string{"nosuid"},
 			})
 			if got := strings.Join(words, " "); got != r.want || (err == nil) != (r.want != "") {
 				t.Errorf("got %q, %v\nwant %q", got, err, r.want)
@@ -62,6 +62,41 @@ func TestSteadyShare(t *testing.T) {
 			if err != nil || !strings.Contains(got, "cache "+want) {
 				t.Errorf("steady %t: %q, %v", steady, words, err)
 			}
+		}
+	}
+}
+
+// What a guest may leave in a directory that users of the host come by.
+func TestShareRights(t *testing.T) {
+	c, rust := daemon{path: "vfs", dialect: dialectC}, daemon{path: "vfs", dialect: dialectRust, readOnly: true}
+	root, user := hostFacts{self: "/bin/me", rootIsMount: true}, hostFacts{self: "/bin/me", uid: 1000, rootIsMount: true}
+	const cMap, rustMap = " -o xattrmap=" + attributeMap, " --xattr --xattrmap " + attributeMap
+	for _, tt := range []struct {
+		name string
+		d    daemon
+		h    hostFacts
+		s    Share
+		has  string
+	}{
+		{"c", c, root, Share{}, "/bin/me " + guardWord + " vfs "},
+		{"c, rights", c, root, Share{}, " -o modcaps=-mknod:-fsetid" + cMap},
+		{"rust", rust, root, Share{}, "/bin/me " + guardWord + " vfs "},
+		{"rust, rights", rust, root, Share{}, " --modcaps=-mknod:-fsetid" + rustMap},
+		{"behind unshare", c, user, Share{}, "unshare --map-root-user --map-auto /bin/me " + guardWord + " vfs "},
+		{"suid, c", c, root, Share{SetID: true}, " -o modcaps=-mknod" + cMap},
+		{"suid, rust", rust, root, Share{SetID: true}, " --modcaps=-mknod" + rustMap},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			words, err := tt.d.command(tt.h, shareRun{share: tt.s, listen: "--fd=3"})
+			if got := strings.Join(words, " "); err != nil || !strings.Contains(got+" ", tt.has) {
+				t.Errorf("got %q, %v\nwithout %q", got, err, tt.has)
+			}
+		})
+	}
+	for _, s := range []Share{{Private: true}, {SetID: true}, {ReadOnly: true}} {
+		words, err := rust.command(root, shareRun{share: s, listen: "--fd=3"})
+		if err != nil || words[0] != "vfs" {
+			t.Errorf("%+v is guarded: %q, %v", s, words, err)
 		}
 	}
 }

@@ -41,7 +41,7 @@ var common = map[string]string{
 	"file: Stat Path:/c/hard,FollowSymlink:false":    "the same, onto a hard link",
 	"files after the questions":                      "the same",
 	"bound: 1024 handles and a command":              "its own limit of descriptors comes first, and then no command starts either",
-	"bound: a listing of 60,000":                     "what does not fit a frame is not answered at all",
+	"bound: a listing of 44,000":                     "what does not fit a frame is not answered at all",
 	"beside: the removal of a large tree":            "the agent's only loop removes it and answers nobody meanwhile",
 	"tcp: an address that is none":                   "it asks the name server, which here is none, for what no name can be",
 	"tcp: closed behind both ends":                   "the end of both halves is not told before generation 8",
