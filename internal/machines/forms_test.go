@@ -58,10 +58,10 @@ func orDash(is bool, word string) string {
 
 func TestParseTmpfs(t *testing.T) {
 	forms(t, machines.ParseTmpfs, map[string]string{
-		"/tmp": "{Target:/tmp SizeMiB:0 Mode:0 ReadOnly:false NoExec:false NoSuid:false NoDev:false}",
+		"/tmp":                              "{Target:/tmp SizeMiB:0 Mode:0 ReadOnly:false NoExec:false NoSuid:false NoDev:false}",
 		"/tmp:size=64m,mode=1777,ro,noexec": "{Target:/tmp SizeMiB:64 Mode:1023 ReadOnly:true NoExec:true NoSuid:false NoDev:false}",
-		"/tmp:rw,nosuid,nodev": "{Target:/tmp SizeMiB:0 Mode:0 ReadOnly:false NoExec:false NoSuid:true NoDev:true}",
-		"tmp": "", "/tmp:size=x": "", "/tmp:mode=9": "", "/tmp:huge": "",
+		"/tmp:rw,nosuid,nodev":              "{Target:/tmp SizeMiB:0 Mode:0 ReadOnly:false NoExec:false NoSuid:true NoDev:true}",
+		"tmp":                               "", "/tmp:size=x": "", "/tmp:mode=9": "", "/tmp:huge": "",
 	}, func(m sandbox.Tmpfs) string { return fmt.Sprintf("%+v", m) })
 }
 
