@@ -2,11 +2,11 @@
 
 GO      ?= ./scripts/go
 LINT    = $(GO) tool -modfile=tools/go.mod golangci-lint
-STRIP   = -trimpath -ldflags "-s -w"
+STRIP   = -trimpath -ldflags "-s -w$(if $(VERSION), -X main.version=$(VERSION))"
 FUZZ    ?= 10s
 SOURCES = go.mod go.sum $(shell find cmd client internal sandbox wire -name '*.go')
 
-.PHONY: man run test build setup setup-test conformance bench bench-short size lint vet fuzz clean
+.PHONY: man release run test build setup setup-test conformance bench bench-short size lint vet fuzz clean
 
 ## run: boot a machine and run a command in it
 run: setup
@@ -48,6 +48,10 @@ bench: setup-test
 ## bench-short: ours alone, a minute; fails on what is not noise
 bench-short: setup-test
 	@$(GO) run ./bench -short
+
+## release: binaries, a Debian package, contents and checksums in dist; VERSION=0.1.0
+release:
+	scripts/release $(VERSION)
 
 ## man: manual pages, in bin/man
 man:
