@@ -42,8 +42,7 @@ func forward(ctx context.Context, c *client.Client, ports []machines.Port, asJSO
 		if err != nil {
 			return fmt.Errorf("port %s: %w", p, err)
 		}
-		guest := p.Guest
-		f := machines.Forward(l, func(ctx context.Context) (net.Conn, error) { return c.DialContext(ctx, "tcp", guest) }, say)
+		f := machines.Forward(l, p.Dial(c), say)
 		defer func() { _ = f.Close() }() // Its connections are over with us.
 		ports[i].Host = l.Addr().String()
 	}

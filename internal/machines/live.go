@@ -65,7 +65,7 @@ func (l *Live) start(ctx context.Context, log func(line string)) (err error) {
 	}
 	for i, from := range listeners {
 		port := l.machine.record.Ports[i]
-		l.ports = append(l.ports, Forward(from, port.dial(l.Client()), log))
+		l.ports = append(l.ports, Forward(from, port.Dial(l.Client()), log))
 		port.Host = from.Addr().String()
 		l.state.Ports = append(l.state.Ports, port)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -24,8 +25,23 @@ type Dialer interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-func (p Port) dial(d Dialer) func(context.Context) (net.Conn, error) {
-	return func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "tcp", p.Guest) }
+// local6 is the guest's own address where a server has chosen it alone, as those do
+// that listen on "localhost" and take the first that the name has.
+const local6 = "::1"
+
+// Dial connects to the port's guest side, for [Forward].
+func (p Port) Dial(d Dialer) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		conn, err := d.DialContext(ctx, "tcp", p.Guest)
+		host, port, _ := net.SplitHostPort(p.Guest) // Made by ParsePorts.
+		if host != local || !errors.Is(err, syscall.ECONNREFUSED) {
+			return conn, err
+		}
+		if conn, again := d.DialContext(ctx, "tcp", net.JoinHostPort(local6, port)); again == nil {
+			return conn, nil
+		}
+		return nil, err // Of the address that the user knows.
+	}
 }
 
 // listen opens all ports or none.

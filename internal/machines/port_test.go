@@ -202,3 +202,45 @@ func TestForwardRefused(t *testing.T) {
 		t.Errorf("line %q", line)
 	}
 }
+
+// dialed is a guest in which nothing listens but at one address.
+type dialed struct {
+	listens string
+	fails   error
+	asked   []string
+}
+
+func (d *dialed) DialContext(_ context.Context, _, address string) (net.Conn, error) {
+	d.asked = append(d.asked, address)
+	if address != d.listens {
+		return nil, &net.OpError{Op: "dial", Err: fmt.Errorf("%s: %w", address, d.fails)}
+	}
+	return &net.TCPConn{}, nil
+}
+
+// A server may listen on ::1 alone, and a port that is closed is named as it was asked for.
+func TestPortOfBothFamilies(t *testing.T) {
+	for _, tt := range []struct {
+		name, listens, guest string
+		fails                error
+		asked                string
+		ok                   bool
+	}{
+		{"IPv4", "127.0.0.1:80", "127.0.0.1:80", syscall.ECONNREFUSED, "127.0.0.1:80", true},
+		{"IPv6 alone", "[::1]:80", "127.0.0.1:80", syscall.ECONNREFUSED, "127.0.0.1:80 [::1]:80", true},
+		{"nobody", "", "127.0.0.1:80", syscall.ECONNREFUSED, "127.0.0.1:80 [::1]:80", false},
+		{"another failure", "[::1]:80", "127.0.0.1:80", syscall.EMFILE, "127.0.0.1:80", false},
+		{"another address", "[::1]:80", "10.0.2.15:80", syscall.ECONNREFUSED, "10.0.2.15:80", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := &dialed{listens: tt.listens, fails: tt.fails}
+			_, err := machines.Port{Guest: tt.guest}.Dial(d)(t.Context())
+			if got := strings.Join(d.asked, " "); got != tt.asked || (err == nil) != tt.ok {
+				t.Errorf("asked %q, want %q; %v", got, tt.asked, err)
+			}
+			if err != nil && !strings.Contains(err.Error(), tt.guest) {
+				t.Errorf("the error names another address than %s: %v", tt.guest, err)
+			}
+		})
+	}
+}
