@@ -72,6 +72,19 @@ func TestBusyboxAsksItsApplets(t *testing.T) {
 	}
 }
 
+// A wget that its own option ends is not handed out: the guest has none then, and
+// says so.
+func TestBusyboxWithoutAWgetThatCrashes(t *testing.T) {
+	for crash, want := range map[string][]string{"kill -SEGV $$": {"bin/sh"}, "exit 1": {"bin/sh", "usr/bin/wget"}} {
+		script := writeFile(t, filepath.Join(t.TempDir(), "busybox"), []byte(
+			"#!/bin/sh\n[ \"$1\" = --list-full ] && exec printf 'bin/sh\\nusr/bin/wget\\n'\n[ \"$1 $2\" = 'wget -T' ] && "+crash+"\nexit 0\n"))
+		must(t, os.Chmod(script, 0o755))
+		if got := applets(script, machines[runtime.GOARCH]); !slices.Equal(got, want) {
+			t.Errorf("%s: applets %q, want %q", crash, got, want)
+		}
+	}
+}
+
 func TestFindBusybox(t *testing.T) {
 	dir := t.TempDir()
 	load := segment{elf.PT_LOAD, 0x1000, []byte("x")}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/user"
 	"slices"
 	"strings"
 )
@@ -35,19 +36,23 @@ func (a Accel) String() string {
 // DetectAccel chooses between [KVM] and [TCG] for this host, and says why in a
 // line for the user.
 func DetectAccel() (choice Accel, reason string) {
-	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	f, err := os.OpenFile(kvmDevice, os.O_RDWR, 0)
 	if err == nil {
 		err = f.Close()
 	}
 	cpuinfo, infoErr := os.ReadFile("/proc/cpuinfo")
-	return chooseAccel(errors.Join(err, infoErr), string(cpuinfo))
+	return chooseAccel(errors.Join(err, infoErr), string(cpuinfo), kvmGroup())
 }
 
 // chooseAccel asks for the CPU flag too: a kernel inside another machine may
 // offer /dev/kvm, and QEMU aborts on it when the CPU cannot do it.
-func chooseAccel(open error, cpuinfo string) (choice Accel, reason string) {
+func chooseAccel(open error, cpuinfo, group string) (choice Accel, reason string) {
 	if path, ok := errors.AsType[*fs.PathError](open); ok {
-		return TCG, software(path.Path + ": " + path.Err.Error())
+		why := path.Path + ": " + path.Err.Error()
+		if errors.Is(path, fs.ErrPermission) {
+			why += mayOpen(group)
+		}
+		return TCG, software(why)
 	}
 	if open != nil {
 		return TCG, software(open.Error())
@@ -56,6 +61,33 @@ func chooseAccel(open error, cpuinfo string) (choice Accel, reason string) {
 		return TCG, software("the CPU shows neither vmx nor svm")
 	}
 	return KVM, "using hardware virtualization (KVM)"
+}
+
+const kvmDevice = "/dev/kvm"
+
+// kvmGroup is the name of the group that owns the device and may use it, "" where
+// that is none, or root's.
+func kvmGroup() string {
+	info, err := os.Stat(kvmDevice)
+	if err != nil || info.Mode()&groupUses != groupUses {
+		return ""
+	}
+	gid := groupOf(info)
+	if g, err := user.LookupGroupId(gid); err == nil && gid != "0" {
+		return g.Name
+	}
+	return ""
+}
+
+// groupUses are a group's bits for reading and writing.
+const groupUses = 0o060
+
+// mayOpen says what an ordinary user can do.
+func mayOpen(group string) string {
+	if group == "" {
+		return "; no group but root's may open it; as root: chgrp kvm /dev/kvm && chmod 660 /dev/kvm"
+	}
+	return "; the group " + group + " may open it: sudo usermod --append --groups " + group + ` "$USER", then log in again`
 }
 
 func software(why string) string {

@@ -20,13 +20,14 @@ func TestChooseAccel(t *testing.T) {
 	}{
 		{"intel", nil, intel, KVM, "KVM"},
 		{"amd", nil, amd, KVM, "KVM"},
-		{"denied", errors.Join(denied, nil), intel, TCG, "(/dev/kvm: permission denied); using software emulation, which is slower"},
+		{"denied", errors.Join(denied, nil), intel, TCG, `(/dev/kvm: permission denied; the group kvm may open it: sudo usermod --append --groups kvm "$USER", then log in again); using software`},
+		{"missing", &fs.PathError{Op: "open", Path: "/dev/kvm", Err: syscall.ENOENT}, intel, TCG, "(/dev/kvm: no such file or directory); using software emulation, which is slower"},
 		{"device without the flag", nil, "flags\t\t: fpu sse\n", TCG, "neither vmx nor svm"},
 		{"the flag's name elsewhere", nil, "model name\t: vmx svm\nflags\t\t: xvmx\nvmx flags\t: x\n", TCG, "neither vmx nor svm"},
 		{"no cpuinfo", nil, "", TCG, "neither vmx nor svm"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, reason := chooseAccel(c.open, c.cpuinfo)
+			got, reason := chooseAccel(c.open, c.cpuinfo, "kvm")
 			if got != c.want || !strings.Contains(reason, c.reason) || strings.Contains(reason, "\n") {
 				t.Errorf("got %v, %q", got, reason)
 			}
@@ -39,5 +40,12 @@ func TestExplicitAccelStays(t *testing.T) {
 		if m, reason := (Machine{Accel: a}).resolve(); m.Accel != a || !strings.Contains(reason, a.String()) {
 			t.Errorf("%v became %v (%s)", a, m.Accel, reason)
 		}
+	}
+}
+
+func TestNoGroupForKVM(t *testing.T) {
+	denied := &fs.PathError{Op: "open", Path: kvmDevice, Err: syscall.EACCES}
+	if _, reason := chooseAccel(denied, "", ""); !strings.Contains(reason, "chgrp kvm /dev/kvm") {
+		t.Errorf("got %q", reason)
 	}
 }

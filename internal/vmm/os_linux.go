@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -220,4 +221,13 @@ func lockedOptions(dir string) ([]string, error) {
 		opts = append(opts, "noexec")
 	}
 	return opts, nil
+}
+
+// groupOf is the number of the group that owns a file.
+func groupOf(info os.FileInfo) string {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	return strconv.FormatUint(uint64(st.Gid), 10)
 }

@@ -24,3 +24,5 @@ func lifeline() (listener, client *os.File, err error) { return nil, nil, errNot
 func readHost(context.Context) (hostFacts, error) { return hostFacts{}, errNotLinux }
 
 func lockedOptions(string) ([]string, error) { return nil, errNotLinux }
+
+func groupOf(os.FileInfo) string { return "" }
