@@ -3,6 +3,7 @@ package mux_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -291,4 +292,76 @@ func TestOutboxDrain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What is kept for a peer that does not read comes whole and in order, costs little more
+// than its bytes, and takes no room from anybody else.
+func TestKeptFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const frames, size, one, all = 30_000, 29, 1 << 20, 3 << 19
+		link := &gated{open: make(chan struct{})}
+		w := mux.NewWriter(link, 4*size)
+		ran := make(chan error, 1)
+		go func() { ran <- w.Run() }()
+		allowance := mux.NewAllowance(all)
+		first, second, other := w.Keeping(one, allowance), w.Keeping(one, allowance), w.Outbox(0)
+		before := heap()
+		for i := range frames {
+			if !first.Offer(numbered(i)) {
+				t.Fatalf("frame %d was refused", i)
+			}
+		}
+		if grown := heap() - before; grown > 2*frames*size {
+			t.Errorf("%d bytes of frames hold %d bytes of memory", frames*size, grown)
+		}
+		if err := other.Send(numbered(0)); err != nil { // It would wait, if the total were used up.
+			t.Error(err)
+		}
+		if first.Offer(make([]byte, one-first.Queued()+1)) {
+			t.Error("an outbox holds more than its own bound")
+		}
+		more := 0
+		for second.Offer(numbered(more)) {
+			more++
+		}
+		if held := first.Queued() + second.Queued(); held > all || held < all-size-4<<10 {
+			t.Errorf("all hold %d bytes, want nearly %d", held, all)
+		}
+		second.Discard()
+		if !w.Keeping(one, allowance).Offer(numbered(0)) {
+			t.Error("a client that has gone still holds the room")
+		}
+		close(link.open)
+		synctest.Wait()
+		if n := first.Queued(); n != 0 {
+			t.Errorf("%d bytes are left", n)
+		}
+		w.Close()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+		next := 0
+		for rest := link.written.Bytes(); len(rest) >= size; rest = rest[size:] {
+			if bytes.Equal(rest[:size], numbered(next)) {
+				next++
+			}
+		}
+		if next != frames {
+			t.Errorf("%d of %d frames came in order", next, frames)
+		}
+	})
+}
+
+// numbered is a frame of 29 bytes that is told from others.
+func numbered(n int) []byte { return fmt.Appendf(nil, "%029d", n) }
+
+// gated takes bytes once it is open.
+type gated struct {
+	open    chan struct{}
+	written bytes.Buffer
+}
+
+func (g *gated) Write(b []byte) (int, error) {
+	<-g.open
+	return g.written.Write(b)
 }

@@ -12,7 +12,8 @@ const DefaultOutbox = 2 * Quantum
 type Outbox struct {
 	w        *Writer
 	limit    int
-	room     sync.Cond // On w.mu: signalled when the queue has shrunk or closed.
+	kept     *Allowance // What the queue counts against in place of the Writer's total; nil for that.
+	room     sync.Cond  // On w.mu: signalled when the queue has shrunk or closed.
 	queue    fifo[queued]
 	bytes    int
 	deficit  int
@@ -29,6 +30,42 @@ func (w *Writer) Outbox(limit int) *Outbox {
 	o := &Outbox{w: w, limit: limit}
 	o.room.L = &w.mu
 	return o
+}
+
+// An Allowance bounds what several outboxes of one Writer hold together. It is guarded
+// by that Writer.
+type Allowance struct {
+	limit, bytes int
+}
+
+// NewAllowance returns one of limit bytes.
+func NewAllowance(limit int) *Allowance { return &Allowance{limit: limit} }
+
+// Keeping returns an outbox for many short frames, of at most limit bytes, that count
+// against all and not against the Writer's total: they find room however much else
+// waits, and leave the room of everything else as it is.
+func (w *Writer) Keeping(limit int, all *Allowance) *Outbox {
+	o := w.Outbox(limit)
+	o.kept = all
+	return o
+}
+
+// keepChunk is how many short frames gather in one piece of memory: the queue's own
+// cost for each is as much as the shortest.
+const keepChunk = 4 << 10
+
+// gatherLocked puts a frame behind the last one of an outbox that keeps many, if both
+// are short.
+func (o *Outbox) gatherLocked(frame []byte) bool {
+	last := o.queue.tail()
+	if o.kept == nil || last == nil || len(last.frame)+len(frame) > keepChunk {
+		return false
+	}
+	if cap(last.frame) < keepChunk {
+		last.frame = append(make([]byte, 0, keepChunk), last.frame...)
+	}
+	last.frame = append(last.frame, frame...)
+	return true
 }
 
 // A queued is a frame on its way, and the lent buffer that it lies in, if any.
@@ -184,6 +221,9 @@ func (o *Outbox) endedLocked() bool { return o.finished || o.w.err != nil }
 // fullLocked reports whether n more bytes must wait. An empty outbox always
 // takes a frame: its session could otherwise wait for others for ever.
 func (o *Outbox) fullLocked(n int) bool {
+	if o.kept != nil {
+		return o.bytes > 0 && (o.bytes+n > o.limit || o.kept.bytes+n > o.kept.limit)
+	}
 	return o.bytes > 0 && (o.bytes+n > o.limit || o.w.total+n > o.w.limit)
 }
 
@@ -203,14 +243,25 @@ func (o *Outbox) listLocked(q queued) (fresh bool, err error) {
 		q.release()
 		return false, ErrClosed
 	}
-	o.queue.push(q)
-	o.bytes += len(q.frame)
-	o.w.total += len(q.frame)
+	if !o.gatherLocked(q.frame) {
+		o.queue.push(q)
+	}
+	o.countLocked(len(q.frame))
 	return o.w.readyLocked(o), nil
 }
 
 func (o *Outbox) shrinkLocked(n int) {
-	o.bytes -= n
-	o.w.total -= n
+	o.countLocked(-n)
 	o.room.Broadcast()
+}
+
+// countLocked adds n bytes to what is queued.
+func (o *Outbox) countLocked(n int) {
+	o.bytes += n
+	if o.kept != nil {
+		o.kept.bytes += n
+		o.w.aside += n
+	} else {
+		o.w.total += n
+	}
 }

@@ -39,7 +39,8 @@ type Writer struct {
 	mu      sync.Mutex
 	fresh   fifo[*Outbox] // Outboxes that had nothing to send until now.
 	rest    fifo[*Outbox] // Outboxes that have used up a quantum.
-	total   int           // Bytes in all outboxes.
+	total   int           // Bytes in all outboxes, but for those of an Allowance:
+	aside   int           // theirs.
 	limit   int
 	busy    bool // A batch is on its way out.
 	drained []chan struct{}
@@ -127,7 +128,7 @@ func (w *Writer) Done() <-chan struct{} { return w.done }
 // until ctx ends or the Writer has.
 func (w *Writer) Drain(ctx context.Context) error {
 	w.mu.Lock()
-	if w.err != nil || (w.total == 0 && !w.busy) {
+	if w.err != nil || (w.emptyLocked() && !w.busy) {
 		defer w.mu.Unlock()
 		return w.err
 	}
@@ -166,7 +167,7 @@ func (w *Writer) written() {
 		close(gone)
 	}
 	w.passed = nil
-	if w.total == 0 {
+	if w.emptyLocked() {
 		w.quietLocked()
 	}
 }
@@ -189,8 +190,11 @@ func (w *Writer) Passed() <-chan struct{} {
 func (w *Writer) waiting() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.total > 0
+	return !w.emptyLocked()
 }
+
+// emptyLocked reports whether nothing is queued.
+func (w *Writer) emptyLocked() bool { return w.total == 0 && w.aside == 0 }
 
 func (w *Writer) collectLocked(batch []queued) []queued {
 	for size := 0; len(batch) < maxBatch; {

@@ -26,10 +26,14 @@ const (
 	// hold less until they move much, then the same.
 	maxSessions = 1024
 
-	// maxReplies is what may wait of the agent's own short answers to one client.
-	// One that has left a thousand of them unread has stopped listening; more are
-	// dropped.
-	maxReplies = 64 << 10
+	// maxReplies is what may wait of the agent's own short answers to one client: more
+	// than a hundred thousand pongs. One that has left so many unread has stopped
+	// listening; more are dropped.
+	maxReplies = 4 << 20
+
+	// maxAllReplies is the same for all clients. Two that have stopped listening leave
+	// every other one the room for its first.
+	maxAllReplies = 2 * maxReplies
 )
 
 // An End says why Serve returned without an error.
@@ -71,6 +75,7 @@ type Agent struct {
 
 	// Of the loop alone:
 	replies    map[int]*mux.Outbox // The agent's own answers, by the client's slot.
+	unheard    *mux.Allowance      // What waits of all of them.
 	muffled    bool                // Answers were dropped, which was logged once.
 	complaints int                 // Lines about frames that the console was given.
 	speaks     wire.Generation     // What a host that has sent core.bootstrap is spoken to in; else 0.
@@ -87,6 +92,7 @@ func Open(port Port) *Agent {
 		leaving:  map[uint32]session.Session{},
 		live:     map[session.Session]struct{}{},
 		replies:  map[int]*mux.Outbox{},
+		unheard:  mux.NewAllowance(maxAllReplies),
 	}
 }
 

@@ -308,7 +308,7 @@ func (a *Agent) answers(id uint32) *mux.Outbox {
 	slot := slotOf(id)
 	o := a.replies[slot]
 	if o == nil {
-		o = a.writer.Outbox(maxReplies)
+		o = a.writer.Keeping(maxReplies, a.unheard)
 		a.replies[slot] = o
 	}
 	return o
@@ -385,5 +385,5 @@ func (a *Agent) reply(id uint32, m wire.Message) {
 		return
 	}
 	a.muffled = true // Only the loop comes here.
-	logf("the host has left %d bytes of answers unread; more are dropped", maxReplies)
+	logf("the host has left %d bytes of answers unread; more are dropped", a.answers(id).Queued())
 }

@@ -173,3 +173,19 @@ func TestSessionsAreLimited(t *testing.T) {
 		}
 	})
 }
+
+// Answers to a host that lags wait for it.
+func TestAnswersWait(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		h := newHost(t, config{})
+		const pings = 100_000 // 2.8 MiB of answers.
+		h.hold(true)
+		h.write(bytes.Repeat(bytesOf(t, speaks, 1, &wire.Ping{}), pings))
+		h.hold(false)
+		h.ping()
+		if n := h.kept(1, 2); n != pings {
+			t.Errorf("%d of %d pings were answered", n, pings)
+		}
+	})
+}

@@ -93,6 +93,7 @@ func TestRelay(t *testing.T) {
 				{"bodies as another client writes them", (*hub).otherBodies},
 				{"departure", (*hub).departure},
 				{"death inside a frame", (*hub).tornFrame},
+				{"answers to a client that lags", (*hub).laggard},
 				{"another's id", (*hub).foreignID},
 				{"the time is the relay's business", (*hub).time},
 				{"as many clients as there are ids", (*hub).crowd},

@@ -70,6 +70,7 @@ func TestTrials(t *testing.T) {
 			{"clock", setClocks},
 			{"heartbeat", heartbeats},
 			{"paused host", pausedHost},
+			{"answers to a host that lags", laggingHost},
 			{"input flood", inputFlood},
 			{"hostile frames", hostileFrames},
 			{"no pids", noPIDs},
