@@ -26,6 +26,8 @@ func manyPings(first uint32) (b []byte, err error) {
 }
 
 // laggingHost reads nothing while it asks for signs of life: it gets every answer.
+//
+//holds:wire 7: 30,000 pings that a host does not read for 5 s are all answered; through a relay other clients do not notice
 func laggingHost(t *testing.T, m *trial) {
 	t.Helper()
 	p := m.raw(33)
@@ -53,6 +55,8 @@ func laggingHost(t *testing.T, m *trial) {
 
 // laggard is a client that asks and does not read for a while: it gets every answer,
 // and no other client waits for it.
+//
+//holds:wire 7: 30,000 pings that a host does not read for 5 s are all answered; through a relay other clients do not notice
 func (h *hub) laggard() error {
 	if h.Client().Generation() < pingGeneration {
 		return nil // Its agent announces none.
