@@ -7,6 +7,8 @@ import (
 	"os/signal"
 	"runtime/pprof"
 	"syscall"
+
+	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
 // profileFile is where a profile is left, in the guest's root.
@@ -40,7 +42,7 @@ func profile(orders <-chan os.Signal) {
 			}
 		}
 		if err != nil {
-			logf("profile: %v", err)
+			sys.Logf("profile: %v", err)
 		}
 	}
 }

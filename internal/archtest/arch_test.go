@@ -40,10 +40,11 @@ var may = map[string][]string{
 	"internal/image/ext4":    {},
 	"internal/image/oci":     {},
 	"internal/archtest":      {},
-	"cmd/agentd": {
-		"wire", "wire/frame", "internal/guest/plan", "internal/guest/sys", "internal/guest/boot",
+	"internal/guest/life": {
+		"wire", "internal/guest/plan", "internal/guest/sys", "internal/guest/boot",
 		"internal/guest/proc", "internal/guest/session", "internal/guest/agent",
 	},
+	"cmd/agentd":        {"internal/guest/life", "internal/guest/proc", "internal/guest/sys"},
 	"internal/machines": {"wire", "client", "sandbox"},
 	"internal/procfs":   {},
 	"internal/transfer": {"client"},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -187,7 +186,7 @@ func (a *Agent) loop() (End, error) {
 func (a *Agent) guarded(f frame.Frame) (end End) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			logf("frame on id %d: %v\n%s", f.ID, fault, debug.Stack())
+			sys.Logf("frame on id %d: %v\n%s", f.ID, fault, debug.Stack())
 			a.reply(f.ID, &wire.ProtocolError{Kind: wire.ErrorMalformed, Message: fmt.Sprintf("fault in the agent: %v", fault)})
 		}
 	}()
@@ -208,7 +207,7 @@ func (a *Agent) Finish(grace time.Duration) {
 		return
 	}
 	if err := a.settle(ctx, commands); err != nil {
-		logf("output was left unsent: %v", err)
+		sys.Logf("output was left unsent: %v", err)
 	}
 }
 
@@ -239,6 +238,3 @@ func (a *Agent) commands() (all []session.Session) {
 	}
 	return all
 }
-
-// logf writes a line to the console, which the host keeps.
-func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, "agentd: "+format+"\n", args...) }

@@ -329,7 +329,7 @@ func setClock(m *wire.ClockSync) {
 		return
 	}
 	if err := sys.SetTime(now); err != nil {
-		logf("%v", err)
+		sys.Logf("%v", err)
 	}
 }
 
@@ -342,9 +342,9 @@ func (a *Agent) complain(format string, args ...any) {
 	if a.complaints++; a.complaints > maxComplaints {
 		return
 	}
-	logf(format, args...)
+	sys.Logf(format, args...)
 	if a.complaints == maxComplaints {
-		logf("there were %d such lines; no more of them are shown", maxComplaints)
+		sys.Logf("there were %d such lines; no more of them are shown", maxComplaints)
 	}
 }
 
@@ -377,7 +377,7 @@ func (a *Agent) refuse(id uint32, e wire.Envelope, kind wire.ErrorKind, why stri
 func (a *Agent) reply(id uint32, m wire.Message) {
 	b, err := wire.AppendFrame(nil, a.host.Generation, id, m)
 	if err != nil {
-		logf("answer %s on id %d: %v", m.Type(), id, err)
+		sys.Logf("answer %s on id %d: %v", m.Type(), id, err)
 		return
 	}
 	a.host.Activity.Sent(m.Type())
@@ -385,5 +385,5 @@ func (a *Agent) reply(id uint32, m wire.Message) {
 		return
 	}
 	a.muffled = true // Only the loop comes here.
-	logf("the host has left %d bytes of answers unread; more are dropped", a.answers(id).Queued())
+	sys.Logf("the host has left %d bytes of answers unread; more are dropped", a.answers(id).Queued())
 }

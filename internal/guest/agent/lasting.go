@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
@@ -44,7 +45,7 @@ func (l *lasting) Read(b []byte) (int, error) {
 		return n, err
 	}
 	if !l.there() {
-		logf("the host has gone: nobody is behind its last %d bytes", n)
+		sys.Logf("the host has gone: nobody is behind its last %d bytes", n)
 		return 0, io.EOF
 	}
 	_ = l.Port.SetWriteDeadline(time.Time{}) // It was set by leave: it can be set.
@@ -86,11 +87,11 @@ func (l *lasting) leave() bool {
 // that the next host begins with a whole frame, both ways.
 func (a *Agent) lost(why error) {
 	if _, ok := errors.AsType[*frame.LengthError](why); ok {
-		logf("read port: %v; waiting for the next host", why)
+		sys.Logf("read port: %v; waiting for the next host", why)
 		_, _ = io.Copy(io.Discard, a.port) // Nothing tells where a frame would begin.
 	}
 	if a.lasting.leave() {
-		logf("the host has gone: %v", why)
+		sys.Logf("the host has gone: %v", why)
 		a.forgetAll()
 		ctx, cancel := context.WithTimeout(context.Background(), flushing)
 		defer cancel()
@@ -115,6 +116,6 @@ func (a *Agent) forgetAll() {
 func (a *Agent) Interrupt() {
 	a.interrupted.Store(true)
 	if err := a.port.SetReadDeadline(time.Now()); err != nil {
-		logf("interrupt: %v", err)
+		sys.Logf("interrupt: %v", err)
 	}
 }

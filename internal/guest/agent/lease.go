@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
@@ -107,7 +108,7 @@ func (a *Agent) left(m *wire.ClientDisconnected) {
 // acknowledge says that nothing of a client can be any more.
 func acknowledge(to *mux.Outbox, b []byte) {
 	if !to.Offer(b) {
-		logf("the host has left no room for the acknowledgement of a lease's end")
+		sys.Logf("the host has left no room for the acknowledgement of a lease's end")
 	}
 }
 

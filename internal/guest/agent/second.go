@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
@@ -98,7 +99,7 @@ func (a *Agent) readSecond() {
 func (a *Agent) lose(why error) {
 	a.failure.Store(&why)
 	if err := a.port.SetReadDeadline(time.Now()); err != nil {
-		logf("%v, and the reading goes on: %v", why, err)
+		sys.Logf("%v, and the reading goes on: %v", why, err)
 	}
 }
 
@@ -108,7 +109,7 @@ func (a *Agent) lose(why error) {
 func (a *Agent) secondRecord(of [16]byte, f frame.Frame) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			logf("record on id %d: %v", f.ID, fault)
+			sys.Logf("record on id %d: %v", f.ID, fault)
 		}
 	}()
 	if lease, leased := a.leases.get(slotOf(f.ID)); !leased || lease != of {

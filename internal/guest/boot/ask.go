@@ -15,7 +15,7 @@ import (
 
 // An asking is how one kind of init is asked to end the machine. All of them are
 // asked for a restart: that ends a machine on every monitor, a power-off does not
-// (see cmd/agentd, end).
+// (see life.End).
 type asking struct {
 	init string // The name of its program.
 	why  string

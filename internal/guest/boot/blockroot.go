@@ -17,7 +17,7 @@ func (m *Machine) blockRoot(s plan.BlockRoot) (err error) {
 	// From here on the boot waits for disks, and each wait would be looked at; a boot
 	// without disks is over before that would pay.
 	if err := sys.RestWatcher(sys.BootSlack); err != nil { // It costs time, nothing else.
-		logf("%v", err)
+		sys.Logf("%v", err)
 	}
 	if s.OCI != nil {
 		err = m.layers(*s.OCI)
@@ -120,7 +120,7 @@ const (
 func (m *Machine) register(upper string) {
 	knob, err := m.root.Open(plan.SysDir)
 	if err != nil {
-		logf("metrics of the upper: %v", err)
+		sys.Logf("metrics of the upper: %v", err)
 		return
 	}
 	name := strings.TrimPrefix(plan.MetricsPath, plan.SysDir)
@@ -132,7 +132,7 @@ func (m *Machine) register(upper string) {
 		}
 	}
 	if err = errors.Join(err, knob.Close()); err != nil {
-		logf("metrics of the upper: %v", err)
+		sys.Logf("metrics of the upper: %v", err)
 	}
 }
 
@@ -148,7 +148,7 @@ func registerLate(sysfs *sys.Root, name string, upper *sys.Root) {
 		}
 		err := sysfs.Poke(name, upper.Path())
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			logf("metrics of the upper: %v", err)
+			sys.Logf("metrics of the upper: %v", err)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return

@@ -3,7 +3,6 @@ package boot
 import (
 	"errors"
 	"fmt"
-	"os"
 	"syscall"
 	"time"
 
@@ -171,7 +170,7 @@ func (m *Machine) mounts(s plan.Mounts) error {
 			if !mount.Optional {
 				return err
 			}
-			logf("left out: %v", err)
+			sys.Logf("left out: %v", err)
 		}
 	}
 	for _, l := range s.Links {
@@ -250,7 +249,7 @@ const everybodyReads = 0o644
 // tolerate takes it that a file stays as it is for a reason that lies in the root.
 func tolerate(err error) error {
 	if errors.Is(err, syscall.EBUSY) {
-		logf("left as it is: %v", err)
+		sys.Logf("left as it is: %v", err)
 		return nil
 	}
 	return unlessReadOnly(err)
@@ -258,7 +257,7 @@ func tolerate(err error) error {
 
 func unlessReadOnly(err error) error {
 	if errors.Is(err, syscall.EROFS) {
-		logf("left as it is: %v", err)
+		sys.Logf("left as it is: %v", err)
 		return nil
 	}
 	return err
@@ -272,7 +271,7 @@ func (m *Machine) tempDirs(s plan.TempDirs) error {
 		err := m.root.Sticky(dir)
 		if errors.Is(err, sys.ErrLink) {
 			if !m.root.IsSticky(dir) {
-				logf("left as it is: %v", err)
+				sys.Logf("left as it is: %v", err)
 			}
 			continue
 		}
@@ -288,7 +287,7 @@ func (m *Machine) runDirs(s plan.RunDirs) error {
 		const perm = 0o755
 		err := m.root.MkdirAll(dir, perm)
 		if errors.Is(err, sys.ErrLink) {
-			logf("left out: %v", err)
+			sys.Logf("left out: %v", err)
 			continue
 		}
 		if err := unlessReadOnly(err); err != nil {
@@ -297,5 +296,3 @@ func (m *Machine) runDirs(s plan.RunDirs) error {
 	}
 	return nil
 }
-
-func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, "agentd: "+format+"\n", args...) }

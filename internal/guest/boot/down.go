@@ -96,7 +96,7 @@ const patience = time.Second
 // no longer answers for a file system must not keep the machine.
 func (m *Machine) Down(deadline time.Duration) {
 	if !inTurn(m.downs(), deadline) {
-		logf("%v are over, ending the machine as it is", deadline)
+		sys.Logf("%v are over, ending the machine as it is", deadline)
 	}
 }
 
@@ -113,7 +113,7 @@ func (m *Machine) Freeze(deadline time.Duration) bool {
 		all = append(all, func() {
 			if err := u.pin.Freeze(); err != nil {
 				failed.Store(true)
-				logf("%v: %v", u, err)
+				sys.Logf("%v: %v", u, err)
 			}
 		})
 	}
@@ -164,13 +164,13 @@ func (m *Machine) undoLast() {
 
 func (u undo) logged(last bool) {
 	if err := u.do(last); err != nil {
-		logf("undo of %v: %v", u, err)
+		sys.Logf("undo of %v: %v", u, err)
 	}
 }
 
 func rootClean() {
 	if err := rootReadOnly(); err != nil {
-		logf("the root: %v", err)
+		sys.Logf("the root: %v", err)
 	}
 }
 

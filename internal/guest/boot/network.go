@@ -12,7 +12,7 @@ import (
 func (m *Machine) loopback() error {
 	err := sys.LoopbackUp()
 	if errors.Is(err, sys.ErrNoIPv6) {
-		logf("lo is without ::1: %v", err)
+		sys.Logf("lo is without ::1: %v", err)
 		return nil
 	}
 	return err

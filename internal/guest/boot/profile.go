@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
 // The lines that mark our block in /etc/profile.
@@ -35,7 +36,7 @@ func (m *Machine) profileBlock() error {
 	}
 	old, err := m.root.ReadFile(profileFile, maxProfile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		logf("left as it is: %v", err)
+		sys.Logf("left as it is: %v", err)
 		return nil
 	}
 	more := missingBlock(old)

@@ -75,7 +75,7 @@ func (m *Machine) addAuthority(a authority) (bundle string, err error) {
 		for _, name := range a.names {
 			// The bundle is what counts; a directory that cannot be had is not.
 			if err := m.root.RenewFile(path.Join(dir, name), pem, everybodyReads); err != nil {
-				logf("left out: %v", err)
+				sys.Logf("left out: %v", err)
 			}
 		}
 	}
@@ -102,14 +102,14 @@ func (m *Machine) addToBundle(pem []byte) (string, error) {
 		}
 		err = m.root.WriteFile(name, append(endLine(old), pem...), everybodyReads)
 		if errors.Is(err, sys.ErrLink) {
-			logf("left as it is: %v", err)
+			sys.Logf("left as it is: %v", err)
 			continue
 		}
 		return name, unlessReadOnly(err)
 	}
 	err := m.root.RenewFile(bundles[0], pem, everybodyReads)
 	if errors.Is(err, sys.ErrLink) {
-		logf("no bundle of certificates can be written: %v", err)
+		sys.Logf("no bundle of certificates can be written: %v", err)
 		return "", nil
 	}
 	return bundles[0], unlessReadOnly(err)

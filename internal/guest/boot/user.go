@@ -48,6 +48,6 @@ func (m *Machine) removeStaging(dir string) {
 		err = m.root.RemoveDir(plan.FileMountsDir)
 	}
 	if err != nil && !errors.Is(err, syscall.ENOENT) {
-		logf("left behind: %v", err)
+		sys.Logf("left behind: %v", err)
 	}
 }

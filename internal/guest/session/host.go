@@ -2,9 +2,7 @@ package session
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -193,10 +191,7 @@ func LookUpAccount(spec string) (plan.Credential, error) {
 func entries(root *sys.Root, name string) []byte {
 	b, err := root.ReadFile(name, plan.MaxAccountFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		logf("%v", err) // Of a file that is too long, b is the part that counts.
+		sys.Logf("%v", err) // Of a file that is too long, b is the part that counts.
 	}
 	return b
 }
-
-// logf writes a line to the console, which the host keeps.
-func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, "agentd: "+format+"\n", args...) }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
 )
@@ -127,7 +128,7 @@ func (l *line) work(f func(), ended func(why string)) {
 func (l *line) guard(f func(), ended func(why string)) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			logf("session %d: %v\n%s", l.id, fault, debug.Stack())
+			sys.Logf("session %d: %v\n%s", l.id, fault, debug.Stack())
 			ended(fmt.Sprintf("fault in the agent: %v", fault))
 		}
 	}()

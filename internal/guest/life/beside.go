@@ -1,4 +1,4 @@
-package main
+package life
 
 import (
 	"maps"
@@ -34,139 +34,140 @@ const (
 
 // handOver makes this process the init of the plan, and a second agent go on in
 // its place. It returns only if that failed.
-func (g *guest) handOver() error {
-	lines, pins := g.machine.Remains()
-	files := []uintptr{g.port.FD()}
+func (l *Life) handOver() error {
+	lines, pins := l.machine.Remains()
+	files := []uintptr{l.port.FD()}
 	for _, pin := range pins {
 		files = append(files, pin.FD())
 	}
-	e := &estate{
-		started: g.started, init: g.init, debug: strings.Join(slices.Sorted(maps.Keys(g.debug)), ","),
-		generation: g.plan.Generation, commands: g.plan.Commands,
-		limits: g.machine.CommandLimits, remains: lines, unread: g.agent.Unread(),
+	e := &state{
+		started: l.started, init: l.init, debug: strings.Join(slices.Sorted(maps.Keys(l.debug)), ","),
+		generation: l.plan.Generation, commands: l.plan.Commands,
+		limits: l.machine.CommandLimits, remains: lines, unread: l.agent.Unread(),
 	}
-	e.commands.Env = plan.Overlay(e.commands.Env, g.machine.Env)
-	i := g.machine.Init
+	e.commands.Env = plan.Overlay(e.commands.Env, l.machine.Env)
+	i := l.machine.Init
 	return proc.HandOver(&proc.Init{
-		Path: i.Path, Argv: i.Argv, Env: i.Env, Dir: i.Dir, Limits: commandLimits(g.machine.CommandLimits),
+		Path: i.Path, Argv: i.Argv, Env: i.Env, Dir: i.Dir, Limits: commandLimits(l.machine.CommandLimits),
 	}, e.encode(), files)
 }
 
-// beside is the life of the agent beside another init.
-func (g *guest) beside() error {
-	if err := g.inherit(); err != nil {
+// Continue is the life of the second agent, beside another init, from the handover
+// until the machine or the agent ends.
+func (l *Life) Continue() error {
+	if err := l.inherit(); err != nil {
 		return phase("handoff failed", err)
 	}
-	g.terminated = make(chan struct{})
+	l.terminated = make(chan struct{})
 	go func() {
 		<-sys.Terminations()
-		close(g.terminated)
-		g.agent.Interrupt()
+		close(l.terminated)
+		l.agent.Interrupt()
 	}()
-	end, err := g.serve()
-	g.leave(end)
+	end, err := l.serve()
+	l.leave(end)
 	return phase("agent loop error", err)
 }
 
 // inherit takes over from PID 1 what the boot has left, and returns when PID 1
 // has become the init.
-func (g *guest) inherit() error {
+func (l *Life) inherit() error {
 	will, err := proc.Inherit()
 	if err != nil {
 		return err
 	}
-	e, err := decodeEstate(will.State)
+	e, err := decodeState(will.State)
 	if err != nil {
 		return err
 	}
-	g.started, g.init, g.debug = e.started, e.init, parseDebug(e.debug)
-	g.plan = &plan.Plan{Generation: e.generation, Commands: e.commands}
-	g.port = sys.InheritPort(proc.FirstFile)
-	if err := g.port.Join(); err != nil {
+	l.started, l.init, l.debug = e.started, e.init, parseDebug(e.debug)
+	l.plan = &plan.Plan{Generation: e.generation, Commands: e.commands}
+	l.port = sys.InheritPort(proc.FirstFile)
+	if err := l.port.Join(); err != nil {
 		return err
 	}
-	g.agent = agent.Resume(g.port, e.unread)
+	l.agent = agent.Resume(l.port, e.unread)
 	next := uintptr(proc.FirstFile)
-	g.machine, err = boot.Inherit(e.remains, func() *sys.Root {
+	l.machine, err = boot.Inherit(e.remains, func() *sys.Root {
 		next++
 		return sys.InheritRoot(next)
 	})
 	if err != nil {
 		return err
 	}
-	g.machine.CommandLimits = e.limits
-	g.settle()
-	g.harden() // The init has other processes.
+	l.machine.CommandLimits = e.limits
+	l.settle()
+	l.harden() // The init has other processes.
 	return will.TakeCharge()
 }
 
 // settle makes the agent fit for a machine that is not its own any more. It can
 // live without any of that.
-func (g *guest) settle() {
+func (l *Life) settle() {
 	var err error
-	if g.console, err = keepLog(); err != nil {
-		logf("the log: %v", err)
+	if l.console, err = keepLog(); err != nil {
+		sys.Logf("the log: %v", err)
 	}
-	if g.score, err = sys.OpenScore(); err == nil {
-		err = g.score.Protect()
+	if l.score, err = sys.OpenScore(); err == nil {
+		err = l.score.Protect()
 	}
 	if err != nil {
-		logf("%v", err)
+		sys.Logf("%v", err)
 	}
 	if err := sys.OwnGroup(ownGroup); err != nil {
-		logf("control group: %v", err)
+		sys.Logf("control group: %v", err)
 	}
 }
 
 // leave ends the machine, or the agent where the machine ends anyway: the host
 // has asked for it, or SIGTERM says that the init has begun to.
-func (g *guest) leave(end agent.End) {
-	if g.console != nil {
-		g.console() // The log's file system has to become clean as well.
+func (l *Life) leave(end agent.End) {
+	if l.console != nil {
+		l.console() // The log's file system has to become clean as well.
 	}
 	asked, grace := end != agent.Interrupted, shutdownGrace
 	if !asked {
 		grace = othersGrace
 	}
 	others := time.After(othersGrace)
-	g.finish(grace)
-	if g.procs != nil {
-		g.procs.Signal(int(syscall.SIGKILL)) // An init would wait for them.
+	l.finish(grace)
+	if l.procs != nil {
+		l.procs.Signal(int(syscall.SIGKILL)) // An init would wait for them.
 	}
-	if asked && g.askInit() {
+	if asked && l.askInit() {
 		others = time.After(othersGrace)
 	}
 	if !asked && sys.PowersOff() {
-		g.machine.InitEnds = true
-		g.machine.Down(besideDeadline)
-		return // The init does what somebody has asked it for.
+		l.machine.InitEnds = true
+		l.machine.Down(besideDeadline)
+		return // The init is already shutting the machine down.
 	}
 	<-others
-	// Nobody is killed who need not be: an init whose last process has gone may kill
+	// Do not kill anything without need: an init whose last process has gone may kill
 	// everybody else, us among them, and end the machine with its disks as they are.
 	over := time.Now().Add(besideDeadline)
-	if !g.machine.Freeze(besideDeadline) {
-		g.killAll()
-		g.machine.Down(time.Until(over))
+	if !l.machine.Freeze(besideDeadline) {
+		l.killAll()
+		l.machine.Down(time.Until(over))
 	}
-	g.end()
+	End()
 }
 
 // askInit asks the init to end the machine and waits until it has stopped
 // everything else, which is when it tells us to end. It reports whether it did.
-func (g *guest) askInit() bool {
+func (l *Life) askInit() bool {
 	inTime(sys.Sync, lastSync) // A host may lose its patience with the init.
-	what, err := boot.AskInit(g.terminated)
+	what, err := boot.AskInit(l.terminated)
 	if err != nil {
-		logf("ask the init: %v", err)
+		sys.Logf("ask the init: %v", err)
 		return false
 	}
-	logf("asked %s", what)
+	sys.Logf("asked %s", what)
 	select {
-	case <-g.terminated:
+	case <-l.terminated:
 		return true
 	case <-time.After(initGrace):
-		logf("the init has not ended the machine within %v", initGrace)
+		sys.Logf("the init has not ended the machine within %v", initGrace)
 		return false
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package life
 
 import (
 	"reflect"
@@ -8,8 +8,8 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/plan"
 )
 
-func TestEstate(t *testing.T) {
-	for name, e := range map[string]*estate{
+func TestState(t *testing.T) {
+	for name, e := range map[string]*state{
 		"empty": {},
 		"full": {
 			started: 3 * time.Second, init: 40 * time.Millisecond, generation: 7, debug: "boot,plan",
@@ -20,7 +20,7 @@ func TestEstate(t *testing.T) {
 		},
 	} {
 		b := e.encode()
-		got, err := decodeEstate(b)
+		got, err := decodeState(b)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -31,16 +31,16 @@ func TestEstate(t *testing.T) {
 			t.Errorf("%s: got %+v, want %+v", name, got, e)
 		}
 		for n := range len(b) - len(e.unread) {
-			if _, err := decodeEstate(b[:n]); err == nil {
+			if _, err := decodeState(b[:n]); err == nil {
 				t.Errorf("%s: the first %d bytes of %d pass", name, n, len(b))
 			}
 		}
 	}
 }
 
-func TestEstateRejects(t *testing.T) {
+func TestStateRejects(t *testing.T) {
 	for _, words := range []string{"", "x=1\x00\x00", "limit=1\x00\x00", "started=x\x00\x00", "generation=256\x00\x00", "restricted=2\x00\x00"} {
-		if e, err := decodeEstate([]byte(words)); err == nil {
+		if e, err := decodeState([]byte(words)); err == nil {
 			t.Errorf("%q: got %+v", words, e)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package life
 
 import (
 	"os"
@@ -13,8 +13,8 @@ import (
 // bind opens a second port for raw records, if the host asks for one by a word on the
 // kernel command line and is of a generation that has it. Beside another init
 // there is none: its host may come back, by the first port alone.
-func (g *guest) bind() error {
-	if !agent.HasSecond(g.plan.Generation) {
+func (l *Life) bind() error {
+	if !agent.HasSecond(l.plan.Generation) {
 		return nil
 	}
 	// A word with a point in it reaches no environment.
@@ -23,23 +23,19 @@ func (g *guest) bind() error {
 		return err
 	}
 	deadline := time.Now().Add(secondDeadline)
-	device, err := waitPort(wire.SecondPort, deadline)
-	if err != nil {
+	if l.second, err = l.Open(wire.SecondPort, deadline); err != nil {
 		return err
 	}
-	if g.second, err = sys.OpenPort(device); err != nil {
+	if err := l.second.Join(); err != nil {
 		return err
 	}
-	if err := g.second.Join(); err != nil {
-		return err
-	}
-	g.second.Patient.Store(true)
-	defer g.second.Patient.Store(false)
+	l.second.Patient.Store(true)
+	defer l.second.Patient.Store(false)
 	var connection [16]byte
 	if err := sys.Random(connection[:]); err != nil {
 		return err
 	}
-	return g.agent.Bind(g.second, connection, deadline)
+	return l.agent.Bind(l.second, connection, deadline)
 }
 
 func asks(line []byte) bool {

@@ -1,4 +1,4 @@
-package main
+package life
 
 import (
 	"bytes"
@@ -11,11 +11,11 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// An estate is what the agent beside another init has to know of the boot. It is
+// An state is what the agent beside another init has to know of the boot. It is
 // written as words that end in NUL, each a key, '=' and a value; none of the
 // values can hold a NUL, since none in a plan can. An empty word ends them, and
 // what is behind it is the input that has been read ahead.
-type estate struct {
+type state struct {
 	started, init time.Duration
 	generation    wire.Generation
 	debug         string
@@ -25,7 +25,7 @@ type estate struct {
 	unread        []byte
 }
 
-func (e *estate) encode() []byte {
+func (e *state) encode() []byte {
 	var b bytes.Buffer
 	word := func(key, value string) { b.WriteString(key + "=" + value + "\x00") }
 	word("started", number(int64(e.started)))
@@ -51,12 +51,12 @@ func (e *estate) encode() []byte {
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }
 
-func decodeEstate(b []byte) (*estate, error) {
-	e := &estate{}
+func decodeState(b []byte) (*state, error) {
+	e := &state{}
 	for {
 		word, rest, found := bytes.Cut(b, []byte{0})
 		if !found {
-			return nil, fmt.Errorf("estate: %d bytes without an end", len(b))
+			return nil, fmt.Errorf("state: %d bytes without an end", len(b))
 		}
 		if b = rest; len(word) == 0 {
 			e.unread = rest
@@ -64,12 +64,12 @@ func decodeEstate(b []byte) (*estate, error) {
 		}
 		key, value, _ := strings.Cut(string(word), "=")
 		if err := e.set(key, value); err != nil {
-			return nil, fmt.Errorf("estate: %s: %w", key, err)
+			return nil, fmt.Errorf("state: %s: %w", key, err)
 		}
 	}
 }
 
-func (e *estate) set(key, value string) (err error) {
+func (e *state) set(key, value string) (err error) {
 	switch key {
 	case "started":
 		err = duration(&e.started, value)
@@ -100,7 +100,7 @@ func (e *estate) set(key, value string) (err error) {
 }
 
 // addLimit adds a limit by its three numbers.
-func (e *estate) addLimit(words []string) (err error) {
+func (e *state) addLimit(words []string) (err error) {
 	var n [3]uint64
 	if len(words) != len(n) {
 		return fmt.Errorf("%d numbers, want %d", len(words), len(n))

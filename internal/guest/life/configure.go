@@ -1,0 +1,153 @@
+package life
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/agent"
+	"github.com/agentd-go/agentd/internal/guest/boot"
+	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// debugVariable lists what to print to the console: "boot" (the time of each step),
+// "plan" (what is going to be done).
+const debugVariable = "AGENTD_DEBUG"
+
+func parseDebug(list string) map[string]bool {
+	all := map[string]bool{}
+	for word := range strings.SplitSeq(list, ",") {
+		all[word] = true
+	}
+	return all
+}
+
+// configure opens the port and decides what to bring up: from the environment if
+// that says anything, else from the first message on the port. Never from both.
+func (l *Life) configure() (err error) {
+	told := plan.Configured(os.Environ())
+	if told {
+		if l.plan, err = plan.FromEnvironment(os.Environ()); err != nil {
+			return phase("config parse failed", err)
+		}
+	}
+	if err := boot.EarlyMounts(); err != nil {
+		return phase("early init failed", err)
+	}
+	if err := l.listen(); err != nil {
+		return phase("console open failed", err)
+	}
+	if !told {
+		if err := l.receive(); err != nil {
+			return err
+		}
+	}
+	if l.debug["plan"] {
+		sys.Logf("plan\n%s", l.plan)
+	}
+	return phase("config parse failed", boot.Check(l.plan))
+}
+
+// receive takes the configuration from the port.
+func (l *Life) receive() error {
+	b, err := l.agent.Bootstrap()
+	if err != nil {
+		return phase("bootstrap receive failed", err)
+	}
+	if l.plan, err = plan.FromBootstrap(b, os.Environ()); err != nil {
+		return phase("bootstrap validation failed", err)
+	}
+	l.plan.Generation = l.agent.Speaks()
+	return nil
+}
+
+// listen waits for the port and opens it.
+func (l *Life) listen() error {
+	var err error
+	if l.port, err = l.Open(portName, time.Now().Add(portDeadline)); err != nil {
+		return err
+	}
+	l.port.Patient.Store(true) // The host may connect later than we open.
+	l.agent = agent.Open(l.port)
+	return nil
+}
+
+// openPort waits for a virtio port and opens it.
+func openPort(name string, deadline time.Time) (*sys.Port, error) {
+	device, err := waitPort(name, deadline)
+	if err != nil {
+		return nil, err
+	}
+	return sys.OpenPort(device)
+}
+
+// waitPort finds a port. It mostly is there, and no timer is made before.
+func waitPort(name string, deadline time.Time) (string, error) {
+	device, err := sys.FindPort(name)
+	if err == nil {
+		return device, nil
+	}
+	late := time.NewTimer(time.Until(deadline))
+	defer late.Stop()
+	tick := time.NewTicker(portInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-late.C:
+			return "", err
+		}
+		if device, err = sys.FindPort(name); err == nil {
+			return device, nil
+		}
+	}
+}
+
+// bringUp carries the plan out.
+func (l *Life) bringUp() (err error) {
+	start := sys.BootTime()
+	l.machine, err = boot.Up(l.plan, l.greet)
+	l.init = sys.BootTime() - start
+	if l.debug["boot"] {
+		for _, t := range l.machine.Timings {
+			sys.Logf("step %s took %v", t.Step, t.Took)
+		}
+	}
+	return err
+}
+
+// greet is the handshake, in the middle of the boot: the root is final, and
+// nothing of the user's is mounted yet.
+func (l *Life) greet(user string) error {
+	var who plan.Credential // Of a blank spec: root's ids, whatever the files say.
+	if strings.TrimSpace(user) != "" {
+		var err error
+		if who, err = session.LookUpAccount(user); err != nil {
+			return err
+		}
+	}
+	return l.agent.Greet(l.plan.Generation, who.UID, who.GID)
+}
+
+// reportFailure sends the host why the boot failed, if the port is open, and returns
+// why.
+func (l *Life) reportFailure(why error) error {
+	if l.agent == nil {
+		return why
+	}
+	failure := wire.InitUnknown
+	switch {
+	case errors.Is(why, plan.ErrUserNotFound):
+		failure = wire.InitUserNotFound
+	case errors.Is(why, plan.ErrGroupNotFound):
+		failure = wire.InitGroupNotFound
+	}
+	if err := l.agent.Fail(failure, why.Error()); err != nil {
+		sys.Logf("%v", err)
+	}
+	return why
+}

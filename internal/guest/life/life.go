@@ -1,0 +1,191 @@
+package life
+
+import (
+	"os"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/agent"
+	"github.com/agentd-go/agentd/internal/guest/boot"
+	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/guest/proc"
+	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/wire"
+)
+
+const (
+	// portName is the virtio port between host and guest.
+	portName = "agent"
+
+	// portDeadline is how long the port may take to appear: its name comes by a
+	// message of the host after the device, some 10 ms later on an idle machine.
+	portDeadline = 10 * time.Second
+	portInterval = 10 * time.Millisecond
+
+	// secondDeadline is for the second port to appear and its host to answer, as in
+	// the reference agents.
+	secondDeadline = 60 * time.Second
+
+	// spareThreads is what the agent needs when no process id is left for a
+	// thread, beside one for each processor: one for each system call that may
+	// hang at once (the spawner, teardown, the heartbeat, the sessions' own), and
+	// those that the runtime keeps for itself (its watching thread, its template of
+	// threads, and the one that takes signals).
+	spareThreads = 6 + session.BlockingCalls
+
+	// A host of generation 7 ends the machine 2 s after it asked for the end.
+	// Commands get the larger part of that to handle SIGTERM, the killed ones
+	// a little to be reaped, the file systems the rest.
+	shutdownGrace = 1000 * time.Millisecond
+	killGrace     = 300 * time.Millisecond
+	downDeadline  = 5 * time.Second // Longer: a large sync is worth the host's 8 s.
+	lastSync      = time.Second     // For a boot that failed; behind a shutdown nothing is left to write.
+)
+
+// A Life is the machine and what has been opened for it so far. It is used once,
+// by one goroutine.
+type Life struct {
+	// Open finds and opens the port of a name until the deadline; nil is the virtio
+	// port. Tests have other links.
+	Open func(name string, deadline time.Time) (*sys.Port, error)
+
+	version string
+	started time.Duration
+	debug   map[string]bool
+	init    time.Duration // How long the bringing up took.
+
+	plan    *plan.Plan
+	agent   *agent.Agent
+	machine *boot.Machine
+	procs   *proc.Table
+	port    *sys.Port
+	second  *sys.Port // For raw records; nil without one.
+
+	hard bool // See harden.
+
+	// Of the agent beside another init:
+	terminated chan struct{} // Closed when the init tells us to end.
+	console    func()        // Gives the console back for the log; nil without one.
+	score      *sys.Score
+}
+
+// New begins a life, at the start of the program. The host is told the version.
+func New(version string) *Life {
+	return &Life{Open: openPort, version: version, started: sys.BootTime(), debug: parseDebug(os.Getenv(debugVariable))}
+}
+
+// Run is the life of a machine, up to the point where it ends: it boots, serves the
+// host and takes the machine down. As PID 1 its caller calls [End] then. With
+// another init it does not return, unless that failed: this process becomes the
+// init, and a second agent goes on with [Life.Continue].
+func (l *Life) Run() error {
+	if err := enterRoot(); err != nil {
+		return phase("early init failed", err)
+	}
+	if err := l.configure(); err != nil {
+		return l.reportFailure(err)
+	}
+	if err := l.bringUp(); err != nil {
+		return l.abandon(phase("init failed", err))
+	}
+	if l.machine.Init != nil {
+		err := phase("handoff failed", l.handOver()) // Returns only if it failed.
+		l.killAll()
+		return l.abandon(err)
+	}
+	if err := l.bind(); err != nil {
+		return l.abandon(phase("bulk transport binding failed", err))
+	}
+	end, err := l.serve()
+	l.takeDown(end)
+	return phase("agent loop error", err)
+}
+
+// abandon ends a boot that failed: the host is told, and what was mounted until then
+// is left clean, for there may be disks among it.
+func (l *Life) abandon(why error) error {
+	why = l.reportFailure(why)
+	if os.Getpid() == 1 {
+		l.machine.Down(downDeadline)
+	}
+	return why
+}
+
+// takeDown ends the commands and leaves the file systems clean.
+func (l *Life) takeDown(end agent.End) {
+	if end == agent.Shutdown {
+		l.finish(shutdownGrace)
+	}
+	if os.Getpid() != 1 {
+		return
+	}
+	l.killAll()
+	l.machine.Down(downDeadline)
+}
+
+// enterRoot changes to the real root if the kernel started us from another.
+func enterRoot() error {
+	if spec := os.Getenv(boot.RootVariable); spec != "" {
+		return boot.EnterRoot(spec)
+	}
+	return nil
+}
+
+// serve serves the host until the end.
+func (l *Life) serve() (end agent.End, err error) {
+	if l.procs, err = proc.New(proc.Options{
+		Restricted: l.plan.Commands.Restricted, Protected: l.score, Before: l.beforeCommands,
+	}); err != nil {
+		return 0, err
+	}
+	if err := l.port.Join(); err != nil {
+		return 0, err
+	}
+	l.port.Patient.Store(false) // From now on a closed port means that the host has gone.
+	commands := l.plan.Commands
+	commands.Env = plan.Overlay(commands.Env, l.machine.Env)
+	return l.agent.Serve(&session.Host{
+		Generation: l.plan.Generation,
+		Procs:      l.procs,
+		Commands:   commands,
+		Limits:     commandLimits(l.machine.CommandLimits),
+	}, &wire.Ready{
+		BootTimeNS:   uint64(l.started),
+		InitTimeNS:   uint64(l.init),
+		AgentVersion: l.version,
+	})
+}
+
+// beforeCommands makes the agent fit for having company. Without any, nobody takes
+// processors or process ids from it or sends it signals, so that no boot waits for this.
+func (l *Life) beforeCommands() {
+	if err := sys.SetName("agentd"); err != nil { // The kernel named it after its file, init.krun or init.
+		sys.Logf("%v", err)
+	}
+	l.harden()
+}
+
+// harden makes the agent survive what other processes of the guest can do, once.
+func (l *Life) harden() {
+	if l.hard {
+		return
+	}
+	l.hard = true
+	sys.Outlive()
+	sys.ReserveThreads(runtime.NumCPU() + spareThreads)
+	if err := sys.RestWatcher(sys.CommandSlack); err != nil { // It costs time, nothing else.
+		sys.Logf("%v", err)
+	}
+	if err := sys.Urgent(); err != nil { // Without it a fork bomb leaves the agent a turn every few seconds.
+		sys.Logf("%v", err)
+	}
+}
+
+func commandLimits(list []plan.Limit) (all []proc.Limit) {
+	for _, l := range list {
+		all = append(all, proc.Limit{Resource: int(l.Resource), Soft: l.Soft, Hard: l.Hard})
+	}
+	return slices.Clip(all)
+}
