@@ -42,7 +42,30 @@ func walkDeb(r io.Reader, visit func(name string, r io.Reader) error) error {
 	if err != nil && bounded.N == 0 {
 		return fmt.Errorf("data.tar: %w (%d bytes)", ErrTooLarge, int64(debBytes))
 	}
+	if err == nil { // The trailer of the compression comes after the end of the archive.
+		if _, err = io.Copy(io.Discard, bounded); err != nil {
+			err = fmt.Errorf("data.tar: %w", err)
+		}
+	}
 	return err
+}
+
+// An exactReader reads left bytes of r, and calls an earlier end an error.
+type exactReader struct {
+	r    io.Reader
+	left int64
+}
+
+func (e *exactReader) Read(b []byte) (int, error) {
+	if e.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := e.r.Read(b[:min(int64(len(b)), e.left)])
+	e.left -= int64(n)
+	if err == io.EOF && e.left > 0 { //nolint:errorlint // A reader's end is not wrapped.
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 func walkTar(t *tar.Reader, visit func(name string, r io.Reader) error) error {
@@ -80,7 +103,7 @@ func debData(r io.Reader) (io.Reader, error) {
 			return nil, err
 		}
 		if strings.HasPrefix(name, "data.tar") {
-			return io.LimitReader(r, size), nil
+			return &exactReader{r, size}, nil
 		}
 		// Members start at even offsets.
 		if n, err := io.CopyN(io.Discard, r, size+size&1); err != nil {

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,7 +29,15 @@ const (
 const (
 	fsErofs = "erofs"
 	fsExt4  = "ext4"
+	fsXFS   = "xfs"
+	fsBtrfs = "btrfs"
 )
+
+// superBytes is what is read of a super block.
+const superBytes = 512
+
+// superOffsets are the places of super blocks.
+var superOffsets = map[string]int64{fsErofs: 1024, fsExt4: 1024, fsXFS: 0, fsBtrfs: 64 << 10}
 
 // signatures tell a file system by its first bytes; the guest finds them so too
 // (boot section 14). The order is of no importance.
@@ -37,8 +48,8 @@ var signatures = []struct {
 }{
 	{fsErofs, 1024, "\xe2\xe1\xf5\xe0"},
 	{fsExt4, 1080, "\x53\xef"},
-	{"xfs", 0, "XFSB"},
-	{"btrfs", 65600, "_BHRfS_M"},
+	{fsXFS, 0, "XFSB"},
+	{fsBtrfs, 65600, "_BHRfS_M"},
 }
 
 // diskType returns the type of the file system in r, or "".
@@ -59,8 +70,66 @@ func isPartitioned(r io.ReaderAt) bool {
 	return err == nil && b == [2]byte{0x55, 0xaa}
 }
 
+// errCut is a disk image that is shorter than the file system on it.
+var errCut = errors.New("cut short")
+
+// checkWhole refuses a disk image of size bytes that is shorter than its super
+// block says. A file may be longer: disks have sizes that no file system fills.
+func checkWhole(r io.ReaderAt, fstype string, size int64) error {
+	claimed, err := claimedSize(r, fstype)
+	if err != nil {
+		return fmt.Errorf("super block of the %s on it: %w", fstype, err)
+	}
+	if claimed > uint64(size) {
+		return fmt.Errorf("%w: the %s on it has %d bytes, the file %d", errCut, fstype, claimed, size)
+	}
+	return nil
+}
+
+// claimedSize reads how long a file system is, in bytes. The offsets are those of
+// struct ext4_super_block, erofs_super_block, xfs_dsb and btrfs_super_block (its
+// dev_item) in the kernel's headers.
+func claimedSize(r io.ReaderAt, fstype string) (uint64, error) {
+	b := make([]byte, superBytes)
+	if _, err := r.ReadAt(b, superOffsets[fstype]); err != nil {
+		return 0, unended(err)
+	}
+	le, be := binary.LittleEndian, binary.BigEndian
+	switch fstype {
+	case fsExt4:
+		const has64bit = 0x80
+		blocks := uint64(le.Uint32(b[4:]))
+		if le.Uint32(b[96:])&has64bit != 0 {
+			blocks |= uint64(le.Uint32(b[336:])) << 32
+		}
+		return scaled(blocks, uint64(le.Uint32(b[24:]))+10)
+	case fsErofs:
+		return scaled(uint64(le.Uint32(b[36:])), uint64(b[12]))
+	case fsXFS:
+		size := be.Uint32(b[4:])
+		return scaled(be.Uint64(b[8:]), uint64(bits.Len32(size)-1))
+	}
+	return le.Uint64(b[209:]), nil
+}
+
+// scaled returns blocks of 1<<shift bytes in bytes.
+func scaled(blocks, shift uint64) (uint64, error) {
+	const largest = 16 // 64 KiB: no file system here has larger blocks.
+	if shift > largest || blocks > math.MaxInt64>>largest {
+		return 0, fmt.Errorf("%d blocks of 1<<%d bytes: not a size", blocks, shift)
+	}
+	return blocks << shift, nil
+}
+
 // keepDisk returns the cache entry with a copy of the disk image in f.
-func (c *Cache) keepDisk(ctx context.Context, f *os.File, kind, name string) (dir string, err error) {
+func (c *Cache) keepDisk(ctx context.Context, f *os.File, fstype, kind, name string) (dir string, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if err := checkWhole(f, fstype, info.Size()); err != nil {
+		return "", err
+	}
 	return c.stage(kind, func(dir string) (string, error) {
 		h := sha256.New()
 		if err := copySparse(filepath.Join(dir, name), io.TeeReader(contextReader{ctx, f}, h)); err != nil {
@@ -84,7 +153,7 @@ func copySparse(path string, r io.Reader) error {
 func writeSparse(f *os.File, r io.Reader) error {
 	zero, b := make([]byte, holePiece), make([]byte, copyBytes)
 	for at := int64(0); ; {
-		n, err := io.ReadFull(r, b)
+		n, err := fill(r, b)
 		for piece := range slices.Chunk(b[:n], holePiece) {
 			if !bytes.Equal(piece, zero[:len(piece)]) {
 				if _, err := f.WriteAt(piece, at); err != nil {
@@ -93,7 +162,7 @@ func writeSparse(f *os.File, r io.Reader) error {
 			}
 			at += int64(len(piece))
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if err == io.EOF { //nolint:errorlint // A reader's end is not wrapped.
 			return f.Truncate(at)
 		}
 		if err != nil {

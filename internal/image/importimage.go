@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/agentd-go/agentd/internal/image/erofs"
@@ -166,10 +168,10 @@ func (c *Cache) takeFile(ctx context.Context, f *os.File, compressed bool) (imag
 	case isCompressed(f) && compressed:
 		return c.takeCompressed(ctx, f)
 	case fstype == fsErofs:
-		dir, err := c.keepDisk(ctx, f, lowerKind, lowerFile)
+		dir, err := c.keepDisk(ctx, f, fstype, lowerKind, lowerFile)
 		return c.byContent(fstype, dir, lowerFile), nil, err
 	case fstype != "":
-		dir, err := c.keepDisk(ctx, f, diskKind, diskFile)
+		dir, err := c.keepDisk(ctx, f, fstype, diskKind, diskFile)
 		return c.byContent(fstype, dir, diskFile), nil, err
 	case isPartitioned(f):
 		return imageEntry{}, nil, errors.New("a disk with partitions: import the partition with the root file system alone")
@@ -227,20 +229,30 @@ func (c *Cache) takeCompressed(ctx context.Context, f *os.File) (imageEntry, []s
 	return c.takeFile(ctx, inside, false)
 }
 
-// isTar sees the mark that every tar archive of this century has; tar(5).
+// isTar reports whether r begins with the header of a tar archive, in any form:
+// the checksum says so, as the oldest form has no magic; tar(5).
 func isTar(r io.ReaderAt) bool {
-	b := make([]byte, 5)
-	_, err := r.ReadAt(b, 257)
-	return err == nil && string(b) == "ustar"
+	const block, at, length = 512, 148, 8
+	b := make([]byte, block)
+	if _, err := r.ReadAt(b, 0); err != nil {
+		return false
+	}
+	want, err := strconv.ParseInt(strings.Trim(string(b[at:at+length]), " \x00"), 8, 64)
+	if err != nil {
+		return false
+	}
+	copy(b[at:], "        ")
+	var unsigned, signed int64 // Some old programs took characters for signed.
+	for _, c := range b {
+		unsigned, signed = unsigned+int64(c), signed+int64(int8(c))
+	}
+	return want == unsigned || want == signed
 }
 
 func isCompressed(r io.ReaderAt) bool {
 	b := make([]byte, len(xzMagic))
-	_, err := r.ReadAt(b, 0)
-	for _, magic := range [][]byte{gzipMagic, xzMagic, zstdMagic} {
-		if err == nil && strings.HasPrefix(string(b), string(magic)) {
-			return true
-		}
+	if _, err := r.ReadAt(b, 0); err != nil {
+		return false
 	}
-	return false
+	return bytes.HasPrefix(b, gzipMagic) || bytes.HasPrefix(b, xzMagic) || hasZstdMagic(b)
 }

@@ -48,7 +48,7 @@ func lower(t *testing.T, layers ...[]byte) []byte {
 	}
 	w := erofs.NewWriter(f, erofs.Options{UUID: k.uuid()})
 	for _, l := range layers {
-		must(t, w.AddLayer(tar.NewReader(bytes.NewReader(l))))
+		must(t, w.AddLayer(bytes.NewReader(l)))
 	}
 	must(t, w.Close())
 	b, err := os.ReadFile(f.Name())

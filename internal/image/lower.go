@@ -1,7 +1,6 @@
 package image
 
 import (
-	"archive/tar"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -49,7 +48,7 @@ func addLayers(ctx context.Context, w *erofs.Writer, layers []oci.Layer) error {
 		advance(ctx, 0, l.Size)
 	}
 	for i, l := range layers {
-		err := readLayer(ctx, l, func(r io.Reader) error { return w.AddLayer(tar.NewReader(r)) })
+		err := readLayer(ctx, l, func(r io.Reader) error { return w.AddLayer(r) })
 		if err != nil {
 			return fmt.Errorf("layer %d of %d: %w", i+1, len(layers), err)
 		}
@@ -107,6 +106,7 @@ func (k keyer) uuid() (uuid [16]byte) {
 
 // fileLayer is the layer that a whole file is, by its digest.
 func fileLayer(ctx context.Context, path string) (l oci.Layer, err error) {
+	l.Unnamed = true
 	l.Open = func(context.Context) (io.ReadCloser, error) { return os.Open(path) }
 	f, err := os.Open(path)
 	if err != nil {

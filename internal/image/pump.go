@@ -3,10 +3,12 @@ package image
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
 
+	"github.com/agentd-go/agentd/internal/image/erofs"
 	"github.com/agentd-go/agentd/internal/image/oci"
 )
 
@@ -52,17 +54,13 @@ func (p *pump) run(r io.Reader) {
 		case <-p.stop:
 			return
 		case b := <-p.free:
-			n, err := io.ReadFull(r, b[:pumpBytes])
+			n, err := fill(r, b[:pumpBytes])
 			p.hash.Write(b[:n])
 			p.full <- b[:n] // There are no more pieces than it has room for.
-			switch err {
-			case nil:
-				continue
-			case io.EOF, io.ErrUnexpectedEOF:
-				err = io.EOF
+			if err != nil {
+				p.err = err
+				return
 			}
-			p.err = err
-			return
 		}
 	}
 }
@@ -133,8 +131,8 @@ func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) erro
 		cancel() // A registry may keep the pump waiting for what nobody wants any more.
 		p.close()
 	}()
-	if err := use(p); err != nil {
-		return err
+	if err := use(p); err != nil && (l.Unnamed || !errors.Is(err, erofs.ErrNoEnd)) {
+		return err // An archive that has its digest is whole, with or without end blocks.
 	}
 	// What is behind the end of an archive is hashed too.
 	if _, err := io.Copy(io.Discard, p); err != nil {

@@ -12,7 +12,7 @@ func addLayers(layers ...[]byte) ([]byte, error) {
 	var m memory
 	w := NewWriter(&m, Options{Limits: Limits{Entries: 10_000, Bytes: 1 << 20, XattrBytes: 1 << 20}})
 	for _, l := range layers {
-		if err := w.AddLayer(tar.NewReader(bytes.NewReader(l))); err != nil {
+		if err := w.AddLayer(bytes.NewReader(l)); err != nil {
 			return nil, err
 		}
 	}

@@ -25,7 +25,10 @@ type Layer struct {
 	Stored Digest // Of what Open gives; "" where nothing names it.
 	Size   int64  // Of what Open gives.
 	Far    bool   // Open asks a registry: it takes its time.
-	Open   func(context.Context) (io.ReadCloser, error)
+	// Unnamed says that no document names DiffID: it was counted from the archive
+	// itself, and does not show that the archive is whole.
+	Unnamed bool
+	Open    func(context.Context) (io.ReadCloser, error)
 }
 
 // A store has documents and layers by digest.
