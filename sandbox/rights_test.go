@@ -63,16 +63,22 @@ func TestShareRights(t *testing.T) {
 func ownersDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", dir+"/owner", "./testdata/owner")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	guestProgram(t, dir, "owner")
 	text(t, dir+"/of the host", "program of the host")
 	if err := os.Chmod(dir+"/of the host", 0o755|os.ModeSetuid); err != nil {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// guestProgram builds a program of testdata into a directory.
+func guestProgram(t *testing.T, dir, name string) {
+	t.Helper()
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(dir, name), "./testdata/"+name)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 }
 
 func checkNoRights(t *testing.T, dir string) {
