@@ -13,6 +13,8 @@
 //	  repeat.sh     the commands that repeat its last life by hand
 //	  files/        the machine's own files: its root, its disks
 //
+// Beside them are volumes, which outlive machines: see [Volume].
+//
 // # What is true
 //
 // A process can be killed at any time, so no file says that a machine runs: the

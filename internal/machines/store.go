@@ -85,8 +85,8 @@ func (s *Store) Create(r Record) (*Machine, error) {
 	if r.Name == "" {
 		r.Name = newName()
 	}
-	if !names.MatchString(r.Name) {
-		return nil, fmt.Errorf("machine name %q: want 1 to 40 letters, digits and any of _.-, a letter or digit first", r.Name)
+	if err := checkName(r.Name); err != nil {
+		return nil, err
 	}
 	r.Format, r.Created = recordFormat, time.Now().Round(0)
 	final := s.path(r.Name)
@@ -107,6 +107,24 @@ func (s *Store) Create(r Record) (*Machine, error) {
 		return nil, fmt.Errorf("machine %s: %w", r.Name, err)
 	}
 	return &Machine{store: s, dir: final, record: r}, nil
+}
+
+// Free returns nil if a machine can be made under a name, and else why not.
+func (s *Store) Free(name string) error {
+	err := checkName(name)
+	if err == nil {
+		if _, failed := os.Lstat(s.path(name)); failed == nil {
+			err = fmt.Errorf("machine %s: %w", name, ErrExists)
+		}
+	}
+	return err
+}
+
+func checkName(name string) error {
+	if !names.MatchString(name) {
+		return fmt.Errorf("machine name %q: want 1 to 40 letters, digits and any of _.-, a letter or digit first", name)
+	}
+	return nil
 }
 
 // newName is one that nobody has: 32 bits at random, among dozens of machines.
@@ -159,11 +177,16 @@ func (s *Store) List() (all []*Machine, err error) {
 // sweep removes what is under hidden names. Machines are made and renamed under
 // the lock that the caller holds, so whoever left them there is gone or is
 // removing them too.
-func (s *Store) sweep() error {
-	entries, err := os.ReadDir(s.path(""))
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), hidden) {
-			err = errors.Join(err, sandbox.RemoveFiles(s.path(e.Name())))
+func (s *Store) sweep() (err error) {
+	for _, dir := range []string{s.path(""), s.volumePath()} {
+		entries, failed := os.ReadDir(dir)
+		if !errors.Is(failed, os.ErrNotExist) {
+			err = errors.Join(err, failed)
+		}
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), hidden) {
+				err = errors.Join(err, sandbox.RemoveFiles(filepath.Join(dir, e.Name())))
+			}
 		}
 	}
 	return err
