@@ -262,6 +262,9 @@ func findOrImport(ctx context.Context, nameOrSource string) (sandbox.Image, erro
 	if !errors.Is(err, sandbox.ErrNoImage) {
 		return i, err
 	}
+	if isQuiet(ctx) {
+		return sandbox.UseImage(ctx, nameOrSource)
+	}
 	say("importing " + nameOrSource)
 	ctx, end := showImport(ctx)
 	defer end()

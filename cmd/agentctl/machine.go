@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -15,6 +16,7 @@ import (
 // values are in Config once config has been called.
 type machineFlags struct {
 	sandbox.Config
+	containerFlags
 	timeout time.Duration
 	memory  string
 	accel   string
@@ -37,20 +39,25 @@ func (f *machineFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Kernel, "kernel", "", "kernel to boot: a `name` from 'agentctl kernel ls' or a file (default: the newest imported distribution kernel)")
 	flags.IntVar(&f.CPUs, "cpus", sandbox.DefaultCPUs, "`number` of processors")
 	flags.StringVarP(&f.memory, "memory", "m", fmt.Sprint(sandbox.DefaultMemoryMiB, "m"), "memory, such as 512m or 1.5g; a number alone is bytes")
-	flags.StringVar(&f.Hostname, "hostname", "", "host `name` of the machine (default: the machine's name)")
+	flags.StringVarP(&f.Hostname, "hostname", "h", "", "host `name` of the machine (default: the machine's name)")
 	flags.StringVar(&f.Init, "init", "", "`program` that becomes the first process, with the agent beside it: a path in the machine, or auto or systemd to look for it")
 	flags.StringVar(&f.accel, "accel", "", "what executes the machine: kvm or tcg (default: kvm where it works)")
 	flags.StringVar(&f.by, "configure-by", "bootstrap", "how the machine is told what to be: bootstrap or environment")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end the machine after this long, for example 30s")
 	flags.StringVar(&f.ConsoleFile, "console", "", "`file` that takes the machine's console")
 	flags.BoolVar(&f.Keep, "keep", false, "keep the files of a machine that does not boot, to repeat it by hand")
-	flags.StringArrayVarP(&f.mounts, "volume", "v", nil, "show a directory or file of this host: `HOST:GUEST[:ro,suid]`")
+	flags.StringArrayVarP(&f.mounts, "volume", "v", nil, "show a directory or file of this host, or a volume: `HOST:GUEST[:ro,suid]`, NAME:GUEST[:ro]")
 	flags.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount memory: `PATH[:size=64m,mode=1777,ro,noexec,nosuid,nodev]`")
 	flags.StringArrayVar(&f.disks, "disk", nil, "attach a disk image: `FILE[:PATH][:ro,format=qcow2,fstype=ext4]`")
-	flags.StringVar(&f.network, "net", "none", "network card: none, or user for this host's connections")
+	flags.StringVar(&f.network, "network", "none", "network card: none, or user for this host's connections")
+	flags.StringVar(&f.network, "net", "none", "the same")
+	_ = flags.MarkHidden("net") // It is there.
 	flags.StringArrayVar(&f.limits, "ulimit", nil, "limit of every command: `NAME=SOFT[:HARD]`")
 	flags.BoolVar(&f.ReadOnlyRoot, "read-only", false, "the machine cannot write to its root")
 	flags.StringVar(&f.profile, "security", "default", "privileges of commands: default or restricted")
+	flags.Bool("help", false, "help for this command") // Without -h, which is the host name's.
+	f.containerFlags.register(flags)
+	refuseFlags(flags)
 	// Everything behind the first word that is no flag is the command's.
 	flags.SetInterspersed(false)
 }
@@ -61,6 +68,9 @@ func (f *machineFlags) config() (cfg sandbox.Config, err error) {
 	cfg.Accel = sandbox.Accel(f.accel)
 	if cfg.Init == "systemd" {
 		cfg.Init = sandbox.AutoInit
+	}
+	if cfg.Init != "" && cfg.Init != sandbox.AutoInit && !strings.HasPrefix(cfg.Init, "/") {
+		return cfg, fmt.Errorf("--init %s: want an absolute path in the machine, auto or systemd; without the flag agentd is the init, which adopts and reaps what is left behind", cfg.Init)
 	}
 	if cfg.CPUs < 1 {
 		return cfg, fmt.Errorf("--cpus %d: want at least 1", cfg.CPUs)
@@ -76,13 +86,16 @@ func (f *machineFlags) config() (cfg sandbox.Config, err error) {
 	}); err != nil {
 		return cfg, err
 	}
-	if cfg.Network, err = choice("net", f.network, map[string]bool{"none": false, "user": true}); err != nil {
+	if cfg.Network, err = parseNetwork(f.network); err != nil {
 		return cfg, err
 	}
 	if cfg.Restricted, err = choice("security", f.profile, map[string]bool{"default": false, "restricted": true}); err != nil {
 		return cfg, err
 	}
-	return cfg, f.devices(&cfg)
+	if err = f.devices(&cfg); err != nil {
+		return cfg, err
+	}
+	return cfg, f.apply(&cfg)
 }
 
 // parseUpper reads --upper and --upper-size. A file that is called tmpfs has to be
@@ -102,7 +115,7 @@ func (f *machineFlags) parseUpper() (u sandbox.Upper, err error) {
 
 // devices parses what may be given several times.
 func (f *machineFlags) devices(cfg *sandbox.Config) (err error) {
-	if cfg.Mounts, err = parseAll(f.mounts, machines.ParseMount); err != nil {
+	if cfg.Mounts, err = parseAll(f.mounts, parseVolume); err != nil {
 		return err
 	}
 	if cfg.Tmpfs, err = parseAll(f.tmpfs, machines.ParseTmpfs); err != nil {
@@ -124,6 +137,21 @@ func parseAll[T any](texts []string, parse func(string) (T, error)) (all []T, er
 		all = append(all, v)
 	}
 	return all, nil
+}
+
+// parseLabels returns nil of none.
+func parseLabels(texts []string) (labels map[string]string, err error) {
+	for _, l := range texts {
+		key, value, err := machines.ParseLabel(l)
+		if err != nil {
+			return nil, err
+		}
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		labels[key] = value
+	}
+	return labels, nil
 }
 
 // parsePorts reads ports and ranges of them.
@@ -148,6 +176,7 @@ type nameFlags struct {
 	ports   []string
 	env     []string
 	envFile []string
+	idFile  string
 }
 
 func (f *nameFlags) register(flags *pflag.FlagSet) {
@@ -155,6 +184,7 @@ func (f *nameFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&f.ports, "publish", "p", nil, "lead a port of this host into the machine: `[[ADDRESS:]PORT:]PORT`, each a range too")
 	flags.StringArrayVarP(&f.env, "env", "e", nil, "set `KEY=VALUE` for commands; KEY alone takes the value from here")
 	flags.StringArrayVar(&f.envFile, "env-file", nil, "`file` of such entries, one a line")
+	flags.StringVar(&f.idFile, "cidfile", "", "`file` that gets the machine's name; it must not be there yet")
 }
 
 // environment returns the entries of files and then of flags, so that these win.
@@ -173,15 +203,8 @@ func (f *nameFlags) environment() ([]string, error) {
 // record describes the machine.
 func (f *nameFlags) record(cfg sandbox.Config) (r machines.Record, err error) {
 	r = machines.Record{Name: f.name, Config: cfg}
-	for _, l := range f.labels {
-		key, value, err := machines.ParseLabel(l)
-		if err != nil {
-			return r, err
-		}
-		if r.Labels == nil {
-			r.Labels = map[string]string{}
-		}
-		r.Labels[key] = value
+	if r.Labels, err = parseLabels(f.labels); err != nil {
+		return r, err
 	}
 	r.Ports, err = parsePorts(f.ports)
 	return r, err

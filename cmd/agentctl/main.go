@@ -68,6 +68,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "agentctl",
 		Short:         "Run commands in microVMs of their own",
+		Version:       thisVersion().String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -78,7 +79,13 @@ func newRoot() *cobra.Command {
 		newCp(), newLs(), newCat(), newPut(), newTar(),
 		newBootTimes(), newKernel(), newImage(),
 	)
+	root.AddCommand(newVolume(), newVersion())
 	root.AddCommand(extras()...)
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(refusedFlag)
+	root.SetHelpCommand(newHelp())
+	root.InitDefaultCompletionCmd() // Which would be made behind strict.
+	strict(root)
 	return root
 }
 

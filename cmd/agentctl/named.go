@@ -15,7 +15,6 @@ import (
 
 	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/machines"
-	"github.com/agentd-go/agentd/sandbox"
 )
 
 // lookup returns the machine of a name.
@@ -116,6 +115,9 @@ and ends with it; without one it runs until it is stopped.
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.name = args[0]
+			if err := f.check(); err != nil {
+				return err
+			}
 			ctx, stop := interruptible(cmd)
 			defer stop()
 			m, err := f.create(ctx, args[1:], false)
@@ -141,39 +143,30 @@ func (f *creator) register(cmd *cobra.Command) {
 
 // create makes the machine of the flags.
 func (f *creator) create(ctx context.Context, command []string, passing bool) (*machines.Machine, error) {
-	cfg, err := f.config()
+	r, err := f.describe()
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Image != "" {
-		i, err := findOrImport(ctx, cfg.Image)
+	if r.Config.Image != "" {
+		i, err := findOrImport(ctx, r.Config.Image)
 		if err != nil {
 			return nil, err
 		}
-		cfg.Image = i.ID // Whatever its name will mean when it is started.
+		r.Config.Image = i.ID // Whatever its name will mean when it is started.
 	}
-	env, err := f.environment()
-	if err != nil {
-		return nil, err
-	}
-	cfg.User = f.user
-	if cfg.Configuration != sandbox.ByEnvironment { // Which has little room for them.
-		cfg.Env, cfg.Dir = env, f.dir
-	}
-	r, err := f.record(cfg)
-	if err != nil {
-		return nil, err
-	}
-	r.Command, r.Passing, r.Timeout, r.Socket = command, passing, f.timeout, f.Socket
-	if err := fix(&r); err != nil {
-		return nil, err
-	}
+	r.Command, r.Passing = command, passing
 	store, err := machines.Open("")
 	if err != nil {
 		return nil, err
 	}
+	if err := makeVolumes(store, r.Config.Mounts); err != nil {
+		return nil, err
+	}
 	m, err := store.Create(r)
-	return m, advise(err)
+	if err != nil {
+		return nil, advise(err)
+	}
+	return m, f.writeID(ctx, m)
 }
 
 // fix makes a record's paths absolute: the machine may be started from anywhere. A
@@ -227,7 +220,9 @@ func launch(ctx context.Context, m *machines.Machine) error {
 	notes, err := m.Launch(ctx, self, "supervise", m.Name())
 	finished()
 	for _, line := range notes {
-		say(line)
+		if !isQuiet(ctx) {
+			say(line)
+		}
 	}
 	return err
 }

@@ -30,6 +30,7 @@ const runExit = `  the command's own status, or
 type runner struct {
 	creator
 	detach     bool
+	quiet      bool
 	remove     bool
 	entrypoint []string // In place of the image's; nil is that.
 }
@@ -62,7 +63,7 @@ func (f *commandFlags) registerTTY(flags *pflag.FlagSet) {
 func newRun() *cobra.Command {
 	r := &runner{}
 	cmd := &cobra.Command{
-		Use:   "run [flags] [--] [COMMAND [ARG...]]",
+		Use:   "run [flags] [IMAGE] [--] [COMMAND [ARG...]]",
 		Short: "Run a command in a machine of its own",
 		Long: `Run a command in a machine of its own, which is removed when the command ends.
 
@@ -70,6 +71,9 @@ With --image the machine's root is that of a container image, and the image's
 user, environment and working directory are the command's, unless flags say
 otherwise. As with containers, the command is the arguments of the image's entry
 point if it has one, and without a command the image's own is run.
+
+Without --image and -- the first word is the image, as with containers, where the
+small root has no such program: 'run debian:12 id' is 'run --image debian:12 -- id'.
 
 Standard output and error are the command's; standard input is with -i, and is not
 read without. ^C and other signals go to the command; a second ^C ends the machine. While it runs, 'agentctl ps' shows it
@@ -86,17 +90,16 @@ with --rm. Without a command it stays until it is stopped.
   agentctl run --image debian.tar -- cat /etc/os-release
   agentctl run -d --name web -p 8080:80 -- httpd -f -h /srv`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			args, err := r.takeImage(args, cmd.ArgsLenAtDash() == 0)
+			if err != nil {
+				return err
+			}
+			if err := r.checkUse(args, wantsJSON(cmd)); err != nil {
+				return err
+			}
+			cmd.SetContext(quietly(contextOrBackground(cmd.Context()), r.quiet))
 			if r.detach {
 				return r.background(cmd, args)
-			}
-			if wantsJSON(cmd) {
-				return errors.New("run: --json without -d: standard output is the command's")
-			}
-			if len(args) == 0 && r.Image == "" {
-				return errors.New("run: no command; with -d a machine can be without one")
-			}
-			if err := r.checkTerminal(); err != nil {
-				return err
 			}
 			return r.run(cmd.Context(), args)
 		},
@@ -114,6 +117,7 @@ with --rm. Without a command it stays until it is stopped.
 	flags.StringVar(&r.name, "name", "", "the machine's `name` (default: one that is free)")
 	flags.BoolVarP(&r.detach, "detach", "d", false, "run in the background")
 	flags.BoolVar(&r.remove, "rm", false, "remove the machine when it has ended; without -d it always is")
+	flags.BoolVarP(&r.quiet, "quiet", "q", false, "say nothing but errors")
 	flags.StringVar(&r.Socket, "socket", "", "serve other clients at this `path`; see 'agentctl exec --socket'")
 	flags.Bool("json", false, "with -d: as JSON")
 	return cmd
@@ -121,9 +125,6 @@ with --rm. Without a command it stays until it is stopped.
 
 // background makes a machine and starts it.
 func (r *runner) background(cmd *cobra.Command, command []string) (err error) {
-	if err := r.refuseForeground(); err != nil {
-		return err
-	}
 	ctx, stop := interruptible(cmd)
 	defer stop()
 	if command, err = r.ownCommand(ctx, command); err != nil {
@@ -172,7 +173,9 @@ func (r *runner) run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return ended(ctx, err)
 	}
-	note(l.Machine)
+	if !r.quiet {
+		note(l.Machine)
+	}
 	f := r.commandFlags
 	if f.env, err = r.environment(); err != nil {
 		return err

@@ -33,6 +33,7 @@ var outputs = map[string]any{
 	"plan": []planStep{}, "copy": copyResult{}, "files": []fileLine{}, "boot-times": bootTimes{}, "ports": []machines.Port{},
 	"image": sandbox.Image{}, "images": []sandbox.Image{}, "image-removals": []imageRemoval{},
 	"kernel": sandbox.Kernel{}, "kernels": []sandbox.Kernel{}, "config": sandbox.Config{},
+	"version": build{}, "volumes": []machines.Volume{}, "volume-removals": []volumeRemoval{},
 }
 
 // valid is SCHEMA...: the last command's output is a value of each of them, in this
@@ -285,7 +286,7 @@ func scriptWords(t *testing.T) map[string]bool {
 // leaves are the commands that do something and are for people.
 func leaves(cmd *cobra.Command) (all []*cobra.Command) {
 	for _, c := range cmd.Commands() {
-		if !c.Hidden && c.Runnable() {
+		if !c.Hidden && c.Runnable() && !c.HasSubCommands() {
 			all = append(all, c)
 		}
 		all = append(all, leaves(c)...)

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/agentd-go/agentd/internal/machines"
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+// describe puts all flags together. It makes nothing.
+func (f *creator) describe() (r machines.Record, err error) {
+	cfg, err := f.config()
+	if err != nil {
+		return r, err
+	}
+	env, err := f.environment()
+	if err != nil {
+		return r, err
+	}
+	cfg.User = f.user
+	if cfg.Configuration != sandbox.ByEnvironment { // Which has little room for them.
+		cfg.Env, cfg.Dir = env, f.dir
+	}
+	if r, err = f.record(cfg); err != nil {
+		return r, err
+	}
+	r.Timeout, r.Socket = f.timeout, f.Socket
+	return r, fix(&r)
+}
+
+// check refuses what can be known to fail, before an image is imported or anything is
+// made.
+func (f *creator) check() error {
+	r, err := f.describe()
+	if err != nil {
+		return err
+	}
+	store, err := machines.Open("")
+	if err != nil {
+		return err
+	}
+	if r.Name != "" {
+		if err := store.Free(r.Name); err != nil {
+			return advise(err)
+		}
+	}
+	if _, err := os.Lstat(f.idFile); f.idFile != "" && err == nil {
+		return fmt.Errorf("--cidfile %s: it is there already; remove it if its machine is not needed", f.idFile)
+	}
+	for i, m := range r.Config.Mounts {
+		if name, ok := store.VolumeOf(m.Source); ok {
+			if _, err := store.Volume(name); errors.Is(err, machines.ErrNoVolume) {
+				r.Config.Mounts[i].Source = store.Dir() // Any directory: it will be made.
+			}
+		}
+	}
+	return r.Config.Check()
+}
+
+// checkUse refuses, before anything is made, what the flags and words of run cannot
+// mean together.
+func (r *runner) checkUse(args []string, asJSON bool) error {
+	switch {
+	case r.entrypoint != nil && r.Image == "":
+		return errors.New("--entrypoint without an image: there is no entry point to replace; the command stands behind the flags")
+	case r.detach:
+		if err := r.refuseForeground(); err != nil {
+			return err
+		}
+	case asJSON:
+		return errors.New("run: --json without -d: standard output is the command's")
+	case len(args) == 0 && r.Image == "":
+		return errors.New("run: no command; with -d a machine can be without one")
+	}
+	return errors.Join(r.checkTerminal(), r.check())
+}
+
+// makeVolumes makes the volumes that are not there yet.
+func makeVolumes(store *machines.Store, mounts []sandbox.Mount) error {
+	for _, m := range mounts {
+		if name, ok := store.VolumeOf(m.Source); ok {
+			if _, _, err := store.MakeVolume(name, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeID writes the machine's name into the file of --cidfile. A machine that nobody
+// can find by it is not kept.
+func (f *creator) writeID(ctx context.Context, m *machines.Machine) error {
+	if f.idFile == "" {
+		return nil
+	}
+	const readable = 0o644
+	file, err := os.OpenFile(f.idFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, readable)
+	if err == nil {
+		_, err = file.WriteString(m.Name())
+		err = errors.Join(err, file.Close())
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("--cidfile: %w", err), m.Remove(context.WithoutCancel(ctx)))
+	}
+	return nil
+}

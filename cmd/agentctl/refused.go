@@ -1,0 +1,150 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// A refusal is a flag of containers' tools that a machine cannot honour. It is known
+// so that the error says what to use in its place.
+type refusal struct {
+	names string // NAME or NAME,SHORTHAND, joined by spaces.
+	bool  bool   // It takes no value.
+	use   string
+}
+
+const (
+	ownKernel = "a machine has a kernel of its own, and shares no namespace with this host or another machine"
+	noWeights = "a machine is a process of this host: bound it with --cpus, -m and --cpuset-cpus, or put agentctl into a control group (systemd-run --scope -p ...)"
+	noNetwork = "machines have no network among themselves; --network user reaches what this host reaches, -p leads a port into the machine, --add-host names an address"
+	noHealth  = "no health check is run; 'agentctl exec NAME -- COMMAND' is one to run from here"
+	noLogger  = "'agentctl logs' has what the command prints; a program of this host can follow it with logs -f"
+)
+
+// refusals are those of docker run and docker create, and of podman's where they
+// differ in a word.
+var refusals = []refusal{
+	{names: "annotation", use: "--label"},
+	{names: "attach,a", use: "without -d output and error are the command's; -i passes standard input on"},
+	{names: "blkio-weight blkio-weight-device device-read-bps device-read-iops device-write-bps device-write-iops", use: noWeights},
+	{names: "cgroup-parent cgroupns cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares,c cpuset-mems io-maxbandwidth io-maxiops", use: noWeights},
+	{names: "memory-reservation memory-swap memory-swappiness kernel-memory oom-score-adj", use: noWeights},
+	{names: "oom-kill-disable", bool: true, use: noWeights},
+	{names: "detach-keys", use: "^C and other signals go to the command; 'agentctl exec -it' enters a machine that runs in the background"},
+	{names: "device device-cgroup-rule gpus", use: "the devices are those of the machine's own kernel; --disk FILE attaches a block device or its image, -v a directory"},
+	{names: "disable-content-trust", use: "images are checked against their digests"},
+	{names: "domainname", use: "--hostname with dots"},
+	{names: "expose", use: "-p publishes a port, -P all that the image names"},
+	{names: "group-add", use: "-u USER:GROUP names one group; others of USER are those of the machine's /etc/group"},
+	{names: "health-cmd health-interval health-retries health-start-interval health-start-period health-timeout", use: noHealth},
+	{names: "ip ip6 mac-address link link-local-ip network-alias net-alias", use: noNetwork},
+	{names: "ipc isolation pid pod userns uts runtime", use: ownKernel},
+	{names: "log-driver log-opt", use: noLogger},
+	{names: "pids-limit", use: "--ulimit nproc=N bounds an ordinary user's processes; what a machine's processes can take from this host is bounded by -m and --cpus"},
+	{names: "storage-opt", use: "--upper-size 8g"},
+	{names: "sysctl", use: "the command can set it, being root of its own kernel: -- sh -c 'sysctl -w KEY=VALUE && exec COMMAND'"},
+	{names: "use-api-socket", bool: true, use: "-v PATH:PATH shares no socket of this host with a machine"},
+	{names: "volume-driver", use: "volumes are directories of this host: -v NAME:PATH, or -v DIR:PATH for one on a file system of your choice"},
+	{names: "volumes-from", use: "-v NAME:PATH shows a volume to several machines"},
+}
+
+// refuseFlags makes the flags of the table known.
+func refuseFlags(flags *pflag.FlagSet) {
+	for _, r := range refusals {
+		for word := range strings.FieldsSeq(r.names) {
+			name, short, _ := strings.Cut(word, ",")
+			f := flags.VarPF(refusing{name, r.use}, name, short, "refused")
+			f.Hidden = true
+			if r.bool {
+				f.NoOptDefVal = "true"
+			}
+		}
+	}
+}
+
+// refusing is the value of a flag that is refused.
+type refusing struct{ name, use string }
+
+func (refusing) String() string     { return "" }
+func (refusing) Type() string       { return "refused" }
+func (v refusing) Set(string) error { return &refusedError{v.name, v.use} }
+
+type refusedError struct{ name, use string }
+
+// Error says what to use.
+func (e *refusedError) Error() string { return fmt.Sprintf("a machine has no --%s: %s", e.name, e.use) }
+
+// refusedFlag leaves out what the library says of a refused flag's value.
+func refusedFlag(_ *cobra.Command, err error) error {
+	if r, ok := errors.AsType[*refusedError](err); ok {
+		return r
+	}
+	return err
+}
+
+// strict makes a command and those below it refuse what cobra passes over: words that
+// are no command, which it answers with a help and success, and flags whose value is
+// the -- that was meant to end them.
+func strict(cmd *cobra.Command) {
+	for _, c := range cmd.Commands() {
+		strict(c)
+	}
+	if cmd.HasSubCommands() && cmd.Run == nil && cmd.RunE == nil {
+		cmd.Args, cmd.RunE = onlyCommands, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	if args := cmd.Args; cmd.HasParent() {
+		cmd.Args = func(cmd *cobra.Command, words []string) error {
+			if err := refuseDashes(cmd.Flags()); err != nil || args == nil {
+				return err
+			}
+			return args(cmd, words)
+		}
+	}
+}
+
+// newHelp is cobra's, which says of an unknown word that it is none and succeeds.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND...]", Short: "Print the help of a command",
+		RunE: func(cmd *cobra.Command, words []string) error {
+			found, rest, err := cmd.Root().Find(words)
+			if err != nil || len(rest) > 0 {
+				return fmt.Errorf("help: no command %q", strings.Join(words, " "))
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
+}
+
+func onlyCommands(cmd *cobra.Command, words []string) error {
+	if len(words) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("unknown command %q for %q; '%s --help' lists them", words[0], cmd.CommandPath(), cmd.CommandPath())
+	if near := cmd.SuggestionsFor(words[0]); len(near) > 0 {
+		text += "; is it " + strings.Join(near, ", ") + "?"
+	}
+	return &statusError{exitOwnFailure, text}
+}
+
+// refuseDashes refuses a flag that has taken the -- before the command for its value.
+func refuseDashes(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		value := f.Value.String()
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			value = strings.Join(list.GetSlice(), "\n")
+		}
+		if err == nil && (value == "--" || strings.HasSuffix("\n"+value, "\n--")) {
+			err = fmt.Errorf("--%s has no value before --", f.Name)
+			if f.Name == "init" {
+				err = fmt.Errorf("%w: it names a program; agentd is an init already, which adopts and reaps what is left behind", err)
+			}
+		}
+	})
+	return err
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// version is what a release was given by the linker (make release); "" is none.
+var version string
+
+// A build is the output of version --json.
+type build struct {
+	Version  string `json:"version"`            // Of the module, or devel.
+	Commit   string `json:"commit,omitempty"`   // That it was built from.
+	Modified bool   `json:"modified,omitempty"` // There were changes since.
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
+// thisVersion is what the linker has written into this program.
+func thisVersion() build {
+	v := build{Version: cmp.Or(version, "devel"), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	if version == "" && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		v.Version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v.Commit = s.Value
+		case "vcs.modified":
+			v.Modified = s.Value == "true"
+		}
+	}
+	return v
+}
+
+// String is a line.
+func (v build) String() string {
+	s := "agentctl " + v.Version
+	if v.Commit != "" {
+		const enough = 12
+		s += " (" + v.Commit[:min(len(v.Commit), enough)] + ")"
+	}
+	return fmt.Sprintf("%s, %s %s", s, v.Go, v.Platform)
+}
+
+func newVersion() *cobra.Command {
+	return offerJSON(&cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Long:  "Print the version of this program and of the agent that is built into it.\n" + exitHelp(plainExit),
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if wantsJSON(cmd) {
+				return writeJSON(os.Stdout, thisVersion())
+			}
+			_, err := fmt.Println(thisVersion())
+			return err
+		},
+	})
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentd-go/agentd/internal/machines"
+)
+
+func newVolume() *cobra.Command {
+	volume := &cobra.Command{
+		Use:   "volume",
+		Short: "Manage the volumes that machines share",
+		Long: `Manage volumes: directories of this host, kept by name, that machines show with
+-v NAME:PATH. They outlive machines, and several may have one at once.`,
+	}
+	volume.AddCommand(newVolumeCreate(), newVolumeList(), newVolumeInspect(), newVolumeRemove(), newVolumePrune())
+	return volume
+}
+
+func newVolumeCreate() *cobra.Command {
+	var labels []string
+	cmd := &cobra.Command{
+		Use:   "create [flags] NAME",
+		Short: "Make a volume, unless there is one",
+		Long:  "Make a volume, unless there is one, and print its name. -v NAME:PATH makes it too.\n" + exitHelp(plainExit),
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			store, err := machines.Open("")
+			if err != nil {
+				return err
+			}
+			all, err := parseLabels(labels)
+			if err != nil {
+				return err
+			}
+			v, made, err := store.MakeVolume(args[0], all)
+			if err == nil && !made && len(all) > 0 {
+				err = fmt.Errorf("volume %s is there already, with labels of its own", v.Name)
+			}
+			if err != nil {
+				return err
+			}
+			if wantsJSON(cmd) {
+				return writeJSON(os.Stdout, []machines.Volume{v})
+			}
+			fmt.Println(v.Name)
+			return nil
+		},
+	}
+	cmd.Flags().StringArrayVarP(&labels, "label", "l", nil, "label it: `KEY=VALUE`")
+	return offerJSON(cmd)
+}
+
+func newVolumeList() *cobra.Command {
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List the volumes",
+		Long:  "List the volumes, and the machines that are made with each.\n" + exitHelp(plainExit),
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			store, err := machines.Open("")
+			if err != nil {
+				return err
+			}
+			all, err := store.Volumes()
+			if err != nil {
+				return err
+			}
+			if wantsJSON(cmd) {
+				return writeJSON(os.Stdout, append([]machines.Volume{}, all...))
+			}
+			return listVolumes(all, quiet)
+		},
+	}
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "names only")
+	offerJSON(cmd).MarkFlagsMutuallyExclusive("json", "quiet")
+	return cmd
+}
+
+func listVolumes(all []machines.Volume, quiet bool) error {
+	if quiet {
+		for _, v := range all {
+			fmt.Println(v.Name)
+		}
+		return nil
+	}
+	w := table("NAME", "CREATED", "MACHINES")
+	for _, v := range all {
+		row(w, v.Name, ago(v.Created), len(v.Used))
+	}
+	return w.Flush()
+}
+
+func newVolumeInspect() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "inspect NAME...",
+		Short: "Print what is known of volumes",
+		Long:  "Print a list of volumes as JSON: name, created, labels, path, machines.\n" + exitHelp(plainExit),
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			store, err := machines.Open("")
+			if err != nil {
+				return err
+			}
+			var all []machines.Volume
+			for _, name := range args {
+				v, err := store.Volume(name)
+				if err != nil {
+					return err
+				}
+				all = append(all, v)
+			}
+			return writeJSON(os.Stdout, all)
+		},
+	}
+	cmd.Flags().Bool("json", true, "as JSON; it always is")
+	return cmd
+}
+
+// A volumeRemoval is a volume in the output of volume rm and prune --json.
+type volumeRemoval struct {
+	Name string `json:"name"`
+}
+
+func newVolumeRemove() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "rm [-f] NAME...",
+		Short: "Remove volumes with all that is in them",
+		Long:  "Remove volumes with all that is in them. One that a machine is made with is refused.\n" + exitHelp(plainExit),
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			store, err := machines.Open("")
+			if err != nil {
+				return err
+			}
+			return removeVolumes(cmd, store, args, force)
+		},
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "one that is not there is no error")
+	return offerJSON(cmd)
+}
+
+// removeVolumes goes on after errors. Names that are gone are printed.
+func removeVolumes(cmd *cobra.Command, store *machines.Store, names []string, force bool) (err error) {
+	gone := []volumeRemoval{}
+	for _, name := range names {
+		failed := store.RemoveVolume(name)
+		if force && errors.Is(failed, machines.ErrNoVolume) {
+			continue
+		}
+		if failed == nil {
+			gone = append(gone, volumeRemoval{name})
+		}
+		err = errors.Join(err, failed)
+	}
+	if wantsJSON(cmd) {
+		return errors.Join(err, writeJSON(os.Stdout, gone))
+	}
+	for _, v := range gone {
+		fmt.Println(v.Name)
+	}
+	return err
+}
+
+func newVolumePrune() *cobra.Command {
+	var all, force bool
+	cmd := &cobra.Command{
+		Use:   "prune -a",
+		Short: "Remove the volumes that no machine is made with",
+		Long: `Remove the volumes that no machine is made with, with all that is in them. As with
+containers those that have a name go with -a alone; here all have one.
+` + exitHelp(plainExit),
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !all {
+				return errors.New("volume prune: all volumes have names; -a removes those that no machine is made with")
+			}
+			store, err := machines.Open("")
+			if err != nil {
+				return err
+			}
+			volumes, err := store.Volumes()
+			if err != nil {
+				return err
+			}
+			var unused []string
+			for _, v := range volumes {
+				if len(v.Used) == 0 {
+					unused = append(unused, v.Name)
+				}
+			}
+			return removeVolumes(cmd, store, unused, false)
+		},
+	}
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "those with a name, as all have")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask; it never does")
+	return offerJSON(cmd)
+}
