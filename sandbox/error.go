@@ -29,8 +29,13 @@ type BootError struct {
 	Kept    string // The directory with the machine's files, "" if they are gone.
 }
 
-// Error tells all of it, over several lines.
+// Error tells all of it, over several lines; a name that the machine does not know is
+// the caller's to correct, and no riddle of the console's: that is one line.
 func (e *BootError) Error() string {
+	switch wire.InitFailure(e.Failure) {
+	case wire.InitUserNotFound, wire.InitGroupNotFound:
+		return "the machine did not become ready: " + e.Reason
+	}
 	var b strings.Builder
 	b.WriteString("the machine did not become ready: ")
 	if e.Reason != "" {

@@ -10,6 +10,7 @@ import (
 // A Kernel is one that machines can boot, in the cache.
 type Kernel struct {
 	Name     string    `json:"name"`
+	ID       string    `json:"id"`      // Names it too, in place of a name that two have.
 	Release  string    `json:"release"` // As uname -r says it.
 	Modules  bool      `json:"modules"` // It came with modules.
 	Imported time.Time `json:"imported"`
@@ -51,5 +52,5 @@ func Kernels() ([]Kernel, error) {
 }
 
 func describe(k image.Kernel) Kernel {
-	return Kernel{Name: k.Name, Release: k.Release, Modules: k.Modules != nil, Imported: k.Imported}
+	return Kernel{Name: k.Name, ID: k.ID, Release: k.Release, Modules: k.Modules != nil, Imported: k.Imported}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -34,7 +33,7 @@ func (r *runner) takeImage(args []string, dashed bool) (rest []string, err error
 	case strings.Contains(word, "/") || r.bringsPrograms():
 		return args, nil
 	}
-	return nil, &statusError{exitNotFound, fmt.Sprintf("%s: no program of the small root has that name, and no image ('agentctl image ls'); --image REFERENCE fetches one", word)}
+	return nil, &statusError{exitNotFound, word + ": no program of the small root has that name, and no image ('agentctl image ls'); --image REFERENCE fetches one"}
 }
 
 // isReference reports whether a word can only mean an image of a registry: it has a

@@ -84,9 +84,9 @@ func newKernelList() *cobra.Command {
 				return writeJSON(os.Stdout, all)
 			}
 			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0) // Flush has the errors.
-			_, _ = fmt.Fprintln(w, "NAME\tRELEASE\tMODULES\tIMPORTED")
+			_, _ = fmt.Fprintln(w, "NAME\tID\tRELEASE\tMODULES\tIMPORTED")
 			for _, k := range all {
-				_, _ = fmt.Fprintf(w, "%s\t%s\t%t\t%s\n", k.Name, k.Release, k.Modules, k.Imported.Format("2006-01-02 15:04"))
+				_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%t\t%s\n", k.Name, shortID(k.ID), k.Release, k.Modules, k.Imported.Format("2006-01-02 15:04"))
 			}
 			return w.Flush()
 		},

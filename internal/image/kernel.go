@@ -96,15 +96,33 @@ func (c *Cache) Kernel(nameOrPath string) (Kernel, error) {
 	if nameOrPath == "" {
 		return c.defaultKernel(all)
 	}
-	for _, k := range all {
-		if k.Name == nameOrPath || len(nameOrPath) >= minID && strings.HasPrefix(k.ID, nameOrPath) {
-			return k, nil
-		}
+	if k, err := named(all, nameOrPath); !errors.Is(err, ErrNoKernel) {
+		return k, err
 	}
 	if exists(nameOrPath) {
 		return c.kernelAt(nameOrPath)
 	}
 	return Kernel{}, fmt.Errorf("%w %q: no such file, and imported are: %s", ErrNoKernel, nameOrPath, names(all))
+}
+
+// named returns the newest kernel of a name or ID. Of one name with modules and without
+// neither is meant more than the other: they boot differently.
+func named(all []Kernel, name string) (found Kernel, err error) {
+	for _, k := range all {
+		byID := len(name) >= minID && strings.HasPrefix(k.ID, name)
+		switch {
+		case k.Name != name && !byID:
+		case found.ID == "":
+			found = k
+		case !byID && (k.Modules == nil) != (found.Modules == nil):
+			return Kernel{}, fmt.Errorf("kernel %s: two have that name, one with modules and one without: want the ID of one, %.12s (modules: %t) or %.12s (modules: %t)",
+				name, found.ID, found.Modules != nil, k.ID, k.Modules != nil)
+		}
+	}
+	if found.ID == "" {
+		return found, ErrNoKernel
+	}
+	return found, nil
 }
 
 func names(all []Kernel) string {

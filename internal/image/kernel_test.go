@@ -220,6 +220,28 @@ func TestKernelByName(t *testing.T) {
 	}
 }
 
+// A name of two kernels that boot differently means neither.
+func TestKernelsOfOneName(t *testing.T) {
+	c := openCache(t)
+	dir := t.TempDir()
+	bare, err := c.ImportKernel(writeFile(t, filepath.Join(dir, "bare"), makeBzImage(testRelease+" (x) #2")))
+	must(t, err)
+	whole, err := c.ImportKernel(writeFile(t, filepath.Join(dir, "b.deb"), makeDeb(t, "", append(modulesOf(testRelease), imageOf(testRelease))...)))
+	must(t, err)
+	if bare.Name != whole.Name {
+		t.Fatalf("names %s, %s", bare.Name, whole.Name)
+	}
+	_, err = c.Kernel(bare.Name)
+	if err == nil || !strings.Contains(err.Error(), bare.ID[:12]) || !strings.Contains(err.Error(), whole.ID[:12]) {
+		t.Errorf("the name of both: %v", err)
+	}
+	for _, k := range []Kernel{bare, whole} {
+		if got, err := c.Kernel(k.ID[:minID]); err != nil || got.ID != k.ID {
+			t.Errorf("%s: %+v, %v", k.ID, got, err)
+		}
+	}
+}
+
 func TestKernelByPath(t *testing.T) {
 	c := openCache(t)
 	dir := t.TempDir()

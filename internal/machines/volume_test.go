@@ -74,8 +74,8 @@ func TestParseMountSpec(t *testing.T) {
 		"source=db,target=/db":                                "db{ /db false false}",
 		"type=volume,src=db,dst=/db,volume-nocopy,readonly=1": "db{ /db true false}",
 		"type=bind,src=/s,dst=/d,bind-propagation=rprivate":   "{/s /d false false}",
-		"type=tmpfs,target=/t,tmpfs-size=64m,tmpfs-mode=1770": "{/t 64 1016 false false false false}",
-		"type=tmpfs,destination=/t":                           "{/t 0 0 false false false false}",
+		"type=tmpfs,target=/t,tmpfs-size=64m,tmpfs-mode=1770": "/t 64 1770 false",
+		"type=tmpfs,destination=/t":                           "/t 0 0 false",
 		"type=bind,src=/s,dst=/d,consistency=cached":          "{/s /d false false}",
 		"":                                                "",
 		"type=bind,source=/src":                           "",
@@ -97,7 +97,7 @@ func TestParseMountSpec(t *testing.T) {
 		"type=bind,src=/s,dst=/d,magic":                   "",
 	}, func(m machines.MountSpec) string {
 		if m.Tmpfs != nil {
-			return fmt.Sprint(*m.Tmpfs)
+			return fmt.Sprintf("%s %d %o %t", m.Tmpfs.Target, m.Tmpfs.SizeMiB, m.Tmpfs.Mode, m.Tmpfs.ReadOnly)
 		}
 		if m.Bind == nil {
 			return "nothing"
