@@ -78,6 +78,13 @@ func WithImportProgress(ctx context.Context, tell func(done, all int64)) context
 	return image.WithProgress(ctx, tell)
 }
 
+// WithImportNotes returns a context whose imports of images say, in a line each, what
+// of a source the image does not have, though the image is good: extended attributes
+// that it cannot have. Say is called by the goroutine of the import.
+func WithImportNotes(ctx context.Context, say func(line string)) context.Context {
+	return image.WithNotes(ctx, say)
+}
+
 // UseImage finds an image of the cache as [FindImage] does, and imports it if
 // there is none: nameOrSource is then a path or a reference.
 func UseImage(ctx context.Context, nameOrSource string) (Image, error) {

@@ -281,6 +281,7 @@ func showImport(ctx context.Context) (_ context.Context, end func()) {
 		}
 		return transfer.BytesLine(done.Load(), all.Load(), now.Sub(start), window(os.Stderr).columns-1)
 	})
+	ctx = sandbox.WithImportNotes(ctx, say)
 	return sandbox.WithImportProgress(ctx, func(d, a int64) {
 		done.Store(d)
 		all.Store(a)

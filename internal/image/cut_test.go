@@ -127,6 +127,18 @@ func TestArchiveWithoutEnd(t *testing.T) {
 	must(t, err)
 }
 
+// A root may have files that are named as the documents of images are.
+func TestRootWithDocuments(t *testing.T) {
+	for _, content := range []string{`{"name":"app"}`, `[]`, `[{"a":1}]`, `text`, `{"manifests":[]}`} {
+		for _, name := range []string{"manifest.json", "index.json"} {
+			i, err := openCache(t).ImportImage(t.Context(), writeFile(t, t.TempDir()+"/a", imagetest.Files(t, "bin/sh", "sh", name, content)), "")
+			if err != nil || i.Config.OS != "" {
+				t.Errorf("%s with %s: %+v, %v", name, content, i, err)
+			}
+		}
+	}
+}
+
 // What follows the end of a stream is refused, but for the padding that the formats'
 // own programs read.
 func TestBehindTheStream(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,6 +42,24 @@ type progressKey struct{}
 // for every piece, by several goroutines at once.
 func WithProgress(ctx context.Context, tell func(done, all int64)) context.Context {
 	return context.WithValue(ctx, progressKey{}, &progress{tell: tell})
+}
+
+type notesKey struct{}
+
+// WithNotes returns a context whose imports say, in a line each, what of an archive
+// the image does not have, though the image is good.
+func WithNotes(ctx context.Context, say func(line string)) context.Context {
+	return context.WithValue(ctx, notesKey{}, say)
+}
+
+// noteLeft says which attributes were left out.
+func noteLeft(ctx context.Context, left map[string]int) {
+	say, ok := ctx.Value(notesKey{}).(func(string))
+	for _, name := range slices.Sorted(maps.Keys(left)) {
+		if ok {
+			say(fmt.Sprintf("left out: extended attribute %q of %d files, which an image cannot have", name, left[name]))
+		}
+	}
 }
 
 // advance tells whoever wants to know of more bytes.

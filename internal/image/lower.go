@@ -53,6 +53,7 @@ func addLayers(ctx context.Context, w *erofs.Writer, layers []oci.Layer) error {
 			return fmt.Errorf("layer %d of %d: %w", i+1, len(layers), err)
 		}
 	}
+	noteLeft(ctx, w.Left())
 	return nil
 }
 

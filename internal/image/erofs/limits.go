@@ -11,11 +11,19 @@ type Limits struct {
 	Entries    int   // Files and directories, also such as a later layer hides.
 	Bytes      int64 // Of all files together, holes included.
 	XattrBytes int64 // Of the attributes of all, names included.
+	KeptBytes  int64 // Of memory, about: what must be known until the image is closed.
 }
 
-// DefaultLimits are some ten times what the largest images in use have. A million
-// entries take some 200 MiB of memory.
-var DefaultLimits = Limits{Entries: 1 << 20, Bytes: 128 << 30, XattrBytes: 64 << 20}
+// DefaultLimits are several times what the largest images in use have. The collector
+// lets memory grow to twice of what is kept.
+var DefaultLimits = Limits{Entries: 1 << 20, Bytes: 128 << 30, XattrBytes: 64 << 20, KeptBytes: 80 << 20}
+
+// What a file and a directory take beside their names: a node, its place in the map
+// of its directory, and a directory's own map.
+const (
+	fileCost = 100
+	dirCost  = 300
+)
 
 func (l Limits) withDefaults() Limits {
 	if l.Entries == 0 {
@@ -26,6 +34,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.XattrBytes == 0 {
 		l.XattrBytes = DefaultLimits.XattrBytes
+	}
+	if l.KeptBytes == 0 {
+		l.KeptBytes = DefaultLimits.KeptBytes
 	}
 	return l
 }
@@ -73,6 +84,25 @@ type budget struct {
 	entries    int
 	bytes      int64
 	xattrBytes int64
+	kept       int64
+}
+
+// keep counts n bytes that stay in memory until the image is closed.
+func (b *budget) keep(n int) error {
+	if b.kept += int64(n); b.kept > b.limits.KeptBytes {
+		return fmt.Errorf("%w: names, links and directories take more than %d bytes of memory", errLimit, b.limits.KeptBytes)
+	}
+	return nil
+}
+
+// keepXattrs counts the attributes of a directory, which is written at the end.
+func (b *budget) keepXattrs(all map[string]string) error {
+	for name, value := range all {
+		if err := b.keep(2*(len(name)+len(value)) + fileCost); err != nil { // Here, and among those that were seen.
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *budget) entry() error {

@@ -77,33 +77,39 @@ func ended(entry, archive int64) error {
 func (w *Writer) addHeader(h *tar.Header, data io.Reader) error {
 	dir, base := path.Split(strings.TrimSuffix(h.Name, "/"))
 	switch {
-	case h.Typeflag == tar.TypeXGlobalHeader:
+	case h.Typeflag == tar.TypeXGlobalHeader || h.Typeflag == volumeHeader:
 		return nil
 	case base == opaque:
 		return w.HideAll(dir + ".")
 	case strings.HasPrefix(base, aufsMetadata):
 		return nil
-	case base == whiteout:
+	case base == whiteout || base == whiteout+"." || base == whiteout+"..":
 		return &EntryError{h.Name, errors.New("a whiteout of no name")}
 	case strings.HasPrefix(base, whiteout):
 		return w.Hide(dir + base[len(whiteout):])
 	case h.Typeflag == tar.TypeLink:
 		return w.Link(h.Name, h.Linkname)
 	}
-	e, err := headerEntry(h)
+	e, err := headerEntry(h, w.leave)
 	if err != nil {
 		return &EntryError{h.Name, err}
 	}
 	return w.Add(e, data)
 }
 
+// Types of GNU tar that archive/tar has no names for.
+const (
+	volumeHeader = 'V' // The name of the archive.
+	dumpDir      = 'D' // A directory; its content is a list of what was in it.
+)
+
 // tarTypes are the kinds of entries that an image can have.
 var tarTypes = map[byte]uint16{
-	tar.TypeReg: typeRegular, tar.TypeGNUSparse: typeRegular,
+	tar.TypeReg: typeRegular, tar.TypeGNUSparse: typeRegular, tar.TypeCont: typeRegular, dumpDir: typeDir,
 	tar.TypeSymlink: typeSymlink, tar.TypeDir: typeDir, tar.TypeChar: typeChar, tar.TypeBlock: typeBlock, tar.TypeFifo: typeFifo,
 }
 
-func headerEntry(h *tar.Header) (Entry, error) {
+func headerEntry(h *tar.Header, left func(attribute string)) (Entry, error) {
 	kind, ok := tarTypes[h.Typeflag]
 	if !ok {
 		return Entry{}, fmt.Errorf("type %q of the archive: not known", h.Typeflag)
@@ -120,11 +126,16 @@ func headerEntry(h *tar.Header) (Entry, error) {
 		Size: h.Size, Target: h.Linkname, Major: uint32(h.Devmajor), Minor: uint32(h.Devminor),
 	}
 	for key, value := range h.PAXRecords {
-		if strings.HasPrefix(key, paxACL) {
-			return Entry{}, errors.New("an ACL in text form is not read; archive it as an extended attribute (tar --xattrs without --acls)")
-		}
 		name, ok := strings.CutPrefix(key, paxXattr)
-		if !ok {
+		if kind, text := strings.CutPrefix(key, paxACL); text {
+			name = "system.posix_acl_" + kind
+			value, ok = encodeACL(value)
+		}
+		if !ok && !strings.HasPrefix(key, paxACL) {
+			continue
+		}
+		if !ok || !Stores(name) {
+			left(name)
 			continue
 		}
 		if e.Xattrs == nil {
@@ -134,3 +145,18 @@ func headerEntry(h *tar.Header) (Entry, error) {
 	}
 	return e, nil
 }
+
+// maxLeft is how many names of attributes are remembered as left out.
+const maxLeft = 16
+
+// leave notes an attribute that the image will not have.
+func (w *Writer) leave(name string) {
+	if _, ok := w.left[name]; ok || len(w.left) < maxLeft {
+		w.left[clip(name)]++
+	}
+}
+
+// Left returns the names of attributes that the image does not have, and how many
+// entries of archives had each, sixteen at most: those of a class that EROFS has not, marks of
+// overlay file systems, and ACLs in a text that names no numbers.
+func (w *Writer) Left() map[string]int { return w.left }

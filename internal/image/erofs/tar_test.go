@@ -73,8 +73,6 @@ func TestTar(t *testing.T) {
 }
 
 func TestTarRefused(t *testing.T) {
-	acl := header("a", tar.TypeReg)
-	acl.PAXRecords = map[string]string{"SCHILY.acl.access": "user::rwx"}
 	for _, tt := range []struct {
 		want string
 		tar  []byte
@@ -82,14 +80,67 @@ func TestTarRefused(t *testing.T) {
 		{`entry "../a": not a path beneath the root`, archive(t, header("../a", tar.TypeReg))},
 		{`entry "b": hard link to "a": no such file`, archive(t, header("b", tar.TypeLink))},
 		{`entry ".wh.": a whiteout of no name`, archive(t, header(".wh.", tar.TypeReg))},
-		{`entry "a": type '7' of the archive: not known`, archive(t, header("a", tar.TypeCont))},
-		{`entry "a": an ACL in text form`, archive(t, acl)},
+		{`entry "a/.wh..": a whiteout of no name`, archive(t, header("a/.wh..", tar.TypeReg))},
+		{`entry "a/.wh...": a whiteout of no name`, archive(t, header("a/.wh...", tar.TypeReg))},
+		{`entry "a/../.wh.": a whiteout of no name`, archive(t, header("a/../.wh.", tar.TypeReg))},
+		{`entry "/../a": not a path`, archive(t, header("/../a", tar.TypeReg))},
 		{`not a path`, archive(t, header("x/../../.wh..wh..opq", tar.TypeReg))},
 		{`read the archive: `, []byte(strings.Repeat("not an archive", 100))},
 		{`its content: unexpected EOF`, archive(t, header("a", tar.TypeReg))[:514]},
 	} {
 		if _, err := addLayers(tt.tar); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("got %v, want %q", err, tt.want)
+		}
+	}
+}
+
+// What other tools write is taken as they take it.
+func TestTarOfOthers(t *testing.T) {
+	attributes := header("/abs", tar.TypeReg)
+	attributes.PAXRecords = map[string]string{
+		"SCHILY.xattr.trusted.overlay.opaque": "y", "SCHILY.xattr.com.apple.x": "1", "SCHILY.xattr.system.nfs4_acl": "1", "SCHILY.xattr.user.x": "1",
+		"SCHILY.acl.access": "user::rw-,user:joe:r--:7,group::r--,mask::r--,other::---", "SCHILY.acl.default": "user:joe:rwx",
+	}
+	link := header("h", tar.TypeLink)
+	link.Linkname = "/abs"
+	var m memory
+	w := NewWriter(&m, Options{})
+	if err := w.AddLayer(bytes.NewReader(archive(t, header("/", tar.TypeDir), attributes, header("x/../y", tar.TypeReg), link, header("c", tar.TypeCont)))); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	all, err := read(m.b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"", "abs", "y", "h", "c"} {
+		if _, ok := all[name]; !ok {
+			t.Errorf("%q is missing", name)
+		}
+	}
+	if s := all["abs"].String(); len(all) != 5 || !strings.Contains(s, "user.x") || !strings.Contains(s, "posix_acl_access") || strings.Contains(s, "overlay") {
+		t.Errorf("%d entries; abs is %s", len(all), s)
+	}
+	if left := w.Left(); len(left) != 4 || left["trusted.overlay.opaque"] != 1 || left["system.posix_acl_default"] != 1 {
+		t.Errorf("left out: %v", left)
+	}
+}
+
+// Memory is bounded by bytes, whatever they are the names of.
+func TestKeptBytes(t *testing.T) {
+	long := strings.Repeat("t", maxTarget)
+	for _, kind := range []byte{tar.TypeSymlink, tar.TypeDir, tar.TypeReg} {
+		w := NewWriter(&memory{}, Options{Limits: Limits{KeptBytes: 100_000}})
+		var err error
+		for n := 0; err == nil && n < 1000; n++ {
+			h := header(strings.Repeat("n", 200)+string(rune('a'+n)), kind)
+			h.Linkname, h.Size = long, 0
+			err = w.addHeader(h, nil)
+		}
+		if err == nil || !strings.Contains(err.Error(), "bytes of memory") {
+			t.Errorf("type %q: %v", kind, err)
 		}
 	}
 }

@@ -34,13 +34,14 @@ type child struct {
 
 func (n *node) isDir() bool { return n.dir != nil }
 
-// components splits a name and refuses what is none: absolute, with "..", or
-// longer than Linux has paths. The root, "." and "./", has no components.
+// components splits a name. It is taken beneath the root, as container tools do:
+// "/a" is a, "x/../y" is y, by words alone. Refused is what leads out of the root, or
+// is longer than Linux has paths. The root, "/", "." and "./", has no components.
 func components(name string) ([]string, error) {
 	if len(name) > maxPath {
 		return nil, fmt.Errorf("%w: a path of %d bytes", errLimit, len(name))
 	}
-	if name == "" || name[0] == '/' || strings.Contains(name, "\x00") {
+	if name == "" || strings.Contains(name, "\x00") {
 		return nil, errName
 	}
 	var parts []string
@@ -48,8 +49,11 @@ func components(name string) ([]string, error) {
 		switch {
 		case part == "" || part == ".":
 			continue
-		case part == "..":
+		case part == ".." && len(parts) == 0:
 			return nil, errName
+		case part == "..":
+			parts = parts[:len(parts)-1]
+			continue
 		case len(part) > maxName:
 			return nil, fmt.Errorf("%w: a name of %d bytes", errLimit, len(part))
 		}
@@ -140,6 +144,13 @@ func (w *Writer) makeDir(parent *node, name string, e Entry) (*node, error) {
 	if err := w.budget.entry(); err != nil {
 		return nil, err
 	}
+	if err := w.budget.keep(dirCost + len(name)); err != nil {
+		return nil, err
+	}
+	if err := w.budget.keepXattrs(e.Xattrs); err != nil {
+		return nil, err
+	}
+	e.Name, e.Target = name, "" // An archive may say what no directory has.
 	n := w.newNode(e.Mode)
 	n.links = 2
 	n.dir = &directory{attributes: e, depth: parent.dir.depth + 1, parent: parent, children: map[string]child{}}

@@ -40,6 +40,7 @@ type Writer struct {
 	numbers  uint32
 	newest   int64
 	relinked map[*node]bool // Files whose inodes have a wrong number of links.
+	left     map[string]int // Attributes that are not taken.
 	super    super
 	buffer   []byte // An inode and what stands behind it.
 }
@@ -50,11 +51,12 @@ func NewWriter(f File, o Options) *Writer {
 		space:    newSpace(f),
 		budget:   budget{limits: o.Limits.withDefaults()},
 		relinked: map[*node]bool{},
+		left:     map[string]int{},
 		super:    super{uuid: o.UUID},
 		buffer:   make([]byte, 0, blockSize),
 	}
 	copy(w.super.volume[:], o.Volume)
-	w.xattrs = &xattrs{space: w.space, base: -1, seen: map[string]uint32{}}
+	w.xattrs = &xattrs{space: w.space, keep: w.budget.keep, base: -1, seen: map[string]uint32{}}
 	const perm = 0o755
 	w.root = w.newNode(typeDir | perm)
 	w.root.links = 2
@@ -103,6 +105,9 @@ func (w *Writer) add(e Entry, data io.Reader) error {
 	if err := w.budget.entry(); err != nil {
 		return err
 	}
+	if err := w.budget.keep(fileCost + len(name) + len(e.Target)); err != nil {
+		return err
+	}
 	n, err := w.writeFile(e, data)
 	if err != nil {
 		return err
@@ -145,12 +150,20 @@ func (w *Writer) setRoot(e Entry) error {
 	if e.Mode&typeMask != typeDir {
 		return errors.New("the root is a directory")
 	}
+	if err := w.budget.keepXattrs(e.Xattrs); err != nil {
+		return err
+	}
+	e.Target = ""
 	w.root.mode, w.root.dir.attributes = e.Mode, e
 	return nil
 }
 
 func (w *Writer) addDir(parent *node, name string, e Entry) error {
 	if c := parent.dir.children[name]; c.node != nil && c.isDir() {
+		if err := w.budget.keepXattrs(e.Xattrs); err != nil {
+			return err
+		}
+		e.Name, e.Target = name, ""
 		c.mode, c.dir.attributes = e.Mode, e
 		parent.dir.children[name] = child{c.node, w.layer}
 		return nil
@@ -208,6 +221,9 @@ func (w *Writer) link(name, target string) error {
 		return err
 	}
 	if err := w.budget.entry(); err != nil {
+		return err
+	}
+	if err := w.budget.keep(fileCost + len(last)); err != nil {
 		return err
 	}
 	n.links++

@@ -64,7 +64,6 @@ func TestRefused(t *testing.T) {
 		name, want string
 		steps      []step
 	}{
-		{"absolute", `entry "/etc/passwd": not a path beneath the root`, []step{file("/etc/passwd", "")}},
 		{"outside", `entry "../x": not a path beneath the root`, []step{file("../x", "")}},
 		{"outside, inside", `entry "a/../../x": not a path`, []step{file("a/../../x", "")}},
 		{"empty", `entry "": not a path`, []step{file("", "")}},
@@ -85,7 +84,6 @@ func TestRefused(t *testing.T) {
 		{"hard link to itself", `a link to itself`, []step{file("b", ""), hard("b", "b")}},
 		{"hard link over a file", `a second entry`, []step{file("b", ""), file("a", ""), hard("a", "b")}},
 		{"whiteout outside", `entry "../a": not a path`, []step{hide("../a")}},
-		{"opaque outside", `entry "/a": not a path`, []step{hideAll("/a")}},
 		{"no type", "is of no type", []step{add("a", 0o644, "")}},
 		{"target", "a link to 4096 bytes", []step{link("a", strings.Repeat("t", 4096))}},
 		{"no target", "a link to 0 bytes", []step{link("a", "")}},

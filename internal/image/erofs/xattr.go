@@ -29,10 +29,15 @@ var prefixes = []struct {
 	{"security.", 6},
 }
 
-// Stores tells whether EROFS has attributes of that name.
+// overlayXattrs are what the guest's overlay keeps its own marks in: in a lower they
+// would hide files, or lead to others.
+const overlayXattrs = "trusted.overlay."
+
+// Stores tells whether an image has attributes of that name: of a class that EROFS
+// has, and none that the guest's overlay would take for its own.
 func Stores(name string) bool {
 	_, err := appendXattr(nil, name, "")
-	return err == nil
+	return err == nil && !strings.HasPrefix(name, overlayXattrs)
 }
 
 // appendXattr appends one attribute as it is on disk.
@@ -59,6 +64,7 @@ func appendXattr(b []byte, name, value string) ([]byte, error) {
 // shared from then on: it stands once in the image, and inodes name its place.
 type xattrs struct {
 	space *space
+	keep  func(n int) error // Counts memory.
 	base  int64             // The block that places are counted from; -1 until there is one.
 	seen  map[string]uint32 // Encoded attributes; 0 is one that is not in the shared area.
 }
@@ -83,6 +89,11 @@ func (x *xattrs) encode(all map[string]string, force bool) ([]byte, error) {
 		if id != 0 && len(ids) < maxShared {
 			ids = append(ids, id)
 			continue
+		}
+		if !seen {
+			if err := x.keep(len(b) + fileCost); err != nil {
+				return nil, err
+			}
 		}
 		x.seen[string(b)] = id
 		inline = append(inline, b...)

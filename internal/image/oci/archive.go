@@ -3,12 +3,14 @@ package oci
 import (
 	"archive/tar"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -19,6 +21,8 @@ const (
 	// maxMembers is far more than an archive of an image has: two or three for
 	// each layer. One with more is of files.
 	maxMembers = 16 << 10
+	// maxNames bounds the bytes of their names and links.
+	maxNames = 4 << 20
 	// maxLinks is how often a member may lead to another: old docker save links
 	// equal layers, once.
 	maxLinks = 8
@@ -51,14 +55,14 @@ type members interface {
 
 func open(ctx context.Context, m members) (*Image, error) {
 	b, err := readMember(m, dockerManifest)
-	if err == nil {
+	if err == nil && listsImages(b) {
 		return docker(m, b)
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", dockerManifest, err)
 	}
 	b, err = readMember(m, layoutIndex)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !isIndex(m, b) {
 		return nil, errNoImage
 	}
 	if err != nil {
@@ -70,6 +74,24 @@ func open(ctx context.Context, m members) (*Image, error) {
 	}
 	img.Names = indexNames(b)
 	return img, nil
+}
+
+// listsImages reports whether b is what docker save writes, and not a file of that
+// name in a root: programs for browsers have one too.
+func listsImages(b []byte) bool {
+	var list []map[string]json.RawMessage
+	return json.Unmarshal(b, &list) == nil && slices.ContainsFunc(list, func(m map[string]json.RawMessage) bool { return m["Config"] != nil })
+}
+
+// isIndex does that for the index of a layout, which the file oci-layout is beside.
+// Some tools forget that.
+func isIndex(m members, b []byte) bool {
+	if r, _, err := m.member("oci-layout"); err == nil {
+		_ = r.Close()
+		return true
+	}
+	var index manifest
+	return json.Unmarshal(b, &index) == nil && slices.ContainsFunc(index.Manifests, func(d descriptor) bool { return d.Digest != "" })
 }
 
 func readMember(m members, name string) ([]byte, error) {
@@ -175,7 +197,7 @@ type part struct {
 
 // index reads the headers of an archive.
 func index(f io.ReadSeeker, at io.ReaderAt) (*archive, error) {
-	a := &archive{at: at, parts: map[string]part{}}
+	a, kept := &archive{at: at, parts: map[string]part{}}, 0
 	for t := tar.NewReader(f); ; {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
@@ -184,7 +206,8 @@ func index(f io.ReadSeeker, at io.ReaderAt) (*archive, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the archive: %w", err)
 		}
-		if len(a.parts) == maxMembers {
+		kept += len(h.Name) + len(h.Linkname)
+		if len(a.parts) == maxMembers || kept > maxNames {
 			return nil, errNoImage
 		}
 		p := part{size: h.Size}

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -61,7 +62,14 @@ type descriptor struct {
 type platform struct {
 	Architecture string `json:"architecture"`
 	OS           string `json:"os"`
+	Variant      string `json:"variant"`
 }
+
+// runsAs compares platforms without their variants.
+func (p platform) runsAs(q platform) bool { return p.OS == q.OS && p.Architecture == q.Architecture }
+
+// level orders variants of one architecture: none is v1.
+func (p platform) level() string { return cmp.Or(p.Variant, "v1") }
 
 func (p platform) String() string { return p.OS + "/" + p.Architecture }
 
@@ -92,14 +100,27 @@ type configuration struct {
 	Config  struct {
 		User       string
 		Env        []string
-		Entrypoint []string
-		Cmd        []string
+		Entrypoint words
+		Cmd        words
 		WorkingDir string
 		Labels     map[string]string
 	} `json:"config"`
 	RootFS struct {
 		DiffIDs []Digest `json:"diff_ids"`
 	} `json:"rootfs"`
+}
+
+// words are a command. Old builders wrote one string, which is its only word.
+type words []string
+
+func (w *words) UnmarshalJSON(b []byte) error {
+	var one string
+	if len(b) > 0 && b[0] == '"' {
+		err := json.Unmarshal(b, &one)
+		*w = words{one}
+		return err
+	}
+	return json.Unmarshal(b, (*[]string)(w))
 }
 
 func (c configuration) public() Config {

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,19 +89,24 @@ func choose(all []descriptor) (descriptor, error) {
 	var fit []descriptor
 	var have []string
 	for _, d := range all {
-		if d.Platform == nil || *d.Platform == wanted {
+		if d.Platform == nil || d.Platform.runsAs(wanted) {
 			fit = append(fit, d)
 		} else {
 			have = append(have, d.Platform.String())
 		}
 	}
-	switch {
-	case len(fit) == 0:
+	if len(fit) == 0 {
 		return descriptor{}, fmt.Errorf("no image for %s in the index; it has %s", wanted, strings.Join(have, ", "))
-	case len(fit) > 1 && !sameDigest(fit):
-		return descriptor{}, fmt.Errorf("%d images for %s in the index: name one", len(fit), wanted)
 	}
-	return fit[0], nil
+	named := slices.DeleteFunc(slices.Clone(fit), func(d descriptor) bool { return d.Platform == nil })
+	if len(named) == 0 {
+		if !sameDigest(fit) {
+			return descriptor{}, fmt.Errorf("%d images for %s in the index: name one", len(fit), wanted)
+		}
+		return fit[0], nil
+	}
+	// Of variants the one that asks least of a processor: it runs everywhere.
+	return slices.MinFunc(named, func(a, b descriptor) int { return cmp.Compare(a.Platform.level(), b.Platform.level()) }), nil
 }
 
 func sameDigest(all []descriptor) bool {
@@ -135,7 +141,7 @@ func assemble(config []byte, layers []Layer) (*Image, error) {
 	if len(c.RootFS.DiffIDs) != len(layers) {
 		return nil, fmt.Errorf("%d layers, but the configuration names %d", len(layers), len(c.RootFS.DiffIDs))
 	}
-	if (c.OS != "" || c.Architecture != "") && c.platform != wanted {
+	if (c.OS != "" || c.Architecture != "") && !c.platform.runsAs(wanted) {
 		return nil, fmt.Errorf("an image for %s: these machines run %s", c.platform, wanted)
 	}
 	if c.Config.WorkingDir != "" && !path.IsAbs(c.Config.WorkingDir) {

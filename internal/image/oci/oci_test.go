@@ -33,23 +33,36 @@ func TestLayoutStaysInside(t *testing.T) {
 	}
 }
 
-// Several images for one machine need a choice; the same one twice does not.
+// Of equal platforms the first is taken, of variants the one that runs everywhere.
+// Several without a platform need a choice; the same one twice does not.
 func TestChoose(t *testing.T) {
-	ours := wanted
+	ours, second := wanted, wanted
+	second.Variant = "v2"
 	a, b := Digest(imagetest.Digest([]byte("a"))), Digest(imagetest.Digest([]byte("b")))
 	for _, tt := range []struct {
 		all  []descriptor
 		want string // "" is a.
 	}{
-		{[]descriptor{{Digest: b, Platform: &platform{"mips", "plan9"}}, {Digest: a, Platform: &ours}}, ""},
+		{[]descriptor{{Digest: b, Platform: &platform{Architecture: "mips", OS: "plan9"}}, {Digest: a, Platform: &ours}}, ""},
 		{[]descriptor{{Digest: a}}, ""},
+		{[]descriptor{{Digest: b, Platform: &second}, {Digest: a, Platform: &ours}}, ""},
+		{[]descriptor{{Digest: a, Platform: &second}}, ""},
+		{[]descriptor{{Digest: a, Platform: &ours}, {Digest: b, Platform: &ours}}, ""},
 		{[]descriptor{{Digest: a, Platform: &ours}, {Digest: a}}, ""},
 		{[]descriptor{{Digest: a}, {Digest: b}}, "2 images"},
-		{[]descriptor{{Digest: b, Platform: &platform{"mips", "plan9"}}}, "it has plan9/mips"},
+		{[]descriptor{{Digest: b, Platform: &platform{Architecture: "mips", OS: "plan9"}}}, "it has plan9/mips"},
 	} {
 		d, err := choose(tt.all)
 		if tt.want == "" && (err != nil || d.Digest != a) || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%v: got %v, %v, want %q", tt.all, d, err, tt.want)
 		}
+	}
+}
+
+// A command that is a string is its only word.
+func TestWords(t *testing.T) {
+	c, err := decode[configuration]([]byte(`{"config":{"Cmd":"a b","Entrypoint":["c"]}}`), "configuration")
+	if err != nil || len(c.Config.Cmd) != 1 || c.Config.Cmd[0] != "a b" || len(c.Config.Entrypoint) != 1 {
+		t.Errorf("got %+v, %v", c.Config, err)
 	}
 }
