@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -304,27 +303,4 @@ func optional(s string) *string {
 		return nil
 	}
 	return &s
-}
-
-// AgentVariable names the guest binary to use, over any other.
-const AgentVariable = "AGENTCTL_AGENTD"
-
-// FindAgent returns the guest's binary: the file that AGENTCTL_AGENTD names, the
-// one built into this program, or agentd beside it.
-func FindAgent() ([]byte, error) {
-	if path := os.Getenv(AgentVariable); path != "" {
-		return os.ReadFile(path) //nolint:gosec // The user names the file.
-	}
-	if len(embedded) > 0 {
-		return embedded, nil
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	b, err := os.ReadFile(filepath.Join(filepath.Dir(self), "agentd"))
-	if err != nil {
-		return nil, fmt.Errorf("no guest agent: none is built in, %s names none, and %w", AgentVariable, err)
-	}
-	return b, nil
 }
