@@ -133,9 +133,7 @@ func (b *bootRun) one(ctx context.Context, l load, a *opponent) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, bootDeadline)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = m.conn.SetDeadline(time.Now()) })
-	defer stop()
-	if _, err := m.greet(l.told); err != nil {
+	if _, err := m.greet(ctx, l.told); err != nil {
 		return errors.Join(fmt.Errorf("%w; console:\n%s", err, m.vm.Console()), m.end())
 	}
 	b.add(l.name+" start", a.name, float64(m.ready.BootTimeNS)/1e6)

@@ -10,10 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/image"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/wire"
-	"github.com/agentd-go/agentd/wire/frame"
 )
 
 const (
@@ -51,10 +51,8 @@ func (r *rig) boot(ctx context.Context, o *opponent) (*machine, error) {
 	m.agent = o
 	ctx, cancel := context.WithTimeout(ctx, bootDeadline)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = m.conn.SetDeadline(time.Now()) })
-	defer stop()
 	start := time.Now()
-	first, err := m.greet(&wire.Bootstrap{})
+	first, err := m.greet(ctx, &wire.Bootstrap{})
 	m.took = time.Since(start)
 	if err != nil {
 		err = fmt.Errorf("boot %s: %w; console:\n%s", o.name, err, m.vm.Console())
@@ -129,50 +127,19 @@ func (r *rig) lay(root, share string, program []byte) error {
 	)
 }
 
-// greet is the host's side of the boot (protocol sections 6 and 7). It returns
-// what came behind core.ready. An agent that is told by a message gets told.
-func (m *machine) greet(told *wire.Bootstrap) ([]byte, error) {
-	frames := frame.NewReader(m.conn)
+// greet leads the agent to core.ready and returns what came after that. An agent that
+// is told by a message gets told.
+func (m *machine) greet(ctx context.Context, told *wire.Bootstrap) ([]byte, error) {
+	var says client.Handshake
 	if !m.agent.environment {
-		if err := m.send(0, told); err != nil {
-			return nil, err
-		}
+		says.Bootstrap = told
 	}
-	if _, err := expect[*wire.InitResolved](frames); err != nil {
-		return nil, err
-	}
-	if err := m.send(0, &wire.InitAck{}); err != nil {
-		return nil, err
-	}
-	e, err := expect[*wire.Ready](frames)
+	g, err := says.Run(ctx, m.conn)
 	if err != nil {
 		return nil, err
 	}
-	ready, err := wire.Decode(e)
-	if err != nil {
-		return nil, err
-	}
-	m.agent.generation = e.Generation
-	if r, ok := ready.(*wire.Ready); ok {
-		m.ready = *r
-	}
-	return frames.Buffered(), nil
-}
-
-// expect reads one frame that must hold an M.
-func expect[M wire.Message](frames *frame.Reader) (e wire.Envelope, err error) {
-	var m M
-	f, err := frames.Next()
-	if err != nil {
-		return e, fmt.Errorf("waiting for %s: %w", m.Type(), err)
-	}
-	if e, err = wire.DecodeEnvelope(f.Body); err != nil {
-		return e, fmt.Errorf("waiting for %s: %w", m.Type(), err)
-	}
-	if e.Type != m.Type() {
-		return e, fmt.Errorf("waiting for %s: got %s", m.Type(), e.Type)
-	}
-	return e, nil
+	m.agent.generation, m.ready = g.Generation, g.Ready
+	return g.Unread, nil
 }
 
 // end ends a machine as a power cut would.

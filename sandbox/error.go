@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/client"
 )
 
 const (
@@ -69,23 +69,14 @@ func (m *Machine) bootError(ctx context.Context, err error) *BootError {
 		Console: strings.Join(lines[max(0, len(lines)-consoleLines):], "\n"),
 		Command: m.vm.Command(),
 	}
-	if told, ok := errors.AsType[*toldError](err); ok {
-		failed.Reason, failed.Failure = told.message, string(told.failure)
+	if told, ok := errors.AsType[*client.InitError](err); ok {
+		failed.Reason, failed.Failure = told.Message, told.Failure
 		if ended == nil {
 			failed.Err = fmt.Errorf("%w; the machine ended", err)
 		}
 	}
 	return failed
 }
-
-// A toldError is what the agent said over the port instead of the frame that was
-// waited for.
-type toldError struct {
-	message string
-	failure wire.InitFailure
-}
-
-func (e *toldError) Error() string { return "the agent says: " + e.message }
 
 // agentPrefix begins each line that the agent prints.
 const agentPrefix = "agentd: "

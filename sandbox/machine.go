@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/agentd-go/agentd/internal/relay"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/wire"
-	"github.com/agentd-go/agentd/wire/frame"
 )
 
 const (
@@ -194,23 +192,18 @@ func (m *Machine) boot(ctx context.Context, cfg Config, start time.Time) error {
 	if cfg.Port != nil {
 		port = cfg.Port(port)
 	}
-	h := &handshake{port: port, frames: frame.NewReader(port), machine: m, start: start}
+	h := &handshake{machine: m}
 	second := m.vm.Records()
 	if second != nil {
 		h.second = answerSecond(second)
 	}
-	// The end of ctx or of the machine ends every wait for the ports.
 	stop := context.AfterFunc(ctx, func() {
-		_ = port.SetDeadline(time.Now())
 		if second != nil {
 			_ = second.SetDeadline(time.Now())
 		}
 	})
 	defer stop()
-	if err := h.run(cfg); err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
-		}
+	if err := h.run(ctx, cfg, port, start); err != nil {
 		return err
 	}
 	if !stop() {
@@ -221,12 +214,11 @@ func (m *Machine) boot(ctx context.Context, cfg Config, start time.Time) error {
 
 // serve makes the clients' side of the port.
 func (m *Machine) serve(cfg Config, h *handshake) error {
-	link := &link{Conn: h.port, first: h.frames.Buffered()}
 	tell := func(now time.Time) error { return m.client.SyncClock(context.Background(), now) }
 	if cfg.Socket == "" && h.records == nil {
-		m.client = client.New(link, m.timings.Guest, h.generation, client.IDs{})
+		m.client = client.New(h.Link, h.Ready, h.Generation, client.IDs{})
 	} else {
-		if err := m.share(cfg, link, h); err != nil {
+		if err := m.share(cfg, h); err != nil {
 			return err
 		}
 		tell = m.tellTime
@@ -235,93 +227,26 @@ func (m *Machine) serve(cfg Config, h *handshake) error {
 	return nil
 }
 
-// link is the port behind the handshake: what the handshake has read too much
-// comes first.
-type link struct {
-	net.Conn
-	first []byte
-}
-
-func (l *link) Read(p []byte) (int, error) {
-	if len(l.first) > 0 {
-		n := copy(p, l.first)
-		l.first = l.first[n:]
-		return n, nil
-	}
-	return l.Conn.Read(p)
-}
-
-// A handshake is the host's side of the boot (protocol sections 6 and 7).
+// A handshake is what a machine's boot is led by, and what came of it.
 type handshake struct {
-	port       net.Conn
-	frames     *frame.Reader
-	machine    *Machine
-	start      time.Time
-	speaks     wire.Generation // Ours; 0 is the newest.
-	generation wire.Generation // The agent's.
-	ready      []byte          // The frame.
-	second     *secondPort     // nil if the machine has one port.
-	records    net.Conn        // The second port; nil where it is not used.
+	*client.Greeting
+	machine *Machine
+	leased  bool        // We speak a generation that has leases.
+	second  *secondPort // nil if the machine has one port.
+	records net.Conn    // The second port; nil where it is not used.
 }
 
-func (h *handshake) run(cfg Config) error {
+// run leads the agent to core.ready (protocol sections 6 and 7).
+func (h *handshake) run(ctx context.Context, cfg Config, port net.Conn, start time.Time) (err error) {
+	m := h.machine
+	says := client.Handshake{Resolved: func(wire.User) { m.timings.Resolved = time.Since(start) }}
 	if cfg.Configuration == ByBootstrap {
-		h.speaks = cmp.Or(cfg.Generation, wire.Newest)
-		if err := h.send(cfg.bootstrap()); err != nil {
-			return err
-		}
+		says.Bootstrap, says.Generation = cfg.bootstrap(), cmp.Or(cfg.Generation, wire.Newest)
+		h.leased = says.Generation >= wire.BulkSince
 	}
-	if _, err := expect[*wire.InitResolved](h); err != nil {
+	if h.Greeting, err = says.Run(ctx, port); err != nil {
 		return err
 	}
-	h.machine.timings.Resolved = time.Since(h.start)
-	if err := h.send(&wire.InitAck{}); err != nil {
-		return err
-	}
-	ready, err := expect[*wire.Ready](h)
-	if err != nil {
-		return err
-	}
-	h.machine.timings.Ready = time.Since(h.start)
-	h.machine.timings.Guest = *ready
-	return h.settleSecond(ready, cfg.Log)
-}
-
-func (h *handshake) send(m wire.Message) error {
-	b, err := wire.AppendFrame(nil, cmp.Or(h.speaks, wire.Newest), 0, m)
-	if err != nil {
-		return err
-	}
-	if _, err := h.port.Write(b); err != nil {
-		return fmt.Errorf("send %s: %w", m.Type(), err)
-	}
-	return nil
-}
-
-// expect reads one frame that must hold an M.
-func expect[M wire.Message](h *handshake) (m M, err error) {
-	f, whole, err := h.frames.NextWhole()
-	if errors.Is(err, io.EOF) {
-		err = errors.New("the machine ended")
-	}
-	if err != nil {
-		return m, fmt.Errorf("waiting for %s: %w", m.Type(), err)
-	}
-	e, err := wire.DecodeEnvelope(f.Body)
-	if err != nil {
-		return m, fmt.Errorf("waiting for %s: %w", m.Type(), err)
-	}
-	got, err := wire.Decode(e)
-	if err != nil {
-		return m, fmt.Errorf("waiting for %s: %w", m.Type(), err)
-	}
-	if told, ok := got.(*wire.ProtocolError); ok {
-		return m, fmt.Errorf("waiting for %s: %w", m.Type(), &toldError{told.Message, told.InitFailure})
-	}
-	h.generation, h.ready = e.Generation, whole
-	m, ok := got.(M)
-	if !ok {
-		return m, fmt.Errorf("waiting for %s: got %s", m.Type(), e.Type)
-	}
-	return m, nil
+	m.timings.Ready, m.timings.Guest = time.Since(start), h.Ready
+	return h.settleSecond(&h.Ready, cfg.Log)
 }

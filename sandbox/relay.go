@@ -14,7 +14,7 @@ import (
 
 // share puts a relay between the port and its clients, of which ours is the
 // first: it has slot 0, before the socket is there.
-func (m *Machine) share(cfg Config, link io.ReadWriteCloser, h *handshake) error {
+func (m *Machine) share(cfg Config, h *handshake) error {
 	var listener net.Listener // nil for nobody but us.
 	if cfg.Socket != "" {
 		var err error
@@ -23,10 +23,10 @@ func (m *Machine) share(cfg Config, link io.ReadWriteCloser, h *handshake) error
 		}
 	}
 	m.relay = relay.New(relay.Config{
-		Link:     link,
+		Link:     h.Link,
 		Records:  h.recordLink(),
-		Ready:    h.ready,
-		Words:    words(h.generation, h.leases()),
+		Ready:    h.Frame,
+		Words:    words(h.Generation, h.leases()),
 		Dir:      m.layout.dir,
 		Shutdown: m.window,
 		Log:      cfg.Log,
@@ -34,7 +34,7 @@ func (m *Machine) share(cfg Config, link io.ReadWriteCloser, h *handshake) error
 	conn, err := m.relay.Connect()
 	if err == nil {
 		// The handshake says what we know.
-		_, err = io.ReadFull(conn, make([]byte, 8+len(h.ready)))
+		_, err = io.ReadFull(conn, make([]byte, 8+len(h.Frame)))
 	}
 	if err != nil {
 		if listener != nil {
@@ -43,7 +43,7 @@ func (m *Machine) share(cfg Config, link io.ReadWriteCloser, h *handshake) error
 		return fmt.Errorf("relay: %w", err)
 	}
 	start, end := frame.SlotRange(0)
-	m.client = client.New(conn, m.timings.Guest, h.generation, client.IDs{Start: start, End: end})
+	m.client = client.New(conn, m.timings.Guest, h.Generation, client.IDs{Start: start, End: end})
 	if listener != nil {
 		m.relay.Serve(listener)
 	}
@@ -61,8 +61,8 @@ func (h *handshake) recordLink() io.ReadWriteCloser {
 // leases reports whether the agent acknowledges the ends of clients: it says so to
 // hosts that know what that is.
 func (h *handshake) leases() bool {
-	lease := h.machine.timings.Guest.RelayLease
-	return lease != nil && lease.MaxFormat >= 1 && h.speaks >= wire.BulkSince
+	lease := h.Ready.RelayLease
+	return h.leased && lease != nil && lease.MaxFormat >= 1
 }
 
 // words are what a relay says to an agent.

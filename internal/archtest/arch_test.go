@@ -62,7 +62,7 @@ var may = map[string][]string{
 	"internal/vmtest":         {"wire", "wire/frame", "client", "sandbox", "internal/contract", "internal/image", "internal/reference"},
 	"internal/vmtest/suite":   {"wire", "wire/frame", "client", "sandbox", "internal/contract", "internal/vmtest"},
 	"internal/vmtest/boots":   {"wire", "client", "sandbox", "internal/vmtest"},
-	"bench":                   {"wire", "wire/frame", "internal/vmm", "internal/image", "internal/reference"},
+	"bench":                   {"wire", "wire/frame", "client", "internal/vmm", "internal/image", "internal/reference"},
 	"bench/guest":             {"internal/guest/boot", "internal/guest/sys"},
 }
 
