@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/wire"
 )
 
 const (
