@@ -1,0 +1,28 @@
+// Command agentd-pod runs in the machine of a pod, as a command of its agent, and
+// owns the containers there. The shim starts it; nobody does by hand.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/opencontainers/runc/libcontainer"
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // Its C code enters the namespaces before Go starts.
+
+	"github.com/agentd-go/agentd/shim/internal/guest"
+)
+
+// The library executes this program again, with this argument, as the first process
+// of a container.
+func init() {
+	if len(os.Args) > 1 && os.Args[1] == "init" {
+		libcontainer.Init()
+	}
+}
+
+func main() {
+	if err := guest.Main(os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "agentd-pod:", err)
+		os.Exit(1)
+	}
+}

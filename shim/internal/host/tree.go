@@ -1,0 +1,150 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+
+	"github.com/containerd/containerd/api/types"
+	"golang.org/x/sys/unix"
+
+	"github.com/agentd-go/agentd/shim/internal/pact"
+	"github.com/agentd-go/agentd/shim/internal/plan"
+)
+
+// rootBytes is for the machine's root: directories and configurations, of 64 KiB
+// each and 1 MiB at most, for some hundred containers.
+const rootBytes = 64 << 20
+
+// A Tree is what a pod's machine sees of this host: its root, with the root file
+// systems of its containers in it, and their volumes.
+//
+//	DIR/tree     a file system in memory that the shim writes
+//	DIR/root     the same, read-only; the machine's root
+//	DIR/volumes  another, with a directory for each container
+type Tree struct{ dir string }
+
+// Root is the machine's root directory.
+func (t Tree) Root() string { return filepath.Join(t.dir, "root") }
+
+// Volumes is the directory of the share of volumes.
+func (t Tree) Volumes() string { return filepath.Join(t.dir, "volumes") }
+
+func (t Tree) tree() string { return filepath.Join(t.dir, "tree") }
+
+// rootDirs are the mount points and places that a boot expects in a root.
+var rootDirs = []string{"bin", "sbin", "proc", "sys", "dev", "run", "tmp", "etc", "root", "mnt", "var", ".msb", pact.Containers}
+
+// MakeTree makes the tree in dir: the programs come from the directory master. What
+// is mounted later on it reaches the file servers that run by then, because the
+// mounts are shared with their namespaces.
+func MakeTree(dir, master string) (Tree, error) {
+	t := Tree{dir}
+	for _, d := range []string{t.tree(), t.Root(), t.Volumes()} {
+		if err := os.MkdirAll(d, 0o755); err != nil { //nolint:gosec // The guest's users pass it.
+			return t, err
+		}
+	}
+	data := fmt.Sprintf("mode=0755,size=%d", rootBytes)
+	const secure = unix.MS_NODEV | unix.MS_NOSUID
+	for _, d := range []string{t.tree(), t.Volumes()} {
+		if err := unix.Mount("agentd-pod", d, "tmpfs", secure, data); err != nil {
+			return t, fmt.Errorf("mount %s: %w", d, err)
+		}
+	}
+	if err := t.fill(master); err != nil {
+		return t, err
+	}
+	if err := unix.Mount(t.tree(), t.Root(), "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return t, fmt.Errorf("bind the root: %w", err)
+	}
+	if err := remountReadOnly(t.Root()); err != nil {
+		return t, fmt.Errorf("make the root read-only: %w", err)
+	}
+	for _, d := range []string{t.Root(), t.Volumes()} {
+		if err := unix.Mount("", d, "", unix.MS_SHARED, ""); err != nil {
+			return t, fmt.Errorf("share %s: %w", d, err)
+		}
+	}
+	return t, nil
+}
+
+// Close takes the tree's mounts away.
+func (t Tree) Close() error {
+	return errors.Join(Unmount(t.Volumes()), Unmount(t.Root()), Unmount(t.tree()))
+}
+
+func (t Tree) fill(master string) error {
+	for _, d := range rootDirs {
+		if err := os.MkdirAll(filepath.Join(t.tree(), d), 0o755); err != nil { //nolint:gosec // As in any root.
+			return err
+		}
+	}
+	for _, d := range []string{"bin", "sbin"} {
+		if err := Bind(filepath.Join(master, d), filepath.Join(t.tree(), d), true, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Add shows a container's root file system, its volumes and its configuration.
+func (t Tree) Add(number int, mounts []*types.Mount, bundle string, binds []plan.Bind, config []byte) (err error) {
+	dir := plan.Dir(number)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, t.Remove(number))
+		}
+	}()
+	rootfs := path.Join(dir, "rootfs")
+	if err := os.MkdirAll(filepath.Join(t.tree(), rootfs), 0o755); err != nil { //nolint:gosec // As in any root.
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(t.tree(), dir, "config.json"), config, 0o600); err != nil {
+		return err
+	}
+	if len(mounts) == 0 { // The caller has mounted it.
+		mounts = []*types.Mount{{Type: "bind", Source: filepath.Join(bundle, "rootfs"), Options: []string{"rbind", "rw"}}}
+	}
+	if err := MountRoot(mounts, filepath.Join(t.Root(), rootfs)); err != nil {
+		return err
+	}
+	for _, b := range binds {
+		if err := Bind(b.Source, filepath.Join(t.volumes(number), b.Name), b.ReadOnly, b.Recursive); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t Tree) volumes(number int) string { return filepath.Join(t.Volumes(), strconv.Itoa(number)) }
+
+// Remove takes a container out. What it has mounted goes first: nothing is removed
+// through a mount.
+func (t Tree) Remove(number int) error {
+	err := Unmount(filepath.Join(t.Root(), plan.Dir(number), "rootfs"))
+	entries, _ := os.ReadDir(t.volumes(number))
+	for _, e := range entries {
+		err = errors.Join(err, Unmount(filepath.Join(t.volumes(number), e.Name())))
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(removeEmpty(t.volumes(number)), removeEmpty(filepath.Join(t.tree(), plan.Dir(number))))
+}
+
+// removeEmpty removes a directory of empty directories and of our own files, and
+// fails at anything else: what it does not know it does not delete.
+func removeEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+	}
+	return errors.Join(err, os.Remove(dir))
+}

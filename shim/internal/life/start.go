@@ -1,0 +1,266 @@
+package life
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+
+	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/agentd-go/agentd/shim/internal/host"
+	"github.com/agentd-go/agentd/shim/internal/pod"
+)
+
+// RunVariable names the directory for pods in place of RunDir, for a containerd
+// with directories of its own.
+const (
+	RunVariable = "AGENTD_SHIM_RUN"
+	RunDir      = "/run/agentd-shim"
+)
+
+// taskVersion is the newest version of the task service that we speak.
+const taskVersion = 3
+
+// dialTime is for a shim that lives to take a connection.
+const dialTime = 5 * time.Second
+
+// groups are the annotations by which a container names its pod's first one.
+var groups = []string{"io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"}
+
+// A record is what the bundle of a pod's first container says of the pod.
+type record struct {
+	PID     int
+	Started uint64 // Field 22 of /proc/PID/stat: tells a later owner of the number apart.
+	Dir     string
+	Cgroups []string
+}
+
+const recordFile = "agentd-pod.json"
+
+// Start is the command "start", in the directory of a bundle: it starts a pod's shim
+// or finds the one that runs, and writes its address.
+func Start(a Args, in io.Reader, out io.Writer) error {
+	how, err := a.readParams(in)
+	if err != nil {
+		return err
+	}
+	if err := a.check(); err != nil {
+		return err
+	}
+	spec, err := pod.ReadSpec(".")
+	if errors.Is(err, fs.ErrNotExist) {
+		spec, err = &specs.Spec{}, nil
+	}
+	if err != nil {
+		return err
+	}
+	group := groupOf(spec, a.ID)
+	dir := podDir(a, group)
+	if !lives(dir) {
+		if group != a.ID {
+			return fmt.Errorf("container %s: the shim of its pod %s does not answer", a.ID, group)
+		}
+		if err := launch(a, spec, dir); err != nil {
+			return err
+		}
+	}
+	address := "unix://" + socket(dir)
+	if err := os.WriteFile("address", []byte(address), 0o600); err != nil {
+		return err
+	}
+	return answer(out, how, address)
+}
+
+func groupOf(spec *specs.Spec, id string) string {
+	for _, name := range groups {
+		if group := spec.Annotations[name]; names.MatchString(group) {
+			return group
+		}
+	}
+	return id
+}
+
+// podDir is short: a socket's path has 107 bytes at most (unix(7)).
+func podDir(a Args, group string) string {
+	base := os.Getenv(RunVariable)
+	if base == "" {
+		base = RunDir
+	}
+	sum := sha256.Sum256([]byte(a.Address + "\x00" + a.Namespace + "\x00" + group))
+	return filepath.Join(base, hex.EncodeToString(sum[:16]))
+}
+
+func socket(dir string) string { return filepath.Join(dir, "shim.sock") }
+
+func lives(dir string) bool {
+	c, err := net.DialTimeout("unix", socket(dir), dialTime)
+	if err != nil {
+		return false
+	}
+	return c.Close() == nil
+}
+
+func answer(out io.Writer, how way, address string) (err error) {
+	b := []byte(address)
+	switch how {
+	case byMessage:
+		b, err = proto.Marshal(&bootapi.BootstrapResult{Version: taskVersion, Address: address, Protocol: "ttrpc"})
+	case byJSON:
+		b, err = json.Marshal(map[string]any{"version": taskVersion, "address": address, "protocol": "ttrpc"})
+	}
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(b)
+	return err
+}
+
+// launch starts the shim of a new pod.
+func launch(a Args, spec *specs.Spec, dir string) (err error) {
+	if err := removePod(dir); err != nil { // Of a shim that was killed.
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // The guest's users pass it.
+		return err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket(dir), Net: "unix"})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = l.Close() }()
+	l.SetUnlinkOnClose(false)
+	f, err := l.File()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	var cgroups []string
+	if spec.Linux != nil {
+		if cgroups, err = host.CgroupDirs(spec.Linux.CgroupsPath); err != nil {
+			return err
+		}
+	}
+	cmd, err := command(a, dir, f)
+	if err != nil {
+		return err
+	}
+	if err := inNamespaces(spec, cmd.Start); err != nil {
+		return errors.Join(fmt.Errorf("start the shim: %w", err), removePod(dir))
+	}
+	err = errors.Join(host.EnterCgroup(cgroups, cmd.Process.Pid), writeRecord(cmd.Process.Pid, dir, cgroups))
+	if err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		return errors.Join(err, removePod(dir), host.RemoveCgroup(cgroups))
+	}
+	return cmd.Process.Release()
+}
+
+// command is the shim itself, in a process group of its own.
+func command(a Args, dir string, listener *os.File) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	words := []string{"-namespace", a.Namespace, "-id", a.ID, "-address", a.Address, "-dir", dir}
+	if a.Debug {
+		words = append(words, "-debug")
+	}
+	cmd := exec.CommandContext(context.Background(), self, words...)
+	cmd.Env = append(os.Environ(), "TTRPC_ADDRESS="+a.TTRPC)
+	if os.Getenv("HOME") == "" {
+		cmd.Env = append(cmd.Env, "HOME=/root") // The cache of kernels is found by it.
+	}
+	cmd.ExtraFiles = []*os.File{listener}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd, nil
+}
+
+// inNamespaces calls f on a thread that is in the pod's network namespace and in a
+// new mount namespace, and a child that f starts with it. The thread ends there.
+func inNamespaces(spec *specs.Spec, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if err := enter(spec); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+func enter(spec *specs.Spec) error {
+	if err := enterNetwork(spec); err != nil {
+		return err
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("make a mount namespace: %w", err)
+	}
+	// The host's mounts go on to appear, ours stay here.
+	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("set the propagation of mounts: %w", err)
+	}
+	return nil
+}
+
+// enterNetwork enters the namespace that the container names, or makes one for a
+// container that wants one of its own. A container that names none is refused when
+// it is created, where containerd shows the reason.
+func enterNetwork(spec *specs.Spec) error {
+	if spec.Linux == nil {
+		return nil
+	}
+	for _, ns := range spec.Linux.Namespaces {
+		if ns.Type != specs.NetworkNamespace {
+			continue
+		}
+		if ns.Path == "" {
+			return unix.Unshare(unix.CLONE_NEWNET)
+		}
+		f, err := os.Open(ns.Path)
+		if err != nil {
+			return fmt.Errorf("network namespace: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil { //nolint:gosec // A descriptor is small.
+			return fmt.Errorf("network namespace %s: %w", ns.Path, err)
+		}
+	}
+	return nil
+}
+
+func writeRecord(pid int, dir string, cgroups []string) error {
+	started, err := startTime(pid)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(record{PID: pid, Started: started, Dir: dir, Cgroups: cgroups})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, recordFile), b, 0o600); err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(recordFile, b, 0o600),
+		os.WriteFile("shim.pid", []byte(strconv.Itoa(pid)), 0o600),
+	)
+}

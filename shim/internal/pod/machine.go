@@ -1,0 +1,194 @@
+package pod
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/containerd/ttrpc"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/sandbox"
+	"github.com/agentd-go/agentd/shim/internal/host"
+	"github.com/agentd-go/agentd/shim/internal/pact"
+
+	task "github.com/containerd/containerd/api/runtime/task/v2"
+)
+
+// readyTime is for agentd-pod to set the pod up: 0.3 s in software emulation on an
+// idle host.
+const readyTime = 60 * time.Second
+
+// A machine is a pod's, with agentd-pod at work in it.
+type machine struct {
+	vm      *sandbox.Machine
+	tree    host.Tree
+	tasks   task.TTRPCTaskService
+	rpc     *ttrpc.Client
+	pod     *client.Cmd
+	input   io.Closer // Of agentd-pod, which ends with it.
+	streams string    // The address of its port of streams.
+}
+
+// boot returns the pod's machine. The first container decides its size and network.
+func (p *Pod) boot(ctx context.Context, spec *specs.Spec) (*machine, error) {
+	p.mu.Lock()
+	m := p.machine
+	p.mu.Unlock()
+	if m != nil {
+		return m, m.alive()
+	}
+	start := time.Now()
+	m, err := p.newMachine(ctx, spec)
+	if err != nil {
+		return nil, fmt.Errorf("boot the pod's machine: %w", err)
+	}
+	t := m.vm.Timings()
+	p.cfg.Log("machine ready after %v: agent resolved %v, ready %v", time.Since(start), t.Resolved, t.Ready)
+	p.mu.Lock()
+	p.machine = m
+	p.mu.Unlock()
+	go p.watch(m)
+	return m, nil
+}
+
+// newMachine boots a machine with agentd-pod, or leaves nothing.
+func (p *Pod) newMachine(ctx context.Context, spec *specs.Spec) (_ *machine, err error) {
+	cfg, err := p.describe(spec)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := host.MakeTree(p.cfg.Dir, p.cfg.Master)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, tree.Close())
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
+	network, err := host.LeadIn()
+	if err != nil {
+		return nil, err
+	}
+	defer network.Close()
+	cfg.Root, cfg.Taps = tree.Root(), network.Taps
+	cfg.Shares = []sandbox.Share{{Tag: pact.VolumesTag, Dir: tree.Volumes(), Live: true}}
+	m := &machine{tree: tree}
+	if m.vm, err = sandbox.Start(ctx, cfg); err != nil {
+		return nil, err
+	}
+	if err := m.startPod(ctx, pact.Start{Network: network.Plan, ShmBytes: shmSize(spec), Sysctls: spec.Linux.Sysctl}, p.cfg.Log); err != nil {
+		return nil, errors.Join(err, m.vm.Kill())
+	}
+	return m, nil
+}
+
+// runMode is of the guest's /run: what its users need is below.
+const runMode = 0o755
+
+// describe is the machine as a value, but for what is made for it.
+func (p *Pod) describe(spec *specs.Spec) (sandbox.Config, error) {
+	o := p.cfg.Options
+	if err := o.Annotate(spec.Annotations); err != nil {
+		return sandbox.Config{}, err
+	}
+	cpus, memory := size(spec, o)
+	cfg := sandbox.Config{
+		Kernel: o.Kernel, CPUs: cpus, MemoryMiB: memory, Accel: sandbox.Accel(o.Accel), Hostname: spec.Hostname,
+		Files: filepath.Join(p.cfg.Dir, "machine"), Socket: filepath.Join(p.cfg.Dir, "agent.sock"),
+		Tmpfs: []sandbox.Tmpfs{{Target: "/run", Mode: runMode}, {Target: "/tmp"}},
+		Log:   func(line string) { p.cfg.Log("%s", line) },
+	}
+	if o.Console {
+		cfg.Console = os.Stderr
+	}
+	return cfg, nil
+}
+
+// startPod starts agentd-pod and opens its control connection.
+func (m *machine) startPod(ctx context.Context, start pact.Start, log func(string, ...any)) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	m.pod = m.vm.Client().Command(pact.Program)
+	input, err := m.pod.StdinPipe()
+	if err != nil {
+		return err
+	}
+	output, err := m.pod.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	m.input = input
+	m.pod.Stderr = lineLog(log)
+	if err := m.pod.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", pact.Program, err)
+	}
+	if err := json.NewEncoder(input).Encode(start); err != nil {
+		return err
+	}
+	ready, err := readReady(ctx, output)
+	if err != nil {
+		return err
+	}
+	m.streams = net.JoinHostPort("127.0.0.1", strconv.Itoa(ready.Streams))
+	conn, err := m.vm.Client().DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(ready.Control)))
+	if err != nil {
+		return err
+	}
+	m.rpc = ttrpc.NewClient(conn)
+	m.tasks = task.NewTTRPCTaskClient(m.rpc)
+	return nil
+}
+
+// readReady reads the one line of JSON that agentd-pod says.
+func readReady(ctx context.Context, output io.ReadCloser) (ready pact.Ready, err error) {
+	stop := context.AfterFunc(ctx, func() { _ = output.Close() })
+	defer stop()
+	if err := json.NewDecoder(io.LimitReader(output, pact.MaxLine)).Decode(&ready); err != nil {
+		return ready, fmt.Errorf("wait for %s: %w", pact.Program, errors.Join(ctx.Err(), err))
+	}
+	if ready.Error != "" {
+		return ready, fmt.Errorf("%s: %q", pact.Program, ready.Error)
+	}
+	return ready, nil
+}
+
+// lineLog passes what a program writes to a log.
+type lineLog func(string, ...any)
+
+func (l lineLog) Write(b []byte) (int, error) {
+	l("guest: %q", b)
+	return len(b), nil
+}
+
+func (m *machine) alive() error {
+	select {
+	case <-m.vm.Done():
+		return ErrEnded
+	default:
+		return nil
+	}
+}
+
+// endTime is for a machine without containers to write what is left and end; nobody
+// misses what it says after that.
+const endTime = 5 * time.Second
+
+// close ends the machine and removes its files.
+func (m *machine) close() error {
+	_ = m.rpc.Close()
+	_ = m.input.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), endTime)
+	defer cancel()
+	_ = m.vm.Shutdown(ctx) // It is killed if it does not end by itself.
+	return m.tree.Close()
+}
