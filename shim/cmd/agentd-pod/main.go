@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // Its C code enters the namespaces before Go starts.
@@ -15,6 +16,9 @@ import (
 // The library executes this program again, with this argument, as the first process
 // of a container.
 func init() {
+	// The main thread stays in the machine's namespaces: what enters others does it
+	// on a thread that ends there, and the main thread cannot end.
+	runtime.LockOSThread()
 	if len(os.Args) > 1 && os.Args[1] == "init" {
 		libcontainer.Init()
 	}

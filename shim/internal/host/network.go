@@ -120,19 +120,21 @@ func redirect(l netlink.Link, tapName string, mtu int) error {
 	return nil
 }
 
+// ingressMajor is the handle that the kernel gives to a qdisc of arriving packets.
+const ingressMajor = 0xffff
+
 // mirror sends all that arrives at one interface out of the other.
 func mirror(from, to netlink.Link) error {
-	root := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: from.Attrs().Index, Parent: netlink.HANDLE_INGRESS}}
+	root := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: from.Attrs().Index, Parent: netlink.HANDLE_INGRESS, Handle: netlink.MakeHandle(ingressMajor, 0),
+	}}
 	_ = netlink.QdiscDel(root) // Of a shim before us in this namespace, whose tap is gone.
 	if err := netlink.QdiscAdd(root); err != nil {
 		return fmt.Errorf("ingress of %s: %w", from.Attrs().Name, err)
 	}
 	err := netlink.FilterAdd(&netlink.U32{
 		FilterAttrs: netlink.FilterAttrs{LinkIndex: from.Attrs().Index, Parent: root.Handle, Protocol: unix.ETH_P_ALL, Priority: 1},
-		Actions: []netlink.Action{&netlink.MirredAction{
-			ActionAttrs:  netlink.ActionAttrs{Action: netlink.TC_ACT_STOLEN},
-			MirredAction: netlink.TCA_EGRESS_REDIR, Ifindex: to.Attrs().Index,
-		}},
+		Actions:     []netlink.Action{netlink.NewMirredAction(to.Attrs().Index)},
 	})
 	if err != nil {
 		return fmt.Errorf("redirect of %s: %w", from.Attrs().Name, err)

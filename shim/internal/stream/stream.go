@@ -157,10 +157,11 @@ func (s *Set) Start(connect Connector) error {
 	return nil
 }
 
-// carryOut takes the rest of an output that nobody wants any more, so that its
-// process does not wait for ever.
-func carryOut(to io.Writer, conn net.Conn) {
-	defer func() { _ = conn.Close() }()
+// carryOut closes the host's side after the last byte: a client reads to that end
+// before it deletes the process. The rest of an output that nobody wants any more is
+// taken, so that its process does not wait for ever.
+func carryOut(to io.WriteCloser, conn net.Conn) {
+	defer func() { _ = errors.Join(to.Close(), conn.Close()) }()
 	if _, err := io.Copy(to, conn); err != nil {
 		_, _ = io.Copy(io.Discard, conn)
 	}
