@@ -48,7 +48,7 @@ func (s *Server) Pids(_ context.Context, r *task.PidsRequest) (*task.PidsRespons
 	}
 	answer := &task.PidsResponse{}
 	for _, pid := range pids {
-		answer.Processes = append(answer.Processes, &tasktypes.ProcessInfo{Pid: uint32(pid)}) //nolint:gosec // Positive.
+		answer.Processes = append(answer.Processes, &tasktypes.ProcessInfo{Pid: uint32(pid)})
 	}
 	return answer, nil
 }
@@ -88,7 +88,7 @@ func (s *Server) ResizePty(_ context.Context, r *task.ResizePtyRequest) (*emptyp
 	if err != nil {
 		return nil, err
 	}
-	if err := p.resize(uint16(r.Width), uint16(r.Height)); err != nil { //nolint:gosec // The kernel's own type.
+	if err := p.resize(uint16(r.Width), uint16(r.Height)); err != nil {
 		return nil, asStatus(err)
 	}
 	return &emptypb.Empty{}, nil

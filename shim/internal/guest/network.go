@@ -60,7 +60,7 @@ func bring(outside, inside *netlink.Handle, ns *os.File, want pact.Link) (index 
 	if err != nil {
 		return 0, err
 	}
-	if err := outside.LinkSetNsFd(card, int(ns.Fd())); err != nil { //nolint:gosec // A descriptor is small.
+	if err := outside.LinkSetNsFd(card, int(ns.Fd())); err != nil {
 		return 0, fmt.Errorf("move it to the pod: %w", err)
 	}
 	if card, err = findCard(inside, want.MAC); err != nil {
@@ -136,7 +136,7 @@ func addRoutes(h *netlink.Handle, indices map[string]int, all []pact.Route) erro
 func routeOf(r pact.Route, indices map[string]int) (*netlink.Route, error) {
 	route := &netlink.Route{
 		LinkIndex: indices[r.Link], Gw: net.ParseIP(r.Gateway), Src: net.ParseIP(r.Source),
-		Scope: netlink.Scope(r.Scope), Priority: r.Priority, MTU: r.MTU, //nolint:gosec // A byte, as the host read it.
+		Scope: netlink.Scope(r.Scope), Priority: r.Priority, MTU: r.MTU,
 	}
 	if r.OnLink {
 		route.Flags = int(netlink.FLAG_ONLINK)

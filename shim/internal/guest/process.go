@@ -100,7 +100,7 @@ func (p *process) pid() uint32 {
 	if err != nil {
 		return 0
 	}
-	return uint32(pid) //nolint:gosec // Positive.
+	return uint32(pid)
 }
 
 // begin marks the process as started, once.
@@ -158,9 +158,9 @@ func exitCode(state *os.ProcessState, err error) uint32 {
 		return exitUnknown
 	}
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return 128 + uint32(ws.Signal()) //nolint:gosec // Signals are small.
+		return 128 + uint32(ws.Signal())
 	}
-	return uint32(state.ExitCode()) //nolint:gosec // 0 to 255.
+	return uint32(state.ExitCode())
 }
 
 func (p *process) result() (uint32, time.Time) {
@@ -194,5 +194,5 @@ func (p *process) resize(width, height uint16) error {
 }
 
 func setSize(console *os.File, size *unix.Winsize) error {
-	return unix.IoctlSetWinsize(int(console.Fd()), unix.TIOCSWINSZ, size) //nolint:gosec // A descriptor is small.
+	return unix.IoctlSetWinsize(int(console.Fd()), unix.TIOCSWINSZ, size)
 }

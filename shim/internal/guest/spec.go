@@ -56,14 +56,10 @@ func cutContainer(path string) (id string, ok bool) { return strings.CutPrefix(p
 
 // namespaceFile is the name below /proc/PID/ns of a namespace of the specification.
 func namespaceFile(t specs.LinuxNamespaceType) string {
-	switch t {
-	case specs.NetworkNamespace:
+	if t == specs.NetworkNamespace {
 		return "net"
-	case specs.MountNamespace:
-		return "mnt"
-	default:
-		return string(t)
 	}
+	return string(t)
 }
 
 // libraryProcess is a process in the words of runc's library.
@@ -76,7 +72,7 @@ func libraryProcess(p *specs.Process) (*libcontainer.Process, error) {
 		IOPriority:      p.IOPriority,
 	}
 	if p.ConsoleSize != nil {
-		lp.ConsoleWidth, lp.ConsoleHeight = uint16(p.ConsoleSize.Width), uint16(p.ConsoleSize.Height) //nolint:gosec // The kernel's own type.
+		lp.ConsoleWidth, lp.ConsoleHeight = uint16(p.ConsoleSize.Width), uint16(p.ConsoleSize.Height)
 	}
 	if c := p.Capabilities; c != nil {
 		lp.Capabilities = &configs.Capabilities{

@@ -212,7 +212,7 @@ func inNamespace[T any](name string, f func() (T, error)) (result T, err error) 
 			return
 		}
 		defer func() { _ = ns.Close() }()
-		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err == nil { //nolint:gosec // A descriptor is small.
+		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err == nil {
 			result, err = f()
 		}
 	}()
@@ -231,7 +231,7 @@ func socketPair() (ours, theirs *os.File, err error) {
 // receiveFile takes one descriptor from a socket.
 func receiveFile(socket *os.File) (*os.File, error) {
 	name, rights := make([]byte, pact.MaxLine), make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := unix.Recvmsg(int(socket.Fd()), name, rights, unix.MSG_CMSG_CLOEXEC) //nolint:gosec // A descriptor is small.
+	_, n, _, _, err := unix.Recvmsg(int(socket.Fd()), name, rights, unix.MSG_CMSG_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("recvmsg", err)
 	}

@@ -26,6 +26,8 @@ const (
 	killed = 137
 	// goneTime is for a shim that was killed, and its machine, to be gone.
 	goneTime = 10 * time.Second
+	// pollTime is between two looks at a cgroup: that of version 1 tells of no end.
+	pollTime = 10 * time.Millisecond
 )
 
 // Delete is the command "delete": containerd calls it for a container whose shim
@@ -93,7 +95,7 @@ func (r record) kill() error {
 		return fmt.Errorf("kill shim %d: %w", r.PID, err)
 	}
 	// A pidfd reads as ready when its process has ended.
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(goneTime.Milliseconds())) //nolint:gosec // A descriptor is small.
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(goneTime.Milliseconds()))
 	if err == nil && n == 0 {
 		err = fmt.Errorf("it does not end within %v", goneTime)
 	}
@@ -140,7 +142,7 @@ func removePod(dir string) error {
 
 // removeCgroups waits for QEMU, which the kernel ends after its shim, to leave them.
 func removeCgroups(dirs []string) (err error) {
-	for end := time.Now().Add(goneTime); ; time.Sleep(10 * time.Millisecond) { // A cgroup 1 tells of no end.
+	for end := time.Now().Add(goneTime); ; <-time.After(pollTime) {
 		if err = host.RemoveCgroup(dirs); err == nil || !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
 			return err
 		}

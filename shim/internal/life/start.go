@@ -117,8 +117,10 @@ func lives(dir string) bool {
 }
 
 func answer(out io.Writer, how way, address string) (err error) {
-	b := []byte(address)
+	var b []byte
 	switch how {
+	case byAddress:
+		b = []byte(address)
 	case byMessage:
 		b, err = proto.Marshal(&bootapi.BootstrapResult{Version: taskVersion, Address: address, Protocol: "ttrpc"})
 	case byJSON:
@@ -240,7 +242,7 @@ func enterNetwork(spec *specs.Spec) error {
 			return fmt.Errorf("network namespace: %w", err)
 		}
 		defer func() { _ = f.Close() }()
-		if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil { //nolint:gosec // A descriptor is small.
+		if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("network namespace %s: %w", ns.Path, err)
 		}
 	}

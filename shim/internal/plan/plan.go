@@ -119,17 +119,16 @@ func has(s *specs.Spec, t specs.LinuxNamespaceType) bool {
 // network, or a namespace of its first container.
 func namespaces(all []specs.LinuxNamespace, r Request) (kept []specs.LinuxNamespace) {
 	for _, ns := range all {
-		switch ns.Type {
-		case specs.NetworkNamespace:
-			ns.Path = pact.Net
-		case specs.TimeNamespace:
+		switch {
+		case ns.Type == specs.TimeNamespace:
 			continue // The clocks of the machine are its own.
+		case ns.Type == specs.NetworkNamespace:
+			ns.Path = pact.Net
+		case ns.Path == "":
+		case r.ID == r.Pod:
+			ns.Path = ""
 		default:
-			if ns.Path != "" && r.ID == r.Pod {
-				ns.Path = ""
-			} else if ns.Path != "" {
-				ns.Path = pact.OfContainer + r.Pod
-			}
+			ns.Path = pact.OfContainer + r.Pod
 		}
 		kept = append(kept, ns)
 	}
@@ -144,7 +143,7 @@ func resources(r *specs.LinuxResources) *specs.LinuxResources {
 	kept := *r
 	if r.CPU != nil {
 		cpu := *r.CPU
-		cpu.Cpus, cpu.Mems = "", ""                      // The host's numbers.
+		cpu.Cpus, cpu.Mems = "", ""                        // The host's numbers.
 		cpu.RealtimePeriod, cpu.RealtimeRuntime = nil, nil // Cgroup 1 only.
 		kept.CPU = &cpu
 	}

@@ -361,4 +361,3 @@ func (p *Pod) endIfEmpty() error {
 	}
 	return p.Close()
 }
-

@@ -27,7 +27,7 @@ func size(spec *specs.Spec, o options.Options) (cpus, memoryMiB int) {
 		memory = *r.Memory.Limit
 	}
 	if r := spec.Linux.Resources; r != nil && quota == 0 && r.CPU != nil && r.CPU.Quota != nil && r.CPU.Period != nil {
-		quota, period = *r.CPU.Quota, int64(min(*r.CPU.Period, math.MaxInt32)) //nolint:gosec // Bounded.
+		quota, period = *r.CPU.Quota, int64(min(*r.CPU.Period, math.MaxInt32))
 	}
 	cpus, memoryMiB = o.CPUs, o.MemoryMiB
 	if quota > 0 && period > 0 {

@@ -78,7 +78,7 @@ func (p *Publisher) run() {
 	for e := range p.queue {
 		for try := range attempts {
 			if try > 0 {
-				time.Sleep(retryTime)
+				<-time.After(retryTime)
 			}
 			var err error
 			if c, err = p.forward(c, e); err == nil {

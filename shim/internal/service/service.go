@@ -98,7 +98,7 @@ func asStatus(err error) error {
 // pid is what containerd is told as the number of every process of the pod: that of
 // the shim, which is in the pod's network namespace and cgroup. The processes
 // themselves have none on this host.
-func pid() uint32 { return uint32(os.Getpid()) } //nolint:gosec // Positive.
+func pid() uint32 { return uint32(os.Getpid()) }
 
 // Create makes a container, and boots the machine for the first.
 func (t *Tasks) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.CreateTaskResponse, error) {

@@ -75,7 +75,7 @@ func loggerCommand(spec Spec) (*exec.Cmd, error) {
 			args = append(args, values[0])
 		}
 	}
-	cmd := exec.CommandContext(context.Background(), u.Path, args...) //nolint:gosec // The caller of containerd names it.
+	cmd := exec.CommandContext(context.Background(), u.Path, args...)
 	cmd.Env = append(os.Environ(), "CONTAINER_ID="+spec.ID, "CONTAINER_NAMESPACE="+spec.Namespace)
 	return cmd, nil
 }
