@@ -122,7 +122,7 @@ func (d *day) operation() string {
 		"rm -f FILE",
 		"echo 'TEXT' >>FILE",
 		"printf '#!/bin/sh\\nexit NUMBER\\n' >.new; chmod 755 .new; mv -f .new FILE; ./FILE; [ $? = NUMBER ] || exit 1",
-		"[ ! -e FILE ] || mv -f FILE OTHER",
+		"[ ! -e FILE ] || [ FILE -ef OTHER ] || mv -f FILE OTHER",
 		"[ ! -e OTHER ] || ln -f OTHER .link; [ ! -e .link ] || mv -f .link FILE",
 		"rm -rf d1; mkdir d1",
 	}[d.random.IntN(10)])

@@ -24,12 +24,14 @@ suid: EPERM
 sgid: EPERM
 sticky: <nil>
 overwrite: <nil>
+chown: <nil>
+label: <nil>
 user: <nil>
 forged: ENOTSUP
 trusted: <nil>
 other: ENOTSUP
-capability: <nil>
-list: user.a trusted.overlay.opaque security.capability
+capability: EPERM
+list: security.selinux user.a trusted.overlay.opaque
 `
 
 var withSetID = strings.NewReplacer("create: EPERM", "create: <nil>", "file: EPERM", "file: <nil>", "suid: EPERM", "suid: <nil>", "sgid: EPERM", "sgid: <nil>").Replace(attempts)
@@ -103,7 +105,7 @@ func checkNoRights(t *testing.T, dir string) {
 	}
 	names := strings.Split(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00")
 	slices.Sort(names)
-	if want := "user.a user.virtiofs.security.capability user.virtiofs.trusted.overlay.opaque"; strings.Join(names, " ") != want {
+	if want := "user.a user.virtiofs.security.selinux user.virtiofs.trusted.overlay.opaque"; strings.Join(names, " ") != want {
 		t.Errorf("attributes on the host are %q, want %q", names, want)
 	}
 }

@@ -192,21 +192,24 @@ func (s Share) cache() string {
 func (s Share) guarded() bool { return !s.Private && !s.SetID && !s.ReadOnly }
 
 // lostRights are what virtiofsd does without where users of the host may come by: no
-// device nodes, and no right to write to a set-user-ID program and leave it one.
+// device nodes, no capabilities of files, and no right to write to a set-user-ID
+// program and leave it one.
 func (s Share) lostRights() string {
 	if s.SetID {
-		return "-mknod"
+		return "-mknod:-setfcap"
 	}
-	return "-mknod:-fsetid"
+	return "-mknod:-setfcap:-fsetid"
 }
 
 // attributeMap says which extended attributes the guest has, in virtiofsd's words:
 // "prefix" renames the guest's on the host, and the first rule that fits holds. The
-// guest's users have "user." as it is. What a kernel or an overlay acts upon
-// ("security.capability", "trusted.overlay.…") works in the guest and means nothing on
-// the host. The name that it has there is no name in the guest: a user of the guest,
+// guest's users have "user." as it is. What a kernel or an overlay acts upon ("security.",
+// "trusted.overlay.…") works in the guest and means nothing on the host. Capabilities of
+// files can be read and not set: with another name for them the C virtiofsd takes them off
+// at each chown(2) by a descriptor that is none for that, and chown answers EBADF. The name that it has there is no name in the guest: a user of the guest,
 // who may set "user.", would give himself capabilities.
 const attributeMap = ":unsupported:client:user.virtiofs.::" +
+	":ok:all:security.capability:security.capability:" +
 	":prefix:all:security.:user.virtiofs.:" +
 	":prefix:all:trusted.:user.virtiofs.:" +
 	":ok:all:user.:user.:" +

@@ -79,12 +79,12 @@ func TestShareRights(t *testing.T) {
 		has  string
 	}{
 		{"c", c, root, Share{}, "/bin/me " + guardWord + " vfs "},
-		{"c, rights", c, root, Share{}, " -o modcaps=-mknod:-fsetid" + cMap},
+		{"c, rights", c, root, Share{}, " -o modcaps=-mknod:-setfcap:-fsetid" + cMap},
 		{"rust", rust, root, Share{}, "/bin/me " + guardWord + " vfs "},
-		{"rust, rights", rust, root, Share{}, " --modcaps=-mknod:-fsetid" + rustMap},
+		{"rust, rights", rust, root, Share{}, " --modcaps=-mknod:-setfcap:-fsetid" + rustMap},
 		{"behind unshare", c, user, Share{}, "unshare --map-root-user --map-auto /bin/me " + guardWord + " vfs "},
-		{"suid, c", c, root, Share{SetID: true}, " -o modcaps=-mknod" + cMap},
-		{"suid, rust", rust, root, Share{SetID: true}, " --modcaps=-mknod" + rustMap},
+		{"suid, c", c, root, Share{SetID: true}, " -o modcaps=-mknod:-setfcap" + cMap},
+		{"suid, rust", rust, root, Share{SetID: true}, " --modcaps=-mknod:-setfcap" + rustMap},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			words, err := tt.d.command(tt.h, shareRun{share: tt.s, listen: "--fd=3"})

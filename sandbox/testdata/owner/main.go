@@ -32,6 +32,8 @@ func main() {
 		{"sgid", func() error { return unix.Chmod(path("plain"), 0o2755) }},
 		{"sticky", func() error { return unix.Chmod(path("plain"), 0o1700) }},
 		{"overwrite", overwrite},
+		{"chown", func() error { return os.Chown(path("plain"), 7, 8) }},
+		{"label", func() error { return attribute("security.selinux") }},
 		{"user", func() error { return attribute("user.a") }},
 		{"forged", func() error { return attribute("user.virtiofs.security.capability") }},
 		{"trusted", func() error { return attribute("trusted.overlay.opaque") }},
