@@ -54,6 +54,10 @@ type Cmd struct {
 	Stdout io.Writer
 	Stderr io.Writer
 
+	// Sink, if set, takes both outputs in the order of their arrival. Stdout and
+	// Stderr are nil then, and there are no pipes of them.
+	Sink Sink
+
 	// User is USER or USER:GROUP, names or numbers of the guest, "" the guest's
 	// default.
 	User string
@@ -129,6 +133,9 @@ func (c *Cmd) Start() error {
 	case c.Cancel != nil && !c.cancellable:
 		return errors.New("cancel set for a command without a context")
 	}
+	if c.Sink != nil && (c.Stdout != nil || c.Stderr != nil || c.stdout != nil || c.stderr != nil) {
+		return errSinkTwice
+	}
 	c.used = true
 	if err := c.start(); err != nil {
 		c.closePipes(err)
@@ -145,7 +152,7 @@ func (c *Cmd) start() error {
 	if err != nil {
 		return err
 	}
-	p := &process{stdin: c.stdin}
+	p := &process{stdin: c.stdin, labelled: c.Sink != nil}
 	p.stdout, p.stderr = c.outputs()
 	if err := c.client.exec(p, req); err != nil {
 		return err

@@ -49,6 +49,10 @@ func (c *Cmd) outputPipe(name string, pipe **stream, w io.Writer) (io.ReadCloser
 
 // outputs returns where the process puts its output, nil for what is discarded.
 func (c *Cmd) outputs() (stdout, stderr *stream) {
+	if c.Sink != nil {
+		both := newStream(StreamLimit)
+		return both, both
+	}
 	stdout, stderr = c.stdout, c.stderr
 	if stdout == nil && c.Stdout != nil {
 		stdout = newStream(StreamLimit)
@@ -72,11 +76,14 @@ func same(a, b io.Writer) bool {
 func (c *Cmd) copyAll() {
 	c.copied = make(chan error, 3) // One for each stream: none waits for Wait.
 	c.copyInput()
+	if c.Sink != nil {
+		c.copyOutput(c.Sink.copyTo, c.proc.stdout)
+	}
 	if c.Stdout != nil {
-		c.copyOutput(c.Stdout, c.proc.stdout)
+		c.copyOutput(toWriter(c.Stdout), c.proc.stdout)
 	}
 	if c.Stderr != nil && c.proc.stderr != c.proc.stdout {
-		c.copyOutput(c.Stderr, c.proc.stderr)
+		c.copyOutput(toWriter(c.Stderr), c.proc.stderr)
 	}
 }
 
@@ -94,12 +101,19 @@ func (c *Cmd) copyInput() {
 	}
 }
 
-func (c *Cmd) copyOutput(w io.Writer, from *stream) {
+func (c *Cmd) copyOutput(take func(*stream) error, from *stream) {
 	c.copy(func() error {
-		_, err := from.WriteTo(w)
-		_ = from.Close() // What w did not take must not stop the link.
+		err := take(from)
+		_ = from.Close() // What was not taken must not stop the link.
 		return err
 	})
+}
+
+func toWriter(w io.Writer) func(*stream) error {
+	return func(from *stream) error {
+		_, err := from.WriteTo(w)
+		return err
+	}
 }
 
 func (c *Cmd) copy(f func() error) {

@@ -33,6 +33,7 @@ type process struct {
 
 	stdin          *stream // Of a StdinPipe; nil for any other input.
 	stdout, stderr *stream // nil: discarded. The same, if one writer takes both.
+	labelled       bool    // The same too, and each piece says where it is from; see label.
 
 	started chan struct{} // Closed when the pid is known.
 	done    chan struct{} // Closed when ended.
@@ -111,6 +112,9 @@ func (p *process) output(to *stream, e wire.Envelope) error {
 	}
 	if !p.isRunning() {
 		return errUnexpected
+	}
+	if to != nil && p.labelled {
+		data = label(e.Type == wire.TypeExecStderr, data)
 	}
 	if to != nil {
 		to.push(data)
