@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"runtime"
 	"sync/atomic"
 
 	"github.com/agentd-go/agentd/internal/mux"
@@ -72,6 +73,12 @@ func (p *pump) run() error {
 	little := make([]byte, wire.DataHead+minRead)
 	for {
 		n, err := p.from.Read(little[wire.DataHead:])
+		if p.kind == wire.TypeExecStderr {
+			// What was written within one time slice is read at once, and the runtime wakes
+			// the reader that became ready last first: stdout goes before stderr then, as who
+			// prints a result and then a remark expects.
+			runtime.Gosched()
+		}
 		switch {
 		case n == minRead && err == nil:
 			err = p.flood(little)
