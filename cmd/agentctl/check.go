@@ -27,6 +27,9 @@ func (f *creator) describe() (r machines.Record, err error) {
 	if r, err = f.record(cfg); err != nil {
 		return r, err
 	}
+	if err := f.life.apply(&r); err != nil {
+		return r, err
+	}
 	r.Timeout, r.Socket = f.timeout, f.Socket
 	return r, fix(&r)
 }

@@ -20,10 +20,12 @@ const execExit = `  the command's own status, or
 func newExec() *cobra.Command {
 	f := &commandFlags{}
 	var socket string
+	var detached bool
 	cmd := &cobra.Command{
 		Use:   "exec [flags] NAME [--] COMMAND [ARG...]",
 		Short: "Run a command in a running machine",
-		Long: `Run a command in a running machine. A command whose agentctl is gone is killed.
+		Long: `Run a command in a running machine. A command whose agentctl is gone is killed, except
+with -d.
 Standard input is the command's with -i, and is not read without.
 
 With --socket the machine is the one that serves clients at that path, and the
@@ -35,18 +37,26 @@ first argument is the command.
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			name := ""
 			dial := func(ctx context.Context) (*client.Client, error) { return client.Dial(ctx, socket) }
 			if socket == "" {
-				name := args[0]
+				name = args[0]
 				if args = behindDashes(args[1:]); len(args) == 0 {
 					return errors.New("exec: no command; 'agentctl shell " + name + "' starts a shell")
 				}
 				dial = func(ctx context.Context) (*client.Client, error) { return connect(ctx, name) }
 			}
+			if detached && socket != "" {
+				return errors.New("exec: -d and --socket: the machine's supervisor runs the command, so name the machine")
+			}
+			if detached {
+				return f.detachExec(cmd.Context(), name, args)
+			}
 			return f.exec(cmd.Context(), dial, args)
 		},
 	}
 	f.register(cmd.Flags())
+	cmd.Flags().BoolVarP(&detached, "detach", "d", false, "start it and return: it goes on until it, or the machine, ends, and its output goes nowhere")
 	cmd.Flags().StringVar(&socket, "socket", "", "the machine's socket, in place of a name")
 	return cmd
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/agentd-go/agentd/internal/machines"
 )
 
 // Exit statuses of our own, as containers' tools have them.
@@ -48,7 +50,9 @@ func status(err error, asJSON bool) int {
 		return 0
 	}
 	var s *statusError
-	if !errors.As(err, &s) {
+	if refused, ok := errors.AsType[*machines.CommandError](err); ok {
+		s = &statusError{refused.Status, err.Error()}
+	} else if !errors.As(err, &s) {
 		s = &statusError{exitOwnFailure, err.Error()}
 	}
 	if asJSON && s.text != "" {
@@ -75,6 +79,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newStats(), newWhy(), newDebug(), newForward(), newTestExec(),
 		newRun(), newCreate(), newStart(), newStop(), newKill(), newRemove(), newWait(), newSupervise(),
+		newRestart(), newRename(), newPort(), newAttach(),
 		newExec(), newShell(), newPs(), newInspect(), newLogs(),
 		newCp(), newLs(), newCat(), newPut(), newTar(),
 		newBootTimes(), newKernel(), newImage(),

@@ -98,6 +98,7 @@ type creator struct {
 	machineFlags
 	nameFlags
 	commandFlags
+	life lifeFlags
 }
 
 func newCreate() *cobra.Command {
@@ -120,7 +121,7 @@ and ends with it; without one it runs until it is stopped.
 			}
 			ctx, stop := interruptible(cmd)
 			defer stop()
-			m, err := f.create(ctx, args[1:], false)
+			m, err := f.create(ctx, behindDashes(args[1:]), false)
 			if err != nil {
 				return err
 			}
@@ -135,6 +136,7 @@ func (f *creator) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	f.machineFlags.register(flags)
 	f.nameFlags.register(flags)
+	f.life.register(flags)
 	flags.StringVarP(&f.user, "user", "u", "", "run commands as `USER[:GROUP]`, names or numbers of the machine")
 	flags.StringVarP(&f.dir, "workdir", "w", "", "working `directory` of commands")
 	flags.StringVar(&f.dir, "cwd", "", "the same")
@@ -155,6 +157,9 @@ func (f *creator) create(ctx context.Context, command []string, passing bool) (*
 		r.Config.Image = i.ID // Whatever its name will mean when it is started.
 	}
 	r.Command, r.Passing = command, passing
+	if passing && !r.Restart.Never() {
+		return nil, errPassingRestart
+	}
 	store, err := machines.Open("")
 	if err != nil {
 		return nil, err
@@ -195,7 +200,7 @@ func newStart() *cobra.Command {
 		Short: "Start machines that stay",
 		Long: `Start machines, and return when they serve. Each has a supervisor in the
 background, which is agentctl too.
-` + exitHelp(plainExit),
+` + exitHelp(startExit),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -283,37 +288,57 @@ func newSupervise() *cobra.Command {
 }
 
 func newStop() *cobra.Command {
-	return offerJSON(&cobra.Command{
-		Use:   "stop NAME...",
+	f := &stopFlags{}
+	cmd := &cobra.Command{
+		Use:   "stop [flags] NAME...",
 		Short: "Stop machines, their commands first",
-		Long: `Stop machines: their commands get SIGTERM and a moment, their files are written.
-One that does not end within 8 seconds (16 in software emulation) is killed.
-Its files stay.
+		Long: `Stop machines. The command that a machine was started for gets its stop signal and its
+time (--stop-signal, --stop-timeout; TERM and 10 seconds without), all others SIGTERM
+and a moment; files are written. A machine that does not end within 8 seconds after
+that (16 in software emulation) is killed. Its files stay.
 ` + exitHelp(plainExit),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			q, err := f.request()
+			if err != nil {
+				return err
+			}
 			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
 				defer awaiting("stopping " + m.Name())()
-				return advise(m.Stop(ctx))
+				return advise(m.Stop(ctx, q))
 			})
 		},
-	})
+	}
+	f.register(cmd.Flags())
+	return offerJSON(cmd)
 }
 
 func newKill() *cobra.Command {
-	return offerJSON(&cobra.Command{
-		Use:               "kill NAME...",
-		Short:             "End machines as a power cut would",
-		Long:              "End machines as a power cut would: nothing is written, nothing is asked.\n" + exitHelp(plainExit),
+	var name string
+	cmd := &cobra.Command{
+		Use:   "kill [-s SIGNAL] NAME...",
+		Short: "End machines as a power cut would, or signal their commands",
+		Long: `End machines as a power cut would: nothing is written, nothing is asked. With a signal
+other than KILL, send it to the command that a machine was started for.
+` + exitHelp(plainExit),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			number, err := machines.ParseSignal(name)
+			if err != nil {
+				return fmt.Errorf("--signal: %w", err)
+			}
 			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
-				return advise(m.Kill(ctx))
+				if number == int(syscall.SIGKILL) {
+					return advise(m.Kill(ctx))
+				}
+				return advise(m.Signal(ctx, number))
 			})
 		},
-	})
+	}
+	cmd.Flags().StringVarP(&name, "signal", "s", "KILL", "the `SIGNAL`, by its name or number")
+	return offerJSON(cmd)
 }
 
 func newRemove() *cobra.Command {

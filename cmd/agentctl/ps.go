@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -28,15 +27,22 @@ type machineLine struct {
 	Ended   time.Time         `json:"ended,omitzero"`
 	Exit    *int              `json:"exit,omitempty"`
 	Error   string            `json:"error,omitempty"`
+	Reason  string            `json:"reason,omitempty"`
 	Passing bool              `json:"passing,omitempty"`
 	Command []string          `json:"command,omitempty"`
 	Ports   []machines.Port   `json:"ports,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
+	Image   string            `json:"image,omitempty"`
+
+	OOMKilled bool `json:"oom_killed,omitempty"`
+	Restarts  int  `json:"restarts,omitempty"`
 }
 
 type psFlags struct {
-	all, json, quiet, tree bool
-	labels                 []string
+	all, json, quiet, tree, latest bool
+	last                           int
+	filters                        []string
+	format                         string
 }
 
 func newPs() *cobra.Command {
@@ -47,14 +53,20 @@ func newPs() *cobra.Command {
 		Long: `List machines: those that live, with -a all of them. With a name, list the
 processes inside that machine; with -a the kernel's threads too.
 
-A machine is created, starting, running, stopping, stopped, failed, or dead, when
-its supervisor was killed. 'agentctl rm' removes what is left of any of them. One
-whose files cannot be read is an error, behind the list of the others.
+A machine is created, starting, running, restarting, stopping, stopped, failed, or
+dead, when its supervisor was killed. 'agentctl rm' removes what is left of any of
+them. One whose files cannot be read is an error, behind the list of the others.
+
+A filter is name=PATTERN, status=STATE (exited is stopped or failed), exited=STATUS
+or label=KEY[=VALUE].
 ` + exitHelp(plainExit),
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
+				if err := f.onlyInside(cmd); err != nil {
+					return err
+				}
 				return withClient(cmd, args[0], f.inside)
 			}
 			return f.machines()
@@ -64,11 +76,40 @@ whose files cannot be read is an error, behind the list of the others.
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "names only")
 	cmd.Flags().BoolVar(&f.tree, "tree", false, "show processes behind their parents")
 	cmd.Flags().BoolVar(&f.json, "json", false, "as JSON")
-	cmd.Flags().StringArrayVarP(&f.labels, "filter", "f", nil, "only machines with label=`KEY[=VALUE]`")
+	cmd.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "only machines with `KEY=VALUE`: name, status, exited or label")
+	cmd.Flags().IntVarP(&f.last, "last", "n", -1, "the last `NUMBER` that were made, of all of them")
+	cmd.Flags().BoolVarP(&f.latest, "latest", "l", false, "the last one that was made, of all of them")
+	cmd.Flags().StringVar(&f.format, "format", "", formatHelp)
+	cmd.Flags().Bool("no-trunc", true, "whole texts; they always are")
 	return cmd
 }
 
+// onlyInside refuses what is for lists of machines alone.
+func (f *psFlags) onlyInside(cmd *cobra.Command) error {
+	for _, name := range []string{"filter", "last", "latest", "format", "quiet"} {
+		if cmd.Flags().Changed(name) {
+			return fmt.Errorf("ps: --%s is for the list of machines, and not for the processes in one", name)
+		}
+	}
+	return nil
+}
+
 func (f *psFlags) machines() error {
+	filters, err := parseFilters(f.filters)
+	if err != nil {
+		return err
+	}
+	var as *format
+	if f.format != "" {
+		parsed, err := parseFormat(f.format)
+		if err != nil {
+			return err
+		}
+		as = &parsed
+	}
+	if f.latest {
+		f.last = 1
+	}
 	store, err := machines.Open("")
 	if err != nil {
 		return err
@@ -83,17 +124,22 @@ func (f *psFlags) machines() error {
 			continue
 		}
 		ended := s.Phase == machines.Created || s.Phase == machines.Stopped || s.Phase == machines.Failed
-		if (f.all || !ended) && f.matches(m.Record()) {
-			lines = append(lines, describe(m.Record(), s))
+		l := describe(m.Record(), s)
+		if (f.all || f.last >= 0 || filters.all() || !ended) && filters.match(l) {
+			lines = append(lines, l)
 		}
 	}
-	return errors.Join(f.print(lines), failed)
+	if f.last >= 0 {
+		lines = lines[max(0, len(lines)-f.last):]
+	}
+	return errors.Join(f.print(lines, as), failed)
 }
 
 func describe(r machines.Record, s machines.Status) machineLine {
 	l := machineLine{
 		Name: r.Name, Phase: s.Phase, Created: r.Created, Started: s.Started, Ended: s.Ended, Exit: s.Exit,
-		Error: s.Error, Passing: r.Passing, Command: r.Command, Ports: r.Ports, Labels: r.Labels,
+		Error: s.Error, Reason: s.Reason, Passing: r.Passing, Command: r.Command, Ports: r.Ports, Labels: r.Labels,
+		Image: r.Config.Image, OOMKilled: s.OOMKilled, Restarts: s.Restarts,
 	}
 	if s.Alive {
 		l.PID = s.PID
@@ -104,17 +150,14 @@ func describe(r machines.Record, s machines.Status) machineLine {
 	return l
 }
 
-// matches reports whether the machine has all labels.
-func (f *psFlags) matches(r machines.Record) bool {
-	return !slices.ContainsFunc(f.labels, func(filter string) bool {
-		key, want, valued := strings.Cut(strings.TrimPrefix(filter, "label="), "=")
-		value, ok := r.Labels[key]
-		return !ok || valued && value != want
-	})
-}
-
-func (f *psFlags) print(lines []machineLine) error {
+func (f *psFlags) print(lines []machineLine, as *format) error {
 	switch {
+	case as != nil:
+		views := make([]any, len(lines))
+		for i, l := range lines {
+			views[i] = psView{l}
+		}
+		return as.each(os.Stdout, views, psHead{})
 	case f.json:
 		return writeJSON(os.Stdout, lines)
 	case f.quiet:
@@ -137,6 +180,10 @@ func (l *machineLine) state() string {
 		return "running " + span(time.Since(l.Started))
 	case l.Phase == machines.Stopped && l.Exit != nil:
 		return fmt.Sprintf("stopped (%d)", *l.Exit)
+	case l.Phase == machines.Restarting && l.Exit != nil:
+		return fmt.Sprintf("restarting (%d)", *l.Exit)
+	case l.Error != "":
+		return fmt.Sprintf("%s (%s)", l.Phase, brief(l.Error))
 	}
 	return string(l.Phase)
 }
@@ -183,100 +230,4 @@ func (f *psFlags) indent(b procfs.Branch) string {
 func deep(depth int) string {
 	const most = 40
 	return strings.Repeat("  ", min(depth, most))
-}
-
-// An inspection is a machine in the output of inspect.
-type inspection struct {
-	machines.Record
-	State   machines.Status `json:"state"`
-	Dir     string          `json:"dir"`
-	Socket  string          `json:"socket"`
-	Console string          `json:"console"`
-}
-
-func newInspect() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:               "inspect NAME...",
-		Short:             "Show all that is known of machines, as JSON",
-		Long:              "Show all that is known of machines, as a JSON array.\n" + exitHelp(plainExit),
-		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: completeNames,
-		RunE: func(_ *cobra.Command, args []string) error {
-			var all []inspection
-			for _, name := range args {
-				m, err := lookup(name)
-				if err != nil {
-					return err
-				}
-				s, err := m.Status()
-				if err != nil {
-					return err
-				}
-				all = append(all, inspection{m.Record(), s, m.Dir(), m.Socket(), m.Console()})
-			}
-			return writeJSON(os.Stdout, all)
-		},
-	}
-	cmd.Flags().Bool("json", true, "as JSON; it always is")
-	return cmd
-}
-
-func newLogs() *cobra.Command {
-	f := &logFlags{}
-	cmd := &cobra.Command{
-		Use:   "logs [-f] NAME",
-		Short: "Show what a machine has printed",
-		Long: `Show what a machine has printed in its last life: its command's output if it has a
-command, else its console, with the agent's lines among the kernel's.
-` + exitHelp(plainExit),
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeNames,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			m, err := lookup(args[0])
-			if err != nil {
-				return err
-			}
-			if wantsJSON(cmd) {
-				return f.asJSON(ctx, m)
-			}
-			return m.CopyLog(ctx, os.Stdout, f.which(m), f.follow)
-		},
-	}
-	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on until the machine has ended")
-	cmd.Flags().BoolVar(&f.console, "console", false, "the console")
-	cmd.Flags().BoolVar(&f.agent, "agent", false, "only the agent's lines on the console")
-	cmd.Flags().BoolVar(&f.supervisor, "supervisor", false, "what agentctl itself says in the background")
-	return offerJSON(cmd)
-}
-
-type logFlags struct{ follow, console, agent, supervisor bool }
-
-// A logLine is a line in the output of logs --json.
-type logLine struct {
-	Log  string `json:"log"` // command, console, agent or supervisor.
-	Text string `json:"text"`
-}
-
-// asJSON writes an object for each line, on a line of its own.
-func (f *logFlags) asJSON(ctx context.Context, m *machines.Machine) error {
-	kind, out := f.which(m), json.NewEncoder(os.Stdout)
-	out.SetEscapeHTML(false)
-	lines := &machines.Lines{Each: func(line []byte) error {
-		return out.Encode(logLine{kind.String(), strings.TrimRight(string(line), "\r\n")})
-	}}
-	return errors.Join(m.CopyLog(ctx, lines, kind, f.follow), lines.Flush())
-}
-
-func (f *logFlags) which(m *machines.Machine) machines.LogKind {
-	switch {
-	case f.agent:
-		return machines.AgentLog
-	case f.supervisor:
-		return machines.SupervisorLog
-	case f.console || len(m.Record().Command) == 0 || m.Record().Passing:
-		return machines.ConsoleLog
-	}
-	return machines.OutputLog
 }

@@ -176,6 +176,7 @@ func (r *runner) run(ctx context.Context, args []string) (err error) {
 	if !r.quiet {
 		note(l.Machine)
 	}
+	signals.reachable(l)
 	f := r.commandFlags
 	if f.env, err = r.environment(); err != nil {
 		return err
@@ -291,29 +292,8 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-func startError(name string, err error) error {
-	start, ok := errors.AsType[*client.StartError](err)
-	if !ok {
-		return err
-	}
-	// By kind and not by number: a directory that does not exist has ENOENT too.
-	switch string(start.Kind) {
-	case "not_found":
-		return &statusError{exitNotFound, name + ": " + reason(start)}
-	case "permission_denied", "not_executable":
-		return &statusError{exitNotExecutable, name + ": " + reason(start)}
-	default:
-		return err
-	}
-}
-
-// reason is the agent's text without what the caller says itself.
-func reason(e *client.StartError) string {
-	if _, text, ok := strings.Cut(e.Message, `": `); ok && strings.HasPrefix(e.Message, "spawn ") {
-		return text
-	}
-	return e.Message
-}
+// startError is the refusal of a command with its status.
+func startError(name string, err error) error { return machines.StartError(name, err) }
 
 func commandError(err error) error {
 	exit, ok := errors.AsType[*client.ExitError](err)

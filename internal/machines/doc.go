@@ -4,11 +4,14 @@
 //	STATE/machines/NAME/
 //	  record.json   what was asked for; written once, by Create
 //	  state.json    how far its last life came; written whole, by its supervisor
-//	  life          the lock that its supervisor holds from first to last; of a passing
-//	                machine, at its end, also its state, for who waits and has it open
+//	  life          the lock that its supervisor holds from first to last, and room on
+//	                the disk for its last word: the state at its end, where the machine is
+//	                removed then, or where state.json cannot be written
 //	  socket        where clients find the agent (internal/relay)
+//	  ctl           where its supervisor takes requests: to stop, to signal its command
 //	  console.log   what the guest has printed in its last life
-//	  output.log    what its command has printed in its last life, if it has one
+//	  output.log    what its command has printed, if it has one; output.log.1 is the
+//	                file before it; see Entry
 //	  agentctl.log  what its supervisor has said
 //	  repeat.sh     the commands that repeat its last life by hand
 //	  files/        the machine's own files: its root, its disks
@@ -23,7 +26,8 @@
 // holder is a machine whose supervisor was killed, and so is [Dead].
 //
 //	created ─▶ starting ─▶ running ─▶ stopping ─▶ stopped        a holder: the state
-//	               └──────────┴───────────┴─────▶ failed         none: the state, or dead
+//	            ▲  └──────────┴───────────┴─────▶ failed         none: the state, or dead
+//	            └─ restarting ◀───────────┘
 //
 // Directories appear and disappear by a rename: a machine is made under a name
 // that begins with a dot, and is removed under one. What an interrupted program

@@ -47,7 +47,6 @@ func take(path string) (*os.File, error) {
 	if _, err = lockByte(f, ofdSet, syscall.F_WRLCK, lifeByte); err == nil {
 		// Those who still hold it have just seen the last life end and let go at once.
 		_, err = lockByte(f, ofdWait, syscall.F_WRLCK, endByte)
-		err = errors.Join(err, f.Truncate(0))
 	} else if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
 		err = ErrRunning
 	}

@@ -30,10 +30,11 @@ const logLook = 100 * time.Millisecond
 // agentPrefix begins each line that the agent prints.
 const agentPrefix = "agentd: "
 
-// CopyLog writes a log; follow goes on until the machine's life or ctx ends. A log
-// that has not begun is empty.
+// CopyLog writes a log other than that of the command, which [Machine.ReadOutput]
+// reads; follow goes on until the machine's life or ctx ends. A log that has not begun
+// is empty.
 func (m *Machine) CopyLog(ctx context.Context, to io.Writer, kind LogKind, follow bool) (err error) {
-	path := map[LogKind]string{ConsoleLog: m.Console(), AgentLog: m.Console(), OutputLog: m.Output(), SupervisorLog: m.Log()}[kind]
+	path := map[LogKind]string{ConsoleLog: m.Console(), AgentLog: m.Console(), SupervisorLog: m.Log()}[kind]
 	if kind == ConsoleLog || kind == AgentLog {
 		if file := m.record.Config.ConsoleFile; file != "" {
 			path = file
@@ -58,29 +59,39 @@ func (m *Machine) CopyLog(ctx context.Context, to io.Writer, kind LogKind, follo
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if !follow {
-		_, err = io.Copy(to, f)
+	read := func() error {
+		_, err := io.Copy(to, f)
 		return err
 	}
-	return m.follow(ctx, to, f)
+	if !follow {
+		return read()
+	}
+	return m.follow(ctx, read)
 }
 
-// follow copies until the end of the machine's life, and what was written by then.
-func (m *Machine) follow(ctx context.Context, to io.Writer, from io.Reader) error {
+// follow calls read until the end of the machine's life, and once after it. A machine
+// that is started again at once has another life.
+func (m *Machine) follow(ctx context.Context, read func() error) error {
+	ended := make(chan error, 1)
+	go func() {
+		_, err := awaitEnd(ctx, m.file(lifeName))
+		ended <- err
+	}()
 	tick := time.NewTicker(logLook)
 	defer tick.Stop()
 	for {
-		alive, err := held(m.file(lifeName))
-		if err != nil {
-			return err
-		}
-		if _, err := io.Copy(to, from); err != nil || !alive {
+		if err := read(); err != nil {
 			return err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return nil // ^C is how to end it.
+		case err := <-ended:
+			if ctx.Err() != nil {
+				return nil
+			}
+			return errors.Join(err, read())
 		}
 	}
 }

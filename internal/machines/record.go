@@ -18,6 +18,7 @@ const (
 	stateName   = "state.json"
 	lifeName    = "life"
 	socketName  = "socket"
+	controlName = "ctl" // Shorter than socket: its path has to be, too.
 	consoleName = "console.log"
 	logName     = "agentctl.log"
 	outputName  = "output.log"
@@ -40,10 +41,14 @@ type Record struct {
 	// Command is what the machine is for: it ends with it. Without one it stays
 	// until it is told to end.
 	Command []string          `json:"command,omitempty"`
-	Timeout time.Duration     `json:"timeout_ns,omitempty"` // Of each life; 0 is none.
+	Timeout time.Duration     `json:"timeout_ns,omitempty"` // From its start to its end; 0 is none.
 	Labels  map[string]string `json:"labels,omitempty"`
 	Ports   []Port            `json:"ports,omitempty"`
 	Socket  string            `json:"socket,omitempty"` // In place of the one in its directory.
+
+	Restart     RestartPolicy  `json:"restart,omitempty"`
+	StopSignal  string         `json:"stop_signal,omitempty"`     // For its command; "" is TERM.
+	StopTimeout *time.Duration `json:"stop_timeout_ns,omitempty"` // For its command; nil is DefaultGrace, less than 0 for ever.
 
 	Config sandbox.Config `json:"config"`
 }
@@ -57,9 +62,11 @@ const (
 	Starting Phase = "starting"
 	Running  Phase = "running"
 	Stopping Phase = "stopping"
-	Stopped  Phase = "stopped"
-	Failed   Phase = "failed"
-	Dead     Phase = "dead" // Never written: concluded.
+	// Restarting is between two lives; see RestartPolicy.
+	Restarting Phase = "restarting"
+	Stopped    Phase = "stopped"
+	Failed     Phase = "failed"
+	Dead       Phase = "dead" // Never written: concluded.
 )
 
 // over reports a phase after which nobody works on the machine.
@@ -72,10 +79,14 @@ type State struct {
 	Started time.Time `json:"started,omitzero"`
 	Ready   time.Time `json:"ready,omitzero"`
 	Ended   time.Time `json:"ended,omitzero"`
-	Error   string    `json:"error,omitempty"` // Why it failed.
-	Exit    *int      `json:"exit,omitempty"`  // The status of its command.
-	Note    string    `json:"note,omitempty"`  // What executes it.
-	Ports   []Port    `json:"ports,omitempty"` // With the host's side as it is.
+	Error   string    `json:"error,omitempty"`  // Why it failed.
+	Reason  string    `json:"reason,omitempty"` // Why it ended, if it did not fail.
+	Exit    *int      `json:"exit,omitempty"`   // The status of its command.
+	Note    string    `json:"note,omitempty"`   // What executes it.
+	Ports   []Port    `json:"ports,omitempty"`  // With the host's side as it is.
+
+	OOMKilled bool `json:"oom_killed,omitempty"` // Its kernel has killed something for want of memory.
+	Restarts  int  `json:"restarts,omitempty"`   // By its policy, since it was started.
 }
 
 // A Status is what is true of a machine now.
@@ -92,7 +103,7 @@ func writeJSON(path string, v any) error {
 	}
 	early := path + ".new" // There is one writer of each file.
 	if err := os.WriteFile(early, append(b, '\n'), 0o600); err != nil {
-		return err
+		return errors.Join(err, os.RemoveAll(early)) // On a full disk what there is of it is in the way.
 	}
 	return os.Rename(early, path)
 }
@@ -161,7 +172,9 @@ func (m *Machine) Status() (s Status, err error) {
 		}
 		before = s.Alive
 	}
-	s.Phase = concluded(s)
+	if s.Phase = concluded(s); s.Phase == Dead {
+		s.Error = errorDead
+	}
 	return s, err
 }
 
@@ -179,6 +192,9 @@ func concluded(s Status) Phase {
 }
 
 func (m *Machine) state() (s State, err error) {
+	if last, ok := lastWord(m.file(lifeName)); ok {
+		return last, nil
+	}
 	err = readJSON(m.file(stateName), &s)
 	if errors.Is(err, os.ErrNotExist) {
 		return State{Phase: Created}, nil

@@ -150,6 +150,7 @@ func (s *Store) Get(name string) (*Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("machine %s: %w", name, err)
 	}
+	m.record.Name = name // It may have been renamed.
 	return m, nil
 }
 

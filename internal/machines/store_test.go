@@ -60,7 +60,7 @@ func TestCreateGetRemove(t *testing.T) {
 	if err != nil || again.Record().Labels["a"] != "b" || again.Record().Created.IsZero() {
 		t.Errorf("found %+v, %v", again, err)
 	}
-	if err := m.Stop(t.Context()); !errors.Is(err, machines.ErrNotRunning) {
+	if err := m.Stop(t.Context(), machines.StopRequest{}); !errors.Is(err, machines.ErrNotRunning) {
 		t.Errorf("stop: %v", err)
 	}
 	if err := m.Remove(t.Context()); err != nil {

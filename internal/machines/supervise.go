@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -21,14 +20,12 @@ const (
 	// says once that the machine serves, or why not.
 	reportFD = 3
 
-	// endWait is for a supervisor to end its machine: what the machine may take
+	// endWait is for a supervisor to end its machine, after the grace of its command:
+	// what its agent takes to say that it has ended (10 s), what the machine may take
 	// (16 s), and its helpers after it (5 s at most, each).
-	endWait = 30 * time.Second
-	// outputBytes is what is kept of a command's output: a day of a chatty service.
-	outputBytes = 64 << 20
-	// commandGrace is for a command to end after SIGTERM, as long as containers'
-	// tools give; the machine's end kills what is left.
-	commandGrace = 5 * time.Second
+	endWait = 40 * time.Second
+	// reportWait is for the agent to say that a command has ended that was killed.
+	reportWait = 10 * time.Second
 
 	// cutWait is for the same without asking the machine.
 	cutWait = 8 * time.Second
@@ -47,8 +44,9 @@ var errCut = errors.New("cut")
 
 // A report is what a supervisor says to who has started it.
 type report struct {
-	Error string   `json:"error,omitempty"`
-	Notes []string `json:"notes,omitempty"`
+	Error  string   `json:"error,omitempty"`
+	Status int      `json:"status,omitempty"` // Of a command that could not be started.
+	Notes  []string `json:"notes,omitempty"`
 }
 
 // Notes says in lines for the user what makes a machine slower than it could be, or
@@ -99,6 +97,8 @@ func (m *Machine) Launch(ctx context.Context, argv ...string) (notes []string, e
 	switch {
 	case ctx.Err() != nil:
 		return nil, errors.Join(context.Cause(ctx), m.awaitEnd(context.WithoutCancel(ctx), endWait))
+	case r.Status != 0:
+		return r.Notes, &CommandError{r.Status, r.Error}
 	case r.Error != "":
 		return nil, errors.New(r.Error)
 	}
@@ -134,21 +134,34 @@ func keepDescriptors() error {
 	return err
 }
 
-// Supervise is a supervisor's life in the background: it brings the machine up,
-// says so to Launch, and ends it when stop ends, or its command, or the machine.
+// Supervise is a supervisor's life in the background: it brings the machine up, and
+// its command, says so to Launch, and ends it when stop ends, or its command, or the
+// machine; or starts it again, as its policy says.
 func (m *Machine) Supervise(stop context.Context, log func(line string)) error {
 	launcher := os.NewFile(reportFD, "launcher")
+	stop, cancel := context.WithCancel(stop)
+	defer cancel()
 	if d := m.record.Timeout; d > 0 {
-		var cancel context.CancelFunc
-		stop, cancel = context.WithTimeout(stop, d)
-		defer cancel()
+		var expire context.CancelFunc
+		stop, expire = context.WithTimeout(stop, d)
+		defer expire()
 	}
 	l, err := m.Up(stop, log)
 	var r report
+	var command *client.Cmd
+	if err == nil {
+		l.OnStop(cancel, nil)
+		r.Notes = Notes(l.Machine)
+		command, err = l.startCommand(stop)
+		if err != nil {
+			err = l.finish(l.settle(context.Background(), err, nil))
+		}
+	}
 	if err != nil {
 		r.Error = err.Error()
-	} else {
-		r.Notes = Notes(l.Machine)
+		if refused, ok := errors.AsType[*CommandError](err); ok {
+			r.Status = refused.Status
+		}
 	}
 	// A launcher that is gone needs no report.
 	_ = json.NewEncoder(launcher).Encode(r)
@@ -156,39 +169,114 @@ func (m *Machine) Supervise(stop context.Context, log func(line string)) error {
 	if err != nil {
 		return err
 	}
-	return l.supervise(stop)
+	return l.supervise(stop, command)
 }
 
-func (l *Live) supervise(stop context.Context) error {
+// supervise sees one life after the other to its end.
+func (l *Live) supervise(stop context.Context, command *client.Cmd) error {
+	var pause time.Duration
+	err := l.live(stop, command)
+	for {
+		if l.state.Phase = Stopped; err != nil {
+			l.state.Phase, l.state.Error = Failed, err.Error()
+		}
+		if stop.Err() != nil || !l.machine.record.Restart.again(l.state) {
+			return l.finish(err)
+		}
+		pause = nextPause(pause, l.state.Ended.Sub(l.state.Started))
+		if !l.rest(stop, pause) {
+			return l.finish(err)
+		}
+		if command, err = l.once(stop); err == nil {
+			err = l.live(stop, command)
+		}
+	}
+}
+
+// rest waits between two lives, and reports whether there is to be another.
+func (l *Live) rest(stop context.Context, pause time.Duration) bool {
+	l.state.Phase = Restarting
+	if err := l.say(); err != nil {
+		l.log("state: " + err.Error())
+	}
+	select {
+	case <-time.After(pause):
+		l.state.Restarts++
+		return true
+	case <-stop.Done():
+		return false
+	}
+}
+
+// once starts the machine again, with its command.
+func (l *Live) once(stop context.Context) (command *client.Cmd, err error) {
+	if err := l.begin(stop); err != nil {
+		l.state.Ended = time.Now().Round(0)
+		return nil, err
+	}
+	if command, err = l.startCommand(stop); err != nil {
+		return nil, l.settle(context.Background(), err, nil)
+	}
+	return command, nil
+}
+
+// live waits for the end of one life and carries it out. The error is why it failed.
+func (l *Live) live(stop context.Context, command *client.Cmd) error {
 	var failed error
-	if len(l.machine.record.Command) > 0 {
-		failed = l.run(stop)
+	if command != nil {
+		failed = l.await(stop, command)
 	} else {
 		select {
 		case <-stop.Done():
 		case <-l.Done():
 		}
 	}
-	if errors.Is(context.Cause(stop), errCut) {
-		return l.Cut()
+	var asked error
+	if stop.Err() != nil {
+		asked = context.Cause(stop)
 	}
-	l.failed = failed
-	return l.Down(context.Background())
+	return l.settle(context.Background(), failed, asked)
 }
 
-// run runs the machine's command to its end.
-func (l *Live) run(ctx context.Context) error {
-	out, err := os.OpenFile(l.machine.Output(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
+// startCommand starts the machine's command, if it has one. What it prints goes to the
+// output's files, behind what it has printed before.
+func (l *Live) startCommand(ctx context.Context) (*client.Cmd, error) {
 	argv := l.machine.record.Command
+	if len(argv) == 0 {
+		return nil, nil //nolint:nilnil // No command is no failure.
+	}
+	out, err := openOutput(l.machine.Output())
+	if err != nil {
+		return nil, err
+	}
 	cmd := l.Client().CommandContext(ctx, argv[0], argv[1:]...)
-	bounded := &boundedWriter{to: out, left: outputBytes}
-	cmd.Stdout, cmd.Stderr = bounded, bounded
-	cmd.Cancel = func() error { return cmd.Signal(int(syscall.SIGTERM)) }
-	cmd.WaitDelay = commandGrace
-	err = cmd.Run()
+	cmd.Sink = out.take
+	cmd.Cancel = func() error { return l.stopCommand(cmd) }
+	if err := cmd.Start(); err != nil {
+		code := &CommandError{}
+		if err = StartError(argv[0], err); errors.As(err, &code) {
+			l.state.Exit = &code.Status
+		}
+		return nil, errors.Join(err, out.close())
+	}
+	l.control.set(func(c *control) { c.signal = cmd.Signal })
+	l.output = out
+	return cmd, nil
+}
+
+// stopCommand asks the machine's command to end, and kills it when its grace is over.
+func (l *Live) stopCommand(cmd *client.Cmd) error {
+	number, grace := l.StopWords()
+	if grace > 0 {
+		time.AfterFunc(grace, func() { _ = cmd.Kill() }) // It may have ended.
+		cmd.WaitDelay = grace + reportWait               // Which is asked for after this.
+	}
+	return cmd.Signal(number)
+}
+
+// await waits for the machine's command.
+func (l *Live) await(ctx context.Context, cmd *client.Cmd) error {
+	err := cmd.Wait()
 	if exit, ok := errors.AsType[*client.ExitError](err); ok || err == nil {
 		status := 0
 		if ok {
@@ -200,32 +288,39 @@ func (l *Live) run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		err = nil // It was told to end.
 	}
-	return errors.Join(err, out.Close())
-}
-
-// A boundedWriter keeps the beginning of what is written.
-type boundedWriter struct {
-	to   io.Writer
-	left int
-}
-
-func (w *boundedWriter) Write(p []byte) (int, error) {
-	n := min(len(p), w.left)
-	w.left -= n
-	if n > 0 {
-		if _, err := w.to.Write(p[:n]); err != nil {
-			return 0, err
-		}
-	}
-	return len(p), nil
+	return errors.Join(err, l.output.close())
 }
 
 // CutCause is the cause for which the context of Supervise ends when the machine
 // is not to be asked.
 func CutCause() error { return errCut }
 
+// A StopRequest is how to stop a machine with a command.
+type StopRequest struct {
+	Signal int            // For its command; 0 is the machine's own.
+	Grace  *time.Duration // For its command; nil is the machine's own, less than 0 for ever.
+}
+
 // Stop asks a running machine to end, and waits until it has.
-func (m *Machine) Stop(ctx context.Context) error { return m.endBy(ctx, SignalStop, endWait) }
+func (m *Machine) Stop(ctx context.Context, q StopRequest) error {
+	wait := DefaultGrace
+	for _, given := range []*time.Duration{m.record.StopTimeout, q.Grace} {
+		if given != nil {
+			wait = *given
+		}
+	}
+	if wait += endWait; wait < endWait {
+		wait = forEver
+	}
+	err := m.ask(ctx, request{Do: controlStop, Signal: q.Signal, Grace: q.Grace})
+	if err != nil {
+		return m.endBy(ctx, SignalStop, wait) // It may be starting, or of an older version.
+	}
+	return m.awaitOrKill(ctx, wait)
+}
+
+// forEver is longer than any machine lives.
+const forEver = 100 * 365 * 24 * time.Hour
 
 // Kill ends a machine as a power cut would.
 func (m *Machine) Kill(ctx context.Context) error { return m.endBy(ctx, SignalCut, cutWait) }
@@ -241,12 +336,24 @@ func (m *Machine) endBy(ctx context.Context, word os.Signal, wait time.Duration)
 	if err := supervisor.Signal(word); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return m.wrap(err)
 	}
-	err = m.awaitEnd(ctx, wait)
+	return m.awaitOrKill(ctx, wait)
+}
+
+// awaitOrKill waits for the end of the machine, and kills a supervisor that takes longer.
+func (m *Machine) awaitOrKill(ctx context.Context, wait time.Duration) error {
+	err := m.awaitEnd(ctx, wait)
 	if !errors.Is(err, errSlow) {
 		return err
 	}
+	supervisor, err := m.supervisor()
+	if errors.Is(err, ErrNotRunning) {
+		return nil // It has ended this moment.
+	}
+	if err != nil {
+		return m.wrap(err)
+	}
 	_ = supervisor.Kill() // It may have ended this moment.
-	return errors.Join(m.awaitEnd(ctx, cutWait), endStrays(ctx, m.dir))
+	return errors.Join(supervisor.Release(), m.awaitEnd(ctx, cutWait), endStrays(ctx, m.dir))
 }
 
 // supervisor returns the process that holds the life. The handle is opened before

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/agentd-go/agentd/internal/machines"
+)
+
+// lifeFlags are those of a machine's life: its end, and what follows.
+type lifeFlags struct {
+	restart     string
+	stopSignal  string
+	stopTimeout int
+	flags       *pflag.FlagSet
+}
+
+func (f *lifeFlags) register(flags *pflag.FlagSet) {
+	f.flags = flags
+	flags.StringVar(&f.restart, "restart", "no", "when a machine in the background is started again: `POLICY` no, on-failure[:TIMES], always or unless-stopped")
+	flags.StringVar(&f.stopSignal, "stop-signal", "", "the `SIGNAL` that asks its command to end (default: the image's, or TERM)")
+	flags.IntVar(&f.stopTimeout, "stop-timeout", int(machines.DefaultGrace/time.Second), "`seconds` for its command to end then, before it is killed; -1 for ever")
+}
+
+// apply checks the flags and writes them into the record.
+func (f *lifeFlags) apply(r *machines.Record) (err error) {
+	if r.Restart, err = machines.ParseRestart(f.restart); err != nil {
+		return fmt.Errorf("--restart: %w", err)
+	}
+	if r.Restart == "no" {
+		r.Restart = ""
+	}
+	if f.stopSignal != "" {
+		if _, err = machines.ParseSignal(f.stopSignal); err != nil {
+			return fmt.Errorf("--stop-signal: %w", err)
+		}
+		r.StopSignal = f.stopSignal
+	}
+	if f.flags.Changed("stop-timeout") {
+		d := seconds(f.stopTimeout)
+		r.StopTimeout = &d
+	}
+	return nil
+}
+
+// errPassingRestart is a policy for a machine that will not be there.
+var errPassingRestart = errors.New("--restart: a machine that is removed at its end (--rm, or run without -d) cannot be started again")
+
+func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
+
+// stopFlags are those of what stops machines.
+type stopFlags struct {
+	timeout int
+	signal  string
+	flags   *pflag.FlagSet
+}
+
+func (f *stopFlags) register(flags *pflag.FlagSet) {
+	f.flags = flags
+	flags.IntVarP(&f.timeout, "timeout", "t", int(machines.DefaultGrace/time.Second), "`seconds` for the command to end, before it is killed; -1 for ever (default: the machine's own)")
+	flags.IntVar(&f.timeout, "time", int(machines.DefaultGrace/time.Second), "the same")
+	_ = flags.MarkHidden("time") // It is there.
+	flags.StringVarP(&f.signal, "signal", "s", "", "the `SIGNAL` that asks the command to end (default: the machine's own)")
+}
+
+func (f *stopFlags) request() (q machines.StopRequest, err error) {
+	if f.signal != "" {
+		if q.Signal, err = machines.ParseSignal(f.signal); err != nil {
+			return q, fmt.Errorf("--signal: %w", err)
+		}
+	}
+	if f.flags.Changed("timeout") || f.flags.Changed("time") {
+		d := seconds(f.timeout)
+		q.Grace = &d
+	}
+	return q, nil
+}
+
+func newRestart() *cobra.Command {
+	f := &stopFlags{}
+	cmd := &cobra.Command{
+		Use:   "restart [flags] NAME...",
+		Short: "Stop machines and start them again",
+		Long: `Stop machines, as 'agentctl stop' does, and start them again. One that does not run is
+started.
+` + exitHelp(startExit),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q, err := f.request()
+			if err != nil {
+				return err
+			}
+			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
+				if m.Record().Passing {
+					return fmt.Errorf("machine %s: it is removed at its end, and cannot be started again", m.Name())
+				}
+				if err := m.Stop(ctx, q); err != nil && !errors.Is(err, machines.ErrNotRunning) {
+					return err
+				}
+				return launch(ctx, m)
+			})
+		},
+	}
+	f.register(cmd.Flags())
+	return offerJSON(cmd)
+}
+
+// startExit is of what starts machines with commands.
+const startExit = `  0  done
+  125  failed; the error is on standard error
+  126  the machine's command is not executable
+  127  the machine's command was not found
+`
+
+func newRename() *cobra.Command {
+	return offerJSON(&cobra.Command{
+		Use:   "rename NAME NEW-NAME",
+		Short: "Give a machine that does not run another name",
+		Long: `Give a machine another name. It has to be stopped: the processes of one that runs have
+its directory open, by its name.
+` + exitHelp(plainExit),
+		Args:              cobra.ExactArgs(2), //nolint:mnd // The two names.
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, err := lookup(args[0])
+			if err != nil {
+				return err
+			}
+			if err := m.Rename(args[1]); err != nil {
+				return advise(err)
+			}
+			return tellMade(args[1], wantsJSON(cmd))
+		},
+	})
+}
+
+func newPort() *cobra.Command {
+	return offerJSON(&cobra.Command{
+		Use:   "port NAME [PORT[/tcp]]",
+		Short: "Show which ports of this host lead into a running machine",
+		Long: `Show which ports of this host lead into a running machine (-p): all of them, or where
+one port of the machine is reached.
+` + exitHelp(plainExit),
+		Args:              cobra.RangeArgs(1, 2), //nolint:mnd // The name, and a port.
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ports, err := portsOf(args[0])
+			if err != nil {
+				return err
+			}
+			if len(args) > 1 {
+				if ports, err = onlyPort(ports, args[1]); err != nil {
+					return fmt.Errorf("machine %s: %w", args[0], err)
+				}
+			}
+			if wantsJSON(cmd) {
+				return writeJSON(os.Stdout, ports)
+			}
+			for _, p := range ports {
+				if len(args) == 1 {
+					fmt.Print(guestPort(p), "/tcp -> ")
+				}
+				fmt.Println(p.Host)
+			}
+			return nil
+		},
+	})
+}
+
+func portsOf(name string) ([]machines.Port, error) {
+	m, err := lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	s, err := m.Status()
+	if err != nil {
+		return nil, err
+	}
+	if s.Phase != machines.Running {
+		return nil, notRunning(name, s)
+	}
+	return append([]machines.Port{}, s.Ports...), nil
+}
+
+// onlyPort leaves the ports that lead to one of the guest's.
+func onlyPort(ports []machines.Port, text string) (some []machines.Port, err error) {
+	number, protocol, named := strings.Cut(text, "/")
+	if _, err := strconv.ParseUint(number, 10, 16); err != nil || named && protocol != "tcp" {
+		return nil, fmt.Errorf("port %q: want a number, or NUMBER/tcp", text)
+	}
+	for _, p := range ports {
+		if guestPort(p) == number {
+			some = append(some, p)
+		}
+	}
+	if len(some) == 0 {
+		return nil, fmt.Errorf("no port of this host leads to its port %s", number)
+	}
+	return some, nil
+}
+
+// guestPort is the number of the guest's port.
+func guestPort(p machines.Port) string { return p.Guest[strings.LastIndexByte(p.Guest, ':')+1:] }

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentd-go/agentd/internal/machines"
+)
+
+func newAttach() *cobra.Command {
+	var proxy, noInput bool
+	cmd := &cobra.Command{
+		Use:   "attach NAME",
+		Short: "Show what the command of a running machine prints, and signal it",
+		Long: `Show what the command of a machine in the background prints from now on, on standard
+output and standard error, and end with its status. ^C and other signals go to the
+command; a second ^C ends attach, and the command goes on. What it has printed before
+is in 'agentctl logs'.
+
+The command's input ended when it was started, and it has no terminal: both are of
+'agentctl run' in the foreground and of 'agentctl exec -it' alone.
+` + exitHelp(`  the command's own status, or
+  125  agentctl or the machine failed; nothing is known of the command
+  128+n  signal n ended the command, or attach
+`),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, err := lookup(args[0])
+			if err != nil {
+				return err
+			}
+			return attach(cmd.Context(), m, proxy)
+		},
+	}
+	cmd.Flags().BoolVar(&proxy, "sig-proxy", true, "pass signals on to the command")
+	cmd.Flags().BoolVar(&noInput, "no-stdin", true, "pass no input on; it never is")
+	return cmd
+}
+
+func attach(ctx context.Context, m *machines.Machine, proxy bool) error {
+	s, err := m.Status()
+	if err != nil {
+		return err
+	}
+	switch {
+	case !s.Alive:
+		return notRunning(m.Name(), s)
+	case len(m.Record().Command) == 0:
+		return fmt.Errorf("machine %s: it has no command; 'agentctl shell %s' starts a shell", m.Name(), m.Name())
+	case !m.HasOutput():
+		return fmt.Errorf("machine %s: its command has the terminal of 'agentctl run'", m.Name())
+	}
+	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
+	defer cancel(nil)
+	signals := catchSignals(cancel)
+	defer signals.stop()
+	if proxy {
+		signals.to(func(number int) {
+			if err := m.Signal(ctx, number); err != nil {
+				say(err.Error())
+			}
+		})
+	}
+	end := make(chan error, 1)
+	go func() { // From now on: it may be started again at once, or removed.
+		s, err := m.Await(ctx)
+		if err == nil {
+			err = endOf(m, s)
+		}
+		end <- err
+	}()
+	f := &logFlags{query: machines.LogQuery{Follow: true}}
+	if err := m.ReadOutput(ctx, f.query, f.print); err != nil {
+		return ended(ctx, err)
+	}
+	return ended(ctx, <-end)
+}
+
+// endOf is the end of a machine's command as that of our own.
+func endOf(m *machines.Machine, s machines.State) error {
+	switch {
+	case s.Phase != machines.Failed && s.Phase != machines.Stopped && s.Phase != machines.Dead:
+		return fmt.Errorf("machine %s: it was started again; how its command ended is not known", m.Name())
+	case s.Phase == machines.Failed, s.Phase == machines.Dead:
+		return fmt.Errorf("machine %s: %s", m.Name(), s.Error)
+	case s.Exit == nil:
+		return &statusError{exitOwnFailure, fmt.Sprintf("machine %s: %s", m.Name(), s.Reason)}
+	case *s.Exit == 0:
+		return nil
+	}
+	return &statusError{status: *s.Exit}
+}
+
+// detachExec starts a command in the hands of the machine's supervisor.
+func (f *commandFlags) detachExec(ctx context.Context, name string, args []string) (err error) {
+	if f.tty {
+		return errors.New("exec: -d and -t: a command in the background has no terminal")
+	}
+	if f.input {
+		return errors.New("exec: -d and -i: a command in the background has no input")
+	}
+	m, err := lookup(name)
+	if err != nil {
+		return err
+	}
+	s, err := m.Status()
+	if err != nil {
+		return err
+	}
+	if s.Phase != machines.Running {
+		return notRunning(name, s)
+	}
+	env, err := machines.Environment(f.env)
+	if err != nil {
+		return err
+	}
+	return m.Detach(contextOrBackground(ctx), machines.Detached{Args: args, Env: env, User: f.user, Dir: f.dir})
+}
+
+// reachable lets 'agentctl stop' and 'agentctl kill -s' reach the command of run: it
+// gets the machine's stop signal, and the machine ends when its grace is over.
+func (s *signals) reachable(l *machines.Live) {
+	end := &statusError{exitSignal + int(syscall.SIGKILL), "it did not end after its stop signal"}
+	l.OnStop(func() {
+		number, grace := l.StopWords()
+		if grace > 0 {
+			time.AfterFunc(grace, func() { s.cancel(end) })
+		}
+		_ = s.send(number)
+	}, s.send)
+}
+
+// send gives a signal to the command, as if it had come to us.
+func (s *signals) send(number int) error {
+	s.mu.Lock()
+	deliver := s.deliver
+	s.mu.Unlock()
+	if deliver == nil {
+		s.cancel(&statusError{exitSignal + number, fmt.Sprintf("ended by signal %d", number)})
+		return nil
+	}
+	deliver(number)
+	return nil
+}

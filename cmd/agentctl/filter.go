@@ -1,0 +1,74 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/agentd-go/agentd/internal/machines"
+)
+
+// psFilters are the values of --filter by their keys. A machine has to have every
+// label, and one value of each other key.
+type psFilters map[string][]string
+
+// exitedWord is what containers' tools call a machine that has ended.
+const exitedWord = "exited"
+
+// parseFilters checks KEY=VALUE.
+func parseFilters(texts []string) (psFilters, error) {
+	f := psFilters{}
+	for _, text := range texts {
+		key, value, ok := strings.Cut(text, "=")
+		var err error
+		switch {
+		case !ok || value == "":
+			err = fmt.Errorf("--filter %q: want KEY=VALUE", text)
+		case key == "name":
+			if _, bad := regexp.Compile(value); bad != nil {
+				err = fmt.Errorf("--filter %q: %w", text, bad)
+			}
+		case key == "status" && value != exitedWord && !slices.Contains(phases, machines.Phase(value)):
+			err = fmt.Errorf("--filter %q: want one of %v or %s", text, phases, exitedWord)
+		case key == exitedWord:
+			if _, bad := strconv.Atoi(value); bad != nil {
+				err = fmt.Errorf("--filter %q: want a command's status", text)
+			}
+		case key != "status" && key != "label":
+			err = fmt.Errorf("--filter %q: unknown key %q; want name=, status=, label= or exited=", text, key)
+		}
+		if err != nil {
+			return nil, err
+		}
+		f[key] = append(f[key], value)
+	}
+	return f, nil
+}
+
+// phases are all of them, in the order of a life.
+var phases = []machines.Phase{
+	machines.Created, machines.Starting, machines.Running, machines.Restarting, machines.Stopping, machines.Stopped, machines.Failed, machines.Dead,
+}
+
+// all reports whether the filters speak of machines that have ended.
+func (f psFilters) all() bool { return len(f["status"])+len(f[exitedWord]) > 0 }
+
+func (f psFilters) match(l machineLine) bool {
+	return f.any("name", func(want string) bool { return regexp.MustCompile(want).MatchString(l.Name) }) &&
+		f.any("status", func(want string) bool {
+			return string(l.Phase) == want || want == exitedWord && (l.Phase == machines.Stopped || l.Phase == machines.Failed)
+		}) &&
+		f.any(exitedWord, func(want string) bool { return l.Exit != nil && strconv.Itoa(*l.Exit) == want }) &&
+		!slices.ContainsFunc(f["label"], func(want string) bool {
+			key, value, valued := strings.Cut(want, "=")
+			got, ok := l.Labels[key]
+			return !ok || valued && value != got
+		})
+}
+
+// any reports whether one value of a key is right, or none was given.
+func (f psFilters) any(key string, right func(want string) bool) bool {
+	return len(f[key]) == 0 || slices.ContainsFunc(f[key], right)
+}

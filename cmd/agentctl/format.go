@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"text/template"
+	"unicode"
+	"unicode/utf8"
+)
+
+// formatHelp is for flags that take a template.
+const formatHelp = "a `TEMPLATE` of Go, as containers' tools have it, of the fields in docs/JSON.md or Docker's names; or json"
+
+// A format is what --format asks for: json, a template for each object, or a template
+// behind the word table, with a head.
+type format struct {
+	json, table bool
+	template    *template.Template
+}
+
+// parseFormat reads a format. \t and \n in it are a tab and an end of line.
+func parseFormat(text string) (f format, err error) {
+	if text == "json" {
+		return format{json: true}, nil
+	}
+	text, f.table = strings.CutPrefix(text, "table ")
+	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
+	f.template, err = template.New("").Option("missingkey=error").Funcs(templateFuncs).Parse(text)
+	if err != nil {
+		return f, fmt.Errorf("--format: %s", templateError(err))
+	}
+	return f, nil
+}
+
+// templateFuncs are Docker's.
+var templateFuncs = template.FuncMap{
+	"json":  jsonText,
+	"join":  joinAny,
+	"split": strings.Split,
+	"lower": strings.ToLower,
+	"upper": strings.ToUpper,
+	"title": func(s string) string {
+		r, n := utf8.DecodeRuneInString(s)
+		return string(unicode.ToTitle(r)) + s[n:]
+	},
+	"pad": func(s string, before, after int) string {
+		if s == "" {
+			return ""
+		}
+		return strings.Repeat(" ", max(0, before)) + s + strings.Repeat(" ", max(0, after))
+	},
+	"truncate": func(s string, n int) string { return string([]rune(s)[:max(0, min(n, utf8.RuneCountInString(s)))]) },
+}
+
+func jsonText(v any) (string, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return strings.TrimSpace(b.String()), err
+}
+
+// joinAny joins a list, which stands before or behind the separator.
+func joinAny(a, b any) string {
+	sep, ok := b.(string)
+	list := a
+	if !ok {
+		sep, list = fmt.Sprint(a), b
+	}
+	var words []string
+	switch l := list.(type) {
+	case []string:
+		words = l
+	case []any:
+		for _, v := range l {
+			words = append(words, fmt.Sprint(v))
+		}
+	}
+	return strings.Join(words, sep)
+}
+
+// templateError is an error of a template without the package's words before it.
+func templateError(err error) string {
+	text := strings.TrimPrefix(err.Error(), "template: ")
+	return strings.TrimLeft(text, ":")
+}
+
+// each writes an object for each view. A view has Docker's names as methods; what
+// these have not is looked for among the fields of its JSON. head is what stands above
+// a table, nil for none.
+func (f format) each(out io.Writer, views []any, head any) error {
+	if f.json {
+		for _, v := range views {
+			text, err := jsonText(v)
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintln(out, text); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if !f.table {
+		return f.lines(out, views)
+	}
+	const gap = 3
+	w := tabwriter.NewWriter(out, 0, 0, gap, ' ', 0)
+	if err := f.lines(w, append([]any{head}, views...)); err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+func (f format) lines(out io.Writer, views []any) error {
+	for _, v := range views {
+		text, err := f.execute(v)
+		if err != nil {
+			return fmt.Errorf("--format: %s", templateError(err))
+		}
+		if _, err := fmt.Fprintln(out, legible(text)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f format) execute(view any) (string, error) {
+	var b strings.Builder
+	err := f.template.Execute(&b, view)
+	if err == nil {
+		return b.String(), nil
+	}
+	text, failed := jsonText(view)
+	if failed != nil {
+		return "", failed
+	}
+	var fields any
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber() // Sizes are whole numbers.
+	if failed := d.Decode(&fields); failed != nil {
+		return "", failed
+	}
+	b.Reset()
+	if f.template.Execute(&b, fields) == nil {
+		return b.String(), nil
+	}
+	return "", err
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentd-go/agentd/internal/machines"
+)
+
+// logFlags is one use of logs.
+type logFlags struct {
+	follow, console, agent, supervisor, timestamps bool
+	tail, since, until                             string
+	query                                          machines.LogQuery
+}
+
+// A logLine is a line in the output of logs --json.
+type logLine struct {
+	Log    string    `json:"log"` // command, console, agent or supervisor.
+	Stream string    `json:"stream,omitempty"`
+	Time   time.Time `json:"time,omitzero"`
+	Text   string    `json:"text"`
+}
+
+func newLogs() *cobra.Command {
+	f := &logFlags{}
+	cmd := &cobra.Command{
+		Use:   "logs [flags] NAME",
+		Short: "Show what a machine has printed",
+		Long: `Show what a machine has printed: its command's output if it has a command, stdout on
+standard output and stderr on standard error, in the order in which it came, since the
+machine was made; else its console in its last life, with the agent's lines among the
+kernel's. Of a command's output the last 32 MiB at least are kept.
+
+A time is RFC 3339 (2026-01-02T15:04:05Z), a date, seconds since 1970, or a duration
+before now (10m).
+` + exitHelp(plainExit),
+		Example: `  agentctl logs -f --tail 10 web
+  agentctl logs -t --since 10m web`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.parse(time.Now()); err != nil {
+				return err
+			}
+			ctx, stop := interruptible(cmd)
+			defer stop()
+			m, err := lookup(args[0])
+			if err != nil {
+				return err
+			}
+			return f.show(ctx, m, wantsJSON(cmd))
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVarP(&f.follow, "follow", "f", false, "go on until the machine has ended")
+	flags.BoolVarP(&f.timestamps, "timestamps", "t", false, "the time before each line of a command")
+	flags.StringVarP(&f.tail, "tail", "n", "all", "only the last so many `LINES`, and what follows")
+	flags.StringVar(&f.since, "since", "", "only what a command has printed since a `TIME`")
+	flags.StringVar(&f.until, "until", "", "only what a command has printed until a `TIME`")
+	flags.BoolVar(&f.console, "console", false, "the console")
+	flags.BoolVar(&f.agent, "agent", false, "only the agent's lines on the console")
+	flags.BoolVar(&f.supervisor, "supervisor", false, "what agentctl itself says in the background")
+	return offerJSON(cmd)
+}
+
+// parse reads the flags.
+func (f *logFlags) parse(now time.Time) (err error) {
+	f.query = machines.LogQuery{Follow: f.follow, Tail: -1}
+	if f.tail != "all" {
+		if f.query.Tail, err = strconv.Atoi(f.tail); err != nil {
+			return fmt.Errorf("--tail %q: want a number of lines, or all", f.tail)
+		}
+	}
+	if f.query.Since, err = parseTime("since", f.since, now); err != nil {
+		return err
+	}
+	f.query.Until, err = parseTime("until", f.until, now)
+	return err
+}
+
+// parseTime reads a time as containers' tools have it.
+func parseTime(flag, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil {
+		return now.Add(-d), nil
+	}
+	if s, err := strconv.ParseFloat(text, 64); err == nil {
+		whole := int64(s)
+		return time.Unix(whole, int64((s-float64(whole))*float64(time.Second))), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02T15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil { //nolint:gosmopolitan // A person's.
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("--%s %q: want a time such as 2026-01-02T15:04:05Z, or a duration such as 10m", flag, text)
+}
+
+// which is the log that is asked for.
+func (f *logFlags) which(m *machines.Machine) machines.LogKind {
+	switch {
+	case f.agent:
+		return machines.AgentLog
+	case f.supervisor:
+		return machines.SupervisorLog
+	case f.console || len(m.Record().Command) == 0 || m.Record().Passing && !m.HasOutput():
+		return machines.ConsoleLog
+	}
+	return machines.OutputLog
+}
+
+func (f *logFlags) show(ctx context.Context, m *machines.Machine, asJSON bool) error {
+	kind := f.which(m)
+	out := json.NewEncoder(os.Stdout)
+	out.SetEscapeHTML(false)
+	if kind == machines.OutputLog {
+		f.query.Lines = f.timestamps || asJSON
+		return m.ReadOutput(ctx, f.query, func(e machines.Entry) error {
+			if asJSON {
+				return out.Encode(logLine{kind.String(), e.Stream, e.Time, strings.TrimRight(string(e.Text), "\r")})
+			}
+			return f.print(e)
+		})
+	}
+	if f.timestamps || f.since != "" || f.until != "" {
+		return fmt.Errorf("logs: the log of the %s has no times; --timestamps, --since and --until are for the output of a command", kind)
+	}
+	return f.copyLines(ctx, m, kind, func(line []byte) error {
+		text := strings.TrimRight(string(line), "\r\n")
+		if asJSON {
+			return out.Encode(logLine{Log: kind.String(), Text: text})
+		}
+		_, err := fmt.Println(text)
+		return err
+	})
+}
+
+// print writes a piece to the stream that it came from.
+func (f *logFlags) print(e machines.Entry) error {
+	to := os.Stdout
+	if e.Stream == machines.Stderr {
+		to = os.Stderr
+	}
+	text := e.Text
+	if f.timestamps {
+		text = append([]byte(e.Time.UTC().Format("2006-01-02T15:04:05.000000000Z")+" "), text...)
+	}
+	if !e.Partial {
+		text = append(slices.Clip(text), '\n')
+	}
+	_, err := to.Write(text)
+	return err
+}
+
+// copyLines calls each for the lines of a log that is not a command's.
+func (f *logFlags) copyLines(ctx context.Context, m *machines.Machine, kind machines.LogKind, each func([]byte) error) error {
+	wanted := func(line []byte) bool { return f.console || !machines.IsNoise(line) }
+	skip := 0
+	if f.query.Tail >= 0 {
+		count := 0
+		err := eachLine(func(to io.Writer) error { return m.CopyLog(ctx, to, kind, false) }, func(line []byte) error {
+			if wanted(line) {
+				count++
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		skip = max(0, count-f.query.Tail)
+	}
+	return eachLine(func(to io.Writer) error { return m.CopyLog(ctx, to, kind, f.follow) }, func(line []byte) error {
+		if !wanted(line) {
+			return nil
+		}
+		if skip > 0 {
+			skip--
+			return nil
+		}
+		return each(line)
+	})
+}
+
+func eachLine(from func(to io.Writer) error, each func([]byte) error) error {
+	lines := &machines.Lines{Each: each}
+	return errors.Join(from(lines), lines.Flush())
+}

@@ -1,0 +1,235 @@
+package machines
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/agentd-go/agentd/client"
+)
+
+const (
+	// controlBytes bounds a request: the arguments and the environment of a command are
+	// what execve(2) takes at most, 2 MiB.
+	controlBytes = 4 << 20
+	// controlWait is for a supervisor to answer: a command's start in a slow guest.
+	controlWait = 30 * time.Second
+	// controls is how many requests are served at once.
+	controls = 32
+	// DefaultGrace is for a command to end after its stop signal, as long as containers'
+	// tools give; then it is killed.
+	DefaultGrace = 10 * time.Second
+)
+
+// Words of a request.
+const (
+	controlStop   = "stop"
+	controlSignal = "signal"
+	controlExec   = "exec"
+)
+
+// A request is what a supervisor is asked on its control socket.
+type request struct {
+	Do     string         `json:"do"`
+	Signal int            `json:"signal,omitempty"`   // For stop, 0 is the machine's own.
+	Grace  *time.Duration `json:"grace_ns,omitempty"` // For stop, nil is the machine's own; less than 0 is for ever.
+	Exec   *Detached      `json:"exec,omitempty"`
+}
+
+// An answer says nothing where the request was carried out.
+type answer struct {
+	Error  string `json:"error,omitempty"`
+	Status int    `json:"status,omitempty"` // Of a command that could not be started.
+}
+
+// A Detached is a command that the supervisor runs, for as long as the machine lives.
+// Its output goes nowhere.
+type Detached struct {
+	Args []string `json:"args"`
+	Env  []string `json:"env,omitempty"`
+	User string   `json:"user,omitempty"`
+	Dir  string   `json:"dir,omitempty"`
+}
+
+// A control is the supervisor's side.
+type control struct {
+	mu     sync.Mutex
+	signal func(number int) error // To the machine's command; nil while there is none.
+	stop   func()                 // nil while it cannot be asked.
+	with   request                // The last request to stop.
+	client *client.Client         // nil while the machine does not run.
+}
+
+var (
+	errNoCommand  = errors.New("it has no command that takes signals")
+	errCannotStop = errors.New("it cannot be stopped now")
+)
+
+// serve answers requests until the listener is closed.
+func (c *control) serve(l net.Listener) {
+	room := make(chan struct{}, controls)
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		room <- struct{}{}
+		go func() {
+			defer func() { <-room }()
+			c.answer(conn)
+		}()
+	}
+}
+
+func (c *control) answer(conn net.Conn) {
+	defer func() { _ = conn.Close() }() // The answer is written, or nobody waits for it.
+	_ = conn.SetDeadline(time.Now().Add(controlWait))
+	var q request
+	if json.NewDecoder(io.LimitReader(conn, controlBytes)).Decode(&q) != nil {
+		return
+	}
+	var a answer
+	if err := c.do(q); err != nil {
+		a.Error = err.Error()
+		if refused, ok := errors.AsType[*CommandError](err); ok {
+			a.Status = refused.Status
+		}
+	}
+	_ = json.NewEncoder(conn).Encode(a)
+}
+
+func (c *control) do(q request) error {
+	c.mu.Lock()
+	stop, signal, in := c.stop, c.signal, c.client
+	if q.Do == controlStop && stop != nil {
+		c.with = q
+	}
+	c.mu.Unlock() // Requests do not wait for each other.
+	switch {
+	case q.Do == controlStop && stop == nil:
+		return errCannotStop
+	case q.Do == controlStop:
+		stop()
+		return nil
+	case q.Do == controlSignal && signal == nil:
+		return errNoCommand
+	case q.Do == controlSignal:
+		if err := signal(q.Signal); !errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
+		return errNoCommand
+	case q.Do == controlExec && q.Exec != nil && len(q.Exec.Args) > 0 && in != nil:
+		return detach(in, q.Exec)
+	}
+	return fmt.Errorf("supervisor: cannot do %q now", q.Do)
+}
+
+// detach starts a command and does not wait for it.
+func detach(in *client.Client, d *Detached) error {
+	cmd := in.Command(d.Args[0], d.Args[1:]...)
+	cmd.Env, cmd.User, cmd.Dir = d.Env, d.User, d.Dir
+	if err := cmd.Start(); err != nil {
+		return StartError(d.Args[0], err)
+	}
+	go func() { _ = cmd.Wait() }() // Nobody asks how it ends.
+	return nil
+}
+
+// stopWords are the signal and the grace of a stop: what was asked last, else what the
+// record says, else SIGTERM and DefaultGrace. A grace of 0 is no bound. Without any
+// grace the signal is SIGKILL.
+func (c *control) stopWords(r Record) (signal int, grace time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	signal, grace = int(syscall.SIGTERM), DefaultGrace
+	if n, err := ParseSignal(r.StopSignal); err == nil {
+		signal = n
+	}
+	if r.StopTimeout != nil {
+		grace = *r.StopTimeout
+	}
+	if c.with.Signal != 0 {
+		signal = c.with.Signal
+	}
+	if c.with.Grace != nil {
+		grace = *c.with.Grace
+	}
+	switch {
+	case grace < 0:
+		return signal, 0
+	case grace == 0:
+		return int(syscall.SIGKILL), DefaultGrace
+	}
+	return signal, grace
+}
+
+func (c *control) set(change func(c *control)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(c)
+}
+
+// ask asks the machine's supervisor.
+func (m *Machine) ask(ctx context.Context, q request) error {
+	ctx, cancel := context.WithTimeout(ctx, controlWait)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", m.file(controlName))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoControl, err)
+	}
+	defer func() { _ = conn.Close() }() // It was for one answer.
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
+	defer stop()
+	var a answer
+	if err = json.NewEncoder(conn).Encode(q); err == nil {
+		err = json.NewDecoder(conn).Decode(&a)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", errNoControl, err)
+	case a.Status != 0:
+		return &CommandError{a.Status, a.Error}
+	case a.Error != "":
+		return errors.New(a.Error)
+	}
+	return nil
+}
+
+// errNoControl is a supervisor that cannot be asked: it begins, ends, or is of an older
+// version.
+var errNoControl = errors.New("its supervisor does not answer")
+
+// Signal sends a signal, 1 to 31, to the command that the machine was started for.
+func (m *Machine) Signal(ctx context.Context, number int) error {
+	return m.askRunning(ctx, request{Do: controlSignal, Signal: number})
+}
+
+// Detach starts a command that goes on without the caller; the error is a
+// *CommandError if it cannot be started.
+func (m *Machine) Detach(ctx context.Context, d Detached) error {
+	return m.askRunning(ctx, request{Do: controlExec, Exec: &d})
+}
+
+func (m *Machine) askRunning(ctx context.Context, q request) error {
+	if alive, err := held(m.file(lifeName)); err != nil {
+		return m.wrap(err)
+	} else if !alive {
+		return m.wrap(ErrNotRunning)
+	}
+	err := m.ask(ctx, q)
+	if _, refused := errors.AsType[*CommandError](err); refused {
+		return err
+	}
+	return m.wrap(err)
+}
