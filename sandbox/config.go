@@ -44,6 +44,10 @@ const (
 type Config struct {
 	Kernel string `json:"kernel,omitempty"` // A name in the cache or a file; "" is the cache's default.
 	Root   string `json:"root,omitempty"`   // A directory, shared as it is; "" is a private busybox root.
+	// OwnRoot says of Root that nobody else on the host comes by it or writes to it. The
+	// guest may then make device nodes and keep extended attributes there, and keeps
+	// what it has read under emulation. What is put into it later is seen.
+	OwnRoot bool `json:"own_root,omitempty"`
 	// Image, in place of Root: a name or ID of the cache, else what [UseImage] takes.
 	// Its user, environment and directory are those of commands that name none; by
 	// environment, only its user.
@@ -63,6 +67,9 @@ type Config struct {
 
 	// Taps are network cards on interfaces of the host, behind the one of Network.
 	Taps []Tap `json:"-"`
+
+	// Modules are more modules of the kernel to load, of a kernel that has its own.
+	Modules []string `json:"modules,omitempty"`
 
 	// Runtime is the directory that the guest has at /.msb: scripts in scripts/,
 	// certificate authorities in tls/ca.pem and tls/host-cas.pem. "" is a private

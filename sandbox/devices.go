@@ -115,5 +115,5 @@ func (c Config) guestModules() []string {
 	if c.Card || c.Network || len(c.Taps) > 0 {
 		modules = append(modules, "virtio_net")
 	}
-	return modules
+	return append(modules, c.Modules...)
 }

@@ -226,7 +226,7 @@ func (l *layout) fromInitramfs(cfg Config, cache *image.Cache, kernel image.Kern
 	}
 	l.machine.ACPI = true
 	l.machine.Console = vmm.Serial
-	l.enter(root, cfg.ReadOnlyRoot, private)
+	l.enter(root, cfg.ReadOnlyRoot, private || cfg.OwnRoot)
 	return nil
 }
 
@@ -240,7 +240,7 @@ func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) e
 		first = filepath.Join(l.dir, "first")
 	case (!private || cfg.ReadOnlyRoot) && !cfg.Foreign:
 		first = filepath.Join(l.dir, "first")
-		l.enter(root, cfg.ReadOnlyRoot, private)
+		l.enter(root, cfg.ReadOnlyRoot, private || cfg.OwnRoot)
 	}
 	if first != root {
 		if err := os.MkdirAll(filepath.Join(first, "dev"), 0o755); err != nil { //nolint:gosec // As in any root.

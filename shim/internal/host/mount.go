@@ -3,13 +3,15 @@ package host
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/containerd/containerd/api/types"
 	"golang.org/x/sys/unix"
+
+	"github.com/agentd-go/agentd/shim/internal/plan"
 )
 
 // flags are the mount options that are flags of mount(2), and whether they clear it.
@@ -116,31 +118,80 @@ func MountRoot(mounts []*types.Mount, target string) error {
 	return nil
 }
 
-// Bind shows a file or a directory of this host at target, which is made. A
-// directory that is missing is made, as runtimes do.
-func Bind(source, target string, readOnly, recursive bool) error {
-	info, err := os.Stat(source)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("volume %s: %w", source, err)
-	}
-	if err != nil {
-		return err
-	}
-	if err := makePoint(target, info.IsDir()); err != nil {
-		return err
-	}
-	set := uintptr(unix.MS_BIND)
-	if recursive {
-		set |= unix.MS_REC
-	}
-	if err := unix.Mount(source, target, "", set, ""); err != nil {
+// bindReadOnly shows a directory of this host at target, which is there.
+func bindReadOnly(source, target string) error {
+	if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind %s: %w", source, err)
 	}
-	if !readOnly {
-		return nil
+	return remountReadOnly(target)
+}
+
+// bindFrom shows a file or a directory of another mount namespace at target, which
+// is made. What is mounted below it there later is seen too, if that mount is shared:
+// a copy of a mount stays in the group of its original.
+func bindFrom(origin *os.File, b plan.Bind, target string) error {
+	mount, isDir, err := copyMount(origin, b)
+	if err != nil {
+		return fmt.Errorf("volume %s: %w", b.Source, err)
 	}
-	if err := remountReadOnly(target); err != nil {
-		return errors.Join(fmt.Errorf("bind %s read-only: %w", source, err), Unmount(target))
+	defer func() { _ = unix.Close(mount) }()
+	if err := makePoint(target, isDir); err != nil {
+		return err
+	}
+	if err := unix.MoveMount(mount, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("volume %s: mount it: %w", b.Source, err)
+	}
+	if err := setUpBind(b, target); err != nil {
+		return errors.Join(fmt.Errorf("volume %s: %w", b.Source, err), Unmount(target))
+	}
+	return nil
+}
+
+// setUpBind lets nothing that is mounted here go back to the host, but on to the file
+// server.
+func setUpBind(b plan.Bind, target string) error {
+	for _, propagation := range []uintptr{unix.MS_SLAVE, unix.MS_SHARED} {
+		if err := unix.Mount("", target, "", propagation|unix.MS_REC, ""); err != nil {
+			return fmt.Errorf("set its propagation: %w", err)
+		}
+	}
+	if b.ReadOnly {
+		return remountReadOnly(target)
+	}
+	return nil
+}
+
+// copyMount makes a mount that is attached nowhere yet. It enters the namespace on a
+// thread that ends with it.
+func copyMount(origin *os.File, b plan.Bind) (mount int, isDir bool, err error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if b.Recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if err = enterMounts(origin); err != nil {
+			return
+		}
+		var info os.FileInfo
+		if info, err = os.Stat(b.Source); err != nil {
+			return
+		}
+		isDir = info.IsDir()
+		mount, err = unix.OpenTree(unix.AT_FDCWD, b.Source, flags)
+	}()
+	<-done
+	return mount, isDir, err
+}
+
+func enterMounts(origin *os.File) error {
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return fmt.Errorf("leave the other threads' directory: %w", err)
+	}
+	if err := unix.Setns(int(origin.Fd()), unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("enter the mount namespace of the host: %w", err)
 	}
 	return nil
 }

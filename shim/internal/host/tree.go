@@ -25,7 +25,10 @@ const rootBytes = 64 << 20
 //	DIR/tree     a file system in memory that the shim writes
 //	DIR/root     the same, read-only; the machine's root
 //	DIR/volumes  another, with a directory for each container
-type Tree struct{ dir string }
+type Tree struct {
+	dir    string
+	origin *os.File // The mount namespace that the paths of volumes mean.
+}
 
 // Root is the machine's root directory.
 func (t Tree) Root() string { return filepath.Join(t.dir, "root") }
@@ -41,8 +44,8 @@ var rootDirs = []string{"bin", "sbin", "proc", "sys", "dev", "run", "tmp", "etc"
 // MakeTree makes the tree in dir: the programs come from the directory master. What
 // is mounted later on it reaches the file servers that run by then, because the
 // mounts are shared with their namespaces.
-func MakeTree(dir, master string) (Tree, error) {
-	t := Tree{dir}
+func MakeTree(dir, master string, origin *os.File) (Tree, error) {
+	t := Tree{dir, origin}
 	for _, d := range []string{t.tree(), t.Root(), t.Volumes()} {
 		if err := os.MkdirAll(d, 0o755); err != nil { //nolint:gosec // The guest's users pass it.
 			return t, err
@@ -84,7 +87,7 @@ func (t Tree) fill(master string) error {
 		}
 	}
 	for _, d := range []string{"bin", "sbin"} {
-		if err := Bind(filepath.Join(master, d), filepath.Join(t.tree(), d), true, false); err != nil {
+		if err := bindReadOnly(filepath.Join(master, d), filepath.Join(t.tree(), d)); err != nil {
 			return err
 		}
 	}
@@ -113,7 +116,7 @@ func (t Tree) Add(number int, mounts []*types.Mount, bundle string, binds []plan
 		return err
 	}
 	for _, b := range binds {
-		if err := Bind(b.Source, filepath.Join(t.volumes(number), b.Name), b.ReadOnly, b.Recursive); err != nil {
+		if err := bindFrom(t.origin, b, filepath.Join(t.volumes(number), b.Name)); err != nil {
 			return err
 		}
 	}

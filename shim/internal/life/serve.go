@@ -30,6 +30,8 @@ const MasterVariable = "AGENTD_POD_ROOT"
 const (
 	// listenerFD is where the shim finds the socket that start has opened.
 	listenerFD = 3
+	// originFD is the mount namespace of containerd.
+	originFD = 4
 	// endTime bounds each part of the end: calls under way, and events.
 	endTime = 5 * time.Second
 	// gcPercent lets the heap grow by a fifth only: a shim is small and idle, and a
@@ -56,7 +58,7 @@ func Serve(a Args) error {
 	publisher := service.NewPublisher(a.TTRPC, a.Namespace, log)
 	tasks := service.NewTasks(a.Namespace, Version, publisher)
 	p := pod.New(pod.Config{
-		ID: a.ID, Namespace: a.Namespace, Dir: a.Dir, Master: master, Options: opts, Log: log, Events: tasks,
+		ID: a.ID, Namespace: a.Namespace, Dir: a.Dir, Master: master, Origin: os.NewFile(originFD, "mounts"), Options: opts, Log: log, Events: tasks,
 	})
 	tasks.SetPod(p)
 	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(ttrpc.UnixSocketRequireSameUser()))

@@ -158,7 +158,12 @@ func launch(a Args, spec *specs.Spec, dir string) (err error) {
 			return err
 		}
 	}
-	cmd, err := command(a, dir, f)
+	origin, err := os.Open("/proc/self/ns/mnt")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = origin.Close() }()
+	cmd, err := command(a, dir, f, origin)
 	if err != nil {
 		return err
 	}
@@ -175,7 +180,7 @@ func launch(a Args, spec *specs.Spec, dir string) (err error) {
 }
 
 // command is the shim itself, in a process group of its own.
-func command(a Args, dir string, listener *os.File) (*exec.Cmd, error) {
+func command(a Args, dir string, listener, origin *os.File) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -189,7 +194,7 @@ func command(a Args, dir string, listener *os.File) (*exec.Cmd, error) {
 	if os.Getenv("HOME") == "" {
 		cmd.Env = append(cmd.Env, "HOME=/root") // The cache of kernels is found by it.
 	}
-	cmd.ExtraFiles = []*os.File{listener}
+	cmd.ExtraFiles = []*os.File{listener, origin} // The order of listenerFD and originFD.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return cmd, nil
 }

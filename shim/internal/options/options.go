@@ -25,8 +25,10 @@ type Options struct {
 	CPUs        int    `toml:"cpus"`         // Of a pod that has no limit.
 	MemoryMiB   int    `toml:"memory_mib"`   // Of a pod that has no limit.
 	OverheadMiB int    `toml:"overhead_mib"` // Beside that: the guest's kernel and our programs.
-	Accel       string `toml:"accel"`        // "kvm", "tcg", or "" for KVM where it works.
-	Console     bool   `toml:"console"`      // The guest's console goes to the shim's log.
+	// Modules are more modules of the guest's kernel to load, "bridge" for example.
+	Modules []string `toml:"modules"`
+	Accel   string   `toml:"accel"`   // "kvm", "tcg", or "" for KVM where it works.
+	Console bool     `toml:"console"` // The guest's console goes to the shim's log.
 }
 
 // The bounds. A guest needs 128 MiB beside its containers to start at all; the most

@@ -201,6 +201,11 @@ func mounts(r Request) (binds []Bind, kept []specs.Mount, err error) {
 			ReadOnly:  slices.Contains(m.Options, "ro"),
 			Recursive: !slices.Contains(m.Options, "bind"),
 		}
+		if b.ReadOnly && b.Recursive {
+			// The host refuses the writes. In the guest what is mounted below is no mount of
+			// its own, and would become read-only too.
+			m.Options = slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "ro" })
+		}
 		binds = append(binds, b)
 		m.Source = path.Join(pact.Volumes, strconv.Itoa(r.Number), b.Name)
 		kept = append(kept, m)

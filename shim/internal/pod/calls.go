@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/containerd/containerd/api/events"
@@ -117,6 +118,16 @@ func (m *machine) stream(ctx context.Context, want pact.Stream) (net.Conn, error
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
+}
+
+// dialTime is for a connection within the guest.
+const dialTime = 10 * time.Second
+
+// dial connects to a port of the pod's loopback.
+func (m *machine) dial(port int) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), dialTime)
+	defer cancel()
+	return m.stream(ctx, pact.Stream{Name: pact.Dial, Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))})
 }
 
 func askStream(conn net.Conn, want pact.Stream) error {

@@ -35,6 +35,7 @@ type machine struct {
 	rpc     *ttrpc.Client
 	pod     *client.Cmd
 	input   io.Closer // Of agentd-pod, which ends with it.
+	forward io.Closer // Of connections to the loopback; may be nil.
 	streams string    // The address of its port of streams.
 }
 
@@ -66,7 +67,7 @@ func (p *Pod) newMachine(ctx context.Context, spec *specs.Spec) (_ *machine, err
 	if err != nil {
 		return nil, err
 	}
-	tree, err := host.MakeTree(p.cfg.Dir, p.cfg.Master)
+	tree, err := host.MakeTree(p.cfg.Dir, p.cfg.Master, p.cfg.Origin)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, tree.Close())
@@ -80,14 +81,20 @@ func (p *Pod) newMachine(ctx context.Context, spec *specs.Spec) (_ *machine, err
 		return nil, err
 	}
 	defer network.Close()
-	cfg.Root, cfg.Taps = tree.Root(), network.Taps
-	cfg.Shares = []sandbox.Share{{Tag: pact.VolumesTag, Dir: tree.Volumes(), Live: true}}
+	cfg.Root, cfg.OwnRoot, cfg.Taps = tree.Root(), true, network.Taps
+	cfg.Shares = []sandbox.Share{{Tag: pact.VolumesTag, Dir: tree.Volumes(), SetID: true}}
 	m := &machine{tree: tree}
 	if m.vm, err = sandbox.Start(ctx, cfg); err != nil {
 		return nil, err
 	}
 	if err := m.startPod(ctx, pact.Start{Network: network.Plan, ShmBytes: shmSize(spec), Sysctls: spec.Linux.Sysctl}, p.cfg.Log); err != nil {
 		return nil, errors.Join(err, m.vm.Kill())
+	}
+	if len(network.Taps) > 0 {
+		m.forward, err = host.ForwardLoopback(m.dial, p.cfg.Log)
+	}
+	if err != nil { // Only a port forward misses it.
+		p.cfg.Log("connections to the pod's loopback: %v", err)
 	}
 	return m, nil
 }
@@ -103,7 +110,7 @@ func (p *Pod) describe(spec *specs.Spec) (sandbox.Config, error) {
 	}
 	cpus, memory := size(spec, o)
 	cfg := sandbox.Config{
-		Kernel: o.Kernel, CPUs: cpus, MemoryMiB: memory, Accel: sandbox.Accel(o.Accel), Hostname: spec.Hostname,
+		Kernel: o.Kernel, Modules: o.Modules, CPUs: cpus, MemoryMiB: memory, Accel: sandbox.Accel(o.Accel), Hostname: spec.Hostname,
 		Files: filepath.Join(p.cfg.Dir, "machine"), Socket: filepath.Join(p.cfg.Dir, "agent.sock"),
 		Tmpfs: []sandbox.Tmpfs{{Target: "/run", Mode: runMode}, {Target: "/tmp"}},
 		Log:   func(line string) { p.cfg.Log("%s", line) },
@@ -185,6 +192,9 @@ const endTime = 5 * time.Second
 
 // close ends the machine and removes its files.
 func (m *machine) close() error {
+	if m.forward != nil {
+		_ = m.forward.Close()
+	}
 	_ = m.rpc.Close()
 	_ = m.input.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), endTime)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/containerd/containerd/api/types"
@@ -32,8 +33,10 @@ type Config struct {
 	Namespace string // Of containerd.
 	Dir       string // The pod's own directory of this host, made by the caller.
 	Master    string // The directory with the programs of the machine's root.
-	Options   options.Options
-	Log       func(format string, args ...any)
+	// Origin is the mount namespace that the paths of volumes mean.
+	Origin  *os.File
+	Options options.Options
+	Log     func(format string, args ...any)
 	// Events is told what happens unasked. It must not block.
 	Events Events
 }
@@ -238,12 +241,16 @@ func (p *Pod) startExec(ctx context.Context, m *machine, proc *Process) error {
 	if proc.Status() != Created {
 		return fmt.Errorf("process %q: it was started before: %w", proc.Exec, ErrState)
 	}
-	if err := proc.connect(ctx, m); err != nil {
-		return err
+	// A terminal is made with its process, and keeps what is written to it.
+	steps := []func(context.Context, *machine) error{proc.connect, func(ctx context.Context, m *machine) error { return m.start(ctx, proc) }}
+	if proc.Streams.Terminal {
+		slices.Reverse(steps)
 	}
-	if err := m.start(ctx, proc); err != nil {
-		proc.disconnect()
-		return err
+	for _, step := range steps {
+		if err := step(ctx, m); err != nil {
+			proc.disconnect()
+			return err
+		}
 	}
 	go p.await(m, proc)
 	return nil
