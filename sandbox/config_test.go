@@ -83,3 +83,19 @@ func TestReason(t *testing.T) {
 		}
 	}
 }
+
+// A machine is told of its taps in two places, in the same order.
+func TestTaps(t *testing.T) {
+	file := os.Stdin
+	cfg := Config{Taps: []Tap{{Name: "tap0", MAC: [6]byte{2, 1}, File: file}, {Name: "tap1", MAC: [6]byte{2, 2}, File: file}}}
+	var l layout
+	if err := l.attach(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if len(l.machine.Taps) != 2 || l.machine.Taps[1].Name != "tap1" || l.machine.Taps[1].MAC[1] != 2 || len(cfg.tapFiles()) != 2 {
+		t.Errorf("taps %+v, files %v", l.machine.Taps, cfg.tapFiles())
+	}
+	if !slices.Contains(cfg.guestModules(), "virtio_net") {
+		t.Error("the guest has no driver for its cards")
+	}
+}

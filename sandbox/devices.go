@@ -88,6 +88,9 @@ func (l *layout) attach(cfg Config) error {
 		}
 		l.machine.Shares = append(l.machine.Shares, vmm.Share{Tag: s.Tag, Dir: dir, ReadOnly: s.ReadOnly, SetID: s.SetID})
 	}
+	for _, t := range cfg.Taps {
+		l.machine.Taps = append(l.machine.Taps, vmm.Tap{Name: t.Name, MAC: t.MAC})
+	}
 	for i, d := range cfg.Disks {
 		path, err := filepath.Abs(d.Path)
 		if err != nil {
