@@ -11,14 +11,17 @@ import (
 // checkPlan makes the plan that our agent will make of the configuration, so that what
 // it would refuse costs no boot. Another's agent has rules of its own, and so has the
 // author of a message.
-func (c Config) checkPlan() (err error) {
+func (c Config) checkPlan() error {
 	if c.Foreign || c.Bootstrap != nil {
 		return nil
 	}
-	if c.Configuration == ByEnvironment {
-		_, err = plan.FromEnvironment(c.words())
-	} else {
-		_, err = plan.FromBootstrap(c.bootstrap(), c.words())
+	words, err := c.words()
+	switch {
+	case err != nil:
+	case c.Configuration == ByEnvironment:
+		_, err = plan.FromEnvironment(words)
+	default:
+		_, err = plan.FromBootstrap(c.bootstrap(), words)
 	}
 	if err != nil {
 		return fmt.Errorf("configuration of the machine: %w", err)

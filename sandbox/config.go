@@ -12,6 +12,7 @@ import (
 	"github.com/agentd-go/agentd/internal/relay"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 // A Configuration is the way in which the guest is told what to bring up.
@@ -222,55 +223,21 @@ func (c Config) accel() (vmm.Accel, error) {
 }
 
 // words are the configuration for the kernel command line.
-func (c Config) words() (words []string) {
+func (c Config) words() (words []string, err error) {
 	if len(c.Debug) > 0 {
-		words = append(words, "AGENTD_DEBUG="+strings.Join(c.Debug, ","))
+		words = append(words, bootenv.Word(bootenv.Debug, strings.Join(c.Debug, bootenv.Part)))
 	}
 	words = append(words, c.namingWords()...)
 	if c.Configuration == ByEnvironment {
-		words = append(words, c.configuration()...)
-	}
-	return append(words, c.ExtraWords...)
-}
-
-// configuration is what generation 4 says by environment.
-func (c Config) configuration() (words []string) {
-	profile := "default"
-	if c.Restricted {
-		profile = "restricted"
-	}
-	words = append(words, "MSB_SECURITY_PROFILE="+profile)
-	if c.Hostname != "" {
-		words = append(words, "MSB_HOSTNAME="+c.Hostname)
-	}
-	if c.User != "" {
-		words = append(words, "MSB_USER="+c.User)
-	}
-	if len(c.Limits) > 0 {
-		limits := make([]string, len(c.Limits))
-		for i, l := range c.Limits {
-			limits[i] = fmt.Sprintf("%s=%d:%d", l.Resource, l.Soft, l.Hard)
+		b := *c.bootstrap()
+		b.DefaultEnv = nil // They are variables like any other.
+		said, err := bootenv.Encode(&b)
+		if err != nil {
+			return nil, fmt.Errorf("configuration by environment: %w", err)
 		}
-		words = append(words, "MSB_RLIMITS="+strings.Join(limits, ";"))
+		words = slices.Concat(words, said, c.Env)
 	}
-	return slices.Concat(words, c.initWords(), c.Env)
-}
-
-// initWords are the variables of the init; what is a list is joined by a unit
-// separator (boot section 4).
-func (c Config) initWords() (words []string) {
-	const unit = "\x1f"
-	if c.Init == "" {
-		return nil
-	}
-	words = append(words, "MSB_HANDOFF_INIT="+c.Init)
-	if len(c.InitArgs) > 0 {
-		words = append(words, "MSB_HANDOFF_INIT_ARGS="+strings.Join(c.InitArgs, unit))
-	}
-	if len(c.InitEnv) > 0 {
-		words = append(words, "MSB_HANDOFF_INIT_ENV="+strings.Join(c.InitEnv, unit))
-	}
-	return words
+	return append(words, c.ExtraWords...), nil
 }
 
 // bootstrap is the configuration as a message.

@@ -38,6 +38,15 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func wordsOf(t *testing.T, cfg Config) []string {
+	t.Helper()
+	words, err := cfg.words()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return words
+}
+
 // Both configurations say the same of a machine.
 func TestBothConfigurations(t *testing.T) {
 	cfg := Config{
@@ -50,7 +59,7 @@ func TestBothConfigurations(t *testing.T) {
 		!slices.Equal(b.DefaultEnv, []wire.EnvVar{{Key: "A", Value: "1 2"}}) || len(b.Rlimits) != 2 || b.DefaultCwd != nil {
 		t.Errorf("bootstrap %+v", b)
 	}
-	if got, want := cfg.words(), []string{"AGENTD_DEBUG=boot,plan"}; !slices.Equal(got, want) {
+	if got, want := wordsOf(t, cfg), []string{"AGENTD_DEBUG=boot,plan"}; !slices.Equal(got, want) {
 		t.Errorf("words beside a bootstrap: %q, want %q", got, want)
 	}
 	cfg.Configuration = ByEnvironment
@@ -58,11 +67,11 @@ func TestBothConfigurations(t *testing.T) {
 		"AGENTD_DEBUG=boot,plan", "MSB_SECURITY_PROFILE=restricted", "MSB_HOSTNAME=web", "MSB_USER=1000:1000",
 		"MSB_RLIMITS=nofile=5:6;core=0:0", "A=1 2",
 	}
-	if got := cfg.words(); !slices.Equal(got, want) {
+	if got := wordsOf(t, cfg); !slices.Equal(got, want) {
 		t.Errorf("words %q, want %q", got, want)
 	}
 	cfg.ExtraWords = []string{"MSB_TMPFS=/x"}
-	if got := cfg.words(); !slices.Equal(got, append(want, "MSB_TMPFS=/x")) {
+	if got := wordsOf(t, cfg); !slices.Equal(got, append(want, "MSB_TMPFS=/x")) {
 		t.Errorf("words %q do not end in the extra one", got)
 	}
 	cfg.Bootstrap = new(wire.Bootstrap)

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 const (
@@ -79,23 +79,11 @@ func (m *Machine) bootError(ctx context.Context, err error) *BootError {
 	return failed
 }
 
-// agentPrefix begins each line that the agent prints.
-const agentPrefix = "agentd: "
-
-// phases are the words with which the agent says in which part of its life it
-// failed (boot section 0).
-var phases = []string{
-	"config parse failed: ", "early init failed: ", "console open failed: ", "bootstrap receive failed: ",
-	"bootstrap validation failed: ", "init failed: ", "handoff failed: ", "bulk transport binding failed: ",
-	"agent loop error: ",
-}
-
 // reason returns the agent's last line that tells of a failed phase.
 func reason(lines []string) (found string) {
 	for _, line := range lines {
-		rest, ok := strings.CutPrefix(line, agentPrefix)
-		if ok && slices.ContainsFunc(phases, func(p string) bool { return strings.HasPrefix(rest, p) }) {
-			found = rest
+		if said, ok := bootenv.Failure(line); ok {
+			found = said
 		}
 	}
 	return found

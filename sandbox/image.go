@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -70,23 +71,15 @@ func (l *layout) fromImage(ctx context.Context, cfg Config, cache *image.Cache) 
 	if cfg.User == "" {
 		cfg.User = img.Config.User
 	}
-	if cfg.Configuration == ByEnvironment {
-		cfg.ExtraWords = append([]string{rootWord(root)}, cfg.ExtraWords...)
-		return cfg, nil
-	}
-	cfg.Env = mergeEnv(img.Config.Env, cfg.Env)
-	if cfg.Dir == "" {
-		cfg.Dir = img.Config.WorkingDir
+	if cfg.Configuration == ByBootstrap {
+		cfg.Env = mergeEnv(img.Config.Env, cfg.Env)
+		cfg.Dir = cmp.Or(cfg.Dir, img.Config.WorkingDir)
 	}
 	b := *cfg.bootstrap()
 	b.BlockRoot = root
 	cfg.Bootstrap = &b
 	return cfg, nil
 }
-
-// sealRoot has the agent make the root read-only when it has booted: neither an
-// image nor its upper has the mount points, so the host cannot do it before.
-const sealRoot = "AGENTD_SEAL=root"
 
 // The first disks of a machine with an image.
 const (
@@ -102,15 +95,6 @@ func (l *layout) disksOf(img image.Image, u Upper) (wire.BlockRoot, []Disk, erro
 	}
 	upper, disks, err := l.upper(u)
 	return &wire.OCIErofs{Lower: lowerDevice, Upper: upper}, append([]Disk{{Path: img.Path, ReadOnly: true}}, disks...), err
-}
-
-// rootWord says by environment what a root is. An upper in memory was refused
-// before: there is no word for it.
-func rootWord(root wire.BlockRoot) string {
-	if disk, ok := root.(*wire.DiskImage); ok {
-		return "MSB_BLOCK_ROOT=kind=disk-image,device=" + disk.Device + ",fstype=" + *disk.FSType
-	}
-	return "MSB_BLOCK_ROOT=kind=oci-erofs,lower=" + lowerDevice + ",upper=" + upperDevice + ",upper_fstype=" + upperType
 }
 
 const upperType = "ext4"

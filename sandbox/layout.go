@@ -12,6 +12,7 @@ import (
 	"github.com/agentd-go/agentd/internal/image"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 const (
@@ -97,6 +98,10 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 	if err != nil {
 		return err
 	}
+	words, err := cfg.words()
+	if err != nil {
+		return err
+	}
 	l.note = "using " + accel.String() + ", as asked"
 	if accel == vmm.Auto {
 		accel, l.note = vmm.DetectAccel()
@@ -108,7 +113,7 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 		Accel:     accel,
 		Affinity:  cfg.Affinity,
 		Network:   cfg.Network,
-		Cmdline:   cfg.words(),
+		Cmdline:   words,
 		Card:      cfg.Card,
 		Records:   cfg.hasSecond(),
 	}
@@ -116,7 +121,7 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 		l.machine.Cmdline = append(l.machine.Cmdline, wire.SecondPortWord)
 	}
 	if l.unshared != nil {
-		l.machine.Cmdline = append(l.machine.Cmdline, shareInMemory)
+		l.machine.Cmdline = append(l.machine.Cmdline, bootenv.Word(bootenv.Share, bootenv.ShareInMemory))
 	} else if err := l.runtime(cfg.Runtime); err != nil {
 		return err
 	}
@@ -128,7 +133,7 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 		return err
 	}
 	if cfg.Image != "" && cfg.ReadOnlyRoot {
-		l.machine.Cmdline = append(l.machine.Cmdline, sealRoot)
+		l.machine.Cmdline = append(l.machine.Cmdline, bootenv.Word(bootenv.Seal, bootenv.SealRoot))
 	} else if private && cfg.ReadOnlyRoot {
 		if err := l.makeMountPoints(cfg, root); err != nil {
 			return err
@@ -288,11 +293,11 @@ func rootShare(tag, dir string, readOnly, private bool, accel vmm.Accel) vmm.Sha
 // one together in.
 func (l *layout) enter(root string, readOnly, private bool) {
 	if root == "" {
-		l.machine.Cmdline = append([]string{"AGENTD_ROOT=tmpfs:" + realTag}, l.machine.Cmdline...)
+		l.machine.Cmdline = append([]string{bootenv.Word(bootenv.Root, "tmpfs:"+realTag)}, l.machine.Cmdline...)
 		return
 	}
 	l.machine.Shares = append(l.machine.Shares, rootShare(realTag, root, readOnly, private, l.machine.Accel))
-	l.machine.Cmdline = append([]string{"AGENTD_ROOT=virtiofs:" + realTag}, l.machine.Cmdline...)
+	l.machine.Cmdline = append([]string{bootenv.Word(bootenv.Root, "virtiofs:"+realTag)}, l.machine.Cmdline...)
 }
 
 // remove deletes the machine's directory, if it is not to be kept.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 // A Resolver is what the guest's /etc/resolv.conf says (resolv.conf(5)). Where it has
@@ -29,7 +31,7 @@ func (c Config) namingWords() (words []string) {
 		if c.Network {
 			hosts = strings.ReplaceAll(hosts, "="+HostGateway, "="+userGateway)
 		}
-		words = append(words, "AGENTD_HOSTS="+hosts)
+		words = append(words, bootenv.Word(bootenv.Hosts, hosts))
 	}
 	var lines []string
 	for _, kind := range []struct {
@@ -41,7 +43,7 @@ func (c Config) namingWords() (words []string) {
 		}
 	}
 	if len(lines) > 0 {
-		words = append(words, "AGENTD_RESOLVER="+strings.Join(lines, ","))
+		words = append(words, bootenv.Word(bootenv.Resolver, strings.Join(lines, bootenv.Part)))
 	}
 	return words
 }

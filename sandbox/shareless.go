@@ -2,9 +2,6 @@ package sandbox
 
 import "github.com/agentd-go/agentd/internal/image"
 
-// shareInMemory tells the agent that no directory is shared with it.
-const shareInMemory = "AGENTD_SHARE=tmpfs"
-
 // shareless reports whether a machine can do without shared directories, where
 // the host cannot serve any: an ordinary user in a chroot gets no user namespace,
 // which virtiofsd needs. The small root is then a disk instead of a directory, for

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/internal/vmm"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 // A Step is one step of the guest's boot.
@@ -16,7 +17,7 @@ type Step struct {
 // Steps returns the steps of the boot, for a machine whose Config has "boot" in
 // Debug: the agent prints them to its console.
 func (m *Machine) Steps() (all []Step) {
-	const prefix, middle = agentPrefix + "step ", " took "
+	const prefix, middle = bootenv.ConsolePrefix + "step ", " took "
 	for line := range strings.Lines(string(m.vm.Console())) {
 		rest, ok := strings.CutPrefix(strings.TrimSpace(line), prefix)
 		if !ok {

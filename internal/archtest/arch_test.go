@@ -23,14 +23,15 @@ const module = "github.com/agentd-go/agentd"
 var may = map[string][]string{
 	"wire/frame":             {},
 	"wire":                   {"wire/frame"},
+	"wire/bootenv":           {"wire"},
 	"client":                 {"wire", "wire/frame", "internal/mux", "internal/bulk"},
-	"sandbox":                {"wire", "wire/frame", "client", "internal/relay", "internal/vmm", "internal/image", "internal/image/ext4", "internal/guest/plan"},
+	"sandbox":                {"wire", "wire/bootenv", "wire/frame", "client", "internal/relay", "internal/vmm", "internal/image", "internal/image/ext4", "internal/guest/plan"},
 	"internal/mux":           {"wire/frame"},
 	"internal/bulk":          {},                             // Pure.
 	"internal/relay":         {"wire/frame", "internal/mux"}, // Cannot decode.
-	"internal/guest/plan":    {"wire"},
+	"internal/guest/plan":    {"wire", "wire/bootenv"},
 	"internal/guest/sys":     {},
-	"internal/guest/boot":    {"internal/guest/plan", "internal/guest/sys"},
+	"internal/guest/boot":    {"wire/bootenv", "internal/guest/plan", "internal/guest/sys"},
 	"internal/guest/proc":    {"internal/guest/sys"},
 	"internal/guest/session": {"wire", "wire/frame", "internal/mux", "internal/bulk", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys"},
 	"internal/guest/agent":   {"wire", "wire/frame", "internal/mux", "internal/guest/session", "internal/guest/sys"},
@@ -40,16 +41,13 @@ var may = map[string][]string{
 	"internal/image/ext4":    {},
 	"internal/image/oci":     {},
 	"internal/archtest":      {},
-	"internal/guest/life": {
-		"wire", "internal/guest/plan", "internal/guest/sys", "internal/guest/boot",
-		"internal/guest/proc", "internal/guest/session", "internal/guest/agent",
-	},
-	"cmd/agentd":        {"internal/guest/life", "internal/guest/proc", "internal/guest/sys"},
-	"internal/machines": {"wire", "client", "sandbox"},
-	"internal/procfs":   {},
-	"internal/transfer": {"client"},
-	"internal/trace":    {"wire", "wire/frame"},
-	"cmd/agentctl":      {"sandbox", "client", "internal/machines", "internal/procfs", "internal/transfer", "internal/trace"},
+	"internal/guest/life":    {"wire", "wire/bootenv", "internal/guest/plan", "internal/guest/sys", "internal/guest/boot", "internal/guest/proc", "internal/guest/session", "internal/guest/agent"},
+	"cmd/agentd":             {"internal/guest/life", "internal/guest/proc", "internal/guest/sys"},
+	"internal/machines":      {"wire", "wire/bootenv", "client", "sandbox"},
+	"internal/procfs":        {},
+	"internal/transfer":      {"client"},
+	"internal/trace":         {"wire", "wire/frame"},
+	"cmd/agentctl":           {"sandbox", "client", "internal/machines", "internal/procfs", "internal/transfer", "internal/trace"},
 
 	// Only tests import these.
 	"internal/nstest":         {},

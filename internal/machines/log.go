@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 // A LogKind is one of a machine's logs.
@@ -27,8 +29,6 @@ func (k LogKind) String() string {
 // logLook is how often to look for more: a person sees no difference to at once.
 const logLook = 100 * time.Millisecond
 
-// agentPrefix begins each line that the agent prints.
-const agentPrefix = "agentd: "
 
 // CopyLog writes a log other than that of the command, which [Machine.ReadOutput]
 // reads; follow goes on until the machine's life or ctx ends. A log that has not begun
@@ -43,7 +43,7 @@ func (m *Machine) CopyLog(ctx context.Context, to io.Writer, kind LogKind, follo
 	if kind == AgentLog {
 		unfiltered := to
 		lines := &Lines{Each: func(line []byte) (err error) {
-			if bytes.HasPrefix(line, []byte(agentPrefix)) {
+			if bytes.HasPrefix(line, []byte(bootenv.ConsolePrefix)) {
 				_, err = unfiltered.Write(line)
 			}
 			return err

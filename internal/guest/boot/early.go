@@ -10,13 +10,8 @@ import (
 
 	"github.com/agentd-go/agentd/internal/guest/plan"
 	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
-
-// RootVariable says which file system to make the root before anything else,
-// as TYPE:SOURCE ("virtiofs:root"). It serves machines that start from an
-// initramfs or from a root with nothing but agentd in it; without it the root
-// stays the one that the kernel has mounted.
-const RootVariable = "AGENTD_ROOT"
 
 // moduleDir holds the modules that the machine needs, named so that their order
 // is that of loading. Only our own initramfs has it.
@@ -26,7 +21,7 @@ const moduleDir = "/lib/modules/agentd"
 func EnterRoot(spec string) error {
 	fstype, source, ok := strings.Cut(spec, ":")
 	if !ok || fstype == "" || source == "" {
-		return fmt.Errorf("%s=%q: want TYPE:SOURCE, for example virtiofs:root", RootVariable, spec)
+		return fmt.Errorf("%s=%q: want TYPE:SOURCE, for example virtiofs:root", bootenv.Root, spec)
 	}
 	root, err := sys.OpenRoot("/")
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/plan"
 	"github.com/agentd-go/agentd/internal/guest/proc"
 	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 const (
@@ -56,7 +57,7 @@ func (l *Life) handOver() error {
 // until the machine or the agent ends.
 func (l *Life) Continue() error {
 	if err := l.inherit(); err != nil {
-		return phase("handoff failed", err)
+		return bootenv.Handoff.Wrap(err)
 	}
 	l.terminated = make(chan struct{})
 	go func() {
@@ -66,7 +67,7 @@ func (l *Life) Continue() error {
 	}()
 	end, err := l.serve()
 	l.leave(end)
-	return phase("agent loop error", err)
+	return bootenv.AgentLoop.Wrap(err)
 }
 
 // inherit takes over from PID 1 what the boot has left, and returns when PID 1

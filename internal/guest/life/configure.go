@@ -12,11 +12,8 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
-
-// debugVariable lists what to print to the console: "boot" (the time of each step),
-// "plan" (what is going to be done).
-const debugVariable = "AGENTD_DEBUG"
 
 func parseDebug(list string) map[string]bool {
 	all := map[string]bool{}
@@ -32,14 +29,14 @@ func (l *Life) configure() (err error) {
 	told := plan.Configured(os.Environ())
 	if told {
 		if l.plan, err = plan.FromEnvironment(os.Environ()); err != nil {
-			return phase("config parse failed", err)
+			return bootenv.ConfigParse.Wrap(err)
 		}
 	}
 	if err := boot.EarlyMounts(); err != nil {
-		return phase("early init failed", err)
+		return bootenv.EarlyInit.Wrap(err)
 	}
 	if err := l.listen(); err != nil {
-		return phase("console open failed", err)
+		return bootenv.ConsoleOpen.Wrap(err)
 	}
 	if !told {
 		if err := l.receive(); err != nil {
@@ -49,17 +46,17 @@ func (l *Life) configure() (err error) {
 	if l.debug["plan"] {
 		sys.Logf("plan\n%s", l.plan)
 	}
-	return phase("config parse failed", boot.Check(l.plan))
+	return bootenv.ConfigParse.Wrap(boot.Check(l.plan))
 }
 
 // receive takes the configuration from the port.
 func (l *Life) receive() error {
 	b, err := l.agent.Bootstrap()
 	if err != nil {
-		return phase("bootstrap receive failed", err)
+		return bootenv.BootstrapReceive.Wrap(err)
 	}
 	if l.plan, err = plan.FromBootstrap(b, os.Environ()); err != nil {
-		return phase("bootstrap validation failed", err)
+		return bootenv.BootstrapValidation.Wrap(err)
 	}
 	l.plan.Generation = l.agent.Speaks()
 	return nil

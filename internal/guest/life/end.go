@@ -2,7 +2,6 @@ package life
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/sys"
@@ -48,13 +47,4 @@ func End() {
 	inTime(sys.Sync, lastSync) // A file system that hangs must not keep the machine.
 	sys.Logf("%v", sys.Restart())
 	select {} // The kernel refused; dying would be a panic.
-}
-
-// phase names the part of the life in which err came up, as hosts find it in
-// the console's log.
-func phase(name string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", name, err)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 const (
@@ -73,7 +74,7 @@ type Life struct {
 
 // New begins a life, at the start of the program. The host is told the version.
 func New(version string) *Life {
-	return &Life{Open: openPort, version: version, started: sys.BootTime(), debug: parseDebug(os.Getenv(debugVariable))}
+	return &Life{Open: openPort, version: version, started: sys.BootTime(), debug: parseDebug(os.Getenv(bootenv.Debug))}
 }
 
 // Run is the life of a machine, up to the point where it ends: it boots, serves the
@@ -82,25 +83,25 @@ func New(version string) *Life {
 // init, and a second agent goes on with [Life.Continue].
 func (l *Life) Run() error {
 	if err := enterRoot(); err != nil {
-		return phase("early init failed", err)
+		return bootenv.EarlyInit.Wrap(err)
 	}
 	if err := l.configure(); err != nil {
 		return l.reportFailure(err)
 	}
 	if err := l.bringUp(); err != nil {
-		return l.abandon(phase("init failed", err))
+		return l.abandon(bootenv.Init.Wrap(err))
 	}
 	if l.machine.Init != nil {
-		err := phase("handoff failed", l.handOver()) // Returns only if it failed.
+		err := bootenv.Handoff.Wrap(l.handOver()) // Returns only if it failed.
 		l.killAll()
 		return l.abandon(err)
 	}
 	if err := l.bind(); err != nil {
-		return l.abandon(phase("bulk transport binding failed", err))
+		return l.abandon(bootenv.SecondPort.Wrap(err))
 	}
 	end, err := l.serve()
 	l.takeDown(end)
-	return phase("agent loop error", err)
+	return bootenv.AgentLoop.Wrap(err)
 }
 
 // abandon ends a boot that failed: the host is told, and what was mounted until then
@@ -127,7 +128,7 @@ func (l *Life) takeDown(end agent.End) {
 
 // enterRoot changes to the real root if the kernel started us from another.
 func enterRoot() error {
-	if spec := os.Getenv(boot.RootVariable); spec != "" {
+	if spec := os.Getenv(bootenv.Root); spec != "" {
 		return boot.EnterRoot(spec)
 	}
 	return nil

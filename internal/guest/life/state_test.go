@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 func TestState(t *testing.T) {
@@ -43,5 +45,12 @@ func TestStateRejects(t *testing.T) {
 		if e, err := decodeState([]byte(words)); err == nil {
 			t.Errorf("%q: got %+v", words, e)
 		}
+	}
+}
+
+// Hosts know the agent's lines on the console by their beginning.
+func TestLogPrefix(t *testing.T) {
+	if sys.LogPrefix != bootenv.ConsolePrefix {
+		t.Errorf("lines begin with %q, hosts look for %q", sys.LogPrefix, bootenv.ConsolePrefix)
 	}
 }

@@ -17,6 +17,15 @@ import (
 func FromBootstrap(b *wire.Bootstrap, environ []string) (*Plan, error) {
 	m := message{config: config{source: Bootstrap, generation: bootstrapGeneration, cwd: "/"}}
 	m.err = m.host(environ)
+	m.read(b, environ)
+	if m.err != nil {
+		return nil, m.err
+	}
+	return m.plan(), nil
+}
+
+// read reads the message, in its order.
+func (m *message) read(b *wire.Bootstrap, environ []string) {
 	m.blockRoot(b.BlockRoot)
 	m.mountLists(b)
 	m.names(b)
@@ -26,10 +35,6 @@ func FromBootstrap(b *wire.Bootstrap, environ []string) (*Plan, error) {
 	m.profile(b.SecurityProfile)
 	m.handoff(b.HandoffInit)
 	m.order()
-	if m.err != nil {
-		return nil, m.err
-	}
-	return m.plan(), nil
 }
 
 // message is a configuration in the making, with the first rule that it broke.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 func mustBootstrap(t *testing.T, b *wire.Bootstrap) *Plan {
@@ -292,7 +293,7 @@ func TestBootstrapIgnoresVariables(t *testing.T) {
 //
 //holds:boot 2: a sealed root: nobody writes, the boot's files are there, over layers and disks
 func TestSeal(t *testing.T) {
-	environ := []string{SealVariable + "=" + SealRoot}
+	environ := []string{bootenv.Seal + "=" + bootenv.SealRoot}
 	byMessage, err := FromBootstrap(&wire.Bootstrap{HandoffInit: &wire.HandoffInit{Cmd: "/sbin/init"}}, environ)
 	if err != nil {
 		t.Fatal(err)
@@ -306,14 +307,14 @@ func TestSeal(t *testing.T) {
 			t.Errorf("steps are %s", names)
 		}
 	}
-	_, err = FromEnvironment([]string{SealVariable + "=tmp", "MSB_HOSTNAME=m"})
-	if e, ok := errors.AsType[*Error](err); !ok || e.Field != SealVariable {
+	_, err = FromEnvironment([]string{bootenv.Seal + "=tmp", "MSB_HOSTNAME=m"})
+	if e, ok := errors.AsType[*Error](err); !ok || e.Field != bootenv.Seal {
 		t.Errorf("another value: %v", err)
 	}
 }
 
 func TestShareInMemory(t *testing.T) {
-	environ := []string{ShareVariable + "=" + ShareInMemory}
+	environ := []string{bootenv.Share + "=" + bootenv.ShareInMemory}
 	byMessage, err := FromBootstrap(&wire.Bootstrap{}, environ)
 	if err != nil {
 		t.Fatal(err)
@@ -328,8 +329,8 @@ func TestShareInMemory(t *testing.T) {
 			t.Errorf("want a step %q in\n%s", want, p)
 		}
 	}
-	_, err = FromBootstrap(&wire.Bootstrap{}, []string{ShareVariable + "=ext4"})
-	if e, ok := errors.AsType[*Error](err); !ok || e.Field != ShareVariable {
+	_, err = FromBootstrap(&wire.Bootstrap{}, []string{bootenv.Share + "=ext4"})
+	if e, ok := errors.AsType[*Error](err); !ok || e.Field != bootenv.Share {
 		t.Errorf("another file system: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 // DefaultPath is the search path of a machine whose image names none.
@@ -91,7 +92,7 @@ func inherited(environ []string) []string {
 	e := newEnv(nil)
 	for _, entry := range environ {
 		key, _, _ := strings.Cut(entry, "=")
-		if key == "" || hidden[key] || strings.HasPrefix(key, "AGENTD_") || strings.HasPrefix(key, "KRUN_") {
+		if key == "" || hidden[key] || strings.HasPrefix(key, bootenv.OwnPrefix) || strings.HasPrefix(key, "KRUN_") {
 			continue
 		}
 		e.add(entry)

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 // parseUint parses an unsigned number of at most bits bits. One plus sign may
@@ -21,7 +23,7 @@ const (
 // eachPair calls set for the key=value parts of a comma list, in order. The
 // first rule that set returns ends it.
 func eachPair(value string, set func(key, value string) (rule string)) *Error {
-	for part := range strings.SplitSeq(value, ",") {
+	for part := range strings.SplitSeq(value, bootenv.Part) {
 		k, v, ok := strings.Cut(part, "=")
 		if !ok {
 			return reject(part, rulePart)
@@ -32,12 +34,6 @@ func eachPair(value string, set func(key, value string) (rule string)) *Error {
 	}
 	return nil
 }
-
-// The values of "kind" in MSB_BLOCK_ROOT.
-const (
-	rootDiskImage = "disk-image"
-	rootOCI       = "oci-erofs"
-)
 
 const (
 	ruleKind     = "must have a kind, disk-image or oci-erofs"
@@ -56,10 +52,10 @@ func parseBlockRoot(c *config, value string) *Error {
 		return e
 	}
 	switch keys["kind"] {
-	case rootDiskImage:
+	case bootenv.KindDiskImage:
 		c.root = diskImage(keys["device"], keys["fstype"])
 		return checkRootKeys(value, keys, []string{"device"}, []string{"kind", "fstype"})
-	case rootOCI:
+	case bootenv.KindOCIErofs:
 		c.root = ociRoot(keys["lower"], Mount{Source: keys["upper"], Type: keys["upper_fstype"]}, false)
 		return checkRootKeys(value, keys, []string{"lower", "upper"}, []string{"kind", "upper_fstype"})
 	}
@@ -87,7 +83,7 @@ func checkRootKeys(value string, keys map[string]string, paths, others []string)
 			return reject(value, p+" "+rule)
 		}
 	}
-	if keys["kind"] == rootOCI && keys["upper_fstype"] == "" {
+	if keys["kind"] == bootenv.KindOCIErofs && keys["upper_fstype"] == "" {
 		return reject(value, "upper_fstype "+ruleEmpty)
 	}
 	known := 0

@@ -4,6 +4,9 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 // variable is one configuration variable: its name and what it does to a
@@ -21,22 +24,22 @@ type variable struct {
 // it, which is why mounts become steps only after all of them.
 func variables() []variable {
 	return []variable{
-		{name: "MSB_BLOCK_ROOT", parse: parseBlockRoot},
-		{name: "MSB_DIR_MOUNTS", parse: mountList(kindDir)},
-		{name: "MSB_FILE_MOUNTS", parse: mountList(kindFile)},
-		{name: "MSB_DISK_MOUNTS", parse: mountList(kindDisk)},
-		{name: "MSB_TMPFS", parse: mountList(kindTmpfs)},
-		{name: "MSB_HOSTNAME", parse: parseHostname},
-		{name: "MSB_HOST_ALIAS", parse: parseAlias},
-		{name: "MSB_NET", parse: parseNet},
-		{name: "MSB_NET_IPV4", parse: parseIPv4},
-		{name: "MSB_NET_IPV6", parse: parseIPv6},
-		{name: "MSB_RLIMITS", parse: parseLimits},
-		{name: "MSB_SECURITY_PROFILE", parse: parseProfile},
-		{name: "MSB_HANDOFF_INIT", raw: true, parse: parseHandover},
-		{name: "MSB_HANDOFF_INIT_ARGS", raw: true, parse: parseHandoverArgs},
-		{name: "MSB_HANDOFF_INIT_ENV", raw: true, parse: parseHandoverEnv},
-		{name: "MSB_USER", parse: parseUser},
+		{name: bootenv.BlockRoot, parse: parseBlockRoot},
+		{name: bootenv.DirMounts, parse: mountList(kindDir)},
+		{name: bootenv.FileMounts, parse: mountList(kindFile)},
+		{name: bootenv.DiskMounts, parse: mountList(kindDisk)},
+		{name: bootenv.Tmpfs, parse: mountList(kindTmpfs)},
+		{name: bootenv.Hostname, parse: parseHostname},
+		{name: bootenv.HostAlias, parse: parseAlias},
+		{name: bootenv.Net, parse: parseNet},
+		{name: bootenv.NetIPv4, parse: parseIPv4},
+		{name: bootenv.NetIPv6, parse: parseIPv6},
+		{name: bootenv.Rlimits, parse: parseLimits},
+		{name: bootenv.SecurityProfile, parse: parseProfile},
+		{name: bootenv.HandoffInit, raw: true, parse: parseHandover},
+		{name: bootenv.HandoffInitArgs, raw: true, parse: parseHandoverArgs},
+		{name: bootenv.HandoffInitEnv, raw: true, parse: parseHandoverEnv},
+		{name: bootenv.User, parse: parseUser},
 	}
 }
 
@@ -124,8 +127,8 @@ func parseUser(c *config, value string) *Error {
 const ruleProfile = "must be default or restricted"
 
 func parseProfile(c *config, value string) *Error {
-	c.restricted = value == "restricted"
-	return rejectIf(value, when(!c.restricted && value != "default", ruleProfile))
+	c.restricted = value == string(wire.ProfileRestricted)
+	return rejectIf(value, when(!c.restricted && value != string(wire.ProfileDefault), ruleProfile))
 }
 
 const (
@@ -134,7 +137,7 @@ const (
 )
 
 func parseLimits(c *config, value string) *Error {
-	for entry := range strings.SplitSeq(value, ";") {
+	for entry := range strings.SplitSeq(value, bootenv.Entry) {
 		if entry == "" {
 			continue
 		}
@@ -152,7 +155,7 @@ func parseLimit(c *config, entry string) (rule string) {
 	if !ok {
 		return ruleLimitForm
 	}
-	first, second, both := strings.Cut(values, ":")
+	first, second, both := strings.Cut(values, bootenv.Field)
 	if !both {
 		second = first
 	}
@@ -164,10 +167,6 @@ func parseLimit(c *config, entry string) (rule string) {
 	c.limits, rule = addLimit(c.limits, name, soft, hard)
 	return rule
 }
-
-// listSeparator joins the words of the two handover lists: a control character
-// that no path and no option has (ASCII unit separator).
-const listSeparator = "\x1f"
 
 const (
 	ruleInit = `must be an absolute path or "auto"`
@@ -189,7 +188,7 @@ func checkInit(s string) string {
 
 func parseHandoverArgs(c *config, value string) *Error {
 	if c.handover != nil {
-		c.handover.Args = strings.Split(value, listSeparator)
+		c.handover.Args = strings.Split(value, bootenv.Unit)
 	}
 	return nil
 }
@@ -198,7 +197,7 @@ func parseHandoverEnv(c *config, value string) *Error {
 	if c.handover == nil {
 		return nil
 	}
-	for entry := range strings.SplitSeq(value, listSeparator) {
+	for entry := range strings.SplitSeq(value, bootenv.Unit) {
 		if strings.Index(entry, "=") < 1 {
 			return reject(entry, rulePair)
 		}

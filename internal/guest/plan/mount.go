@@ -4,6 +4,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 // Flags are the mount flags that a plan uses. They are a set of their own and
@@ -144,25 +146,8 @@ func share() Share {
 	return Share{Mount{Source: ShareTag, Target: ShareDir, Type: "virtiofs", Flags: NoSUID | NoDev}}
 }
 
-// ShareVariable says, with the value [ShareInMemory], that the monitor shares no
-// directory, as those without virtiofs: then memory takes its place. Both sources
-// of a configuration know it, since it is a matter of the machine. The hosts of
-// the reference never set it.
-const (
-	ShareVariable = "AGENTD_SHARE"
-	ShareInMemory = "tmpfs"
-)
-
 // memoryShareMiB is as much as hosts of generation 7 let a guest write to a share.
 const memoryShareMiB = 16
-
-// SealVariable says, with the value [SealRoot], that nobody writes to the root behind
-// the boot, which has to: it makes the mount points. Where the host can keep the
-// root from being written to, it is not needed.
-const (
-	SealVariable = "AGENTD_SEAL"
-	SealRoot     = "root"
-)
 
 // host takes from the variables what is a matter of the machine, whichever source
 // configures it.
@@ -170,27 +155,27 @@ func (c *config) host(environ []string) (rejected *Error) {
 	if c.share, rejected = shareOf(environ); rejected != nil {
 		return rejected
 	}
-	switch value := lookup(environ, SealVariable); value {
+	switch value := lookup(environ, bootenv.Seal); value {
 	case "":
-	case SealRoot:
+	case bootenv.SealRoot:
 		c.sealed = true
 	default:
-		return &Error{Field: SealVariable, Value: value, Rule: "must be " + SealRoot + " or absent"}
+		return &Error{Field: bootenv.Seal, Value: value, Rule: "must be " + bootenv.SealRoot + " or absent"}
 	}
 	return c.naming.read(environ)
 }
 
 // shareOf returns the share of a machine with these variables.
 func shareOf(environ []string) (Share, *Error) {
-	switch value := lookup(environ, ShareVariable); value {
+	switch value := lookup(environ, bootenv.Share); value {
 	case "":
 		return share(), nil
-	case ShareInMemory:
+	case bootenv.ShareInMemory:
 		size := uint32(memoryShareMiB)
 		return Share{Mount{
 			Source: "tmpfs", Target: ShareDir, Type: "tmpfs", Flags: NoSUID | NoDev, Data: tmpfsData(&size, 0o755),
 		}}, nil
 	default:
-		return Share{}, &Error{Field: ShareVariable, Value: value, Rule: "must be " + ShareInMemory + " or absent"}
+		return Share{}, &Error{Field: bootenv.Share, Value: value, Rule: "must be " + bootenv.ShareInMemory + " or absent"}
 	}
 }

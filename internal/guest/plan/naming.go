@@ -4,18 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"unicode"
-)
 
-// What a machine knows of names beyond its own. Like [ShareVariable] they are a matter
-// of the machine, whichever source configures it, and the hosts of the reference never
-// set them.
-const (
-	// HostsVariable has lines for /etc/hosts: NAME=ADDRESS, joined by commas.
-	HostsVariable = "AGENTD_HOSTS"
-	// ResolverVariable has the resolver's lines (resolv.conf(5)): nameserver=ADDRESS,
-	// search=DOMAIN and option=WORD, joined by commas, each as often as it is wanted.
-	// With a name server it takes the place of those of the network.
-	ResolverVariable = "AGENTD_RESOLVER"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 const (
@@ -37,7 +27,7 @@ func (n *naming) read(environ []string) *Error {
 	for _, v := range []struct {
 		name string
 		set  func(key, value string) string
-	}{{HostsVariable, n.host}, {ResolverVariable, n.resolver}} {
+	}{{bootenv.Hosts, n.host}, {bootenv.Resolver, n.resolver}} {
 		value := lookup(environ, v.name)
 		if value == "" {
 			continue

@@ -2,6 +2,8 @@ package plan
 
 import (
 	"strings"
+
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 // mountForm describes the entries of one mount variable: how many fields stand
@@ -22,7 +24,7 @@ var forms = [...]mountForm{
 // mountList returns the parser of the variable that lists mounts of kind k.
 func mountList(k kind) func(c *config, value string) *Error {
 	return func(c *config, value string) *Error {
-		for entry := range strings.SplitSeq(value, ";") {
+		for entry := range strings.SplitSeq(value, bootenv.Entry) {
 			if entry == "" {
 				continue
 			}
@@ -43,8 +45,8 @@ func mountList(k kind) func(c *config, value string) *Error {
 // is no way to quote one; what follows them is all options.
 func (m *userMount) parse(entry string) (rule string) {
 	form := forms[m.kind]
-	parts := strings.SplitN(entry, ":", form.fields+1)
-	if len(parts) < form.fields || m.kind == kindTmpfs && len(parts) == 1 && strings.Contains(entry, ",") {
+	parts := strings.SplitN(entry, bootenv.Field, form.fields+1)
+	if len(parts) < form.fields || m.kind == kindTmpfs && len(parts) == 1 && strings.Contains(entry, bootenv.Part) {
 		return "must have the form " + form.text
 	}
 	m.setPath(parts[form.fields-1])
@@ -92,7 +94,7 @@ const (
 // empty options are no harm; the order does not matter.
 func (m *userMount) options(list string) (rule string) {
 	given := make(map[string]bool)
-	for option := range strings.SplitSeq(list, ",") {
+	for option := range strings.SplitSeq(list, bootenv.Part) {
 		option = strings.TrimSpace(option)
 		if option == "" {
 			continue
