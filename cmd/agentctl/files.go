@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -69,9 +71,13 @@ machine is NAME:PATH. A source goes into a target that is a directory, and becom
 the target otherwise; SOURCE/. is copied into the target itself.
 
 Permissions, times to the second, symbolic links and holes are kept. Owners are
-those of who runs it here, and root in a machine. Files that are right already are
-skipped, so an interrupted copy is completed by the same command, or, where that
-made the target directory, by SOURCE/. in place of SOURCE.
+those of who runs it here, and root in a machine. A file has its name when all of it
+is there. A directory never replaces a file, nor a file a directory. Files that are
+right already are skipped, so an interrupted copy is completed by the same command,
+or, where that made the target directory, by SOURCE/. in place of SOURCE.
+
+With - for TARGET the source is written to standard output as a tar archive; with -
+for SOURCE an archive from standard input is unpacked below TARGET, a directory.
 ` + exitHelp(plainExit),
 		Example: `  agentctl cp -r src dev:/srv
   agentctl cp dev:/srv/report.pdf .`,
@@ -101,6 +107,9 @@ type copyResult struct {
 func (f *copier) copy(ctx context.Context, sources []string, target string) (err error) {
 	var p places
 	defer p.close()
+	if target == "-" || slices.Contains(sources, "-") {
+		return f.stream(ctx, &p, sources, target)
+	}
 	to, err := p.end(ctx, target)
 	if err != nil {
 		return err
@@ -124,6 +133,34 @@ func (f *copier) copy(ctx context.Context, sources []string, target string) (err
 	return err
 }
 
+// stream copies to standard output or from standard input, as a tar archive.
+func (f *copier) stream(ctx context.Context, p *places, sources []string, target string) error {
+	switch {
+	case f.json:
+		return errors.New("--json: nothing is said of an archive on standard input or output")
+	case len(sources) > 1:
+		return fmt.Errorf("cp with -: one source and one target, not %d sources", len(sources))
+	case sources[0] == target:
+		return errors.New("cp - -: one of the two must be a place")
+	case target == "-":
+		from, err := p.end(ctx, sources[0])
+		if err != nil {
+			return err
+		}
+		return archiveOut(ctx, from)
+	}
+	to, err := p.end(ctx, target)
+	if err != nil {
+		return err
+	}
+	if info, err := to.Side.Stat(ctx, to.Name); err != nil {
+		return err
+	} else if !info.IsDir() {
+		return fmt.Errorf("%s: an archive is unpacked below a directory, and this is none", target)
+	}
+	return transfer.ReadTar(ctx, to, standardInput(ctx), sayPlain)
+}
+
 func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult) error {
 	finish := f.progress(func(time.Time) string { return "listing " + plain(from.Name) })
 	plan, err := transfer.New(ctx, from, to, f.recursive)
@@ -134,8 +171,9 @@ func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult
 	if err != nil {
 		return err
 	}
+	defer func() { _ = plan.Close() }() // Nothing is written by it.
 	for _, odd := range plan.Odd {
-		say(odd)
+		sayPlain(odd)
 	}
 	var done transfer.Progress
 	meter := transfer.NewMeter(plan, &done, time.Now())
@@ -286,7 +324,7 @@ func newCat() *cobra.Command {
 	return &cobra.Command{
 		Use:   "cat NAME:PATH...",
 		Short: "Write files of a machine to standard output",
-		Long:  "Write files of machines to standard output, one behind the other.\n" + exitHelp(plainExit),
+		Long:  "Write files of machines to standard output, one after the other.\n" + exitHelp(plainExit),
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return inMachine(cmd, args, func(ctx context.Context, c *client.Client, path string) error {
@@ -310,15 +348,11 @@ func newPut() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return inMachine(cmd, args, func(ctx context.Context, c *client.Client, path string) error {
-				f, err := c.Create(ctx, path)
+				bits, err := parseMode(mode)
 				if err != nil {
 					return err
 				}
-				_, err = io.Copy(f, standardInput(ctx))
-				if err == nil && mode != "" {
-					err = chmod(f, mode)
-				}
-				return errors.Join(err, f.Close())
+				return transfer.Put(ctx, transfer.End{Side: transfer.Guest{Client: c}, Name: path}, standardInput(ctx), bits)
 			})
 		},
 	}
@@ -341,13 +375,30 @@ func standardInput(ctx context.Context) io.Reader {
 	return r
 }
 
-func chmod(f *client.File, mode string) error {
-	var bits uint32
-	if _, err := fmt.Sscanf(mode, "%o", &bits); err != nil {
-		return fmt.Errorf("--mode %s: want octal digits", mode)
+// parseMode is nil for no mode.
+func parseMode(mode string) (*fs.FileMode, error) {
+	if mode == "" {
+		return nil, nil //nolint:nilnil // None is asked for.
 	}
-	return f.Chmod(fs.FileMode(bits) & fs.ModePerm)
+	const octal, bits = 8, 9
+	n, err := strconv.ParseUint(mode, octal, bits)
+	if err != nil {
+		return nil, fmt.Errorf("--mode %s: want octal digits, 777 at most", mode)
+	}
+	perm := fs.FileMode(n)
+	return &perm, nil
 }
+
+// archiveOut writes a tree to standard output.
+func archiveOut(ctx context.Context, from transfer.End) error {
+	if term.IsTerminal(int(os.Stdout.Fd())) {
+		return errors.New("an archive is not for a terminal; lead it to a file or a program")
+	}
+	return transfer.WriteTar(ctx, os.Stdout, from, sayPlain)
+}
+
+// sayPlain says a line that has names of a machine or an archive in it.
+func sayPlain(line string) { say(plain(line)) }
 
 func newTar() *cobra.Command {
 	var extract bool
@@ -364,12 +415,9 @@ archive from standard input below a directory of a machine.
 			return inMachine(cmd, args, func(ctx context.Context, c *client.Client, path string) error {
 				end := transfer.End{Side: transfer.Guest{Client: c}, Name: path}
 				if extract {
-					return transfer.ReadTar(ctx, end, standardInput(ctx))
+					return transfer.ReadTar(ctx, end, standardInput(ctx), sayPlain)
 				}
-				if term.IsTerminal(int(os.Stdout.Fd())) {
-					return errors.New("tar: an archive is not for a terminal; lead it to a file or a program")
-				}
-				return transfer.WriteTar(ctx, os.Stdout, end)
+				return archiveOut(ctx, end)
 			})
 		},
 	}

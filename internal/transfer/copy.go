@@ -24,7 +24,7 @@ const (
 	// keptErrors bounds what is told of files that could not be copied.
 	keptErrors = 10
 
-	// cleanWait is for removing a half written file after the end of a copy.
+	// cleanWait is for removing a part of a file after the end of a copy.
 	cleanWait = 2 * time.Second
 )
 
@@ -38,10 +38,13 @@ type Progress struct {
 // copied; the error names the first of them. When ctx ends, files that are half
 // written are removed, and the same copy can be planned again to go on.
 func (p *Plan) Do(ctx context.Context, done *Progress) error {
+	if p.through != "" {
+		return p.writeThrough(ctx, done)
+	}
 	if err := p.makeDirs(ctx); err != nil {
 		return err
 	}
-	var errs failures
+	errs := &p.failed
 	each(ctx, p.files, func(i item) { errs.add(p.copyFile(ctx, i, done)) })
 	each(ctx, p.links, func(i item) { errs.add(p.link(ctx, i, done)) })
 	if err := context.Cause(ctx); err != nil {
@@ -80,32 +83,24 @@ func (p *Plan) makeDir(ctx context.Context, i item) error {
 	if i.exists {
 		return nil
 	}
-	if err := p.clear(ctx, i); err != nil {
-		return err
-	}
 	return p.to.Mkdir(ctx, i.to)
 }
 
-// clear removes what has the name of an item and is something else.
-func (p *Plan) clear(ctx context.Context, i item) error {
-	if !i.replace {
-		return nil
-	}
-	return p.to.Remove(ctx, i.to)
-}
-
 func (p *Plan) link(ctx context.Context, i item, done *Progress) error {
-	if err := p.clear(ctx, i); err != nil {
+	if i.replace {
+		if err := p.to.Remove(ctx, i.to); err != nil {
+			return err
+		}
+	}
+	if err := p.to.Symlink(ctx, i.link, i.to, i.mtime); err != nil {
 		return err
 	}
 	done.Files.Add(1)
-	return p.to.Symlink(ctx, i.link, i.to, i.mtime)
+	return nil
 }
 
+// copyFile copies a file, which gets its name when all of it is there.
 func (p *Plan) copyFile(ctx context.Context, i item, done *Progress) error {
-	if err := p.clear(ctx, i); err != nil {
-		return err
-	}
 	from, err := p.from.Open(ctx, i.from)
 	if err != nil {
 		return err
@@ -115,17 +110,73 @@ func (p *Plan) copyFile(ctx context.Context, i item, done *Progress) error {
 	if err != nil {
 		return err
 	}
-	err = copyData(ctx, to, from, done)
+	size, err := copyData(ctx, to, from, done)
+	if err == nil {
+		err = p.complete(ctx, i, size)
+	}
+	if err == nil && i.old != nil {
+		err = to.Own(i.old)
+	}
 	if err == nil {
 		err = to.Describe(i.mode, i.mtime)
 	}
-	if err = errors.Join(err, to.Close()); err != nil {
-		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanWait)
-		defer cancel()
-		return errors.Join(err, p.to.Remove(clean, i.to))
+	if err != nil {
+		return errors.Join(err, to.Abort())
+	}
+	if err := to.Commit(); err != nil {
+		return err
 	}
 	done.Files.Add(1)
 	return nil
+}
+
+// complete compares what came of a file with what it claims to have. A file may have
+// changed since it was listed, so it is asked again before it is called short. Files of
+// sysfs claim a page, whatever they say (fs/sysfs/file.c).
+func (p *Plan) complete(ctx context.Context, i item, size int64) error {
+	if size >= i.size {
+		return nil
+	}
+	info, err := p.from.Stat(ctx, i.from)
+	if err != nil {
+		return err
+	}
+	if size < info.Size() && !slices.Contains(pageSizes, info.Size()) {
+		return fmt.Errorf("%s: ended after %d of %d bytes", i.from, size, info.Size())
+	}
+	return nil
+}
+
+// A counter counts what is read.
+type counter struct {
+	io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+var pageSizes = []int64{4 << 10, 16 << 10, 64 << 10}
+
+// writeThrough writes a file to a device or pipe that is the target.
+func (p *Plan) writeThrough(ctx context.Context, done *Progress) error {
+	i := p.files[0]
+	from, err := p.from.Open(ctx, i.from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }() // It was only read.
+	counted := &counter{Reader: from}
+	if err := pour(ctx, End{p.into, p.through}, counted); err != nil {
+		return err
+	}
+	size := counted.n
+	done.Files.Add(1)
+	done.Bytes.Add(size)
+	return p.complete(ctx, i, size)
 }
 
 var (
@@ -133,18 +184,18 @@ var (
 	buffers = sync.Pool{New: func() any { return new([chunk]byte) }}
 )
 
-// copyData copies a file, and leaves out what is nothing but zeros.
-func copyData(ctx context.Context, to Writer, from Reader, done *Progress) error {
+// copyData copies a file, leaves out what is nothing but zeros, and returns its size.
+func copyData(ctx context.Context, to Writer, from Reader, done *Progress) (size int64, err error) {
 	buf, _ := buffers.Get().(*[chunk]byte)
 	defer buffers.Put(buf)
-	var size, hole int64 // hole is how much of the end has not been written.
+	var hole int64 // How much of the end has not been written.
 	for {
 		if err := context.Cause(ctx); err != nil {
-			return err
+			return size, err
 		}
 		skipped, err := skipHole(from, size)
 		if err != nil {
-			return err
+			return size, err
 		}
 		size, hole = size+skipped, hole+skipped
 		n, err := io.ReadFull(from, buf[:])
@@ -152,26 +203,26 @@ func copyData(ctx context.Context, to Writer, from Reader, done *Progress) error
 			hole += int64(n)
 		} else if n > 0 {
 			if err := write(to, buf[:n], hole); err != nil {
-				return err
+				return size, err
 			}
 			hole = 0
 		}
 		size += int64(n)
 		done.Bytes.Add(int64(n) + skipped)
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if err == io.EOF || err == io.ErrUnexpectedEOF { //nolint:errorlint // io.ReadFull's own; a wrapped one is no end.
 			break
 		}
 		if err != nil {
-			return err
+			return size, err
 		}
 	}
 	if hole > 0 {
-		return to.Truncate(size)
+		return size, to.Truncate(size)
 	}
-	return nil
+	return size, nil
 }
 
-// write writes behind a hole.
+// write writes after a hole.
 func write(to Writer, p []byte, hole int64) error {
 	if hole > 0 {
 		if _, err := to.Seek(hole, io.SeekCurrent); err != nil {

@@ -10,8 +10,13 @@
 // directories are made, files are copied by several workers at once, and last the
 // directories get their times and permissions.
 //
+// What is written has its name when it is whole: a file is written beside its name, as
+// .agentctl-RANDOM, and renamed. What came of a file is compared with the size that it
+// claims. On this host everything is written beneath the target by its descriptor
+// ([os.Root]), so that no link leads a copy out of it, whoever makes one meanwhile.
+//
 // Kept are permissions, modification times to the second (the protocol has no
-// more), symbolic links as they are, and holes. Not kept are owners, hard links
-// (each name becomes a file) and extended attributes. Devices, pipes and sockets
-// are reported and left out.
+// more), symbolic links as they are, holes, and the owner of a file that is replaced.
+// Not kept are other owners, hard links (each name becomes a file) and extended
+// attributes. Devices, pipes and sockets are reported and left out.
 package transfer

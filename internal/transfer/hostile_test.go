@@ -7,8 +7,13 @@ import (
 	"errors"
 	"io/fs"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,14 +52,14 @@ func TestHostileListing(t *testing.T) {
 		if _, err := transfer.New(t.Context(), end, transfer.End{Side: host, Name: t.TempDir()}, true); err == nil {
 			t.Errorf("name %q is taken", name)
 		}
-		if err := transfer.WriteTar(t.Context(), &bytes.Buffer{}, end); err == nil {
+		if err := transfer.WriteTar(t.Context(), &bytes.Buffer{}, end, quiet(t)); err == nil {
 			t.Errorf("an archive takes the name %q", name)
 		}
 	}
 }
 
-// A link that stands at the target is replaced, not written through; nor is one
-// that stands in the place of a directory.
+// A link that stands at the target is replaced, not written through; in the place of a
+// directory it is refused, and nothing is copied.
 func TestLinkInTheWay(t *testing.T) {
 	from, to, outside := tree(t), t.TempDir(), t.TempDir()
 	precious := filepath.Join(outside, "precious")
@@ -64,12 +69,19 @@ func TestLinkInTheWay(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
+	var refused *transfer.OverwriteError
+	if _, err := transfer.New(t.Context(), end(from+"/."), end(to), true); !errors.As(err, &refused) {
+		t.Errorf("a link in the place of a directory: %v", err)
+	}
+	if err := os.Remove(filepath.Join(to, "private")); err != nil {
+		t.Fatal(err)
+	}
 	run(t, from+"/.", to)
 	if b, err := os.ReadFile(precious); err != nil || string(b) != "mine" {
-		t.Errorf("behind the link: %q, %v", b, err)
+		t.Errorf("after the link: %q, %v", b, err)
 	}
 	if _, err := os.Lstat(filepath.Join(outside, "b")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("in the directory behind the link: %v", err)
+		t.Errorf("in the directory that the link leads to: %v", err)
 	}
 	if got, want := facts(t, to), facts(t, from); len(got) != len(want) {
 		t.Errorf("copy %v, want %v", got, want)
@@ -109,12 +121,8 @@ func TestLinkAndDirectoryOfOneName(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	p, err := transfer.New(t.Context(), transfer.End{Side: twofaced{dir: "d", link: "l"}, Name: from + "/."}, end(to), true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Do(t.Context(), new(transfer.Progress)); err == nil {
-		t.Error("both were copied")
+	if _, err := transfer.New(t.Context(), transfer.End{Side: twofaced{dir: "d", link: "l"}, Name: from + "/."}, end(to), true); err == nil {
+		t.Error("a listing that has one name twice is taken")
 	}
 	if info, err := os.Stat(precious); err != nil || info.Mode() != 0o600 {
 		t.Errorf("behind the link: %v, %v", info.Mode(), err)
@@ -128,10 +136,10 @@ func TestMkdirBehindLink(t *testing.T) {
 	if err := os.Symlink(outside, filepath.Join(to, "d")); err != nil {
 		t.Fatal(err)
 	}
-	if err := host.Mkdir(t.Context(), filepath.Join(to, "d")); err == nil {
+	if err := host.Below(to).Mkdir(t.Context(), "d"); err == nil {
 		t.Error("a link to a directory is taken for one")
 	}
-	if err := host.Mkdir(t.Context(), filepath.Join(to, "e", "f")); err != nil {
+	if err := host.Below(to).Mkdir(t.Context(), "e/f"); err != nil {
 		t.Error(err)
 	}
 }
@@ -234,7 +242,7 @@ func TestArchiveReplacesDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(w.Close(), transfer.ReadTar(t.Context(), end(to), &b)); err != nil {
+	if err := errors.Join(w.Close(), transfer.ReadTar(t.Context(), end(to), &b, quiet(t))); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := os.ReadDir(outside); err != nil || len(left) > 0 {
@@ -246,4 +254,138 @@ func TestArchiveReplacesDirectory(t *testing.T) {
 	if info, err := os.Lstat(filepath.Join(to, "d", "file")); err != nil || !info.Mode().IsRegular() {
 		t.Errorf("the later member: %v, %v", info, err)
 	}
+}
+
+// A chance is a machine whose listings are made up: names twice and once, of any kind,
+// in any order, and below each directory more of them.
+type chance struct {
+	transfer.Host
+	r     *rand.Rand
+	links []string // What its links may say.
+}
+
+type chanceInfo struct {
+	name string
+	mode fs.FileMode
+}
+
+func (i chanceInfo) Name() string               { return i.name }
+func (i chanceInfo) Size() int64                { return int64(len(i.name)) }
+func (i chanceInfo) Mode() fs.FileMode          { return i.mode }
+func (chanceInfo) ModTime() time.Time           { return then }
+func (i chanceInfo) IsDir() bool                { return i.mode.IsDir() }
+func (chanceInfo) Sys() any                     { return nil }
+func (i chanceInfo) Type() fs.FileMode          { return i.mode.Type() }
+func (i chanceInfo) Info() (fs.FileInfo, error) { return i, nil }
+
+func (s chance) Lstat(context.Context, string) (fs.FileInfo, error) {
+	return chanceInfo{"top", fs.ModeDir | 0o777}, nil
+}
+
+func (s chance) Stat(ctx context.Context, name string) (fs.FileInfo, error) {
+	return s.Lstat(ctx, name)
+}
+
+func (s chance) ReadDir(_ context.Context, name string) (all []fs.DirEntry, err error) {
+	if strings.Count(name, "/") > 4 {
+		return nil, nil
+	}
+	kinds := []fs.FileMode{0o666, fs.ModeDir | 0o777, fs.ModeSymlink | 0o777, fs.ModeSetuid | 0o755, fs.ModeDir | 0o700}
+	for range s.r.IntN(6) {
+		all = append(all, chanceInfo{string(rune('a' + s.r.IntN(4))), kinds[s.r.IntN(len(kinds))]})
+	}
+	if s.r.IntN(20) > 0 { // Most listings name nothing twice, or no copy would begin.
+		slices.SortFunc(all, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+		all = slices.CompactFunc(all, func(a, b fs.DirEntry) bool { return a.Name() == b.Name() })
+		s.r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	}
+	return all, nil
+}
+
+func (s chance) ReadLink(context.Context, string) (string, error) {
+	return s.links[s.r.IntN(len(s.links))], nil
+}
+
+func (s chance) Open(_ context.Context, name string) (transfer.Reader, error) {
+	return memory{strings.NewReader(filepath.Base(name))}, nil
+}
+
+type memory struct{ *strings.Reader }
+
+func (memory) Close() error { return nil }
+
+// Whatever a machine lists, in whatever order and again over what it left there before,
+// nothing changes outside of the target. Another process makes links in the target
+// meanwhile, as a guest does that shares it.
+func TestListingsByChance(t *testing.T) {
+	const runs = 10_000
+	seed := time.Now().UnixNano()
+	t.Logf("seed %d", seed)
+	top := t.TempDir()
+	outside := filepath.Join(top, "outside")
+	makeAll(t, top, "outside/", "outside/d/", "outside/precious", "outside/d/a")
+	if err := os.Chmod(filepath.Join(outside, "precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := facts(t, outside)
+	target := filepath.Join(top, "target")
+	links := []string{outside, "../outside", "..", ".", outside + "/precious", outside + "/d", "a", "b/c", "/etc/passwd"}
+	r := rand.New(rand.NewPCG(uint64(seed), 1))
+	copied := 0
+	for n := range uint64(runs) {
+		if n%10 == 0 {
+			if err := os.RemoveAll(target); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stop := make(chan struct{})
+		var plants sync.WaitGroup
+		plants.Go(func() { plant(stop, target, links, rand.New(rand.NewPCG(uint64(seed), n))) })
+		from := transfer.End{Side: chance{r: r, links: links}, Name: "/x/."}
+		if p, err := transfer.New(t.Context(), from, end(target), true); err == nil {
+			_ = p.Do(t.Context(), new(transfer.Progress)) // It may fail at any name.
+			copied++
+			if err := p.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		close(stop)
+		plants.Wait()
+		if after := facts(t, outside); !slices.Equal(after, before) {
+			t.Fatalf("run %d: outside was\n%v, is\n%v", n, before, after)
+		}
+	}
+	t.Logf("%d of %d listings were copied", copied, runs)
+	if copied < runs/4 {
+		t.Errorf("only %d of %d listings were copied", copied, runs)
+	}
+}
+
+// plant puts links in the place of what a copy makes, until stop. It keeps to the target
+// itself.
+func plant(stop <-chan struct{}, target string, links []string, r *rand.Rand) {
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+			plantOne(target, links, r)
+			runtime.Gosched()
+		}
+	}
+}
+
+func plantOne(target string, links []string, r *rand.Rand) {
+	root, err := os.OpenRoot(target)
+	if err != nil {
+		return // The copy has not made it yet.
+	}
+	defer func() { _ = root.Close() }()
+	name := string(rune('a' + r.IntN(4)))
+	if r.IntN(2) == 0 {
+		name += "/" + string(rune('a'+r.IntN(4)))
+	}
+	_ = root.Rename(name, name+".old") // Each may fail: the copy is faster.
+	_ = root.Symlink(links[r.IntN(len(links))], name)
+	_ = root.RemoveAll(name + ".old")
 }

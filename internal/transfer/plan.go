@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"path"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // An End is a name on a side.
@@ -19,13 +21,45 @@ type End struct {
 // ErrDirectory says that a directory was to be copied and nobody asked for it.
 var ErrDirectory = errors.New("is a directory")
 
+// An OverwriteError says that a copy would put one kind of file in the place of
+// another. Nothing has been copied then.
+type OverwriteError struct {
+	Name     string
+	Old, New fs.FileMode // Their types.
+}
+
+func (e *OverwriteError) Error() string {
+	return fmt.Sprintf("cannot overwrite %s, %s, with %s", e.Name, kind(e.Old), kind(e.New))
+}
+
+func kind(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode.IsRegular():
+		return "a file"
+	case mode&fs.ModeSymlink != 0:
+		return "a link"
+	}
+	return "a device, pipe or socket"
+}
+
 // A Plan is a copy before anything is done. Its size is that of the source's
 // names: some 200 bytes for a file.
 type Plan struct {
-	from, to Side
-	dirs     []item // Parents first.
-	files    []item
-	links    []item
+	from   Side
+	to     Target
+	dirs   []item // Parents first.
+	files  []item
+	links  []item
+	failed failures // Names that cannot be copied; the others are.
+
+	// through, if set, is the name of a device or pipe at the target that takes the
+	// source's bytes.
+	through string
+	into    Side
+
+	foreign fs.FileMode // What is not kept of a mode.
 
 	Files   int   // To be copied, links among them.
 	Bytes   int64 // Likewise; holes count.
@@ -34,96 +68,183 @@ type Plan struct {
 	Odd     []string
 }
 
-// An item is one file, directory or link.
+// An item is one file, directory or link. Where it goes to is a name below the target.
 type item struct {
 	from, to string
 	mode     fs.FileMode
 	size     int64
 	mtime    time.Time
-	link     string // What it says.
-	replace  bool   // Something else has its name.
-	exists   bool   // A directory that is there already.
-	depth    int    // Of a directory.
+	link     string      // What it says.
+	replace  bool        // Of a link: a file or link has its name.
+	old      fs.FileInfo // Of a file: the file that it replaces; nil for none.
+	exists   bool        // A directory that is there already.
+	depth    int         // Of a directory.
 }
+
+// Close lets go of the target's directory.
+func (p *Plan) Close() error { return p.to.Close() }
 
 // New plans a copy. As with cp(1), a source goes into a target that is a directory,
 // and becomes the target otherwise; a source that ends in "/." is copied into the
-// target itself.
+// target itself. A directory never takes the place of anything else, nor anything else
+// that of a directory. The plan must be closed.
 func New(ctx context.Context, from, to End, recursive bool) (*Plan, error) {
-	p := &Plan{from: from.Side, to: to.Side}
-	contents := strings.HasSuffix(from.Name, "/.")
-	info, err := p.from.Lstat(ctx, from.Name)
-	if err == nil && info.Mode()&fs.ModeSymlink != 0 && (!recursive || strings.HasSuffix(from.Name, "/")) {
-		info, err = p.from.Stat(ctx, from.Name) // What the link leads to is meant.
-	}
+	info, err := source(ctx, from, recursive)
 	if err != nil {
 		return nil, err
 	}
-	if info.IsDir() && !recursive {
+	there, err := to.Side.Stat(ctx, to.Name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err != nil && strings.HasSuffix(to.Name, "/") && !info.IsDir() {
+		return nil, err
+	}
+	p := &Plan{from: from.Side, into: to.Side, foreign: foreign(from.Side, to.Side)}
+	if err == nil && !there.IsDir() && !there.Mode().IsRegular() {
+		return p.pour(from, to, info, there)
+	}
+	target, err := p.place(ctx, from, to, info, there)
+	if err == nil {
+		err = p.plan(ctx, from.Name, target, info)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.to.Close())
+	}
+	return p, nil
+}
+
+// source describes what is to be copied.
+func source(ctx context.Context, from End, recursive bool) (fs.FileInfo, error) {
+	info, err := from.Side.Lstat(ctx, from.Name)
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 && (!recursive || strings.HasSuffix(from.Name, "/")) {
+		info, err = from.Side.Stat(ctx, from.Name) // What the link leads to is meant.
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir() && !recursive:
 		return nil, &fs.PathError{Op: "copy", Path: from.Name, Err: ErrDirectory}
+	case !info.IsDir() && !info.Mode().IsRegular() && info.Mode()&fs.ModeSymlink == 0:
+		return nil, &fs.PathError{Op: "copy", Path: from.Name, Err: errors.New("is no file, directory or link")}
 	}
-	there, err := p.to.Stat(ctx, to.Name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	return info, nil
+}
+
+// pour plans to write a file to a device or pipe that has the target's name.
+func (p *Plan) pour(from, to End, info, there fs.FileInfo) (*Plan, error) {
+	if !info.Mode().IsRegular() {
+		return nil, &OverwriteError{to.Name, there.Mode().Type(), info.Mode().Type()}
 	}
-	target := to.Name
-	if err == nil && there.IsDir() && !contents {
-		target = p.to.Join(to.Name, p.from.Base(from.Name))
-	} else if err != nil && strings.HasSuffix(to.Name, "/") && !info.IsDir() {
-		return nil, err
+	p.to = to.Side.Below(to.Side.Dir(to.Name))
+	p.through = to.Name
+	p.files = []item{{from: from.Name, size: info.Size()}}
+	p.Files, p.Bytes = 1, info.Size()
+	return p, nil
+}
+
+// place says below which directory the copy writes, and under which name. There is
+// what the target's name leads to, nil for nothing. A tree is written below its own top:
+// no link in it leads to what stands beside it.
+func (p *Plan) place(ctx context.Context, from, to End, info, there fs.FileInfo) (name string, err error) {
+	contents := strings.HasSuffix(from.Name, "/.")
+	base := from.Side.Base(from.Name)
+	switch isDir := there != nil && there.IsDir(); {
+	case isDir && (contents || base == "/" || base == "." || base == ".."):
+		p.to = to.Side.Below(to.Name)
+		return ".", nil
+	case isDir && !info.IsDir():
+		p.to = to.Side.Below(to.Name)
+		return base, nil
+	case isDir:
+		to.Name = to.Side.Join(to.Name, base)
+	case !info.IsDir():
+		p.to = to.Side.Below(to.Side.Dir(to.Name))
+		return to.Side.Base(to.Name), nil
 	}
-	p.Becomes = err != nil && info.IsDir() && !contents
+	p.Becomes = there == nil && !contents
+	p.to = to.Side.Top(to.Name)
+	old, err := to.Side.Lstat(ctx, to.Name)
+	if err == nil && !old.IsDir() {
+		return "", &OverwriteError{to.Name, old.Mode().Type(), fs.ModeDir}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return ".", err
+}
+
+func (p *Plan) plan(ctx context.Context, from, target string, info fs.FileInfo) error {
 	old, err := p.to.Lstat(ctx, target)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	if errors.Is(err, fs.ErrNotExist) {
+		old, err = nil, nil
 	}
-	if contents && err == nil {
-		old = there
+	if err != nil {
+		return err
 	}
-	return p, p.add(ctx, from.Name, target, info, old, 0)
+	if info.IsDir() {
+		return p.addDir(ctx, p.item(from, target, info, 0), old)
+	}
+	return p.add(ctx, from, target, info, old, 0)
+}
+
+func (p *Plan) item(from, to string, info fs.FileInfo, depth int) item {
+	return item{depth: depth, from: from, to: to, mode: info.Mode() &^ p.foreign, mtime: info.ModTime().Truncate(time.Second)}
 }
 
 // add plans one name; old is what has the target's, nil if nothing has.
 func (p *Plan) add(ctx context.Context, from, to string, info, old fs.FileInfo, depth int) error {
-	i := item{depth: depth, from: from, to: to, mode: info.Mode() &^ p.foreign(), mtime: info.ModTime().Truncate(time.Second)}
+	i := p.item(from, to, info, depth)
 	switch {
 	case info.IsDir():
-		return p.addDir(ctx, i, old)
+		return p.addBelow(ctx, i, old)
 	case info.Mode()&fs.ModeSymlink != 0:
 		return p.addLink(ctx, i, old)
 	case info.Mode().IsRegular():
 		i.size = info.Size()
-		p.addFile(i, old)
-	default:
-		p.Odd = append(p.Odd, fmt.Sprintf("%s: left out: %s is no file, directory or link", from, info.Mode().Type()))
+		return p.addFile(i, old)
 	}
+	p.Odd = append(p.Odd, fmt.Sprintf("%s: left out: %s is no file, directory or link", from, info.Mode().Type()))
 	return nil
 }
 
 // foreign is what is not kept of a machine's file that comes to this host: it has
 // another owner here, whose rights nobody in the machine has.
-func (p *Plan) foreign() fs.FileMode {
-	_, here := p.from.(Host)
-	if _, arrives := p.to.(Host); here || !arrives {
+func foreign(from, to Side) fs.FileMode {
+	_, here := from.(Host)
+	if _, arrives := to.(Host); here || !arrives {
 		return 0
 	}
 	return fs.ModeSetuid | fs.ModeSetgid
 }
 
-func (p *Plan) addFile(i item, old fs.FileInfo) {
+func (p *Plan) addFile(i item, old fs.FileInfo) error {
+	if old != nil && !old.Mode().IsRegular() && old.Mode()&fs.ModeSymlink == 0 {
+		return &OverwriteError{i.to, old.Mode().Type(), 0}
+	}
 	if old != nil && old.Mode()&^fs.ModeIrregular == i.mode && old.Size() == i.size && old.ModTime().Truncate(time.Second).Equal(i.mtime) {
 		p.Skipped++
-		return
+		return nil
 	}
-	i.replace = old != nil && !old.Mode().IsRegular()
+	if old != nil && old.Mode().IsRegular() {
+		i.old = old
+	}
 	p.files = append(p.files, i)
 	p.Files++
 	p.Bytes = min(p.Bytes, math.MaxInt64-i.size) + i.size // The sizes are somebody's word.
+	return nil
 }
 
 func (p *Plan) addLink(ctx context.Context, i item, old fs.FileInfo) (err error) {
-	if i.link, err = p.from.ReadLink(ctx, i.from); err != nil {
-		return err
+	if old != nil && !old.Mode().IsRegular() && old.Mode()&fs.ModeSymlink == 0 {
+		return &OverwriteError{i.to, old.Mode().Type(), fs.ModeSymlink}
+	}
+	if i.link, err = p.from.ReadLink(ctx, i.from); err == nil {
+		err = asText(i.from, i.link)
+	}
+	if err != nil {
+		p.failed.add(err)
+		return nil
 	}
 	if old != nil && old.Mode()&fs.ModeSymlink != 0 {
 		if says, err := p.to.ReadLink(ctx, i.to); err == nil && says == i.link {
@@ -137,34 +258,70 @@ func (p *Plan) addLink(ctx context.Context, i item, old fs.FileInfo) (err error)
 	return nil
 }
 
+// addBelow is addDir for a directory of the source's tree. One that cannot be listed does
+// not keep the rest from being copied.
+func (p *Plan) addBelow(ctx context.Context, i item, old fs.FileInfo) error {
+	err := p.addDir(ctx, i, old)
+	if refused, ok := errors.AsType[*listError](err); ok && refused.dir == i.from {
+		p.failed.add(refused.err)
+		return nil
+	}
+	return err
+}
+
+// A listError says that a directory of the source cannot be listed.
+type listError struct {
+	dir string
+	err error
+}
+
+func (e *listError) Error() string { return e.err.Error() }
+
+func (e *listError) Unwrap() error { return e.err }
+
 func (p *Plan) addDir(ctx context.Context, i item, old fs.FileInfo) error {
-	i.exists = old != nil && old.IsDir()
-	i.replace = old != nil && !i.exists
-	p.dirs = append(p.dirs, i)
+	if i.exists = old != nil && old.IsDir(); old != nil && !i.exists {
+		return &OverwriteError{i.to, old.Mode().Type(), fs.ModeDir}
+	}
 	entries, err := p.from.ReadDir(ctx, i.from)
 	if err != nil {
-		return err
+		return &listError{i.from, err}
 	}
+	p.dirs = append(p.dirs, i)
 	there, err := p.there(ctx, i)
 	if err != nil {
 		return err
 	}
+	names := make(map[string]bool, len(entries))
 	for _, e := range entries {
 		if err := checkName(i.from, e.Name()); err != nil {
 			return err
 		}
-		info, err := e.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // It has gone meanwhile.
+		if names[e.Name()] {
+			return fmt.Errorf("%s lists %q twice", i.from, e.Name())
 		}
-		if err != nil {
-			return err
-		}
-		if err := p.add(ctx, p.from.Join(i.from, e.Name()), p.to.Join(i.to, e.Name()), info, there[e.Name()], i.depth+1); err != nil {
+		names[e.Name()] = true
+		if err := p.addEntry(ctx, i, e, there[e.Name()]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addEntry plans one entry of a directory.
+func (p *Plan) addEntry(ctx context.Context, dir item, e fs.DirEntry, old fs.FileInfo) error {
+	if err := asText(dir.from, e.Name()); err != nil {
+		p.failed.add(err)
+		return nil
+	}
+	info, err := e.Info()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // It has gone meanwhile.
+	}
+	if err != nil {
+		return err
+	}
+	return p.add(ctx, p.from.Join(dir.from, e.Name()), path.Join(dir.to, e.Name()), info, old, dir.depth+1)
 }
 
 // maxPath is the longest path that Linux takes (PATH_MAX): what lies deeper is a
@@ -177,8 +334,17 @@ func checkName(dir, name string) error {
 	if len(dir)+len(name) > maxPath {
 		return fmt.Errorf("%.100s...: lies deeper than a path of %d bytes can lead", dir, maxPath)
 	}
-	if name == "." || strings.Contains(name, "/") || !fs.ValidPath(name) {
+	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
 		return fmt.Errorf("%s lists a file with the name %q", dir, name)
+	}
+	return nil
+}
+
+// asText refuses a name, or what a link says, that requests to an agent cannot hold: their
+// paths are text. The agent shows U+FFFD in the place of each byte that is none.
+func asText(where, s string) error {
+	if !utf8.ValidString(s) || strings.ContainsRune(s, utf8.RuneError) {
+		return fmt.Errorf("%s: %q is not copied: it is not UTF-8, which all paths of the protocol are", where, s)
 	}
 	return nil
 }

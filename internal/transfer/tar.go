@@ -11,12 +11,19 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"github.com/agentd-go/agentd/client"
 )
 
+// A Reporter is told, a line each, what an archive cannot hold or a side cannot make.
+type Reporter func(line string)
+
 // WriteTar writes a tree as a tar archive, with the names of its members below
-// the tree's own.
-func WriteTar(ctx context.Context, to io.Writer, from End) error {
-	w := tar.NewWriter(to)
+// the tree's own. What cannot be read is left out and does not keep the rest from
+// being written: the archive is whole without it, and the error names it.
+func WriteTar(ctx context.Context, to io.Writer, from End, report Reporter) error {
+	a := &archiving{w: tar.NewWriter(to), side: from.Side, report: report}
 	info, err := from.Side.Lstat(ctx, from.Name)
 	if err != nil {
 		return err
@@ -25,22 +32,54 @@ func WriteTar(ctx context.Context, to io.Writer, from End) error {
 	if name == "/" || strings.HasSuffix(from.Name, "/.") {
 		name = "."
 	}
-	if err := writeMember(ctx, w, from, name, info); err != nil {
+	if err := a.member(ctx, from.Name, name, info); err != nil {
 		return err
 	}
-	return w.Close()
+	return errors.Join(a.w.Close(), a.failed.err())
 }
 
-func writeMember(ctx context.Context, w *tar.Writer, from End, name string, info fs.FileInfo) (err error) {
-	link := ""
-	if info.Mode()&fs.ModeSymlink != 0 {
-		if link, err = from.Side.ReadLink(ctx, from.Name); err != nil {
-			return err
+// An archiving is an archive that is written. Its methods' errors end it.
+type archiving struct {
+	w      *tar.Writer
+	side   Side
+	report Reporter
+	failed failures // What was left out against the caller's will.
+}
+
+// member adds the file at from, called name.
+func (a *archiving) member(ctx context.Context, from, name string, info fs.FileInfo) error {
+	switch {
+	case info.IsDir():
+		return a.dir(ctx, from, name, info)
+	case info.Mode().IsRegular():
+		return a.file(ctx, from, name, info)
+	case info.Mode()&fs.ModeSymlink != 0:
+		link, err := a.side.ReadLink(ctx, from)
+		if err == nil {
+			err = asText(from, link)
 		}
+		if err != nil {
+			return a.leave(ctx, err)
+		}
+		return a.head(name, link, info)
 	}
-	if !info.IsDir() && link == "" && !info.Mode().IsRegular() {
-		return nil // Nobody who unpacks it could make it.
+	a.report(fmt.Sprintf("%s: left out: %s is no file, directory or link", from, info.Mode().Type()))
+	return nil
+}
+
+// leave goes on without a member, unless the whole is over.
+func (a *archiving) leave(ctx context.Context, err error) error {
+	if gone := context.Cause(ctx); gone != nil {
+		return gone
 	}
+	if _, over := errors.AsType[*client.LinkError](err); over {
+		return err
+	}
+	a.failed.add(err)
+	return nil
+}
+
+func (a *archiving) head(name, link string, info fs.FileInfo) error {
 	h, err := tar.FileInfoHeader(plain{info}, link)
 	if err != nil {
 		return err
@@ -49,34 +88,31 @@ func writeMember(ctx context.Context, w *tar.Writer, from End, name string, info
 	if h.Name = name; info.IsDir() {
 		h.Name += "/"
 	}
-	if err := w.WriteHeader(h); err != nil {
-		return err
-	}
-	switch {
-	case info.IsDir():
-		return writeMembers(ctx, w, from, name)
-	case info.Mode().IsRegular():
-		return writeContents(ctx, w, from, info.Size())
-	}
-	return nil
+	return a.w.WriteHeader(h)
 }
 
-func writeMembers(ctx context.Context, w *tar.Writer, from End, name string) error {
-	entries, err := from.Side.ReadDir(ctx, from.Name)
+func (a *archiving) dir(ctx context.Context, from, name string, info fs.FileInfo) error {
+	entries, err := a.side.ReadDir(ctx, from)
 	if err != nil {
+		return a.leave(ctx, err)
+	}
+	if err := a.head(name, "", info); err != nil {
 		return err
 	}
 	for _, e := range entries {
+		if err := checkName(from, e.Name()); err != nil {
+			return err
+		}
+		if err := asText(from, e.Name()); err != nil {
+			a.failed.add(err)
+			continue
+		}
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // It has gone meanwhile.
 		}
 		if err == nil {
-			err = checkName(from.Name, e.Name())
-		}
-		if err == nil {
-			member := End{from.Side, from.Side.Join(from.Name, e.Name())}
-			err = writeMember(ctx, w, member, path.Join(name, e.Name()), info)
+			err = a.member(ctx, a.side.Join(from, e.Name()), path.Join(name, e.Name()), info)
 		}
 		if err != nil {
 			return err
@@ -85,17 +121,20 @@ func writeMembers(ctx context.Context, w *tar.Writer, from End, name string) err
 	return nil
 }
 
-// writeContents writes exactly the size that was promised, whatever the file has
-// become.
-func writeContents(ctx context.Context, w io.Writer, from End, size int64) error {
-	f, err := from.Side.Open(ctx, from.Name)
+// file writes exactly the size that was promised, whatever the file has become: a
+// shorter one ends the archive, whose next member would else be read as its rest.
+func (a *archiving) file(ctx context.Context, from, name string, info fs.FileInfo) error {
+	f, err := a.side.Open(ctx, from)
 	if err != nil {
-		return err
+		return a.leave(ctx, err)
 	}
 	defer func() { _ = f.Close() }() // It was only read.
-	_, err = io.CopyN(w, f, size)
-	if errors.Is(err, io.EOF) {
-		err = fmt.Errorf("%s became shorter while it was read", from.Name)
+	if err := a.head(name, "", info); err != nil {
+		return err
+	}
+	n, err := io.CopyN(a.w, f, info.Size())
+	if err == io.EOF { //nolint:errorlint // A wrapped one is no end.
+		err = fmt.Errorf("%s: ended after %d of %d bytes", from, n, info.Size())
 	}
 	return err
 }
@@ -106,17 +145,21 @@ type plain struct{ fs.FileInfo }
 func (plain) Sys() any { return nil }
 
 // ReadTar unpacks a tar archive below a directory. Names that lead out of it are
-// refused, and links are made as they are but never followed on the way to a member.
-func ReadTar(ctx context.Context, to End, from io.Reader) error {
-	r := tar.NewReader(from)
-	u := unpacking{to: to, real: map[string]bool{".": true}}
-	if err := to.Side.Mkdir(ctx, to.Name); err != nil {
+// refused, and links are made as they are but never followed on the way to a member. A
+// member has its name when it is whole. Devices and pipes, which no side can make, are
+// reported and left out; so is that a second name became a copy.
+func ReadTar(ctx context.Context, to End, from io.Reader, report Reporter) (err error) {
+	blocks := &blockReader{from: from}
+	r := tar.NewReader(blocks)
+	u := unpacking{to: to.Side.Below(to.Name), real: map[string]bool{".": true}, report: report}
+	defer func() { err = errors.Join(err, u.to.Close()) }()
+	if err := u.to.Mkdir(ctx, "."); err != nil {
 		return err
 	}
 	for {
 		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return u.finish(ctx)
+		if err == io.EOF { //nolint:errorlint // A wrapped one is no end.
+			return errors.Join(blocks.finish(), u.finish(ctx))
 		}
 		if err == nil {
 			err = u.member(ctx, h, r)
@@ -127,21 +170,61 @@ func ReadTar(ctx context.Context, to End, from io.Reader) error {
 	}
 }
 
-type unpacking struct {
-	to   End
-	real map[string]bool // Directories that are known to be no links.
-	dirs []*tar.Header   // To be described last.
+// ErrCut says that an archive ends without its end: a block of zeros (tar(5)).
+var ErrCut = errors.New("archive: cut: it has no end")
+
+// A blockReader remembers the last block of an archive. The reader of package tar takes
+// an archive that is cut between two members for one that has ended.
+type blockReader struct {
+	from  io.Reader
+	last  [blockSize]byte
+	begun bool // Something has come.
 }
 
-func (u *unpacking) name(member string) string { return u.to.Side.Join(u.to.Name, member) }
+const blockSize = 512
+
+func (b *blockReader) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p)
+	b.begun = b.begun || n > 0
+	kept := copy(b.last[:], b.last[min(n, blockSize):])
+	copy(b.last[kept:], p[max(0, n-blockSize):n])
+	return n, err
+}
+
+// finish reads what programs put after the end, since they fail if nobody does.
+func (b *blockReader) finish() error {
+	if !b.begun || b.last != [blockSize]byte{} {
+		return ErrCut
+	}
+	_, err := io.Copy(io.Discard, b.from)
+	return err
+}
+
+type unpacking struct {
+	to     Target
+	real   map[string]bool // Directories that are known to be no links.
+	dirs   []*tar.Header   // To be described last.
+	report Reporter
+}
+
+// memberName is the place of a member below the target.
+func memberName(name string) (string, error) {
+	clean := path.Clean(name)
+	switch {
+	case !utf8.ValidString(name):
+		return "", fmt.Errorf("archive member %q: the name is not UTF-8", name)
+	case clean == ".." || strings.HasPrefix(clean, "../"):
+		return "", fmt.Errorf("archive member %q: leads out of the directory", name)
+	case clean == "/":
+		return ".", nil
+	}
+	return strings.TrimPrefix(clean, "/"), nil
+}
 
 func (u *unpacking) member(ctx context.Context, h *tar.Header, r io.Reader) error {
-	name := path.Clean(h.Name)
-	if !fs.ValidPath(strings.TrimPrefix(name, "/")) && name != "/" {
-		return fmt.Errorf("archive member %q: leads out of the directory", h.Name)
-	}
-	if name = strings.TrimPrefix(name, "/"); name == "" {
-		name = "."
+	name, err := memberName(h.Name)
+	if err != nil {
+		return err
 	}
 	if err := u.parents(ctx, path.Dir(name)); err != nil {
 		return err
@@ -151,15 +234,51 @@ func (u *unpacking) member(ctx context.Context, h *tar.Header, r io.Reader) erro
 		h.Name = name
 		u.dirs = append(u.dirs, h)
 		return u.parents(ctx, name)
-	case tar.TypeReg:
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		return u.file(ctx, name, h, r)
+	case tar.TypeXGlobalHeader:
+		return nil // Says something of the archive, as git's does.
 	case tar.TypeSymlink:
 		if err := u.clear(ctx, name); err != nil {
 			return err
 		}
-		return u.to.Side.Symlink(ctx, h.Linkname, u.name(name), h.ModTime)
+		return u.to.Symlink(ctx, h.Linkname, name, h.ModTime)
+	case tar.TypeLink:
+		return u.link(ctx, name, h)
 	}
-	return fmt.Errorf("archive member %q: type %q cannot be made in a machine", h.Name, h.Typeflag)
+	u.report(fmt.Sprintf("%s: left out: a member of type %q is no file, directory or link", name, h.Typeflag))
+	return nil
+}
+
+// link gives an earlier member its second name. The way to it is checked like that to
+// any member.
+func (u *unpacking) link(ctx context.Context, name string, h *tar.Header) error {
+	old, err := memberName(h.Linkname)
+	if err != nil {
+		return err
+	}
+	if err := u.parents(ctx, path.Dir(old)); err != nil {
+		return err
+	}
+	info, err := u.to.Lstat(ctx, old)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("is %s", kind(info.Mode()))
+	}
+	if err != nil {
+		return fmt.Errorf("archive member %q: second name of %q: %w", h.Name, h.Linkname, err)
+	}
+	if name == old {
+		return nil
+	}
+	if err := u.clear(ctx, name); err != nil {
+		return err
+	}
+	shared, err := u.to.Link(ctx, old, name)
+	if err == nil && !shared {
+		u.report(fmt.Sprintf("%s: a copy of %s: machines are given no second names of a file", name, old))
+		err = u.to.Describe(ctx, name, info.Mode(), info.ModTime())
+	}
+	return err
 }
 
 // parents makes a directory, and each above it, that is none yet; one that is a
@@ -171,14 +290,14 @@ func (u *unpacking) parents(ctx context.Context, dir string) error {
 	if err := u.parents(ctx, path.Dir(dir)); err != nil {
 		return err
 	}
-	info, err := u.to.Side.Lstat(ctx, u.name(dir))
+	info, err := u.to.Lstat(ctx, dir)
 	if err == nil && !info.IsDir() {
-		err = u.to.Side.Remove(ctx, u.name(dir))
+		err = u.to.Remove(ctx, dir)
 	} else if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
 	if err == nil {
-		err = u.to.Side.Mkdir(ctx, u.name(dir))
+		err = u.to.Mkdir(ctx, dir)
 	}
 	u.real[dir] = err == nil
 	return err
@@ -187,7 +306,7 @@ func (u *unpacking) parents(ctx context.Context, dir string) error {
 // clear removes what has a member's name. A directory is known to be one no longer.
 func (u *unpacking) clear(ctx context.Context, name string) error {
 	delete(u.real, name)
-	err := u.to.Side.Remove(ctx, u.name(name))
+	err := u.to.Remove(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -195,18 +314,22 @@ func (u *unpacking) clear(ctx context.Context, name string) error {
 }
 
 func (u *unpacking) file(ctx context.Context, name string, h *tar.Header, r io.Reader) error {
-	if err := u.clear(ctx, name); err != nil {
-		return err
+	if info, err := u.to.Lstat(ctx, name); err == nil && info.IsDir() {
+		if err := u.clear(ctx, name); err != nil { // Fails if anything is in it.
+			return err
+		}
 	}
-	f, err := u.to.Side.Create(ctx, u.name(name))
+	f, err := u.to.Create(ctx, name)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, r)
-	if err == nil {
+	if _, err = io.Copy(f, r); err == nil {
 		err = f.Describe(h.FileInfo().Mode(), h.ModTime)
 	}
-	return errors.Join(err, f.Close())
+	if err != nil {
+		return errors.Join(err, f.Abort())
+	}
+	return f.Commit()
 }
 
 func (u *unpacking) finish(ctx context.Context) error {
@@ -214,7 +337,7 @@ func (u *unpacking) finish(ctx context.Context) error {
 		if !u.real[h.Name] {
 			continue // A later member has its place.
 		}
-		if err := u.to.Side.Describe(ctx, u.name(h.Name), h.FileInfo().Mode(), h.ModTime); err != nil {
+		if err := u.to.Describe(ctx, h.Name, h.FileInfo().Mode(), h.ModTime); err != nil {
 			return err
 		}
 	}

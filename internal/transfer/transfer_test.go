@@ -21,6 +21,12 @@ import (
 
 var host transfer.Host
 
+// quiet fails if anything is reported.
+func quiet(t *testing.T) transfer.Reporter {
+	t.Helper()
+	return func(line string) { t.Error(line) }
+}
+
 func end(name string) transfer.End { return transfer.End{Side: host, Name: name} }
 
 // run plans and does a copy on this host.
@@ -36,6 +42,9 @@ func run(t *testing.T, from, to string) *transfer.Plan {
 	}
 	if int(done.Files.Load()) != p.Files || done.Bytes.Load() != p.Bytes {
 		t.Errorf("done %d files, %d bytes; planned %d, %d", done.Files.Load(), done.Bytes.Load(), p.Files, p.Bytes)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
 	}
 	return p
 }
@@ -73,7 +82,7 @@ func tree(t *testing.T) string {
 	old := tar.Header{Name: "dangling", Typeflag: tar.TypeSymlink, Linkname: "/nowhere", ModTime: then}
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	if err := errors.Join(w.WriteHeader(&old), w.Close(), transfer.ReadTar(t.Context(), end(dir), &b)); err != nil {
+	if err := errors.Join(w.WriteHeader(&old), w.Close(), transfer.ReadTar(t.Context(), end(dir), &b, quiet(t))); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -262,10 +271,19 @@ type broken struct {
 	name string
 }
 
+type brokenTarget struct {
+	transfer.Target
+	name string
+}
+
 type brokenFile struct{ transfer.Writer }
 
-func (b broken) Create(ctx context.Context, name string) (transfer.Writer, error) {
-	w, err := b.Host.Create(ctx, name)
+func (b broken) Below(dir string) transfer.Target { return brokenTarget{b.Host.Below(dir), b.name} }
+
+func (b broken) Top(dir string) transfer.Target { return b.Below(dir) }
+
+func (b brokenTarget) Create(ctx context.Context, name string) (transfer.Writer, error) {
+	w, err := b.Target.Create(ctx, name)
 	if filepath.Base(name) == b.name {
 		w = brokenFile{w}
 	}
@@ -284,6 +302,9 @@ func TestFailure(t *testing.T) {
 	var done transfer.Progress
 	if err := p.Do(t.Context(), &done); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("error %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(to, ".agentctl-*")); len(left) > 0 || err != nil {
+		t.Errorf("parts stay: %v, %v", left, err)
 	}
 	if _, err := os.Lstat(filepath.Join(to, "a")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("half a file: %v", err)
@@ -333,10 +354,10 @@ func TestMeter(t *testing.T) {
 func TestTar(t *testing.T) {
 	from, to := tree(t), t.TempDir()
 	var b bytes.Buffer
-	if err := transfer.WriteTar(t.Context(), &b, end(from)); err != nil {
+	if err := transfer.WriteTar(t.Context(), &b, end(from), quiet(t)); err != nil {
 		t.Fatal(err)
 	}
-	if err := transfer.ReadTar(t.Context(), end(to), &b); err != nil {
+	if err := transfer.ReadTar(t.Context(), end(to), &b, quiet(t)); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := facts(t, to+"/tree"), facts(t, from); !slices.Equal(got, want) {
@@ -365,8 +386,9 @@ func TestHostileTar(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		err := transfer.ReadTar(t.Context(), end(filepath.Join(dir, "in")), &b)
-		if len(members) == 1 && err == nil {
+		leftOut := false
+		err := transfer.ReadTar(t.Context(), end(filepath.Join(dir, "in")), &b, func(string) { leftOut = true })
+		if len(members) == 1 && err == nil && !leftOut {
 			t.Errorf("%q is taken", members[0].Name)
 		}
 		if _, err := os.Lstat(filepath.Join(dir, "out")); !errors.Is(err, fs.ErrNotExist) {

@@ -1,0 +1,350 @@
+package transfer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/agentd-go/agentd/client"
+)
+
+// A Target is a directory that a copy writes below. Names are relative to it, with
+// slashes; "." is the directory itself. On this host no link leads out of it, whoever
+// changes it meanwhile.
+type Target interface {
+	Lstat(ctx context.Context, name string) (fs.FileInfo, error)
+	ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error)
+	ReadLink(ctx context.Context, name string) (string, error)
+	// Create makes a file that has no name until it is committed.
+	Create(ctx context.Context, name string) (Writer, error)
+	Mkdir(ctx context.Context, name string) error // Parents too; one that exists is fine.
+	Symlink(ctx context.Context, target, name string, mtime time.Time) error
+	// Link gives a file of the target a second name. Shared is false where the side
+	// has no second names: then name is a copy.
+	Link(ctx context.Context, old, name string) (shared bool, err error)
+	Remove(ctx context.Context, name string) error
+	Describe(ctx context.Context, name string, mode fs.FileMode, mtime time.Time) error
+	Close() error
+}
+
+// A Writer is a file that is written beside its name. Commit reports what could not be
+// written, and gives the file its name only if all could; Abort leaves nothing.
+type Writer interface {
+	io.Writer
+	io.Seeker
+	Truncate(size int64) error
+	// Own gives the file the owner of the one that it replaces.
+	Own(like fs.FileInfo) error
+	Describe(mode fs.FileMode, mtime time.Time) error
+	Commit() error
+	Abort() error
+}
+
+// partName is a name beside name for what is not whole yet. It does not grow with
+// name, which may be as long as names can be.
+func partName(name string) string { return path.Join(path.Dir(name), ".agentctl-"+rand.Text()) }
+
+// hostTarget opens its directory when something is first done there, because a copy
+// may have to make it.
+type hostTarget struct {
+	dir string
+	top bool // Dir itself must not be a link.
+
+	mu   sync.Mutex
+	root *os.Root
+}
+
+func (t *hostTarget) open() (*os.Root, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.root == nil {
+		root, err := os.OpenRoot(t.dir)
+		if err != nil {
+			return nil, err
+		}
+		if err := t.check(root); err != nil {
+			return nil, errors.Join(err, root.Close())
+		}
+		t.root = root
+	}
+	return t.root, nil
+}
+
+// check refuses a top that a link led to.
+func (t *hostTarget) check(root *os.Root) error {
+	if !t.top {
+		return nil
+	}
+	opened, err := root.Stat(".")
+	if err != nil {
+		return err
+	}
+	named, err := os.Lstat(t.dir)
+	if err == nil && !os.SameFile(opened, named) {
+		err = &fs.PathError{Op: "open", Path: t.dir, Err: syscall.ELOOP}
+	}
+	return err
+}
+
+func (t *hostTarget) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.root == nil {
+		return nil
+	}
+	return t.root.Close()
+}
+
+// onHost calls f with the target's directory.
+func onHost[T any](t *hostTarget, f func(*os.Root) (T, error)) (v T, err error) {
+	root, err := t.open()
+	if err != nil {
+		return v, err
+	}
+	return f(root)
+}
+
+func (t *hostTarget) Lstat(_ context.Context, name string) (fs.FileInfo, error) {
+	return onHost(t, func(r *os.Root) (fs.FileInfo, error) { return r.Lstat(name) })
+}
+
+func (t *hostTarget) ReadDir(_ context.Context, name string) ([]fs.DirEntry, error) {
+	return onHost(t, func(r *os.Root) ([]fs.DirEntry, error) { return fs.ReadDir(r.FS(), name) })
+}
+
+func (t *hostTarget) ReadLink(_ context.Context, name string) (string, error) {
+	return onHost(t, func(r *os.Root) (string, error) { return r.Readlink(name) })
+}
+
+func (t *hostTarget) Create(_ context.Context, name string) (Writer, error) {
+	return onHost(t, func(r *os.Root) (Writer, error) {
+		part := partName(name)
+		f, err := r.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, earlyFile)
+		if err != nil {
+			return nil, err
+		}
+		return &hostFile{f, r, part, name}, nil
+	})
+}
+
+// Mkdir makes a directory. A link to one is none: what is copied may come from a guest
+// that put it there before.
+func (t *hostTarget) Mkdir(_ context.Context, name string) error {
+	if _, err := t.open(); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(t.dir, earlyDir); err != nil {
+			return err
+		}
+	}
+	root, err := t.open()
+	if err != nil || name == "." {
+		return err
+	}
+	if err := root.MkdirAll(name, earlyDir); err != nil {
+		return err
+	}
+	info, err := root.Lstat(name)
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "mkdir", Path: name, Err: syscall.ENOTDIR}
+	}
+	return err
+}
+
+// Symlink makes a link with a time. That a file system has none for links is no
+// reason to have no link.
+func (t *hostTarget) Symlink(_ context.Context, target, name string, mtime time.Time) error {
+	root, err := t.open()
+	if err != nil {
+		return err
+	}
+	if err := root.Symlink(target, name); err != nil {
+		return err
+	}
+	_ = unfollowed(root, name, func(_ int, itself string) error { return os.Chtimes(itself, time.Time{}, mtime) })
+	return nil
+}
+
+func (t *hostTarget) Link(_ context.Context, old, name string) (bool, error) {
+	root, err := t.open()
+	if err != nil {
+		return false, err
+	}
+	return true, root.Link(old, name)
+}
+
+func (t *hostTarget) Remove(_ context.Context, name string) error {
+	root, err := t.open()
+	if err != nil {
+		return err
+	}
+	return root.Remove(name)
+}
+
+// Describe sets permissions and time. A link is refused.
+func (t *hostTarget) Describe(_ context.Context, name string, mode fs.FileMode, mtime time.Time) error {
+	root, err := t.open()
+	if err != nil {
+		return err
+	}
+	return describe(root, name, mode&permissions, mtime)
+}
+
+// A hostFile is written as part, and gets its name at the end.
+type hostFile struct {
+	*os.File
+	root       *os.Root
+	part, name string
+}
+
+func (f *hostFile) Describe(mode fs.FileMode, mtime time.Time) error {
+	if err := f.Chmod(mode & permissions); err != nil {
+		return err
+	}
+	return os.Chtimes("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), time.Time{}, mtime)
+}
+
+// Own leaves the owner where only root could change it: whoever may write to the
+// directory may replace the file.
+func (f *hostFile) Own(like fs.FileInfo) error {
+	st, ok := like.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	if err := f.Chown(int(st.Uid), int(st.Gid)); !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
+
+func (f *hostFile) Commit() error {
+	err := f.Close()
+	if err == nil {
+		err = f.root.Rename(f.part, f.name)
+	}
+	if err != nil {
+		return errors.Join(err, f.root.Remove(f.part))
+	}
+	return nil
+}
+
+func (f *hostFile) Abort() error { return errors.Join(f.Close(), f.root.Remove(f.part)) }
+
+// guestTarget is a directory of a machine. The guest may lead whoever writes there
+// wherever it likes: all of it is the guest's own.
+type guestTarget struct {
+	c   *client.Client
+	dir string
+}
+
+func (t guestTarget) path(name string) string { return path.Join(t.dir, name) }
+
+func (t guestTarget) Lstat(ctx context.Context, name string) (fs.FileInfo, error) {
+	return t.c.Lstat(ctx, t.path(name))
+}
+
+func (t guestTarget) ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error) {
+	return t.c.ReadDir(ctx, t.path(name))
+}
+
+func (t guestTarget) ReadLink(ctx context.Context, name string) (string, error) {
+	return t.c.ReadLink(ctx, t.path(name))
+}
+
+func (t guestTarget) Create(ctx context.Context, name string) (Writer, error) {
+	part := partName(t.path(name))
+	f, err := t.c.OpenFile(ctx, part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, earlyFile)
+	if err != nil {
+		return nil, err
+	}
+	return &guestFile{f, ctx, t.c, part, t.path(name)}, nil
+}
+
+func (t guestTarget) Mkdir(ctx context.Context, name string) error {
+	return t.c.MkdirAll(ctx, t.path(name), earlyDir)
+}
+
+func (t guestTarget) Symlink(ctx context.Context, target, name string, mtime time.Time) error {
+	if err := t.c.Symlink(ctx, target, t.path(name)); err != nil {
+		return err
+	}
+	_ = t.c.Lchtimes(ctx, t.path(name), time.Time{}, mtime) // As on this host.
+	return nil
+}
+
+// Link copies: the protocol has no second names.
+func (t guestTarget) Link(ctx context.Context, old, name string) (bool, error) {
+	return false, t.c.Copy(ctx, t.path(old), t.path(name))
+}
+
+func (t guestTarget) Remove(ctx context.Context, name string) error {
+	return t.c.Remove(ctx, t.path(name))
+}
+
+func (t guestTarget) Describe(ctx context.Context, name string, mode fs.FileMode, mtime time.Time) error {
+	if err := t.c.Chmod(ctx, t.path(name), mode&permissions); err != nil {
+		return err
+	}
+	return t.c.Chtimes(ctx, t.path(name), time.Time{}, mtime)
+}
+
+func (guestTarget) Close() error { return nil } // The client is the caller's.
+
+// A guestFile is written as part, and gets its name at the end.
+type guestFile struct {
+	*client.File
+	ctx        context.Context //nolint:containedctx // Of the file, as client.File has it.
+	c          *client.Client
+	part, name string
+}
+
+func (f *guestFile) Describe(mode fs.FileMode, mtime time.Time) error {
+	return f.File.Describe(mode&permissions, mtime)
+}
+
+func (f *guestFile) Own(like fs.FileInfo) error {
+	if uid, gid := client.Owner(like); uid|gid != 0 {
+		return f.Chown(int(uid), int(gid))
+	}
+	return nil // Root's, as the part is.
+}
+
+func (f *guestFile) Commit() error {
+	err := f.Close()
+	if err == nil {
+		err = f.c.Rename(f.ctx, f.part, f.name)
+	}
+	if err != nil {
+		return errors.Join(err, f.remove())
+	}
+	return nil
+}
+
+func (f *guestFile) Abort() error { return errors.Join(f.Close(), f.remove()) }
+
+// remove works after the end of a copy too, for a moment. A link that has ended leaves
+// the part in the machine.
+func (f *guestFile) remove() error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.ctx), cleanWait)
+	defer cancel()
+	return f.c.Remove(ctx, f.part)
+}
+
+// Below is the directory, on this host.
+func (Host) Below(dir string) Target { return &hostTarget{dir: filepath.Clean(dir)} }
+
+// Top is the directory, on this host, if it is no link.
+func (Host) Top(dir string) Target { return &hostTarget{dir: filepath.Clean(dir), top: true} }
+
+// Top is Below: a machine's links are its own.
+func (g Guest) Top(dir string) Target { return g.Below(dir) }
+
+// Below is the directory, in the machine.
+func (g Guest) Below(dir string) Target { return guestTarget{g.Client, dir} }
