@@ -33,8 +33,7 @@ type BootError struct {
 // Error tells all of it, over several lines; a name that the machine does not know is
 // the caller's to correct, and no riddle of the console's: that is one line.
 func (e *BootError) Error() string {
-	switch wire.InitFailure(e.Failure) {
-	case wire.InitUserNotFound, wire.InitGroupNotFound:
+	if f := wire.InitFailure(e.Failure); f == wire.InitUserNotFound || f == wire.InitGroupNotFound {
 		return "the machine did not become ready: " + e.Reason
 	}
 	var b strings.Builder

@@ -25,6 +25,8 @@ type Bootstrap struct {
 }
 
 // BlockRoot is where the guest's root file system comes from: *DiskImage or *OCIErofs.
+//
+//sumtype:decl
 type BlockRoot interface {
 	blockRoot() (kind string, content entries)
 }
@@ -42,6 +44,8 @@ type OCIErofs struct {
 }
 
 // Upper is the writable layer of an OCIErofs: *UpperDevice or *UpperTmpfs.
+//
+//sumtype:decl
 type Upper interface {
 	upper() (kind string, content entries)
 }

@@ -2,6 +2,8 @@ package wire
 
 // FSOp is a file system operation: a pointer to one of the Op types of this
 // package. What each does is in protocol section 9.2.
+//
+//sumtype:decl
 type FSOp interface {
 	op() (name string, content value)
 }

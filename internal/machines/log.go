@@ -29,7 +29,6 @@ func (k LogKind) String() string {
 // logLook is how often to look for more: a person sees no difference to at once.
 const logLook = 100 * time.Millisecond
 
-
 // CopyLog writes a log other than that of the command, which [Machine.ReadOutput]
 // reads; follow goes on until the machine's life or ctx ends. A log that has not begun
 // is empty.

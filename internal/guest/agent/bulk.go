@@ -123,8 +123,9 @@ func (a *Agent) fileOffer(id uint32, e wire.Envelope, req *wire.FSRequest) (refu
 	if why := a.offered(id, e, &req.Bulk); why != "" || req.Bulk == nil {
 		return why
 	}
-	switch req.Op.(type) {
-	case *wire.OpRead, *wire.OpWrite:
+	_, read := req.Op.(*wire.OpRead)
+	_, write := req.Op.(*wire.OpWrite)
+	if read || write {
 		return ""
 	}
 	return "raw bulk is only valid for streaming reads and writes"

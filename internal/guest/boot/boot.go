@@ -109,7 +109,8 @@ func (m *Machine) open() (err error) {
 	return err
 }
 
-// action returns what a step does, nil if this agent cannot do it.
+// action returns what a step does, nil if this agent cannot do it. The linter holds
+// that every step is here.
 func action(s plan.Step) func(*Machine) error {
 	switch s := s.(type) {
 	case plan.Limits:
@@ -134,14 +135,6 @@ func action(s plan.Step) func(*Machine) error {
 		return (*Machine).profileBlock
 	case plan.RunDirs:
 		return func(m *Machine) error { return m.runDirs(s) }
-	}
-	return userAction(s)
-}
-
-// userAction is action for the steps that a machine has only if its
-// configuration asks for them.
-func userAction(s plan.Step) func(*Machine) error {
-	switch s := s.(type) {
 	case plan.BlockRoot:
 		return func(m *Machine) error { return m.blockRoot(s) }
 	case plan.DirMount:

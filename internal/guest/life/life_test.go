@@ -89,15 +89,15 @@ func (g *guest) ends(words string) {
 	}
 }
 
-// mounted lists the file systems at a place.
-func mounted(t *testing.T, place string) (types []string) {
+// onData lists the file systems at /data.
+func onData(t *testing.T) (types []string) {
 	t.Helper()
 	b, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); f[1] == place {
+		if f := strings.Fields(line); f[1] == "/data" {
 			types = append(types, f[2])
 		}
 	}
@@ -117,7 +117,7 @@ func TestRun(t *testing.T) {
 		var resolved wire.User
 		c, err := g.boot(client.Handshake{Bootstrap: b, Resolved: func(u wire.User) {
 			resolved = u
-			if found := mounted(t, "/data"); len(found) != 0 {
+			if found := onData(t); len(found) != 0 {
 				t.Errorf("%v on /data before the host's word", found)
 			}
 		}})
@@ -127,7 +127,7 @@ func TestRun(t *testing.T) {
 		if r := c.Ready(); resolved.UID != 1000 || r.AgentVersion != "test" || r.InitTimeNS == 0 || r.ReadyTimeNS < r.BootTimeNS {
 			t.Errorf("user %+v, ready %+v", resolved, r)
 		}
-		if found := mounted(t, "/data"); len(found) != 1 || found[0] != "tmpfs" {
+		if found := onData(t); len(found) != 1 || found[0] != "tmpfs" {
 			t.Errorf("%v on /data", found)
 		}
 		out, err := c.Command("sh", "-c", "id -un; hostname; (sleep 1000 </dev/null >/dev/null 2>&1 &)").Output()
@@ -138,7 +138,7 @@ func TestRun(t *testing.T) {
 			t.Error(err)
 		}
 		g.ends("")
-		if found := mounted(t, "/data"); len(found) != 0 {
+		if found := onData(t); len(found) != 0 {
 			t.Errorf("%v stays on /data", found)
 		}
 		if err := syscall.Kill(-1, 0); !errors.Is(err, syscall.ESRCH) {
@@ -165,7 +165,7 @@ func TestFailedStep(t *testing.T) {
 			TmpfsMounts: []wire.TmpfsMount{{Path: "/data"}},
 			DirMounts:   []wire.DirMount{{Tag: "none", GuestPath: "/data/shared"}},
 		}, "init failed: step dir-mount: ", "unknown")
-		if found := mounted(t, "/data"); len(found) != 0 {
+		if found := onData(t); len(found) != 0 {
 			t.Errorf("%v stays on /data", found)
 		}
 	})

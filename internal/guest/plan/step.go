@@ -8,6 +8,8 @@ import (
 
 // Step is one thing that a boot does. The set is closed: a switch over the
 // types of this file handles every plan. Steps are values and touch nothing.
+//
+//sumtype:decl
 type Step interface {
 	// Name is the short stable name for errors and timings.
 	Name() string

@@ -30,10 +30,10 @@ type job struct {
 func (h *Host) StartFile(id uint32, slot int, req *wire.FSRequest, ending Ending) Session {
 	c := h.Files.client(slot)
 	l := func(gauge *atomic.Int64) *line { return h.line(id, ending, unsentFile, gauge) }
-	switch op := req.Op.(type) {
-	case *wire.OpRead:
+	if op, ok := req.Op.(*wire.OpRead); ok {
 		return startRead(l(&h.Activity.fileStreams), c, op, req.Bulk)
-	case *wire.OpWrite:
+	}
+	if op, ok := req.Op.(*wire.OpWrite); ok {
 		return startWrite(l(&h.Activity.fileStreams), c, op, req.Bulk)
 	}
 	r := &Request{line: l(nil), client: c}
@@ -164,7 +164,8 @@ func silent(f func() error) func(*Request) (wire.FSResult, error) {
 	return func(*Request) (wire.FSResult, error) { return nil, f() }
 }
 
-// job decides what an operation comes to; it only looks at memory.
+// job decides what an operation comes to; it only looks at memory. The linter holds
+// that every operation is here.
 func (c *client) job(op wire.FSOp) (job, error) {
 	switch op := op.(type) {
 	case *wire.OpOpenFile:
@@ -189,13 +190,6 @@ func (c *client) job(op wire.FSOp) (job, error) {
 	case *wire.OpFSetStat:
 		h, err := c.acquireFile(op.Handle)
 		return held("fsetstat: ", h, err, silent(func() error { return h.setStat(&op.Attrs) }))
-	}
-	return pathJob(op)
-}
-
-// pathJob is job for the operations on paths alone.
-func pathJob(op wire.FSOp) (job, error) {
-	switch op := op.(type) {
 	case *wire.OpRealPath:
 		return named("realpath: ", func(*Request) (wire.FSResult, error) { return realPath(op.Path) }, op.Path)
 	case *wire.OpStat:
@@ -206,13 +200,6 @@ func pathJob(op wire.FSOp) (job, error) {
 		return named("readdir: opendir: ", func(r *Request) (wire.FSResult, error) { return r.list(op.Path) }, op.Path)
 	case *wire.OpReadLink:
 		return named("readlink: ", func(*Request) (wire.FSResult, error) { return readLink(op.Path) }, op.Path)
-	}
-	return changeJob(op)
-}
-
-// changeJob is pathJob for the operations that change something.
-func changeJob(op wire.FSOp) (job, error) {
-	switch op := op.(type) {
 	case *wire.OpSymlink:
 		return named("symlink: ", silent(func() error { return symlink(op) }), op.Target, op.LinkPath)
 	case *wire.OpMkdir:
@@ -225,6 +212,7 @@ func changeJob(op wire.FSOp) (job, error) {
 		return named("copy: ", silent(func() error { return copyFile(op) }), op.Src, op.Dst)
 	case *wire.OpRename:
 		return named("rename: ", silent(func() error { return rename(op) }), op.Src, op.Dst)
+	case *wire.OpRead, *wire.OpWrite: // They are streams: see StartFile.
 	}
 	return job{}, errors.New("unknown file operation")
 }
