@@ -6,7 +6,7 @@ STRIP   = -trimpath -ldflags "-s -w$(if $(VERSION), -X main.version=$(VERSION))"
 FUZZ    ?= 10s
 SOURCES = go.mod go.sum $(shell find cmd client internal sandbox wire -name '*.go')
 
-.PHONY: man release run test build setup setup-test conformance bench bench-short size lint vet fuzz clean
+.PHONY: man release run test build setup setup-test conformance bench bench-short size lint vet fuzz clean shim setup-shim install-shim pod test-shim
 
 ## run: boot a machine and run a command in it
 run: setup
@@ -25,6 +25,43 @@ bin/agentd: $(SOURCES)
 bin/agentctl: bin/agentd
 	cp bin/agentd sandbox/agentd
 	CGO_ENABLED=0 $(GO) build -tags embed_agentd $(STRIP) -o $@ ./cmd/agentctl
+
+PREFIX  ?= /usr/local
+SHIMSRC = $(shell find shim -name '*.go') shim/go.mod shim/go.sum
+POD     = bin/pod/sbin/agentd-pod
+
+## shim: containerd's shim and the program of its pods, in bin
+shim: setup-shim bin/containerd-shim-agentd-v2 $(POD) bin/pod/bin/busybox
+
+setup-shim: setup
+	@scripts/setup shim
+
+bin/containerd-shim-agentd-v2: bin/agentctl $(SHIMSRC)
+	cd shim && CGO_ENABLED=0 ../scripts/go build -tags embed_agentd $(STRIP) -o ../$@ ./cmd/containerd-shim-agentd-v2
+
+# Static, because nothing but itself and busybox is in the machine's root.
+$(POD): $(SHIMSRC)
+	cd shim && CGO_ENABLED=1 ../scripts/go build -tags "seccomp netgo osusergo" -trimpath -ldflags '-s -w -extldflags "-static"' -o ../$@ ./cmd/agentd-pod
+
+bin/pod/bin/busybox: /bin/busybox
+	mkdir -p $(@D)
+	install -m 755 /bin/busybox $@
+	cd $(@D) && for a in $$(./busybox --list); do [ $$a = busybox ] || ln -sf busybox $$a; done
+
+## install-shim: the shim where containerd finds it, below PREFIX (/usr/local)
+install-shim: shim
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/agentd
+	install -m 755 bin/containerd-shim-agentd-v2 $(DESTDIR)$(PREFIX)/bin/
+	rm -rf $(DESTDIR)$(PREFIX)/lib/agentd/pod
+	cp -a bin/pod $(DESTDIR)$(PREFIX)/lib/agentd/pod
+
+## pod: a containerd of its own, and a pod of two containers in one machine
+pod: shim
+	@scripts/pod
+
+## test-shim: the shim's tests, beneath a real containerd too
+test-shim: shim
+	cd shim && ../scripts/go vet ./... && AGENTD_REQUIRE_PODS=1 ../scripts/go test -count=1 ./...
 
 ## setup: install and fetch what building and running needs
 setup:

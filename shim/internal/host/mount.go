@@ -138,25 +138,28 @@ func bindFrom(origin *os.File, b plan.Bind, target string) error {
 	if err := makePoint(target, isDir); err != nil {
 		return err
 	}
+	if err := prepareBind(b, mount); err != nil {
+		return fmt.Errorf("volume %s: %w", b.Source, err)
+	}
 	if err := unix.MoveMount(mount, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return fmt.Errorf("volume %s: mount it: %w", b.Source, err)
-	}
-	if err := setUpBind(b, target); err != nil {
-		return errors.Join(fmt.Errorf("volume %s: %w", b.Source, err), Unmount(target))
 	}
 	return nil
 }
 
-// setUpBind lets nothing that is mounted here go back to the host, but on to the file
-// server.
-func setUpBind(b plan.Bind, target string) error {
-	for _, propagation := range []uintptr{unix.MS_SLAVE, unix.MS_SHARED} {
-		if err := unix.Mount("", target, "", propagation|unix.MS_REC, ""); err != nil {
-			return fmt.Errorf("set its propagation: %w", err)
-		}
+// prepareBind lets nothing that is mounted here go back to the host, and makes the
+// mount read-only before it is attached: the file server gets a copy of the mount at
+// that moment, and hears of no change after it.
+func prepareBind(b plan.Bind, mount int) error {
+	err := unix.MountSetattr(mount, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Propagation: unix.MS_SLAVE})
+	if err != nil {
+		return fmt.Errorf("set its propagation: %w", err)
 	}
-	if b.ReadOnly {
-		return remountReadOnly(target)
+	if !b.ReadOnly {
+		return nil
+	}
+	if err := unix.MountSetattr(mount, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		return fmt.Errorf("make it read-only: %w", err)
 	}
 	return nil
 }
