@@ -10,9 +10,9 @@ import (
 
 // checkPlan makes the plan that our agent will make of the configuration, so that what
 // it would refuse costs no boot. Another's agent has rules of its own, and so has the
-// author of a message.
+// author of a message or of words.
 func (c Config) checkPlan() error {
-	if c.Foreign || c.Bootstrap != nil {
+	if c.Foreign || c.Bootstrap != nil || len(c.ExtraWords) > 0 {
 		return nil
 	}
 	words, err := c.words()
