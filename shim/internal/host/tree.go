@@ -94,8 +94,9 @@ func (t Tree) fill(master string) error {
 	return nil
 }
 
-// Add shows a container's root file system, its volumes and its configuration.
-func (t Tree) Add(number int, mounts []*types.Mount, bundle string, binds []plan.Bind, config []byte) (err error) {
+// Add shows a container's root file system, its volumes and its configuration. A root
+// file system without mounts is the directory that was given.
+func (t Tree) Add(number int, mounts []*types.Mount, given string, binds []plan.Bind, config []byte) (err error) {
 	dir := plan.Dir(number)
 	defer func() {
 		if err != nil {
@@ -109,8 +110,8 @@ func (t Tree) Add(number int, mounts []*types.Mount, bundle string, binds []plan
 	if err := os.WriteFile(filepath.Join(t.tree(), dir, "config.json"), config, 0o600); err != nil {
 		return err
 	}
-	if len(mounts) == 0 { // The caller has mounted it.
-		mounts = []*types.Mount{{Type: "bind", Source: filepath.Join(bundle, "rootfs"), Options: []string{"rbind", "rw"}}}
+	if len(mounts) == 0 {
+		mounts = []*types.Mount{{Type: "bind", Source: given, Options: []string{"rbind", "rw"}}}
 	}
 	if err := MountRoot(mounts, filepath.Join(t.Root(), rootfs)); err != nil {
 		return err

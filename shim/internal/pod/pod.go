@@ -66,6 +66,7 @@ type Container struct {
 	ID, Bundle string
 	Init       *Process
 	number     int
+	root       string // The specification's, of this host.
 	hooks      *specs.Hooks
 	state      specs.State
 	execs      map[string]*Process // Guarded by Pod.mu.
@@ -180,6 +181,9 @@ func newContainer(r Create, spec *specs.Spec, number int) *Container {
 	c := &Container{ID: r.ID, Bundle: r.Bundle, number: number, hooks: spec.Hooks, execs: map[string]*Process{}}
 	c.state = specs.State{ID: r.ID, Status: specs.StateCreated, Pid: os.Getpid(), Bundle: r.Bundle, Annotations: spec.Annotations}
 	c.Init = newProcess(r.ID, "", r.Streams)
+	if c.root = spec.Root.Path; !filepath.IsAbs(c.root) {
+		c.root = filepath.Join(r.Bundle, c.root)
+	}
 	return c
 }
 
@@ -189,7 +193,7 @@ func (p *Pod) createIn(ctx context.Context, m *machine, c *Container, r Create, 
 	if err != nil {
 		return err
 	}
-	if err := m.tree.Add(c.number, r.Rootfs, r.Bundle, made.Binds, config); err != nil {
+	if err := m.tree.Add(c.number, r.Rootfs, c.root, made.Binds, config); err != nil {
 		return err
 	}
 	if err := m.create(ctx, c); err != nil {
