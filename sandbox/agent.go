@@ -110,7 +110,7 @@ func builtAgent() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return os.ReadFile(filepath.Join(dir, agentName)) //nolint:gosec // In the cache.
+	return os.ReadFile(filepath.Join(dir, agentName))
 }
 
 // key is all that decides what is built.
@@ -141,7 +141,7 @@ func (o origin) buildThere(ctx context.Context) (b []byte, err error) {
 	if err := runTool(cmd); err != nil {
 		return nil, err
 	}
-	return os.ReadFile(program) //nolint:gosec // In our directory.
+	return os.ReadFile(program)
 }
 
 // goTool leaves what the user's environment says of proxies and sums, and takes away

@@ -64,7 +64,7 @@ func TestCutSources(t *testing.T) {
 	if testing.Verbose() {
 		t.Logf("seed %d", seed)
 	}
-	r := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // G404: places of cuts.
+	r := rand.New(rand.NewPCG(seed, 1))
 	type source struct {
 		name         string
 		stored, want []byte

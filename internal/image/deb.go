@@ -62,7 +62,7 @@ func (e *exactReader) Read(b []byte) (int, error) {
 	}
 	n, err := e.r.Read(b[:min(int64(len(b)), e.left)])
 	e.left -= int64(n)
-	if err == io.EOF && e.left > 0 { //nolint:errorlint // A reader's end is not wrapped.
+	if err == io.EOF && e.left > 0 { // A reader's end is not wrapped.
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err

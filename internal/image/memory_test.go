@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,10 +24,10 @@ const hostileSource = "AGENTD_TEST_HOSTILE"
 // hostile archives ask for memory; each is a few MiB of zstd at most.
 var hostile = map[string]func(n int) *tar.Header{
 	"links of 4 KiB": func(n int) *tar.Header {
-		return &tar.Header{Name: fmt.Sprint(n), Typeflag: tar.TypeSymlink, Linkname: strings.Repeat("t", 4000)}
+		return &tar.Header{Name: strconv.Itoa(n), Typeflag: tar.TypeSymlink, Linkname: strings.Repeat("t", 4000)}
 	},
 	"link names of directories": func(n int) *tar.Header {
-		return &tar.Header{Name: fmt.Sprint(n), Typeflag: tar.TypeDir, PAXRecords: map[string]string{"linkpath": strings.Repeat("l", 100_000)}}
+		return &tar.Header{Name: strconv.Itoa(n), Typeflag: tar.TypeDir, PAXRecords: map[string]string{"linkpath": strings.Repeat("l", 100_000)}}
 	},
 	"long names": func(n int) *tar.Header {
 		return &tar.Header{Name: fmt.Sprintf("%0250d", n), Typeflag: tar.TypeReg}
@@ -35,10 +36,10 @@ var hostile = map[string]func(n int) *tar.Header{
 		return &tar.Header{Name: fmt.Sprintf("%d/%d/%d/x", n/1000, n, n), Typeflag: tar.TypeReg}
 	},
 	"attributes of directories": func(n int) *tar.Header {
-		return &tar.Header{Name: fmt.Sprint(n), Typeflag: tar.TypeDir, PAXRecords: map[string]string{"SCHILY.xattr.user.x": fmt.Sprintf("%060000d", n)}}
+		return &tar.Header{Name: strconv.Itoa(n), Typeflag: tar.TypeDir, PAXRecords: map[string]string{"SCHILY.xattr.user.x": fmt.Sprintf("%060000d", n)}}
 	},
 	"names of 100,000 bytes": func(n int) *tar.Header {
-		return &tar.Header{Name: strings.Repeat("n", 100_000) + fmt.Sprint(n), Typeflag: tar.TypeReg}
+		return &tar.Header{Name: strings.Repeat("n", 100_000) + strconv.Itoa(n), Typeflag: tar.TypeReg}
 	},
 }
 
@@ -77,7 +78,7 @@ func TestImportMemory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "hostile.tar.zst")
 			writeHostile(t, path, header)
-			cmd := exec.Command(os.Args[0], "-test.run=^TestImportMemory$", "-test.v") //nolint:gosec // G204: this program.
+			cmd := exec.Command(os.Args[0], "-test.run=^TestImportMemory$", "-test.v")
 			cmd.Env = append(os.Environ(), hostileSource+"="+path)
 			out, err := cmd.CombinedOutput()
 			must(t, err)

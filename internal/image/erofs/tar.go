@@ -45,7 +45,7 @@ func (w *Writer) AddLayer(r io.Reader) error {
 		if err := w.addHeader(h, t); err != nil {
 			return err
 		}
-		if _, err := io.Copy(io.Discard, t); err != nil { // Of an entry that has data, and no use for it.
+		if _, err := io.Copy(io.Discard, t); err != nil { //nolint:gosec // G110: nothing is kept. Of an entry that has data, and no use for it.
 			return &EntryError{h.Name, fmt.Errorf("its content: %w", noEOF(err))}
 		}
 		end = counted.n
