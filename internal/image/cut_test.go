@@ -147,10 +147,21 @@ func TestBehindTheStream(t *testing.T) {
 		ext, behind string
 		ok          bool
 	}{
-		{".gz", strings.Repeat("\x00", 1000), true}, {".gz", "garbage", false}, {".gz", "\x00\x00garbage", false}, {".gz", "\x1f\x8b", false}, {".gz", "\x1f", false},
-		{".xz", "\x00\x00\x00\x00", true}, {".xz", "\x00\x00\x00", false}, {".xz", "garbage", false}, {".xz", "\xfd7zXZ", false},
-		{".zst", "\x50\x2a\x4d\x18\x01\x00\x00\x00x", true}, {".zst", "garbage", false}, {".zst", "\x28", false}, {".zst", "\x28\xb5\x2f", false},
-		{".zst", "\x00", false}, {".zst", "\x50\x2a\x4d\x18\x09\x00\x00\x00x", false},
+		{".gz", strings.Repeat("\x00", 1000), true},
+		{".gz", "garbage", false},
+		{".gz", "\x00\x00garbage", false},
+		{".gz", "\x1f\x8b", false},
+		{".gz", "\x1f", false},
+		{".xz", "\x00\x00\x00\x00", true},
+		{".xz", "\x00\x00\x00", false},
+		{".xz", "garbage", false},
+		{".xz", "\xfd7zXZ", false},
+		{".zst", "\x50\x2a\x4d\x18\x01\x00\x00\x00x", true},
+		{".zst", "garbage", false},
+		{".zst", "\x28", false},
+		{".zst", "\x28\xb5\x2f", false},
+		{".zst", "\x00", false},
+		{".zst", "\x50\x2a\x4d\x18\x09\x00\x00\x00x", false},
 	} {
 		stored := append(pack(t, tt.ext, root), tt.behind...)
 		c := openCache(t)
