@@ -264,7 +264,7 @@ func smallImage(t *testing.T) string {
 	text(t, root+"/etc/group", "root:x:0:\nbuilders:x:8:\n")
 	text(t, root+"/srv/keep", "")
 	img := imagetest.Image{Layers: [][]byte{pack(t, root)}, Config: map[string]any{
-		"User": "builder", "Env": []string{"FROM=image", "BOTH=image"}, "WorkingDir": "/srv", "Cmd": []string{"id"},
+		"User": "builder", "Env": []string{"FROM=image", "BOTH=image"}, "WorkingDir": "/srv/not/there", "Cmd": []string{"id"},
 	}}
 	path := filepath.Join(t.TempDir(), "small.tar")
 	if err := os.WriteFile(path, img.Docker(t), 0o600); err != nil {
@@ -282,7 +282,7 @@ func TestImageMachine(t *testing.T) {
 			upper := filepath.Join(t.TempDir(), "upper")
 			cfg := sandbox.Config{Kernel: kernel, Image: id, Env: []string{"BOTH=config"}, Upper: sandbox.Upper{Disk: upper, SizeMiB: 64}}
 			m := start(t, cfg)
-			if got := say(t, m, "id -un; id -gn; pwd; echo $FROM $BOTH; cat /from"); got != "builder\nbuilders\n/srv\nimage config\nimage\n" {
+			if got := say(t, m, "id -un; id -gn; pwd; echo $FROM $BOTH; cat /from"); got != "builder\nbuilders\n/srv/not/there\nimage config\nimage\n" {
 				t.Errorf("got %q", got)
 			}
 			asRoot(t, m, "echo new >/new; rm /from; df -m / | tail -n 1 | awk '{exit $2 > 64}'")

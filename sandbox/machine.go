@@ -80,6 +80,9 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 		}
 		return nil, errors.Join(failed, l.remove())
 	}
+	if err := MakeDir(ctx, m.client, cfg.Dir); err != nil {
+		return nil, errors.Join(err, m.Kill())
+	}
 	return m, nil
 }
 

@@ -181,6 +181,11 @@ func (r *runner) run(ctx context.Context, args []string) (err error) {
 	if f.env, err = r.environment(); err != nil {
 		return err
 	}
+	if r.by == "environment" { // The machine has not been told of it.
+		if err := sandbox.MakeDir(ctx, l.Client(), f.dir); err != nil {
+			return finish(ctx, l, err)
+		}
+	}
 	return finish(ctx, l, f.command(ctx, l.Client(), args, signals))
 }
 

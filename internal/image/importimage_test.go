@@ -27,7 +27,8 @@ func small(t *testing.T) imagetest.Image {
 		Names: []string{"small:1"},
 		Config: map[string]any{
 			"User": "daemon", "Env": []string{"A=1"}, "Entrypoint": []string{"/bin/sh"}, "Cmd": []string{"-c", "id"},
-			"WorkingDir": "/srv", "Labels": map[string]string{"a": "b"},
+			"WorkingDir": "srv/.", // From "/".
+			"Labels":     map[string]string{"a": "b"},
 		},
 		Layers: [][]byte{
 			imagetest.Files(t, "bin/", "", "bin/sh", "#!sh", "gone", "x", "link", "-> bin/sh", "hard", "= bin/sh"),

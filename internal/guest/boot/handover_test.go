@@ -125,3 +125,54 @@ func TestInitIsGiven(t *testing.T) {
 		}
 	})
 }
+
+// An identity is made for systemd alone, and only where nothing has its name.
+func TestMachineID(t *testing.T) {
+	const id, systemd = "/etc/machine-id", "/opt/systemd"
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		put(t, systemd, 0o755, "")
+		put(t, "/opt/other", 0o755, "")
+		for _, tt := range []struct {
+			name, init string
+			before     func()
+			want       string // What is there afterwards: "none", "link", or content.
+		}{
+			{"missing", systemd, func() {}, ""},
+			{"by a link", "/opt/init", func() { put(t, "/opt/init", 0, systemd) }, ""},
+			{"another init", "/opt/other", func() {}, "none"},
+			{"there", systemd, func() { write(t, id, "uninitialized\n") }, "uninitialized\n"},
+			{"a link to nowhere", systemd, func() { put(t, id, 0, "/run/id") }, "link"},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				if err := os.RemoveAll(id); err != nil {
+					t.Fatal(err)
+				}
+				tt.before()
+				if _, err := up(t, only(plan.Handover{Init: tt.init})); err != nil {
+					t.Fatal(err)
+				}
+				if got := identity(t, id); got != tt.want {
+					t.Errorf("got %q, want %q", got, tt.want)
+				}
+			})
+		}
+	})
+}
+
+// identity is what stands under a name.
+func identity(t *testing.T, name string) string {
+	t.Helper()
+	info, err := os.Lstat(name)
+	switch {
+	case err != nil:
+		return "none"
+	case info.Mode()&os.ModeSymlink != 0:
+		return "link"
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

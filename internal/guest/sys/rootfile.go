@@ -107,6 +107,20 @@ func (r *Root) RenewFile(name string, data []byte, perm uint32) error {
 	return nil
 }
 
+// NewFile makes the file name where nothing has the name, a link that leads nowhere
+// included; else the error is [fs.ErrExist] and nothing is changed.
+func (r *Root) NewFile(name string, data []byte, perm uint32) error {
+	dir, base, err := r.parentOf(name, 0o755)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(dir) }()
+	if err := writeNew(dir, base, data, perm); err != nil {
+		return &fs.PathError{Op: "write", Path: name, Err: err}
+	}
+	return nil
+}
+
 // holds reports whether the file name of dir is as writeNew would make it. It is
 // opened only if it may be.
 func holds(dir int, name string, data []byte, perm uint32) bool {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 	"time"
 )
@@ -126,12 +127,20 @@ func (w *words) UnmarshalJSON(b []byte) error {
 func (c configuration) public() Config {
 	p := Config{
 		Architecture: c.Architecture, OS: c.OS, User: c.Config.User, Env: c.Config.Env, Entrypoint: c.Config.Entrypoint,
-		Cmd: c.Config.Cmd, WorkingDir: c.Config.WorkingDir, Labels: c.Config.Labels,
+		Cmd: c.Config.Cmd, WorkingDir: absolute(c.Config.WorkingDir), Labels: c.Config.Labels,
 	}
 	if c.Created != nil {
 		p.Created = *c.Created
 	}
 	return p
+}
+
+// absolute is a working directory of an image. A relative one is taken from "/".
+func absolute(dir string) string {
+	if dir == "" {
+		return ""
+	}
+	return path.Join("/", dir)
 }
 
 // decode reads a document that came in full.

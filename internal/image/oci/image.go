@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -143,9 +142,6 @@ func assemble(config []byte, layers []Layer) (*Image, error) {
 	}
 	if (c.OS != "" || c.Architecture != "") && !c.platform.runsAs(wanted) {
 		return nil, fmt.Errorf("an image for %s: these machines run %s", c.platform, wanted)
-	}
-	if c.Config.WorkingDir != "" && !path.IsAbs(c.Config.WorkingDir) {
-		return nil, fmt.Errorf("working directory %q: not absolute", c.Config.WorkingDir)
 	}
 	for i, id := range c.RootFS.DiffIDs {
 		if err := id.check(); err != nil {

@@ -1,0 +1,31 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/agentd-go/agentd/client"
+)
+
+// MakeDir makes the working directory of commands if it is not there, with its parents
+// (root's, 0755), as containers' tools do: images name some that none of their layers
+// has. [Start] does so for Config.Dir and for what its image names; a command's own
+// ([client.Cmd].Dir) has to be there. "" and "/" are. The error begins with the
+// directory.
+func MakeDir(ctx context.Context, c *client.Client, dir string) error {
+	if path.Clean("/"+dir) == "/" {
+		return nil
+	}
+	const perm = 0o755
+	err := c.MkdirAll(ctx, dir, perm)
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		err = failed.Err
+	}
+	if err != nil {
+		return fmt.Errorf("working directory %s: it is not there and cannot be made: %w", dir, err)
+	}
+	return nil
+}
