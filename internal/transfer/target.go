@@ -53,6 +53,14 @@ type Writer interface {
 // name, which may be as long as names can be.
 func partName(name string) string { return path.Join(path.Dir(name), ".agentctl-"+rand.Text()) }
 
+// named is an error of a part, which tells of the name that was asked for.
+func named(err error, name string) error {
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		return &fs.PathError{Op: failed.Op, Path: name, Err: failed.Err}
+	}
+	return err
+}
+
 // hostTarget opens its directory when something is first done there, because a copy
 // may have to make it.
 type hostTarget struct {
@@ -130,7 +138,7 @@ func (t *hostTarget) Create(_ context.Context, name string) (Writer, error) {
 		part := partName(name)
 		f, err := r.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, earlyFile)
 		if err != nil {
-			return nil, err
+			return nil, named(err, name)
 		}
 		return &hostFile{f, r, part, name}, nil
 	})
@@ -262,7 +270,7 @@ func (t guestTarget) Create(ctx context.Context, name string) (Writer, error) {
 	part := partName(t.path(name))
 	f, err := t.c.OpenFile(ctx, part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, earlyFile)
 	if err != nil {
-		return nil, err
+		return nil, named(err, t.path(name))
 	}
 	return &guestFile{f, ctx, t.c, part, t.path(name)}, nil
 }
