@@ -287,9 +287,17 @@ func (t guestTarget) Symlink(ctx context.Context, target, name string, mtime tim
 	return nil
 }
 
-// Link copies: the protocol has no second names.
+// Link copies, beside the name: the protocol has no second names.
 func (t guestTarget) Link(ctx context.Context, old, name string) (bool, error) {
-	return false, t.c.Copy(ctx, t.path(old), t.path(name))
+	part := partName(t.path(name))
+	err := t.c.Copy(ctx, t.path(old), part)
+	if err == nil {
+		err = t.c.Rename(ctx, part, t.path(name))
+	}
+	if err != nil {
+		return false, errors.Join(err, removePart(ctx, t.c, part))
+	}
+	return false, nil
 }
 
 func (t guestTarget) Remove(ctx context.Context, name string) error {
@@ -337,12 +345,17 @@ func (f *guestFile) Commit() error {
 
 func (f *guestFile) Abort() error { return errors.Join(f.Close(), f.remove()) }
 
-// remove works after the end of a copy too, for a moment. A link that has ended leaves
+func (f *guestFile) remove() error { return removePart(f.ctx, f.c, f.part) }
+
+// removePart works after the end of a copy too, for a moment. A link that has ended leaves
 // the part in the machine.
-func (f *guestFile) remove() error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.ctx), cleanWait)
+func removePart(ctx context.Context, c *client.Client, part string) error {
+	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanWait)
 	defer cancel()
-	return f.c.Remove(ctx, f.part)
+	if err := c.Remove(clean, part); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // Below is the directory, on this host.
