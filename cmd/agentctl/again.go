@@ -26,7 +26,7 @@ type lifeFlags struct {
 func (f *lifeFlags) register(flags *pflag.FlagSet) {
 	f.flags = flags
 	flags.StringVar(&f.restart, "restart", "no", "when a machine in the background is started again: `POLICY` no, on-failure[:TIMES], always or unless-stopped")
-	flags.StringVar(&f.stopSignal, "stop-signal", "", "the `SIGNAL` that asks its command to end (default: the image's, or TERM)")
+	flags.StringVar(&f.stopSignal, "stop-signal", "", "the `SIGNAL` that asks its command to end (default TERM)")
 	flags.IntVar(&f.stopTimeout, "stop-timeout", int(machines.DefaultGrace/time.Second), "`seconds` for its command to end then, before it is killed; -1 for ever")
 }
 

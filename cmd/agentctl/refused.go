@@ -38,7 +38,7 @@ var refusals = []refusal{
 	{names: "device device-cgroup-rule gpus", use: "the devices are those of the machine's own kernel; --disk FILE attaches a block device or its image, -v a directory"},
 	{names: "disable-content-trust", use: "images are checked against their digests"},
 	{names: "domainname", use: "--hostname with dots"},
-	{names: "expose", use: "-p publishes a port, -P all that the image names"},
+	{names: "expose", use: "-p publishes a port"},
 	{names: "group-add", use: "-u USER:GROUP names one group; others of USER are those of the machine's /etc/group"},
 	{names: "health-cmd health-interval health-retries health-start-interval health-start-period health-timeout", use: noHealth},
 	{names: "ip ip6 mac-address link link-local-ip network-alias net-alias", use: noNetwork},
