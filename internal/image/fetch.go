@@ -54,11 +54,14 @@ func WithNotes(ctx context.Context, say func(line string)) context.Context {
 
 // noteLeft says which attributes were left out.
 func noteLeft(ctx context.Context, left map[string]int) {
-	say, ok := ctx.Value(notesKey{}).(func(string))
 	for _, name := range slices.Sorted(maps.Keys(left)) {
-		if ok {
-			say(fmt.Sprintf("left out: extended attribute %q of %d files, which an image cannot have", name, left[name]))
-		}
+		noteLine(ctx, fmt.Sprintf("left out: extended attribute %q of %d files, which an image cannot have", name, left[name]))
+	}
+}
+
+func noteLine(ctx context.Context, line string) {
+	if say, ok := ctx.Value(notesKey{}).(func(string)); ok {
+		say(line)
 	}
 }
 

@@ -198,6 +198,8 @@ func TestImportRefused(t *testing.T) {
 	boot[510], boot[511] = 0x55, 0xaa
 	hostile := img
 	hostile.Layers = [][]byte{imagetest.Files(t, "a", "x"), imagetest.Files(t, "../../etc/passwd", "x")}
+	other := img
+	other.Names, other.Layers = []string{"other:1"}, other.Layers[:1]
 	wrong := img
 	wrong.Layers = wrong.Layers[:1]
 	lying := append([]byte(nil), img.Docker(t)...)
@@ -216,7 +218,9 @@ func TestImportRefused(t *testing.T) {
 		{"changed manifest", "content does not have its digest", imagetest.Archive(t, change(`{"config":{"digest"`, func(s string) string { return s + " " }))},
 		{"changed configuration", "configuration: sha256:", imagetest.Archive(t, change(`{"architecture"`, func(s string) string { return s + " " }))},
 		{"changed stored layer", "layer 1 of 2: ", imagetest.Archive(t, change("\x1f\x8b", func(s string) string { return s[:len(s)-12] + "x" + s[len(s)-11:] }))},
-		{"two images", "2 images in the archive", imagetest.Files(t, "manifest.json", `[{"Config":"a"},{"Config":"b"}]`)},
+		{"two images", "2 images in it: name one as SOURCE:NAME, of small:1, other:1", severalDocker(t, img, other)},
+		{"a second image that is bad", "0 layers", severalDocker(t, img, imagetest.Image{Names: []string{"bad:1"}})},
+		{"no images", "it names no image", imagetest.Files(t, "oci-layout", "{}", "index.json", `{"manifests":[]}`)},
 		{"no layers", "0 layers", imagetest.Files(t, "manifest.json", `[{"Config":"a"}]`, "a", `{}`)},
 		{"no configuration", "configuration a: ", imagetest.Files(t, "manifest.json", `[{"Config":"a"}]`)},
 		{"links in a circle", "more than 8 links", imagetest.Files(t, "manifest.json", `[{"Config":"a"}]`, "a", "-> a")},

@@ -5,6 +5,7 @@ package imagetest
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
@@ -72,6 +73,20 @@ type Image struct {
 	Names  []string
 	Config map[string]any // As in an image's configuration: Cmd, Env and so on.
 	Layers [][]byte       // Archives, the lowest first.
+	// Platform is OS/ARCHITECTURE[/VARIANT] of the descriptor in a layout's index and of
+	// the configuration; "" is this host's.
+	Platform string
+}
+
+// platform are the three parts of Platform.
+func (i Image) platform() map[string]string {
+	os, rest, _ := strings.Cut(cmp.Or(i.Platform, "linux/"+runtime.GOARCH), "/")
+	architecture, variant, ok := strings.Cut(rest, "/")
+	p := map[string]string{"os": os, "architecture": architecture}
+	if ok {
+		p["variant"] = variant
+	}
+	return p
 }
 
 // Digest is the digest of b.
@@ -91,8 +106,9 @@ func (i Image) Configuration() []byte {
 	for _, l := range i.Layers {
 		ids = append(ids, Digest(l))
 	}
+	p := i.platform()
 	return document(map[string]any{
-		"architecture": runtime.GOARCH, "os": "linux", "config": i.Config, "rootfs": map[string]any{"type": "layers", "diff_ids": ids},
+		"architecture": p["architecture"], "os": p["os"], "config": i.Config, "rootfs": map[string]any{"type": "layers", "diff_ids": ids},
 	})
 }
 
@@ -131,7 +147,7 @@ func (i Image) Layout(tb testing.TB, compression string) map[string]string {
 	const manifestType = "application/vnd.oci.image.manifest.v1+json"
 	manifest := blob(document(map[string]any{"schemaVersion": 2, "mediaType": manifestType, "config": config, "layers": layers}))
 	manifest["mediaType"] = manifestType
-	manifest["platform"] = map[string]string{"os": "linux", "architecture": runtime.GOARCH}
+	manifest["platform"] = i.platform()
 	foreign := map[string]any{"mediaType": manifestType, "digest": Digest(nil), "size": 0, "platform": map[string]string{"os": "plan9", "architecture": "mips"}}
 	index := map[string]any{"schemaVersion": 2, "manifests": []any{foreign, manifest}}
 	if len(i.Names) > 0 {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/user"
 	"slices"
-	"strings"
 )
 
 // Accel is who executes the guest's instructions.
@@ -96,15 +95,8 @@ func software(why string) string {
 
 // virtualizes looks for the flags of Intel's (vmx) and AMD's (svm) extension.
 func virtualizes(cpuinfo string) bool {
-	for line := range strings.Lines(cpuinfo) {
-		key, value, _ := strings.Cut(line, ":")
-		if strings.TrimSpace(key) != "flags" {
-			continue
-		}
-		flags := strings.Fields(value)
-		return slices.Contains(flags, "vmx") || slices.Contains(flags, "svm")
-	}
-	return false
+	flags := processorFlags(cpuinfo)
+	return slices.Contains(flags, "vmx") || slices.Contains(flags, "svm")
 }
 
 // resolve fills in what depends on the host's CPU: an Accel that is Auto, an unknown

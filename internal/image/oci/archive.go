@@ -3,7 +3,6 @@ package oci
 import (
 	"archive/tar"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,24 +27,21 @@ const (
 	maxLinks = 8
 )
 
-// annotations name an image in the index of a layout.
-var annotations = []string{"io.containerd.image.name", "org.opencontainers.image.ref.name"}
-
 // OpenArchive reads the archive in f: of docker save, or of an OCI layout. It
-// must not be compressed, and stay open as long as the image is used. An archive
+// must not be compressed, and stay open as long as its images are used. An archive
 // of anything else is an error of which NotImage is true.
-func OpenArchive(ctx context.Context, f io.ReadSeeker, at io.ReaderAt) (*Image, error) {
+func OpenArchive(f io.ReadSeeker, at io.ReaderAt) (*Collection, error) {
 	a, err := index(f, at)
 	if err != nil {
 		return nil, err
 	}
-	return open(ctx, a)
+	return open(a)
 }
 
 // OpenLayout reads the OCI layout in the directory dir, or a docker save archive
 // that was unpacked there. It gives [NotImage] for any other directory.
-func OpenLayout(ctx context.Context, dir *os.Root) (*Image, error) {
-	return open(ctx, layout{dir})
+func OpenLayout(dir *os.Root) (*Collection, error) {
+	return open(layout{dir})
 }
 
 // members are the files of an archive or a directory.
@@ -53,7 +49,7 @@ type members interface {
 	member(name string) (r io.ReadCloser, size int64, err error)
 }
 
-func open(ctx context.Context, m members) (*Image, error) {
+func open(m members) (*Collection, error) {
 	b, err := readMember(m, dockerManifest)
 	if err == nil && listsImages(b) {
 		return docker(m, b)
@@ -68,19 +64,22 @@ func open(ctx context.Context, m members) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", layoutIndex, err)
 	}
-	img, err := resolve(ctx, blobs{m}, b)
+	top, err := decode[manifest](b, layoutIndex)
 	if err != nil {
 		return nil, err
 	}
-	img.Names = indexNames(b)
-	return img, nil
+	if len(top.Manifests) == 0 {
+		return nil, fmt.Errorf("%s: it names no image", layoutIndex)
+	}
+	c := byIndex(blobs{m}, top)
+	return &c, nil
 }
 
 // listsImages reports whether b is what docker save writes, and not a file of that
 // name in a root: programs for browsers have one too.
 func listsImages(b []byte) bool {
-	var list []map[string]json.RawMessage
-	return json.Unmarshal(b, &list) == nil && slices.ContainsFunc(list, func(m map[string]json.RawMessage) bool { return m["Config"] != nil })
+	list, err := decode[[]saved](b, dockerManifest)
+	return err == nil && slices.ContainsFunc(list, func(s saved) bool { return s.Config != "" })
 }
 
 // isIndex does that for the index of a layout, which the file oci-layout is beside.
@@ -90,8 +89,8 @@ func isIndex(m members, b []byte) bool {
 		_ = r.Close()
 		return true
 	}
-	var index manifest
-	return json.Unmarshal(b, &index) == nil && slices.ContainsFunc(index.Manifests, func(d descriptor) bool { return d.Digest != "" })
+	index, err := decode[manifest](b, layoutIndex)
+	return err == nil && slices.ContainsFunc(index.Manifests, func(d descriptor) bool { return d.Digest != "" })
 }
 
 func readMember(m members, name string) ([]byte, error) {
@@ -103,42 +102,34 @@ func readMember(m members, name string) ([]byte, error) {
 	return readDocument(r)
 }
 
-func indexNames(b []byte) (names []string) {
-	m, err := decode[manifest](b, layoutIndex)
-	if err != nil {
-		return nil
-	}
-	for _, d := range m.Manifests {
-		for _, key := range annotations {
-			if name := d.Annotations[key]; name != "" {
-				names = append(names, name)
-				break
-			}
-		}
-	}
-	return names
+// saved is an entry of the manifest of docker save.
+type saved struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
 }
 
-// docker makes the image of a manifest of docker save. Its layers have no digest
-// but that of their content, in the configuration.
-func docker(m members, b []byte) (*Image, error) {
-	list, err := decode[[]struct {
-		Config   string
-		RepoTags []string
-		Layers   []string
-	}](b, dockerManifest)
+// docker makes the images of a manifest of docker save.
+func docker(m members, b []byte) (*Collection, error) {
+	all, err := decode[[]saved](b, dockerManifest)
 	if err != nil {
 		return nil, err
 	}
-	if len(list) != 1 {
-		return nil, fmt.Errorf("%d images in the archive: save one", len(list))
+	var c Collection
+	for _, one := range all {
+		c.candidates = append(c.candidates, candidate{one.RepoTags, func(context.Context, Want) (*Image, error) { return one.image(m) }})
 	}
-	config, err := readMember(m, list[0].Config)
+	return &c, nil
+}
+
+// image has layers without a digest but that of their content, in the configuration.
+func (s saved) image(m members) (*Image, error) {
+	config, err := readMember(m, s.Config)
 	if err != nil {
-		return nil, fmt.Errorf("configuration %s: %w", list[0].Config, err)
+		return nil, fmt.Errorf("configuration %s: %w", s.Config, err)
 	}
 	var layers []Layer
-	for _, name := range list[0].Layers {
+	for _, name := range s.Layers {
 		r, size, err := m.member(name)
 		if err != nil {
 			return nil, fmt.Errorf("layer %s: %w", name, err)
@@ -149,12 +140,7 @@ func docker(m members, b []byte) (*Image, error) {
 			return r, err
 		}})
 	}
-	img, err := assemble(config, layers)
-	if err != nil {
-		return nil, err
-	}
-	img.Names = list[0].RepoTags
-	return img, nil
+	return assemble(config, layers)
 }
 
 // blobs are the documents and layers of a layout.

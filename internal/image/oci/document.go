@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -17,6 +16,10 @@ const (
 	// maxDocument bounds manifests, indexes and configurations; registries refuse
 	// more than 4 MiB.
 	maxDocument = 4 << 20
+	// maxValues bounds the values in a document, each of which takes up to a hundred
+	// times its two bytes when it is decoded. An index of a hundred platforms has some
+	// two thousand.
+	maxValues = 256 << 10
 	// maxLayers is several times what container tools can mount (128).
 	maxLayers = 1024
 	// maxDepth is how deep indexes may lie in each other; tools write one or two.
@@ -56,23 +59,9 @@ type descriptor struct {
 	MediaType   string            `json:"mediaType"`
 	Digest      Digest            `json:"digest"`
 	Size        int64             `json:"size"`
-	Platform    *platform         `json:"platform"`
+	Platform    *Platform         `json:"platform"`
 	Annotations map[string]string `json:"annotations"`
 }
-
-type platform struct {
-	Architecture string `json:"architecture"`
-	OS           string `json:"os"`
-	Variant      string `json:"variant"`
-}
-
-// runsAs compares platforms without their variants.
-func (p platform) runsAs(q platform) bool { return p.OS == q.OS && p.Architecture == q.Architecture }
-
-// level orders variants of one architecture: none is v1.
-func (p platform) level() string { return cmp.Or(p.Variant, "v1") }
-
-func (p platform) String() string { return p.OS + "/" + p.Architecture }
 
 // A manifest is an index or the manifest of one image; which, its fields say.
 type manifest struct {
@@ -85,6 +74,7 @@ type manifest struct {
 type Config struct {
 	Architecture string            `json:"architecture,omitempty"`
 	OS           string            `json:"os,omitempty"`
+	Variant      string            `json:"variant,omitempty"` // Of amd64: v1 to v4.
 	Created      time.Time         `json:"created,omitzero"`
 	User         string            `json:"user,omitempty"`
 	Env          []string          `json:"env,omitempty"`
@@ -96,7 +86,7 @@ type Config struct {
 
 // A configuration is the document.
 type configuration struct {
-	platform
+	Platform
 	Created *time.Time `json:"created"`
 	Config  struct {
 		User       string
@@ -126,7 +116,7 @@ func (w *words) UnmarshalJSON(b []byte) error {
 
 func (c configuration) public() Config {
 	p := Config{
-		Architecture: c.Architecture, OS: c.OS, User: c.Config.User, Env: c.Config.Env, Entrypoint: c.Config.Entrypoint,
+		Architecture: c.Architecture, OS: c.OS, Variant: c.Variant, User: c.Config.User, Env: c.Config.Env, Entrypoint: c.Config.Entrypoint,
 		Cmd: c.Config.Cmd, WorkingDir: absolute(c.Config.WorkingDir), Labels: c.Config.Labels,
 	}
 	if c.Created != nil {
@@ -145,10 +135,30 @@ func absolute(dir string) string {
 
 // decode reads a document that came in full.
 func decode[T any](b []byte, what string) (v T, err error) {
+	if n := separators(b); n > maxValues {
+		return v, fmt.Errorf("%s: %d values, want at most %d", what, n, maxValues)
+	}
 	if err := json.Unmarshal(b, &v); err != nil {
 		return v, fmt.Errorf("%s: %w", what, err)
 	}
 	return v, nil
+}
+
+// separators counts the commas of a document outside its strings: a list or an object
+// has one less than values.
+func separators(b []byte) (n int) {
+	quoted := false
+	for i := 0; i < len(b); i++ {
+		switch {
+		case quoted && b[i] == '\\':
+			i++
+		case b[i] == '"':
+			quoted = !quoted
+		case !quoted && b[i] == ',':
+			n++
+		}
+	}
+	return n
 }
 
 // readDocument reads all of r, which must not be longer than a document is.

@@ -16,19 +16,27 @@ func FuzzOpenArchive(f *testing.F) {
 	f.Add(imagetest.Archive(f, img.Layout(f, "gzip")))
 	f.Add(imagetest.Files(f, "manifest.json", `[{"Config":"c","Layers":["l","l"]}]`, "c", "-> l", "l", `{"rootfs":{"diff_ids":[]}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		img, err := OpenArchive(t.Context(), bytes.NewReader(b), bytes.NewReader(b))
+		all, err := OpenArchive(bytes.NewReader(b), bytes.NewReader(b))
 		if err != nil {
 			return
 		}
-		for _, l := range img.Layers {
-			r, err := l.Open(t.Context())
-			if err != nil {
-				continue
-			}
-			if n, _ := io.Copy(io.Discard, r); n > int64(len(b)) {
-				t.Fatalf("a layer of %d bytes in an archive of %d", n, len(b))
-			}
-			_ = r.Close()
-		}
+		_, _ = all.Each(t.Context(), Want{}, func(img *Image) error {
+			readLayers(t, img, int64(len(b)))
+			return nil
+		})
 	})
+}
+
+func readLayers(t *testing.T, img *Image, most int64) {
+	t.Helper()
+	for _, l := range img.Layers {
+		r, err := l.Open(t.Context())
+		if err != nil {
+			continue
+		}
+		if n, _ := io.Copy(io.Discard, r); n > most {
+			t.Fatalf("a layer of %d bytes in an archive of %d", n, most)
+		}
+		_ = r.Close()
+	}
 }

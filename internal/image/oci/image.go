@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
-	"slices"
-	"strings"
 )
 
 // An Image is a container image, as its documents describe it.
@@ -17,6 +14,8 @@ type Image struct {
 	Names  []string // What the archive calls it, as NAME:TAG.
 	Config Config
 	Layers []Layer // The lowest first.
+
+	documents int // Bytes of what Config was read from.
 }
 
 // A Layer is an archive of files, which may be compressed.
@@ -58,58 +57,33 @@ func document(ctx context.Context, open func(context.Context, descriptor) (io.Re
 	return b, nil
 }
 
-// resolve goes from a manifest or an index to the image for this machine.
-func resolve(ctx context.Context, s store, b []byte) (*Image, error) {
+// resolve goes from a manifest or an index to the image that is wanted.
+func (w Want) resolve(ctx context.Context, s store, m manifest) (*Image, error) {
+	var variant string
 	for range maxDepth {
-		m, err := decode[manifest](b, "manifest")
-		if err != nil {
-			return nil, err
-		}
 		if len(m.Manifests) == 0 {
-			return build(ctx, s, m)
+			img, err := build(ctx, s, m)
+			if err == nil {
+				img.Config.Variant = cmp.Or(img.Config.Variant, variant)
+			}
+			return img, err
 		}
-		d, err := choose(m.Manifests)
+		d, err := w.choose(m.Manifests)
 		if err != nil {
 			return nil, err
 		}
-		if b, err = document(ctx, s.manifest, d); err != nil {
+		if d.Platform != nil {
+			variant = d.Platform.Variant
+		}
+		b, err := document(ctx, s.manifest, d)
+		if err != nil {
 			return nil, fmt.Errorf("manifest: %w", err)
+		}
+		if m, err = decode[manifest](b, "manifest"); err != nil {
+			return nil, err
 		}
 	}
 	return nil, fmt.Errorf("indexes lie more than %d deep in each other", maxDepth)
-}
-
-// wanted is the platform of our machines.
-var wanted = platform{Architecture: runtime.GOARCH, OS: "linux"}
-
-// choose takes the one manifest that fits. One without a platform is judged by
-// its configuration.
-func choose(all []descriptor) (descriptor, error) {
-	var fit []descriptor
-	var have []string
-	for _, d := range all {
-		if d.Platform == nil || d.Platform.runsAs(wanted) {
-			fit = append(fit, d)
-		} else {
-			have = append(have, d.Platform.String())
-		}
-	}
-	if len(fit) == 0 {
-		return descriptor{}, fmt.Errorf("no image for %s in the index; it has %s", wanted, strings.Join(have, ", "))
-	}
-	named := slices.DeleteFunc(slices.Clone(fit), func(d descriptor) bool { return d.Platform == nil })
-	if len(named) == 0 {
-		if !sameDigest(fit) {
-			return descriptor{}, fmt.Errorf("%d images for %s in the index: name one", len(fit), wanted)
-		}
-		return fit[0], nil
-	}
-	// Of variants the one that asks least of a processor: it runs everywhere.
-	return slices.MinFunc(named, func(a, b descriptor) int { return cmp.Compare(a.Platform.level(), b.Platform.level()) }), nil
-}
-
-func sameDigest(all []descriptor) bool {
-	return !slices.ContainsFunc(all, func(d descriptor) bool { return d.Digest != all[0].Digest })
 }
 
 // build reads the configuration and matches the layers with it.
@@ -140,8 +114,8 @@ func assemble(config []byte, layers []Layer) (*Image, error) {
 	if len(c.RootFS.DiffIDs) != len(layers) {
 		return nil, fmt.Errorf("%d layers, but the configuration names %d", len(layers), len(c.RootFS.DiffIDs))
 	}
-	if (c.OS != "" || c.Architecture != "") && !c.platform.runsAs(wanted) {
-		return nil, fmt.Errorf("an image for %s: these machines run %s", c.platform, wanted)
+	if (c.OS != "" || c.Architecture != "") && !c.Platform.runsAs(wanted) {
+		return nil, fmt.Errorf("an image for %s: these machines run %s: %w", c.Platform, wanted, errPlatform)
 	}
 	for i, id := range c.RootFS.DiffIDs {
 		if err := id.check(); err != nil {
@@ -149,7 +123,7 @@ func assemble(config []byte, layers []Layer) (*Image, error) {
 		}
 		layers[i].DiffID = id
 	}
-	return &Image{ID: DigestOf(config), Config: c.public(), Layers: layers}, nil
+	return &Image{ID: DigestOf(config), Config: c.public(), Layers: layers, documents: len(config)}, nil
 }
 
 // errNoImage is an archive or a directory that is something else.

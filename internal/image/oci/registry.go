@@ -14,7 +14,7 @@ import (
 // Pull finds an image in a registry by its reference, as docker pull takes it.
 // Credentials are those that docker login has left. Layers are fetched when they
 // are opened.
-func Pull(ctx context.Context, reference string) (*Image, error) {
+func Pull(ctx context.Context, reference string, w Want) (*Image, error) {
 	ref, err := name.ParseReference(reference)
 	if err != nil {
 		return nil, err
@@ -31,7 +31,11 @@ func Pull(ctx context.Context, reference string) (*Image, error) {
 	if len(d.Manifest) > maxDocument {
 		return nil, fmt.Errorf("%s: manifest of %d bytes: larger than a document may be", reference, len(d.Manifest))
 	}
-	img, err := resolve(ctx, r, d.Manifest)
+	m, err := decode[manifest](d.Manifest, "manifest")
+	if err != nil {
+		return nil, err
+	}
+	img, err := w.resolve(ctx, r, m)
 	if err != nil {
 		return nil, err
 	}
