@@ -28,6 +28,7 @@ type Image struct {
 type ImageConfig struct {
 	Architecture string            `json:"architecture,omitempty"`
 	OS           string            `json:"os,omitempty"`
+	Variant      string            `json:"variant,omitempty"` // Of amd64: v1 to v4.
 	Created      time.Time         `json:"created,omitzero"`
 	User         string            `json:"user,omitempty"`
 	Env          []string          `json:"env,omitempty"`
@@ -62,13 +63,40 @@ func withCache[T any](do func(*image.Cache) (T, error)) (v T, err error) {
 
 // ImportImage puts an image into the cache: a directory, an archive of docker
 // save, an OCI archive or layout, an archive of a root, a disk image with a file
-// system, or what a registry has at a reference. A path wins over a reference.
-// The image gets the name; "" are the names that it brings along.
+// system, or what a registry has at a reference. A path wins over a reference, and
+// SOURCE:NAME is one image of an archive or a layout with several. The image gets the
+// name; "" are the names that it brings along.
 func ImportImage(ctx context.Context, source, name string) (Image, error) {
 	return withCache(func(c *image.Cache) (Image, error) {
-		i, err := c.ImportImage(ctx, source, name)
-		return describeImage(i), err
+		o, err := ImageOptions{}.choose()
+		if err != nil {
+			return Image{}, err
+		}
+		o.Name, o.Want.One = name, true
+		all, err := c.ImportImages(ctx, source, o)
+		return firstImage(describeImages(all), err)
 	})
+}
+
+// ImportImages is ImportImage for all images of an archive or a layout. A name is only
+// for one.
+func ImportImages(ctx context.Context, source, name string, o ImageOptions) ([]Image, error) {
+	return withCache(func(c *image.Cache) ([]Image, error) {
+		chosen, err := o.choose()
+		if err != nil {
+			return nil, err
+		}
+		chosen.Name = name
+		all, err := c.ImportImages(ctx, source, chosen)
+		return describeImages(all), err
+	})
+}
+
+func firstImage(all []Image, err error) (Image, error) {
+	if err != nil {
+		return Image{}, err
+	}
+	return all[0], nil
 }
 
 // WithImportProgress returns a context whose imports of images say how far they are:
@@ -88,8 +116,25 @@ func WithImportNotes(ctx context.Context, say func(line string)) context.Context
 // UseImage finds an image of the cache as [FindImage] does, and imports it if
 // there is none: nameOrSource is then a path or a reference.
 func UseImage(ctx context.Context, nameOrSource string) (Image, error) {
+	return ChooseImage(ctx, nameOrSource, ImageOptions{})
+}
+
+// ChooseImage is UseImage with options.
+func ChooseImage(ctx context.Context, nameOrSource string, o ImageOptions) (Image, error) {
 	return withCache(func(c *image.Cache) (Image, error) {
-		i, err := c.UseImage(ctx, nameOrSource)
+		chosen, err := o.choose()
+		if err != nil {
+			return Image{}, err
+		}
+		i, err := c.UseImage(ctx, nameOrSource, chosen)
+		return describeImage(i), err
+	})
+}
+
+// TagImage gives an image of the cache one more name, which another may have had.
+func TagImage(nameOrID, name string) (Image, error) {
+	return withCache(func(c *image.Cache) (Image, error) {
+		i, err := c.TagImage(nameOrID, name)
 		return describeImage(i), err
 	})
 }

@@ -9,14 +9,11 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/agentd-go/agentd/internal/machines"
-	"github.com/agentd-go/agentd/internal/transfer"
 	"github.com/agentd-go/agentd/sandbox"
 )
 
@@ -25,53 +22,8 @@ func newImage() *cobra.Command {
 		Use:   "image",
 		Short: "Manage the images that machines start from",
 	}
-	image.AddCommand(newImageImport(), newImageList(), newImageInspect(), newImageRemove(), newImagePrune())
+	image.AddCommand(newImageImport(), newPull(), newImageTag(), newImageList(), newImageInspect(), newImageRemove(), newImagePrune())
 	return image
-}
-
-func newImageImport() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "import SOURCE [NAME]",
-		Short: "Import an image",
-		Long: `Import an image into the cache. SOURCE is one of
-
-  an archive of 'docker save', or an OCI archive
-  an OCI layout: a directory with index.json
-  an archive of a root (tar), as 'docker export' gives one
-  a directory that is a root; what is mounted in it is left out
-  a disk image with EROFS, ext4, XFS or btrfs on it, without partitions
-  a reference to a registry, such as REGISTRY/NAME:TAG
-
-Archives may be compressed (gzip, zstd, xz). What a file is, its content says and
-not its name; a file is preferred to a reference. NAME is what the image is called
-from then on; without it, it has the names that the archive or reference has.
-` + exitHelp(plainExit),
-		Example: `  agentctl image import debian.tar debian
-  agentctl image import ./rootfs build:1`,
-		Args: cobra.RangeArgs(1, 2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name := ""
-			if len(args) > 1 {
-				name = args[1]
-			}
-			return untilSignal(cmd.Context(), func(ctx context.Context) error {
-				ctx, end := showImport(ctx)
-				i, err := sandbox.ImportImage(ctx, args[0], name)
-				end()
-				if err != nil {
-					return err
-				}
-				if asJSON {
-					return writeJSON(os.Stdout, i)
-				}
-				fmt.Fprintln(os.Stderr, "imported", i.ID, strings.Join(i.Names, " "))
-				return nil
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the image, as 'image inspect' does")
-	return cmd
 }
 
 // untilSignal runs do with a context that ends with the first ^C.
@@ -253,37 +205,4 @@ were run from a file or a directory, and those whose name is now another's.
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a list of what was removed, as 'image inspect' does")
 	return cmd
-}
-
-// findOrImport finds an image, and says so when it has to import it: that takes
-// its time.
-func findOrImport(ctx context.Context, nameOrSource string) (sandbox.Image, error) {
-	i, err := sandbox.FindImage(nameOrSource)
-	if !errors.Is(err, sandbox.ErrNoImage) {
-		return i, err
-	}
-	if isQuiet(ctx) {
-		return sandbox.UseImage(ctx, nameOrSource)
-	}
-	say("importing " + nameOrSource)
-	ctx, end := showImport(ctx)
-	defer end()
-	return sandbox.UseImage(ctx, nameOrSource)
-}
-
-// showImport draws how far imports under its context are, until end is called.
-func showImport(ctx context.Context) (_ context.Context, end func()) {
-	var done, all atomic.Int64
-	start := time.Now()
-	finish := showing(func(now time.Time) string {
-		if all.Load() == 0 {
-			start = now // What comes before, an archive's own decompression, has no rate.
-		}
-		return transfer.BytesLine(done.Load(), all.Load(), now.Sub(start), window(os.Stderr).columns-1)
-	})
-	ctx = sandbox.WithImportNotes(ctx, say)
-	return sandbox.WithImportProgress(ctx, func(d, a int64) {
-		done.Store(d)
-		all.Store(a)
-	}), func() { finish("") }
 }

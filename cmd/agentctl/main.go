@@ -82,7 +82,7 @@ func newRoot() *cobra.Command {
 		newRestart(), newRename(), newPort(), newAttach(),
 		newExec(), newShell(), newPs(), newInspect(), newLogs(),
 		newCp(), newLs(), newCat(), newPut(), newTar(),
-		newBootTimes(), newKernel(), newImage(),
+		newBootTimes(), newKernel(), newImage(), newPull(),
 	)
 	root.AddCommand(newVolume(), newVersion())
 	root.AddCommand(extras()...)

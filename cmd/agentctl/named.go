@@ -98,7 +98,8 @@ type creator struct {
 	machineFlags
 	nameFlags
 	commandFlags
-	life lifeFlags
+	image imageFlags
+	life  lifeFlags
 }
 
 func newCreate() *cobra.Command {
@@ -137,6 +138,7 @@ func (f *creator) register(cmd *cobra.Command) {
 	f.machineFlags.register(flags)
 	f.nameFlags.register(flags)
 	f.life.register(flags)
+	f.image.register(flags)
 	flags.StringVarP(&f.user, "user", "u", "", "run commands as `USER[:GROUP]`, names or numbers of the machine")
 	flags.StringVarP(&f.dir, "workdir", "w", "", "working `directory` of commands")
 	flags.StringVar(&f.dir, "cwd", "", "the same")
@@ -149,8 +151,12 @@ func (f *creator) create(ctx context.Context, command []string, passing bool) (*
 	if err != nil {
 		return nil, err
 	}
+	o, err := f.image.options(f.accel, r.Config.Image != "")
+	if err != nil {
+		return nil, err
+	}
 	if r.Config.Image != "" {
-		i, err := findOrImport(ctx, r.Config.Image)
+		i, err := findOrImport(ctx, r.Config.Image, o)
 		if err != nil {
 			return nil, err
 		}

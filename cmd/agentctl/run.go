@@ -200,10 +200,15 @@ func (r *runner) ownCommand(ctx context.Context, args []string) (command []strin
 
 // prepareImage finds or imports the image, and returns its ID and the command.
 func (r *runner) prepareImage(ctx context.Context, args []string) (id string, command []string, err error) {
-	i, err := findOrImport(ctx, r.Image)
+	o, err := r.image.options(r.accel, true)
 	if err != nil {
 		return "", nil, err
 	}
+	i, err := findOrImport(ctx, r.Image, o)
+	if err != nil {
+		return "", nil, err
+	}
+	r.image = imageFlags{} // It is chosen.
 	if r.entrypoint != nil {
 		i.Config.Entrypoint, i.Config.Cmd = r.entrypoint, nil
 	}

@@ -194,6 +194,27 @@ func FullName(name string) (string, error) {
 	return name, nil
 }
 
+// TagImage gives an image one more name, which another may have had.
+func (c *Cache) TagImage(nameOrID, name string) (Image, error) {
+	unlock, err := c.lockImports(true)
+	if err != nil {
+		return Image{}, err
+	}
+	defer unlock()
+	i, err := c.Image(nameOrID)
+	if err != nil {
+		return Image{}, err
+	}
+	full, err := FullName(name)
+	if err != nil {
+		return Image{}, err
+	}
+	if err := c.tag(full, i.ID); err != nil {
+		return Image{}, err
+	}
+	return c.Image(i.ID)
+}
+
 // tag gives an image a name, which another may have had.
 func (c *Cache) tag(name, id string) error {
 	b, err := json.Marshal(nameEntry{name, id})

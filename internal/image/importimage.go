@@ -50,6 +50,16 @@ type ImportOptions struct {
 	Local bool
 }
 
+// Wanted is the image of a platform, OS/ARCHITECTURE[/VARIANT], for machines that have
+// amd64's variants up to level. "" is the best that they run.
+func Wanted(platform string, level int) (w oci.Want, err error) {
+	w.Level = level
+	if platform != "" {
+		w.Platform, err = oci.ParsePlatform(platform, level)
+	}
+	return w, err
+}
+
 // ImportImage imports one image and gives it the name, "" for its own.
 func (c *Cache) ImportImage(ctx context.Context, source, name string) (Image, error) {
 	return one(c.ImportImages(ctx, source, ImportOptions{Name: name, Want: oci.Want{One: true}}))

@@ -291,6 +291,17 @@ func TestImages(t *testing.T) {
 			t.Errorf("%s: %+v, %v", ref, got, err)
 		}
 	}
+	tagged, err := c.TagImage(i.ID[7:20], "again")
+	if err != nil || tagged.ID != i.ID || len(tagged.Names) != 3 || tagged.Names[0] != "again:latest" {
+		t.Errorf("tagged it is %+v, %v", tagged, err)
+	}
+	if _, err := c.TagImage("again", "/x"); err == nil || !strings.Contains(err.Error(), `image name "/x"`) {
+		t.Errorf("tagged with a path: %v", err)
+	}
+	if _, err := c.TagImage("nothing", "x"); !errors.Is(err, ErrNoImage) {
+		t.Errorf("tagged nothing: %v", err)
+	}
+	must(t, c.RemoveImage("again"))
 	must(t, c.RemoveImage("web"))
 	if got, err := c.Image("other/web:2"); err != nil || len(got.Names) != 1 {
 		t.Errorf("the other name: %+v, %v", got, err)

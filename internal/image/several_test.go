@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,9 +63,7 @@ func severalLayout(t *testing.T, images ...imagetest.Image) map[string]string {
 		var index struct{ Manifests []json.RawMessage }
 		must(t, json.Unmarshal([]byte(one["index.json"]), &index))
 		all = append(all, index.Manifests[1]) // The first is another machine's.
-		for name, content := range one {
-			files[name] = content
-		}
+		maps.Copy(files, one)
 	}
 	b, err := json.Marshal(map[string]any{"schemaVersion": 2, "manifests": all})
 	must(t, err)

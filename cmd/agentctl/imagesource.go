@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/agentd-go/agentd/internal/transfer"
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+// imageFlags are those of a command that takes an image from somewhere.
+type imageFlags struct {
+	platform string
+	pull     string
+}
+
+func (f *imageFlags) register(flags *pflag.FlagSet) {
+	f.registerPlatform(flags)
+	flags.StringVar(&f.pull, "pull", string(sandbox.PullMissing), "when a registry is asked for the image: always, missing or never")
+}
+
+func (f *imageFlags) registerPlatform(flags *pflag.FlagSet) {
+	flags.StringVar(&f.platform, "platform", "", "of an image for several: `OS/ARCHITECTURE[/VARIANT]`, such as linux/amd64/v2 (default: the best that machines here run)")
+}
+
+// options checks the flags for a machine with the accelerator, of which there is an
+// image, or none.
+func (f *imageFlags) options(accel string, isImage bool) (o sandbox.ImageOptions, err error) {
+	o = sandbox.ImageOptions{Platform: f.platform, Pull: sandbox.Pull(f.pull), Accel: sandbox.Accel(accel)}
+	if err := o.Check(); err != nil {
+		return o, fmt.Errorf("--%w", err)
+	}
+	if o.Pull == sandbox.PullAlways && !isImage {
+		return o, errors.New("--pull always: no image is named, and the small root is not pulled")
+	}
+	return o, nil
+}
+
+func newImageImport() *cobra.Command {
+	var f imageFlags
+	cmd := &cobra.Command{
+		Use:   "import SOURCE [NAME]",
+		Short: "Import an image",
+		Long: `Import an image into the cache. SOURCE is one of
+
+  an archive of 'docker save', or an OCI archive
+  an OCI layout: a directory with index.json
+  FILE:NAME or DIRECTORY:NAME: one image of such an archive or layout
+  an archive of a root (tar), as 'docker export' gives one
+  a directory that is a root; what is mounted in it is left out
+  a disk image with EROFS, ext4, XFS or btrfs on it, without partitions
+  a reference to a registry, such as REGISTRY/NAME:TAG
+
+Archives may be compressed (gzip, zstd, xz). What a file is, its content says and
+not its name; a file is preferred to a reference. NAME is what the image is called
+from then on; without it, it has the names that the archive or reference has, and
+all images of an archive or layout are imported. With --json each image is a value.
+` + exitHelp(plainExit),
+		Example: `  agentctl image import debian.tar debian
+  agentctl image import all.tar:debian:12
+  agentctl image import ./rootfs build:1`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := ""
+			if len(args) > 1 {
+				name = args[1]
+			}
+			return f.take(cmd, args[0], name)
+		},
+	}
+	f.registerPlatform(cmd.Flags())
+	cmd.Flags().Bool("json", false, "print the image, as 'image inspect' does")
+	return cmd
+}
+
+// newPull is a command at the top, as containers' tools have it, and one of image.
+func newPull() *cobra.Command {
+	f := imageFlags{pull: string(sandbox.PullAlways)}
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:   "pull REFERENCE",
+		Short: "Fetch an image from a registry",
+		Long: `Fetch an image from a registry, such as REGISTRY/NAME:TAG, whatever the cache has.
+It is known by the reference from then on. What was fetched before is not fetched
+again. Credentials are those of 'docker login'.
+` + exitHelp(plainExit),
+		Example: `  agentctl pull debian:12
+  agentctl pull --platform linux/amd64/v2 registry.example.org/app:1`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cmd.SetContext(quietly(contextOrBackground(cmd.Context()), quiet))
+			return f.take(cmd, args[0], "")
+		},
+	}
+	f.registerPlatform(cmd.Flags())
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "say nothing but errors")
+	cmd.Flags().Bool("json", false, "print the image, as 'image inspect' does")
+	return cmd
+}
+
+// take imports the images of a source and prints them.
+func (f *imageFlags) take(cmd *cobra.Command, source, name string) error {
+	o, err := f.options("", true)
+	if err != nil {
+		return err
+	}
+	return untilSignal(cmd.Context(), func(ctx context.Context) error {
+		quiet, end := isQuiet(ctx), func() {}
+		if !quiet {
+			ctx, end = showImport(ctx)
+		}
+		all, err := sandbox.ImportImages(ctx, source, name, o)
+		end()
+		for _, i := range all {
+			switch {
+			case wantsJSON(cmd):
+				err = errors.Join(err, writeJSON(os.Stdout, i))
+			case !quiet:
+				fmt.Fprintln(os.Stderr, "imported", i.ID, strings.Join(i.Names, " "))
+			}
+		}
+		return err
+	})
+}
+
+func newImageTag() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "tag IMAGE NAME",
+		Short: "Give an image one more name",
+		Long: `Give an image of the cache one more name, NAME[:TAG]. If another image has the name,
+it loses it. IMAGE is a name, or the first eight or more digits of an ID.
+` + exitHelp(plainExit),
+		Example: "  agentctl image tag debian:12 base",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			i, err := sandbox.TagImage(args[0], args[1])
+			if err == nil && wantsJSON(cmd) {
+				err = writeJSON(os.Stdout, i)
+			}
+			return err
+		},
+	}
+	return offerJSON(cmd)
+}
+
+// findOrImport finds an image, and says so when it has to import it: that takes
+// its time.
+func findOrImport(ctx context.Context, nameOrSource string, o sandbox.ImageOptions) (sandbox.Image, error) {
+	_, err := sandbox.FindImage(nameOrSource)
+	if err != nil && !errors.Is(err, sandbox.ErrNoImage) {
+		return sandbox.Image{}, err
+	}
+	if there := err == nil && o.Pull != sandbox.PullAlways; there || isQuiet(ctx) {
+		return sandbox.ChooseImage(ctx, nameOrSource, o)
+	}
+	if o.Pull != sandbox.PullNever {
+		say("importing " + nameOrSource)
+	}
+	ctx, end := showImport(ctx)
+	defer end()
+	return sandbox.ChooseImage(ctx, nameOrSource, o)
+}
+
+// showImport draws how far imports under its context are, until end is called.
+func showImport(ctx context.Context) (_ context.Context, end func()) {
+	var done, all atomic.Int64
+	start := time.Now()
+	finish := showing(func(now time.Time) string {
+		if all.Load() == 0 {
+			start = now // What comes before, an archive's own decompression, has no rate.
+		}
+		return transfer.BytesLine(done.Load(), all.Load(), now.Sub(start), window(os.Stderr).columns-1)
+	})
+	ctx = sandbox.WithImportNotes(ctx, say)
+	return sandbox.WithImportProgress(ctx, func(d, a int64) {
+		done.Store(d)
+		all.Store(a)
+	}), func() { finish("") }
+}
