@@ -58,7 +58,8 @@ func parseEntry(line []byte) Entry {
 	if len(fields) == 4 {
 		at, err := time.Parse(entryTime, string(fields[0]))
 		stream, kind := string(fields[1]), string(fields[2])
-		if err == nil && (stream == Stdout || stream == Stderr) && (kind == "F" || kind == "P") {
+		exact := err == nil && at.UTC().Format(entryTime) == string(fields[0]) // Parse takes other forms too.
+		if exact && (stream == Stdout || stream == Stderr) && (kind == "F" || kind == "P") {
 			return Entry{at, stream, kind == "P", fields[3]}
 		}
 	}
