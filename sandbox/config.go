@@ -263,7 +263,7 @@ func (c Config) bootstrap() *wire.Bootstrap {
 	}
 	b := &wire.Bootstrap{
 		Hostname:   optional(c.Hostname),
-		User:       optional(c.User),
+		User:       optional(PlainUser(c.User)),
 		DefaultCwd: optional(c.Dir),
 		Rlimits:    c.Limits,
 	}

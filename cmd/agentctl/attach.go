@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agentd-go/agentd/internal/machines"
+	"github.com/agentd-go/agentd/sandbox"
 )
 
 func newAttach() *cobra.Command {
@@ -120,7 +121,7 @@ func (f *commandFlags) detachExec(ctx context.Context, name string, args []strin
 	if err != nil {
 		return err
 	}
-	return m.Detach(contextOrBackground(ctx), machines.Detached{Args: args, Env: env, User: f.user, Dir: f.dir})
+	return m.Detach(contextOrBackground(ctx), machines.Detached{Args: args, Env: env, User: sandbox.PlainUser(f.user), Dir: f.dir})
 }
 
 // reachable lets 'agentctl stop' and 'agentctl kill -s' reach the command of run: it

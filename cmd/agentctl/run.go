@@ -246,7 +246,7 @@ func worse(result, end error) error {
 // command runs the command and translates its end.
 func (f *commandFlags) command(ctx context.Context, in *client.Client, args []string, signals *signals) error {
 	c := in.CommandContext(ctx, args[0], args[1:]...)
-	c.Env, c.User, c.Dir = f.env, f.user, f.dir
+	c.Env, c.User, c.Dir = f.env, sandbox.PlainUser(f.user), f.dir
 	c.Stdout, c.Stderr = output{os.Stdout, signals}, output{os.Stderr, signals}
 	restore, err := f.connectInput(c)
 	if err != nil {
