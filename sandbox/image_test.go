@@ -318,7 +318,7 @@ func TestImageMachine(t *testing.T) {
 //holds:boot 2: a sealed root: nobody writes, the boot's files are there, over layers and disks
 func TestReadOnlyImage(t *testing.T) {
 	names := kernels(t)
-	layers := sandbox.Config{Image: use(t, smallImage(t)), User: "root", Hostname: "sealed"}
+	layers := sandbox.Config{Image: use(t, smallImage(t)), User: "root", Hostname: "sealed", Dir: "/"} // The image's own cannot be made here.
 	disk := sandbox.Config{Image: use(t, ext4(t, busyboxRoot(t))), Hostname: "sealed"}
 	environment := layers
 	environment.Configuration = sandbox.ByEnvironment
