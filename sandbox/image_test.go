@@ -322,6 +322,7 @@ func TestReadOnlyImage(t *testing.T) {
 	disk := sandbox.Config{Image: use(t, ext4(t, busyboxRoot(t))), Hostname: "sealed"}
 	environment := layers
 	environment.Configuration = sandbox.ByEnvironment
+	environment.Dir = ""
 	for i, cfg := range []sandbox.Config{layers, disk, environment} {
 		cfg.Kernel, cfg.ReadOnlyRoot = names[i%len(names)], true
 		if cfg.Configuration == sandbox.ByBootstrap {
