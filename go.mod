@@ -3,6 +3,7 @@ module github.com/agentd-go/agentd
 go 1.26.0
 
 require (
+	github.com/erofs/go-erofs v0.3.1
 	github.com/fxamacker/cbor/v2 v2.9.0
 	github.com/google/go-containerregistry v0.22.1
 	github.com/klauspost/compress v1.20.3

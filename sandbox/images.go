@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"io"
 	"slices"
 	"time"
 
@@ -97,6 +98,15 @@ func firstImage(all []Image, err error) (Image, error) {
 		return Image{}, err
 	}
 	return all[0], nil
+}
+
+// SaveImages writes images of the cache to one archive, as docker save does, which docker
+// load and [ImportImages] read. Each has the name by which it is asked for, and none if
+// that is an ID. Its root is one layer, so that its ID is another. Sockets are left out,
+// with a line of [WithImportNotes]; a disk that is no EROFS is refused.
+func SaveImages(ctx context.Context, to io.Writer, namesOrIDs ...string) error {
+	_, err := withCache(func(c *image.Cache) (struct{}, error) { return struct{}{}, c.SaveImages(ctx, to, namesOrIDs...) })
+	return err
 }
 
 // WithImportProgress returns a context whose imports of images say how far they are:

@@ -22,7 +22,7 @@ func newImage() *cobra.Command {
 		Use:   "image",
 		Short: "Manage the images that machines start from",
 	}
-	image.AddCommand(newImageImport(), newPull(), newImageTag(), newImageList(), newImageInspect(), newImageRemove(), newImagePrune())
+	image.AddCommand(newImageImport(), newPull(), newImageTag(), newImageSave(), newImageList(), newImageInspect(), newImageRemove(), newImagePrune())
 	return image
 }
 

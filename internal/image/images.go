@@ -196,7 +196,7 @@ func FullName(name string) (string, error) {
 
 // TagImage gives an image one more name, which another may have had.
 func (c *Cache) TagImage(nameOrID, name string) (Image, error) {
-	unlock, err := c.lockImports(true)
+	unlock, err := c.lockImports()
 	if err != nil {
 		return Image{}, err
 	}

@@ -115,7 +115,7 @@ func (c *Cache) importImages(ctx context.Context, source string, o ImportOptions
 }
 
 func (c *Cache) importAs(ctx context.Context, source string, o ImportOptions, naming func([]string) []string) ([]Image, error) {
-	unlock, err := c.lockImports(true)
+	unlock, err := c.lockImports()
 	if err != nil {
 		return nil, err
 	}

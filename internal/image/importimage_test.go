@@ -330,7 +330,7 @@ func TestRemoveDuringImport(t *testing.T) {
 	c := openCache(t)
 	i, err := c.ImportImage(t.Context(), writeFile(t, t.TempDir()+"/a.tar", small(t).Docker(t)), "web")
 	must(t, err)
-	unlock, err := c.lockImports(true)
+	unlock, err := c.lockImports()
 	must(t, err)
 	must(t, c.RemoveImage("web"))
 	if !exists(i.Path) {

@@ -10,14 +10,14 @@ import (
 
 // lockImports takes the lock that keeps apart imports, of which there may be many
 // at once, and removal: what an import has just made, nothing refers to yet.
-func (c *Cache) lockImports(shared bool) (unlock func(), err error) {
+func (c *Cache) lockImports() (unlock func(), err error) {
 	path := filepath.Join(c.dir, importLock)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	_ = f.Close() // It was to make it.
-	l, err := waitLock(path, shared)
+	l, err := waitLock(path, true)
 	if err != nil {
 		return nil, err
 	}
