@@ -2,10 +2,14 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/agentd-go/agentd/internal/image/erofs"
@@ -19,8 +23,23 @@ type treeReader struct {
 	root   *os.Root
 	dir    string
 	device any
-	links  map[inode]string
+	links  map[inode]linked
+	room   int // Bytes of memory that are left for names; see treeRoom.
 }
+
+// A linked file has names that are still to come.
+type linked struct {
+	first string
+	more  uint64
+}
+
+// treeRoom bounds the names of the directories that are being read, which are all read
+// before the first is added, and those of files with other names to come. A name counts
+// its bytes and nameCost.
+const (
+	treeRoom = 48 << 20
+	nameCost = 64
+)
 
 // addTree adds dir. Like tar --one-file-system it leaves out what is mounted in it.
 func addTree(ctx context.Context, w *erofs.Writer, dir string) error {
@@ -29,22 +48,75 @@ func addTree(ctx context.Context, w *erofs.Writer, dir string) error {
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	t := &treeReader{ctx: ctx, writer: w, root: root, dir: dir, links: map[inode]string{}}
 	w.NextLayer()
-	return fs.WalkDir(root.FS(), ".", t.visit)
+	t := &treeReader{ctx: ctx, writer: w, root: root, dir: dir, links: map[inode]linked{}, room: treeRoom}
+	return t.walk(".")
 }
 
-func (t *treeReader) visit(name string, d fs.DirEntry, err error) error {
-	if err != nil {
-		return err
-	}
+// walk adds what is at name, and all that is beneath it, in the order of names.
+func (t *treeReader) walk(name string) error {
 	if err := context.Cause(t.ctx); err != nil {
 		return err
 	}
-	info, err := d.Info()
+	info, err := t.root.Lstat(name)
 	if err != nil {
 		return err
 	}
+	if err := t.visit(name, info); err != nil || !info.IsDir() {
+		if errors.Is(err, fs.SkipDir) {
+			return nil
+		}
+		return err
+	}
+	names, err := t.list(name)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if err := t.walk(path.Join(name, n)); err != nil {
+			return err
+		}
+		t.room += len(n) + nameCost
+	}
+	return nil
+}
+
+// take counts a name that is kept.
+func (t *treeReader) take(name string) error {
+	if t.room -= len(name) + nameCost; t.room < 0 {
+		return fmt.Errorf("%s: %w: the names of large directories and of linked files take more than %d bytes of memory", name, ErrTooLarge, treeRoom)
+	}
+	return nil
+}
+
+// list reads the names of a directory. Its own list of entries would take three times
+// their memory.
+func (t *treeReader) list(dir string) (names []string, err error) {
+	const atOnce = 1024
+	f, err := t.root.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	for {
+		some, err := f.Readdirnames(atOnce)
+		for _, n := range some {
+			if err := t.take(n); err != nil {
+				return nil, err
+			}
+		}
+		names = append(names, some...)
+		if errors.Is(err, io.EOF) {
+			slices.Sort(names)
+			return names, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (t *treeReader) visit(name string, info fs.FileInfo) error {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return fmt.Errorf("%s: owner and links are not known on this system", name)
@@ -53,19 +125,36 @@ func (t *treeReader) visit(name string, d fs.DirEntry, err error) error {
 		t.device = st.Dev
 	}
 	if st.Dev != t.device {
-		if d.IsDir() {
+		if info.IsDir() {
 			return t.mountPoint(name, info)
 		}
 		return nil
 	}
-	if !d.IsDir() && st.Nlink > 1 {
-		id := inode{st.Dev, st.Ino}
-		if first, ok := t.links[id]; ok {
+	if !info.IsDir() && st.Nlink > 1 {
+		if first, ok := t.known(inode{st.Dev, st.Ino}); ok {
 			return t.writer.Link(name, first)
 		}
-		t.links[id] = name
+		if err := t.take(name); err != nil {
+			return err
+		}
+		t.links[inode{st.Dev, st.Ino}] = linked{name, uint64(st.Nlink) - 1} //nolint:unconvert,nolintlint // Of 32 bits on other systems.
 	}
 	return t.add(name, info, st)
+}
+
+// known returns the first name of a file, and forgets it with the last.
+func (t *treeReader) known(id inode) (first string, ok bool) {
+	l, ok := t.links[id]
+	if !ok {
+		return "", false
+	}
+	if l.more--; l.more == 0 {
+		delete(t.links, id)
+		t.room += len(l.first) + nameCost
+		return l.first, true
+	}
+	t.links[id] = l
+	return l.first, true
 }
 
 // mountPoint adds a directory that hides another file system, and not that.

@@ -16,7 +16,7 @@ type Limits struct {
 
 // DefaultLimits are several times what the largest images in use have. The collector
 // lets memory grow to twice of what is kept.
-var DefaultLimits = Limits{Entries: 1 << 20, Bytes: 128 << 30, XattrBytes: 64 << 20, KeptBytes: 80 << 20}
+var DefaultLimits = Limits{Entries: 1 << 20, Bytes: 128 << 30, XattrBytes: 64 << 20, KeptBytes: 64 << 20}
 
 // What a file and a directory take beside their names: a node, its place in the map
 // of its directory, and a directory's own map.
