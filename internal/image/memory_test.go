@@ -207,8 +207,8 @@ func manyLayers(t *testing.T, dir string) string {
 	return writeFile(t, dir+"/source", imagetest.Files(t, "l", string(layer), "c", config, "manifest.json", manifest))
 }
 
-// fromRegistry are layers with wide windows, of which several come at once, and the last
-// has all names. The registry is this process, the import another.
+// fromRegistry are six layers of 16 MiB that cannot be compressed, of which several come at
+// once. The registry is this process, the import another.
 func fromRegistry(t *testing.T, dir string) string {
 	t.Helper()
 	img := imagetest.Image{}
