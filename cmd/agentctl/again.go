@@ -177,16 +177,9 @@ one port of the machine is reached.
 }
 
 func portsOf(name string) ([]machines.Port, error) {
-	m, err := lookup(name)
+	_, s, err := lookupRunning(name)
 	if err != nil {
 		return nil, err
-	}
-	s, err := m.Status()
-	if err != nil {
-		return nil, err
-	}
-	if s.Phase != machines.Running {
-		return nil, notRunning(name, s)
 	}
 	return append([]machines.Port{}, s.Ports...), nil
 }

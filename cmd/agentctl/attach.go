@@ -106,16 +106,9 @@ func (f *commandFlags) detachExec(ctx context.Context, name string, args []strin
 	if f.input {
 		return errors.New("exec: -d and -i: a command in the background has no input")
 	}
-	m, err := lookup(name)
+	m, _, err := lookupRunning(name)
 	if err != nil {
 		return err
-	}
-	s, err := m.Status()
-	if err != nil {
-		return err
-	}
-	if s.Phase != machines.Running {
-		return notRunning(name, s)
 	}
 	env, err := machines.Environment(f.env)
 	if err != nil {

@@ -42,18 +42,24 @@ func advise(err error) error {
 	return err
 }
 
-// connect returns a client of a running machine. The caller closes it.
-func connect(ctx context.Context, name string) (*client.Client, error) {
+// lookupRunning returns a machine that runs, and how it does.
+func lookupRunning(name string) (*machines.Machine, machines.Status, error) {
 	m, err := lookup(name)
 	if err != nil {
-		return nil, err
+		return nil, machines.Status{}, err
 	}
 	s, err := m.Status()
+	if err == nil && s.Phase != machines.Running {
+		err = notRunning(name, s)
+	}
+	return m, s, err
+}
+
+// connect returns a client of a running machine. The caller closes it.
+func connect(ctx context.Context, name string) (*client.Client, error) {
+	m, _, err := lookupRunning(name)
 	if err != nil {
 		return nil, err
-	}
-	if s.Phase != machines.Running {
-		return nil, notRunning(name, s)
 	}
 	c, err := client.Dial(ctx, m.Socket())
 	if err != nil {

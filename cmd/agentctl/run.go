@@ -60,12 +60,7 @@ func (f *commandFlags) registerTTY(flags *pflag.FlagSet) {
 	flags.BoolVarP(&f.input, "interactive", "i", false, "pass standard input on; without it none is read")
 }
 
-func newRun() *cobra.Command {
-	r := &runner{}
-	cmd := &cobra.Command{
-		Use:   "run [flags] [IMAGE] [--] [COMMAND [ARG...]]",
-		Short: "Run a command in a machine of its own",
-		Long: `Run a command in a machine of its own, which is removed when the command ends.
+const runLong = `Run a command in a machine of its own, which is removed when the command ends.
 
 With --image the machine's root is that of a container image, and the image's
 user, environment and working directory are the command's, unless flags say
@@ -76,13 +71,20 @@ Without --image and -- the first word is the image, as with containers, where th
 small root has no such program: 'run debian:12 id' is 'run --image debian:12 -- id'.
 
 Standard output and error are the command's; standard input is with -i, and is not
-read without. ^C and other signals go to the command; a second ^C ends the machine. While it runs, 'agentctl ps' shows it
-and 'agentctl exec' works in it.
+read without. ^C and other signals go to the command; a second ^C ends the machine.
+While it runs, 'agentctl ps' shows it and 'agentctl exec' works in it.
 
 With -d the machine runs in the background: run prints its name and returns, and
 'agentctl logs' shows what the command prints. It stays when it has ended, except
 with --rm. Without a command it stays until it is stopped.
-` + exitHelp(runExit),
+`
+
+func newRun() *cobra.Command {
+	r := &runner{}
+	cmd := &cobra.Command{
+		Use:   "run [flags] [IMAGE] [--] [COMMAND [ARG...]]",
+		Short: "Run a command in a machine of its own",
+		Long:  runLong + exitHelp(runExit),
 		Example: `  agentctl run -- uname -a
   echo hello | agentctl run -i -- wc -c
   agentctl run -it -- sh
@@ -105,7 +107,12 @@ with --rm. Without a command it stays until it is stopped.
 		},
 	}
 	r.register(cmd)
-	flags := cmd.Flags()
+	r.registerOwn(cmd.Flags())
+	return cmd
+}
+
+// registerOwn adds the flags that create has not.
+func (r *runner) registerOwn(flags *pflag.FlagSet) {
 	flags.Func("entrypoint", "program in place of the image's entry point; \"\" for none", func(s string) error {
 		r.entrypoint = []string{}
 		if s != "" {
@@ -120,7 +127,6 @@ with --rm. Without a command it stays until it is stopped.
 	flags.BoolVarP(&r.quiet, "quiet", "q", false, "say nothing but errors")
 	flags.StringVar(&r.Socket, "socket", "", "serve other clients at this `path`; see 'agentctl exec --socket'")
 	flags.Bool("json", false, "with -d: as JSON")
-	return cmd
 }
 
 // background makes a machine and starts it.
