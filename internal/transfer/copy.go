@@ -38,7 +38,7 @@ type Progress struct {
 // copied; the error names the first of them. When ctx ends, files that are half
 // written are removed, and the same copy can be planned again to go on.
 func (p *Plan) Do(ctx context.Context, done *Progress) error {
-	if p.through != "" {
+	if p.through != nil {
 		return p.writeThrough(ctx, done)
 	}
 	if err := p.makeDirs(ctx); err != nil {
@@ -170,7 +170,7 @@ func (p *Plan) writeThrough(ctx context.Context, done *Progress) error {
 	}
 	defer func() { _ = from.Close() }() // It was only read.
 	counted := &counter{Reader: from}
-	if err := pour(ctx, End{p.into, p.through}, counted); err != nil {
+	if err := pour(ctx, *p.through, counted); err != nil {
 		return err
 	}
 	size := counted.n

@@ -54,10 +54,7 @@ type Plan struct {
 	links  []item
 	failed failures // Names that cannot be copied; the others are.
 
-	// through, if set, is the name of a device or pipe at the target that takes the
-	// source's bytes.
-	through string
-	into    Side
+	through *End // The device or pipe at the target that takes the source's bytes; nil for none.
 
 	foreign fs.FileMode // What is not kept of a mode.
 
@@ -100,7 +97,7 @@ func New(ctx context.Context, from, to End, recursive bool) (*Plan, error) {
 	if err != nil && strings.HasSuffix(to.Name, "/") && !info.IsDir() {
 		return nil, err
 	}
-	p := &Plan{from: from.Side, into: to.Side, foreign: foreign(from.Side, to.Side)}
+	p := &Plan{from: from.Side, foreign: foreign(from.Side, to.Side)}
 	if err == nil && !there.IsDir() && !there.Mode().IsRegular() {
 		return p.pour(from, to, info, there)
 	}
@@ -137,7 +134,7 @@ func (p *Plan) pour(from, to End, info, there fs.FileInfo) (*Plan, error) {
 		return nil, &OverwriteError{to.Name, there.Mode().Type(), info.Mode().Type()}
 	}
 	p.to = to.Side.Below(to.Side.Dir(to.Name))
-	p.through = to.Name
+	p.through = &to
 	p.files = []item{{from: from.Name, size: info.Size()}}
 	p.Files, p.Bytes = 1, info.Size()
 	return p, nil
