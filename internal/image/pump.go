@@ -8,7 +8,7 @@ import (
 	"hash"
 	"io"
 
-	"github.com/agentd-go/agentd/internal/image/erofs"
+	"github.com/agentd-go/agentd/internal/archive"
 	"github.com/agentd-go/agentd/internal/image/oci"
 )
 
@@ -131,7 +131,7 @@ func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) erro
 		cancel() // A registry may keep the pump waiting for what nobody wants any more.
 		p.close()
 	}()
-	if err := use(p); err != nil && (l.Unnamed || !errors.Is(err, erofs.ErrNoEnd)) {
+	if err := use(p); err != nil && (l.Unnamed || !errors.Is(err, archive.ErrNoEnd)) {
 		return err // An archive that has its digest is whole, with or without end blocks.
 	}
 	// What is behind the end of an archive is hashed too.

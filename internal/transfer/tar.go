@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/archive"
 )
 
 // A Reporter is told, a line each, what an archive cannot hold or a side cannot make.
@@ -149,8 +150,7 @@ func (plain) Sys() any { return nil }
 // member has its name when it is whole. Devices and pipes, which no side can make, are
 // reported and left out; so is that a second name became a copy.
 func ReadTar(ctx context.Context, to End, from io.Reader, report Reporter) (err error) {
-	blocks := &blockReader{from: from}
-	r := tar.NewReader(blocks)
+	r := archive.NewReader(from)
 	u := unpacking{to: to.Side.Below(to.Name), real: map[string]bool{".": true}, report: report}
 	defer func() { err = errors.Join(err, u.to.Close()) }()
 	if err := u.to.Mkdir(ctx, "."); err != nil {
@@ -159,7 +159,7 @@ func ReadTar(ctx context.Context, to End, from io.Reader, report Reporter) (err 
 	for {
 		h, err := r.Next()
 		if err == io.EOF { //nolint:errorlint // A wrapped one is no end.
-			return errors.Join(blocks.finish(), u.finish(ctx))
+			return errors.Join(r.Drain(), u.finish(ctx))
 		}
 		if err == nil {
 			err = u.member(ctx, h, r)
@@ -168,36 +168,6 @@ func ReadTar(ctx context.Context, to End, from io.Reader, report Reporter) (err 
 			return err
 		}
 	}
-}
-
-// ErrCut says that an archive ends without its end: a block of zeros (tar(5)).
-var ErrCut = errors.New("archive: cut: it has no end")
-
-// A blockReader remembers the last block of an archive. The reader of package tar takes
-// an archive that is cut between two members for one that has ended.
-type blockReader struct {
-	from  io.Reader
-	last  [blockSize]byte
-	begun bool // Something has come.
-}
-
-const blockSize = 512
-
-func (b *blockReader) Read(p []byte) (int, error) {
-	n, err := b.from.Read(p)
-	b.begun = b.begun || n > 0
-	kept := copy(b.last[:], b.last[min(n, blockSize):])
-	copy(b.last[kept:], p[max(0, n-blockSize):n])
-	return n, err
-}
-
-// finish reads what programs put after the end, since they fail if nobody does.
-func (b *blockReader) finish() error {
-	if !b.begun || b.last != [blockSize]byte{} {
-		return ErrCut
-	}
-	_, err := io.Copy(io.Discard, b.from)
-	return err
 }
 
 type unpacking struct {

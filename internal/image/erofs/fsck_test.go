@@ -33,7 +33,7 @@ func TestFsck(t *testing.T) {
 	}
 	defer func() { _ = f.Close() }()
 	w := NewWriter(f, Options{})
-	if err := w.AddLayer(bytes.NewReader(archive(t, headers...))); err != nil {
+	if err := w.AddLayer(bytes.NewReader(packed(t, headers...))); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {

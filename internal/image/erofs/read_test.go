@@ -247,8 +247,8 @@ func image(t *testing.T, steps ...step) map[string]found {
 	return all
 }
 
-// archive makes a tar archive.
-func archive(tb testing.TB, headers ...*tar.Header) []byte {
+// packed makes a tar archive.
+func packed(tb testing.TB, headers ...*tar.Header) []byte {
 	tb.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

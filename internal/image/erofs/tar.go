@@ -8,6 +8,8 @@ import (
 	"math"
 	"path"
 	"strings"
+
+	"github.com/agentd-go/agentd/internal/archive"
 )
 
 // What the names of whiteouts begin with (OCI image specification, "Whiteouts").
@@ -23,21 +25,16 @@ const (
 	paxACL   = "SCHILY.acl."
 )
 
-// ErrNoEnd is found in the error of [Writer.AddLayer] for an archive that ends
-// without end blocks. All that it has was added. Without a digest nothing tells
-// whether it was cut between two entries.
-var ErrNoEnd = errors.New("the archive has no end blocks: it may be cut short")
-
 // AddLayer adds all entries of the archive r, which is not compressed, as a layer of
-// its own, and carries out its whiteouts. It reads to the end blocks.
+// its own, and carries out its whiteouts. The error has [archive.ErrNoEnd] where all was
+// added and the archive has no end: without a digest nothing tells whether it was cut.
 func (w *Writer) AddLayer(r io.Reader) error {
 	w.NextLayer()
-	counted := &counter{r: r}
-	t := tar.NewReader(counted)
-	for end := int64(0); ; {
+	t := archive.NewReader(r)
+	for {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
-			return ended(end, counted.n)
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("read the archive: %w", err)
@@ -45,33 +42,10 @@ func (w *Writer) AddLayer(r io.Reader) error {
 		if err := w.addHeader(h, t); err != nil {
 			return err
 		}
-		if _, err := io.Copy(io.Discard, t); err != nil { //nolint:gosec // G110: nothing is kept. Of an entry that has data, and no use for it.
+		if _, err := io.Copy(io.Discard, t); err != nil { // Of an entry that has data, and no use for it.
 			return &EntryError{h.Name, fmt.Errorf("its content: %w", noEOF(err))}
 		}
-		end = counted.n
 	}
-}
-
-// A counter counts what was read.
-type counter struct {
-	r io.Reader
-	n int64
-}
-
-func (c *counter) Read(b []byte) (int, error) {
-	n, err := c.r.Read(b)
-	c.n += int64(n)
-	return n, err
-}
-
-// ended tells from where the last entry and where the archive end whether there was
-// an end block between them: POSIX has two, GNU tar is content with one.
-func ended(entry, archive int64) error {
-	const block = 512
-	if (entry+block-1)/block*block+block > archive {
-		return ErrNoEnd
-	}
-	return nil
 }
 
 func (w *Writer) addHeader(h *tar.Header, data io.Reader) error {

@@ -37,9 +37,9 @@ func TestTar(t *testing.T) {
 	owned := header("d/owned", tar.TypeReg)
 	owned.Uid, owned.Gid, owned.Mode, owned.ModTime = 1<<24, 0, 0o6711, time.Unix(5, 123_456_789)
 	owned.Format, owned.PAXRecords = tar.FormatPAX, map[string]string{"SCHILY.xattr.user.x": "\x01y"}
-	first := archive(t, header("./", tar.TypeDir), header("a", tar.TypeReg), header("gone", tar.TypeReg), header("o/gone", tar.TypeReg),
+	first := packed(t, header("./", tar.TypeDir), header("a", tar.TypeReg), header("gone", tar.TypeReg), header("o/gone", tar.TypeReg),
 		header("b", tar.TypeLink), header("l", tar.TypeSymlink), header("null", tar.TypeChar), header("sd", tar.TypeBlock), header("p", tar.TypeFifo), owned)
-	second := archive(t, header(".wh.gone", tar.TypeReg), header("o/.wh..wh..opq", tar.TypeReg), header("o/new", tar.TypeReg), header(".wh..wh.plnk", tar.TypeDir))
+	second := packed(t, header(".wh.gone", tar.TypeReg), header("o/.wh..wh..opq", tar.TypeReg), header("o/new", tar.TypeReg), header(".wh..wh.plnk", tar.TypeDir))
 	b, err := addLayers(first, second)
 	if err != nil {
 		t.Fatal(err)
@@ -77,16 +77,16 @@ func TestTarRefused(t *testing.T) {
 		want string
 		tar  []byte
 	}{
-		{`entry "../a": not a path beneath the root`, archive(t, header("../a", tar.TypeReg))},
-		{`entry "b": hard link to "a": no such file`, archive(t, header("b", tar.TypeLink))},
-		{`entry ".wh.": a whiteout of no name`, archive(t, header(".wh.", tar.TypeReg))},
-		{`entry "a/.wh..": a whiteout of no name`, archive(t, header("a/.wh..", tar.TypeReg))},
-		{`entry "a/.wh...": a whiteout of no name`, archive(t, header("a/.wh...", tar.TypeReg))},
-		{`entry "a/../.wh.": a whiteout of no name`, archive(t, header("a/../.wh.", tar.TypeReg))},
-		{`entry "/../a": not a path`, archive(t, header("/../a", tar.TypeReg))},
-		{`not a path`, archive(t, header("x/../../.wh..wh..opq", tar.TypeReg))},
+		{`entry "../a": not a path beneath the root`, packed(t, header("../a", tar.TypeReg))},
+		{`entry "b": hard link to "a": no such file`, packed(t, header("b", tar.TypeLink))},
+		{`entry ".wh.": a whiteout of no name`, packed(t, header(".wh.", tar.TypeReg))},
+		{`entry "a/.wh..": a whiteout of no name`, packed(t, header("a/.wh..", tar.TypeReg))},
+		{`entry "a/.wh...": a whiteout of no name`, packed(t, header("a/.wh...", tar.TypeReg))},
+		{`entry "a/../.wh.": a whiteout of no name`, packed(t, header("a/../.wh.", tar.TypeReg))},
+		{`entry "/../a": not a path`, packed(t, header("/../a", tar.TypeReg))},
+		{`not a path`, packed(t, header("x/../../.wh..wh..opq", tar.TypeReg))},
 		{`read the archive: `, []byte(strings.Repeat("not an archive", 100))},
-		{`its content: unexpected EOF`, archive(t, header("a", tar.TypeReg))[:514]},
+		{`its content: unexpected EOF`, packed(t, header("a", tar.TypeReg))[:514]},
 	} {
 		if _, err := addLayers(tt.tar); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("got %v, want %q", err, tt.want)
@@ -105,7 +105,7 @@ func TestTarOfOthers(t *testing.T) {
 	link.Linkname = "/abs"
 	var m memory
 	w := NewWriter(&m, Options{})
-	if err := w.AddLayer(bytes.NewReader(archive(t, header("/", tar.TypeDir), attributes, header("x/../y", tar.TypeReg), link, header("c", tar.TypeCont)))); err != nil {
+	if err := w.AddLayer(bytes.NewReader(packed(t, header("/", tar.TypeDir), attributes, header("x/../y", tar.TypeReg), link, header("c", tar.TypeCont)))); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
@@ -148,8 +148,8 @@ func TestKeptBytes(t *testing.T) {
 // Whatever an archive holds, it is refused or becomes a sound image, the same one
 // each time.
 func FuzzLayers(f *testing.F) {
-	f.Add(archive(f, header("a", tar.TypeReg), header("b", tar.TypeLink), header("d/l", tar.TypeSymlink)), archive(f, header(".wh.a", tar.TypeReg), header("d/.wh..wh..opq", tar.TypeReg)))
-	f.Add(archive(f, header("a", tar.TypeSymlink), header("a/x", tar.TypeReg)), archive(f, header("a", tar.TypeDir), header("c", tar.TypeChar)))
+	f.Add(packed(f, header("a", tar.TypeReg), header("b", tar.TypeLink), header("d/l", tar.TypeSymlink)), packed(f, header(".wh.a", tar.TypeReg), header("d/.wh..wh..opq", tar.TypeReg)))
+	f.Add(packed(f, header("a", tar.TypeSymlink), header("a/x", tar.TypeReg)), packed(f, header("a", tar.TypeDir), header("c", tar.TypeChar)))
 	f.Fuzz(func(t *testing.T, first, second []byte) {
 		b, err := addLayers(first, second)
 		if err != nil {
