@@ -260,7 +260,7 @@ func (f *commandFlags) command(ctx context.Context, in *client.Client, args []st
 	}
 	defer restore()
 	if err := c.Start(); err != nil {
-		return ended(ctx, startError(args[0], err))
+		return ended(ctx, machines.StartError(args[0], err))
 	}
 	signals.to(func(number int) { _ = c.Signal(number) }) // Nor does it hear signals.
 	return ended(ctx, commandError(settle(ctx, c)))
@@ -307,9 +307,6 @@ func ended(ctx context.Context, err error) error {
 	}
 	return err
 }
-
-// startError is the refusal of a command with its status.
-func startError(name string, err error) error { return machines.StartError(name, err) }
 
 func commandError(err error) error {
 	exit, ok := errors.AsType[*client.ExitError](err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/wire"
 )
 
 // Lines of a kernel's on its console (kernel/panic.c, mm/oom_kill.c), with the time
@@ -125,10 +126,10 @@ func StartError(name string, err error) error {
 	}
 	const other, notExecutable, notFound = 125, 126, 127
 	// By kind and not by number: a directory that does not exist has ENOENT too.
-	switch string(start.Kind) {
-	case "not_found":
+	switch start.Kind { //nolint:exhaustive // Shells have two kinds.
+	case wire.FailureNotFound:
 		return &CommandError{notFound, name + ": " + refusal(start)}
-	case "permission_denied", "not_executable":
+	case wire.FailurePermissionDenied, wire.FailureNotExecutable:
 		return &CommandError{notExecutable, name + ": " + refusal(start)}
 	default:
 		return &CommandError{other, err.Error()}
