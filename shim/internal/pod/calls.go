@@ -55,10 +55,18 @@ func (m *machine) start(ctx context.Context, p *Process) error {
 
 func (m *machine) delete(ctx context.Context, p *Process) error {
 	_, err := m.tasks.Delete(ctx, &task.DeleteRequest{ID: p.Container, ExecID: p.Exec})
-	if m.alive() != nil || status.Code(err) == codes.NotFound {
+	if m.alive() != nil || status.Code(err) == codes.NotFound || lost(ctx, err) {
 		return nil // It is gone.
 	}
 	return inGuest(err)
+}
+
+// lost reports whether a call has ended without an answer and not by its caller: the
+// program in the machine is gone, and what it owned with it. The machine itself may need
+// a moment longer to end.
+func lost(ctx context.Context, err error) bool {
+	_, answered := status.FromError(err)
+	return err != nil && !answered && ctx.Err() == nil
 }
 
 // wait returns the end of a process, or of the machine.
