@@ -21,8 +21,15 @@ func fromWords(words []string) (c config, rejected *Error) {
 }
 
 // same reports what the two ways of a configuration have said differently: nothing may
-// be. Mounts are compared in one order, and without their places in the message.
+// be. Mounts are compared in one order, and without their places in the message. That the
+// upper's path is registered is by message alone (boot section 11).
 func same(words, message config) (differences []string) {
+	if registered(words.root) || message.root != nil && message.root.OCI != nil && !registered(message.root) {
+		differences = append(differences, "metrics")
+	}
+	if registered(message.root) {
+		message.root.OCI.Metrics = false
+	}
 	for _, c := range []*config{&words, &message} {
 		slices.SortStableFunc(c.mounts, func(a, b userMount) int {
 			return strings.Compare(a.path+a.source, b.path+b.source)
@@ -43,6 +50,8 @@ func same(words, message config) (differences []string) {
 	}
 	return differences
 }
+
+func registered(root *BlockRoot) bool { return root != nil && root.OCI != nil && root.OCI.Metrics }
 
 // FuzzWords holds that what Encode says by variables is what the message says.
 func FuzzWords(f *testing.F) {
