@@ -37,12 +37,40 @@ type ImageConfig struct {
 	Cmd          []string          `json:"cmd,omitempty"`
 	WorkingDir   string            `json:"working_dir,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`
+
+	// What follows is for whoever runs the image: a machine does not act on it.
+
+	Volumes      []string     `json:"volumes,omitempty"`       // Paths whose content is to outlive a container.
+	ExposedPorts []string     `json:"exposed_ports,omitempty"` // PORT[/tcp|udp].
+	StopSignal   string       `json:"stop_signal,omitempty"`   // A name or a number; "" is SIGTERM.
+	Healthcheck  *Healthcheck `json:"healthcheck,omitempty"`   // nil for none.
+}
+
+// A Healthcheck is the command that says whether what an image runs is well. Durations
+// and retries of zero are the defaults of containers' tools.
+type Healthcheck struct {
+	// Test is NONE; or CMD and a command's words; or CMD-SHELL and a line for a shell.
+	Test          []string      `json:"test"`
+	Interval      time.Duration `json:"interval_ns,omitempty"` // From the end of a check to the next.
+	Timeout       time.Duration `json:"timeout_ns,omitempty"`
+	StartPeriod   time.Duration `json:"start_period_ns,omitempty"`   // In which failures do not count.
+	StartInterval time.Duration `json:"start_interval_ns,omitempty"` // In place of Interval meanwhile.
+	Retries       int           `json:"retries,omitempty"`           // Failures one after the other that make it unhealthy.
+}
+
+func describeConfig(i image.Image) ImageConfig {
+	c := i.Config
+	return ImageConfig{
+		Architecture: c.Architecture, OS: c.OS, Variant: c.Variant, Created: c.Created, User: c.User, Env: c.Env, Entrypoint: c.Entrypoint,
+		Cmd: c.Cmd, WorkingDir: c.WorkingDir, Labels: c.Labels, Volumes: c.Volumes, ExposedPorts: c.ExposedPorts, StopSignal: c.StopSignal,
+		Healthcheck: (*Healthcheck)(c.Healthcheck),
+	}
 }
 
 func describeImage(i image.Image) Image {
 	d := Image{
 		ID: i.ID, Names: i.Names, FSType: i.FSType, Size: i.Size, Source: i.Source, Imported: i.Imported, Path: i.Path, Layers: i.Layers,
-		Config: ImageConfig(i.Config),
+		Config: describeConfig(i),
 	}
 	if d.Names == nil {
 		d.Names = []string{}

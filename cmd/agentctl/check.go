@@ -45,6 +45,9 @@ func (f *creator) check() error {
 	if err != nil {
 		return err
 	}
+	if err := f.use.check(r.Config.Image != ""); err != nil {
+		return err
+	}
 	if r.Name != "" {
 		if err := store.Free(r.Name); err != nil {
 			return advise(err)

@@ -26,7 +26,6 @@ type containerFlags struct {
 	privileged bool
 	security   []string // --security-opt.
 	cpuset     string
-	unhealthy  bool // --no-healthcheck.
 }
 
 func (f *containerFlags) register(flags *pflag.FlagSet) {
@@ -42,14 +41,13 @@ func (f *containerFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.privileged, "privileged", false, "all privileges in the machine, which commands of root have without it")
 	flags.StringArrayVar(&f.security, "security-opt", nil, "seccomp=unconfined, apparmor=unconfined, label=disable: as it is without")
 	flags.StringVar(&f.cpuset, "cpuset-cpus", "", "`processors` of this host to run on, such as 0-2,4")
-	flags.BoolVar(&f.unhealthy, "no-healthcheck", false, "no health check is run, as without")
 	flags.BoolFunc("sig-proxy", "signals go to the command; they always do", func(word string) error {
 		if on, err := strconv.ParseBool(word); err != nil || !on {
 			return &refusedError{"sig-proxy=" + word, "signals go to the command; with -d none do"}
 		}
 		return nil
 	})
-	for _, name := range []string{"dns-opt", "cap-drop", "privileged", "security-opt", "no-healthcheck", "sig-proxy"} {
+	for _, name := range []string{"dns-opt", "cap-drop", "privileged", "security-opt", "sig-proxy"} {
 		_ = flags.MarkHidden(name) // It is there.
 	}
 }

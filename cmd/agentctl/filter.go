@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -13,6 +14,14 @@ import (
 // psFilters are the values of --filter by their keys. A machine has to have every
 // label, and one value of each other key.
 type psFilters map[string][]string
+
+// healthWord is the key of what health checks say, and noHealth the value for none.
+const (
+	healthWord = "health"
+	noHealth   = "none"
+)
+
+var healths = []machines.HealthStatus{machines.HealthStarting, machines.Healthy, machines.Unhealthy, noHealth}
 
 // exitedWord is what containers' tools call a machine that has ended.
 const exitedWord = "exited"
@@ -36,8 +45,10 @@ func parseFilters(texts []string) (psFilters, error) {
 			if _, bad := strconv.Atoi(value); bad != nil {
 				err = fmt.Errorf("--filter %q: want a command's status", text)
 			}
-		case key != "status" && key != "label":
-			err = fmt.Errorf("--filter %q: unknown key %q; want name=, status=, label= or exited=", text, key)
+		case key == healthWord && !slices.Contains(healths, machines.HealthStatus(value)):
+			err = fmt.Errorf("--filter %q: want one of %v", text, healths)
+		case key != "status" && key != "label" && key != healthWord:
+			err = fmt.Errorf("--filter %q: unknown key %q; want name=, status=, label=, health= or exited=", text, key)
 		}
 		if err != nil {
 			return nil, err
@@ -60,6 +71,7 @@ func (f psFilters) match(l machineLine) bool {
 		f.any("status", func(want string) bool {
 			return string(l.Phase) == want || want == exitedWord && (l.Phase == machines.Stopped || l.Phase == machines.Failed)
 		}) &&
+		f.any(healthWord, func(want string) bool { return cmp.Or(string(l.Health), noHealth) == want }) &&
 		f.any(exitedWord, func(want string) bool { return l.Exit != nil && strconv.Itoa(*l.Exit) == want }) &&
 		!slices.ContainsFunc(f["label"], func(want string) bool {
 			key, value, valued := strings.Cut(want, "=")

@@ -86,7 +86,8 @@ func newImageInspect() *cobra.Command {
 		Use:   "inspect NAME...",
 		Short: "Print what is known of images",
 		Long: `Print a list of images as JSON: id, names, fstype, size, source, imported, path,
-layers, and config with user, env, entrypoint, cmd, working_dir and labels. NAME
+layers, and config with user, env, entrypoint, cmd, working_dir, labels, volumes,
+exposed_ports, stop_signal and healthcheck. NAME
 is a name, or the first eight or more digits of an ID.
 ` + exitHelp(plainExit),
 		Args: cobra.MinimumNArgs(1),

@@ -15,6 +15,7 @@ import (
 
 	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/machines"
+	"github.com/agentd-go/agentd/sandbox"
 )
 
 // lookup returns the machine of a name.
@@ -105,6 +106,7 @@ type creator struct {
 	nameFlags
 	commandFlags
 	image imageFlags
+	use   imageUse
 	life  lifeFlags
 }
 
@@ -145,6 +147,7 @@ func (f *creator) register(cmd *cobra.Command) {
 	f.nameFlags.register(flags)
 	f.life.register(flags)
 	f.image.register(flags)
+	f.use.register(flags)
 	flags.StringVarP(&f.user, "user", "u", "", "run commands as `USER[:GROUP]`, names or numbers of the machine")
 	flags.StringVarP(&f.dir, "workdir", "w", "", "working `directory` of commands")
 	flags.StringVar(&f.dir, "cwd", "", "the same")
@@ -161,14 +164,18 @@ func (f *creator) create(ctx context.Context, command []string, passing bool) (*
 	if err != nil {
 		return nil, err
 	}
+	var image *sandbox.Image
 	if r.Config.Image != "" {
 		i, err := findOrImport(ctx, r.Config.Image, o)
 		if err != nil {
 			return nil, err
 		}
-		r.Config.Image = i.ID // Whatever its name will mean when it is started.
+		image, r.Config.Image = &i, i.ID // Whatever its name will mean when it is started.
 	}
 	r.Command, r.Passing = command, passing
+	if err := f.applyImage(ctx, &r, image); err != nil {
+		return nil, err
+	}
 	if passing && !r.Restart.Never() {
 		return nil, errPassingRestart
 	}
@@ -184,6 +191,17 @@ func (f *creator) create(ctx context.Context, command []string, passing bool) (*
 		return nil, advise(err)
 	}
 	return m, f.writeID(ctx, m)
+}
+
+// applyImage adds what the image says of how to run it.
+func (f *creator) applyImage(ctx context.Context, r *machines.Record, image *sandbox.Image) error {
+	notes, err := f.use.apply(r, image)
+	for _, line := range notes {
+		if !isQuiet(ctx) {
+			say(line)
+		}
+	}
+	return err
 }
 
 // fix makes a record's paths absolute: the machine may be started from anywhere. A
@@ -359,7 +377,8 @@ func newRemove() *cobra.Command {
 		Use:   "rm [-f] NAME...",
 		Short: "Remove machines with all of their files",
 		Long: `Remove machines with all that they have: processes, sockets, files. A running one
-is refused without -f. What they share with this host stays.
+is refused without -f. What they share with this host stays, volumes too: -v changes
+nothing, since a machine has no volumes without a name.
 ` + exitHelp(plainExit),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
@@ -370,6 +389,8 @@ is refused without -f. What they share with this host stays.
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill them first")
+	cmd.Flags().BoolP("volumes", "v", false, "volumes without a name, too; there are none")
+	_ = cmd.Flags().MarkHidden("volumes") // It is there.
 	return offerJSON(cmd)
 }
 

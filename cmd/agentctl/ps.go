@@ -36,6 +36,8 @@ type machineLine struct {
 
 	OOMKilled bool `json:"oom_killed,omitempty"`
 	Restarts  int  `json:"restarts,omitempty"`
+
+	Health machines.HealthStatus `json:"health,omitempty"` // Of one that runs and has a check.
 }
 
 type psFlags struct {
@@ -57,8 +59,8 @@ A machine is created, starting, running, restarting, stopping, stopped, failed, 
 dead, when its supervisor was killed. 'agentctl rm' removes what is left of any of
 them. One whose files cannot be read is an error, behind the list of the others.
 
-A filter is name=PATTERN, status=STATE (exited is stopped or failed), exited=STATUS
-or label=KEY[=VALUE].
+A filter is name=PATTERN, status=STATE (exited is stopped or failed), exited=STATUS,
+health=starting|healthy|unhealthy|none or label=KEY[=VALUE].
 ` + exitHelp(plainExit),
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeNames,
@@ -76,7 +78,7 @@ or label=KEY[=VALUE].
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "names only")
 	cmd.Flags().BoolVar(&f.tree, "tree", false, "show processes behind their parents")
 	cmd.Flags().BoolVar(&f.json, "json", false, "as JSON")
-	cmd.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "only machines with `KEY=VALUE`: name, status, exited or label")
+	cmd.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "only machines with `KEY=VALUE`: name, status, exited, health or label")
 	cmd.Flags().IntVarP(&f.last, "last", "n", -1, "the last `NUMBER` that were made, of all of them")
 	cmd.Flags().BoolVarP(&f.latest, "latest", "l", false, "the last one that was made, of all of them")
 	cmd.Flags().StringVar(&f.format, "format", "", formatHelp)
@@ -141,6 +143,9 @@ func describe(r machines.Record, s machines.Status) machineLine {
 		Error: s.Error, Reason: s.Reason, Passing: r.Passing, Command: r.Command, Ports: r.Ports, Labels: r.Labels,
 		Image: r.Config.Image, OOMKilled: s.OOMKilled, Restarts: s.Restarts,
 	}
+	if s.Health != nil && s.Phase == machines.Running {
+		l.Health = s.Health.Status
+	}
 	if s.Alive {
 		l.PID = s.PID
 		if s.Phase == machines.Running {
@@ -177,7 +182,7 @@ func (f *psFlags) print(lines []machineLine, as *format) error {
 func (l *machineLine) state() string {
 	switch {
 	case l.Phase == machines.Running:
-		return "running " + span(time.Since(l.Started))
+		return strings.TrimSuffix("running "+span(time.Since(l.Started))+" ("+string(l.Health)+")", " ()")
 	case l.Phase == machines.Stopped && l.Exit != nil:
 		return fmt.Sprintf("stopped (%d)", *l.Exit)
 	case l.Phase == machines.Restarting && l.Exit != nil:

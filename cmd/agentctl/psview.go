@@ -77,6 +77,7 @@ func (psHead) Error() string         { return "ERROR" }
 func (psHead) Reason() string        { return "REASON" }
 func (psHead) Restarts() string      { return "RESTARTS" }
 func (psHead) OOMKilled() string     { return "OOM KILLED" }
+func (psHead) Health() string        { return "HEALTH" }
 func (psHead) Passing() string       { return "PASSING" }
 
 // brief is the first line of an error, short enough for a table.

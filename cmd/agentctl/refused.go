@@ -21,7 +21,6 @@ const (
 	ownKernel = "a machine has a kernel of its own, and shares no namespace with this host or another machine"
 	noWeights = "a machine is a process of this host: bound it with --cpus, -m and --cpuset-cpus, or put agentctl into a control group (systemd-run --scope -p ...)"
 	noNetwork = "machines have no network among themselves; --network user reaches what this host reaches, -p leads a port into the machine, --add-host names an address"
-	noHealth  = "no health check is run; 'agentctl exec NAME -- COMMAND' is one to run from here"
 	noLogger  = "'agentctl logs' has what the command prints; a program of this host can follow it with logs -f"
 )
 
@@ -40,7 +39,6 @@ var refusals = []refusal{
 	{names: "domainname", use: "--hostname with dots"},
 	{names: "expose", use: "-p publishes a port"},
 	{names: "group-add", use: "-u USER:GROUP names one group; others of USER are those of the machine's /etc/group"},
-	{names: "health-cmd health-interval health-retries health-start-interval health-start-period health-timeout", use: noHealth},
 	{names: "ip ip6 mac-address link link-local-ip network-alias net-alias", use: noNetwork},
 	{names: "ipc isolation pid pod userns uts runtime", use: ownKernel},
 	{names: "log-driver log-opt", use: noLogger},

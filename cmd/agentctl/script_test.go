@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/agentd-go/agentd/internal/image"
+	"github.com/agentd-go/agentd/internal/imagetest"
 	"github.com/agentd-go/agentd/internal/machines"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
@@ -54,6 +56,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv(image.CacheVariable, cache.Path())
+			e.Setenv("CACHE", cache.Path())
 			e.Setenv(sandbox.AgentVariable, agent)
 			e.Setenv("KERNEL", kernel.Path)
 			e.Setenv("PATH", e.Getenv("PATH")+":/usr/sbin:/sbin")
@@ -66,7 +69,7 @@ func TestScripts(t *testing.T) {
 			return possible == nil, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": runStatus, "fetch": fetch, "valid": valid,
+			"status": runStatus, "fetch": fetch, "valid": valid, "container": container(t),
 		},
 	})
 }
@@ -110,6 +113,26 @@ func runStatus(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("status %d, want %d", got, want)
+	}
+}
+
+// container is FILE CONFIG NAME: it makes an archive of a container image with a shell,
+// whose configuration is in another file.
+func container(t *testing.T) func(*testscript.TestScript, bool, []string) {
+	t.Helper()
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		var config map[string]any
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &config))
+		busybox, err := image.FindBusybox()
+		ts.Check(err)
+		shell, err := os.ReadFile(busybox)
+		ts.Check(err)
+		files := []string{"bin/", "", "bin/busybox", string(shell), "tmp/", ""}
+		for _, name := range []string{"sh", "sleep", "test", "ls", "touch"} {
+			files = append(files, "bin/"+name, "-> busybox")
+		}
+		img := imagetest.Image{Names: args[2:], Config: config, Layers: [][]byte{imagetest.Files(t, files...)}}
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), img.Docker(t), 0o600))
 	}
 }
 

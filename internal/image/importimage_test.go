@@ -29,6 +29,8 @@ func small(t *testing.T) imagetest.Image {
 			"User": "daemon", "Env": []string{"A=1"}, "Entrypoint": []string{"/bin/sh"}, "Cmd": []string{"-c", "id"},
 			"WorkingDir": "srv/.", // From "/".
 			"Labels":     map[string]string{"a": "b"},
+			"Volumes":    map[string]any{"/data": map[string]any{}}, "ExposedPorts": map[string]any{"80/tcp": nil}, "StopSignal": "SIGINT",
+			"Healthcheck": map[string]any{"Test": []string{"CMD", "true"}, "Interval": 1e9, "Retries": 3},
 		},
 		Layers: [][]byte{
 			imagetest.Files(t, "bin/", "", "bin/sh", "#!sh", "gone", "x", "link", "-> bin/sh", "hard", "= bin/sh"),

@@ -12,6 +12,7 @@
 //	  console.log   what the guest has printed in its last life
 //	  output.log    what its command has printed, if it has one; output.log.1 is the
 //	                file before it; see Entry
+//	  health.json   what its health checks have said in its last life, if it has any
 //	  agentctl.log  what its supervisor has said
 //	  repeat.sh     the commands that repeat its last life by hand
 //	  files/        the machine's own files: its root, its disks

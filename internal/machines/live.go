@@ -22,6 +22,7 @@ type Live struct {
 	ports   []io.Closer
 	log     func(line string)
 	output  *outputLog // Of its command; nil without one.
+	checks  *checker   // nil without any.
 	control control
 	doors   net.Listener // Of control; nil where it could not be opened.
 }
@@ -92,6 +93,7 @@ func (l *Live) begin(ctx context.Context) (err error) {
 		return errors.Join(err, l.Kill(), l.closePorts())
 	}
 	l.control.set(func(c *control) { c.client = l.Client() })
+	l.checks = startChecks(l.machine.record.Health, l.Client(), l.machine.file(healthName), l.log)
 	return nil
 }
 
@@ -170,6 +172,8 @@ func (l *Live) settle(ctx context.Context, failed, asked error) error {
 	}
 	l.control.set(func(c *control) { c.client, c.signal = nil, nil })
 	_ = l.closePorts() // They only took connections.
+	l.checks.end()
+	defer l.checks.await()
 	var ended error
 	if errors.Is(asked, errCut) {
 		ended = l.Kill()

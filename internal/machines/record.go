@@ -24,6 +24,7 @@ const (
 	outputName  = "output.log"
 	filesName   = "files"
 	scriptName  = "repeat.sh"
+	healthName  = "health.json"
 )
 
 // recordFormat is raised when an older agentctl could misread a record.
@@ -49,6 +50,9 @@ type Record struct {
 	Restart     RestartPolicy  `json:"restart,omitempty"`
 	StopSignal  string         `json:"stop_signal,omitempty"`     // For its command; "" is TERM.
 	StopTimeout *time.Duration `json:"stop_timeout_ns,omitempty"` // For its command; nil is DefaultGrace, less than 0 for ever.
+
+	// Health is run in the machine again and again while it runs; nil for no check.
+	Health *sandbox.Healthcheck `json:"healthcheck,omitempty"`
 
 	Config sandbox.Config `json:"config"`
 }
@@ -92,7 +96,8 @@ type State struct {
 // A Status is what is true of a machine now.
 type Status struct {
 	State
-	Alive bool `json:"alive"` // It has a supervisor.
+	Alive  bool    `json:"alive"`            // It has a supervisor.
+	Health *Health `json:"health,omitempty"` // What checks have said in its last life; nil without any.
 }
 
 // writeJSON writes a file whole or not at all.
@@ -174,6 +179,9 @@ func (m *Machine) Status() (s Status, err error) {
 	}
 	if s.Phase = concluded(s); s.Phase == Dead {
 		s.Error = errorDead
+	}
+	if err == nil {
+		s.Health, err = m.readHealth()
 	}
 	return s, err
 }

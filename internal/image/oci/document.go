@@ -82,6 +82,11 @@ type Config struct {
 	Cmd          []string          `json:"cmd,omitempty"`
 	WorkingDir   string            `json:"working_dir,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`
+
+	Volumes      []string     `json:"volumes,omitempty"`       // Paths whose content is to outlive a container.
+	ExposedPorts []string     `json:"exposed_ports,omitempty"` // PORT[/tcp|udp].
+	StopSignal   string       `json:"stop_signal,omitempty"`   // A name or a number.
+	Healthcheck  *Healthcheck `json:"healthcheck,omitempty"`
 }
 
 // A configuration is the document.
@@ -89,12 +94,16 @@ type configuration struct {
 	Platform
 	Created *time.Time `json:"created"`
 	Config  struct {
-		User       string
-		Env        []string
-		Entrypoint words
-		Cmd        words
-		WorkingDir string
-		Labels     map[string]string
+		User         string
+		Env          []string
+		Entrypoint   words
+		Cmd          words
+		WorkingDir   string
+		Labels       map[string]string
+		Volumes      keys
+		ExposedPorts keys
+		StopSignal   string
+		Healthcheck  *healthcheck
 	} `json:"config"`
 	RootFS struct {
 		DiffIDs []Digest `json:"diff_ids"`
@@ -118,6 +127,7 @@ func (c configuration) public() Config {
 	p := Config{
 		Architecture: c.Architecture, OS: c.OS, Variant: c.Variant, User: c.Config.User, Env: c.Config.Env, Entrypoint: c.Config.Entrypoint,
 		Cmd: c.Config.Cmd, WorkingDir: absolute(c.Config.WorkingDir), Labels: c.Config.Labels,
+		Volumes: c.Config.Volumes, ExposedPorts: c.Config.ExposedPorts, StopSignal: c.Config.StopSignal, Healthcheck: c.Config.Healthcheck.public(),
 	}
 	if c.Created != nil {
 		p.Created = *c.Created

@@ -102,12 +102,16 @@ func (c *counter) Write(b []byte) (int, error) {
 // document is the configuration of an image with one layer.
 func (c Config) document(layer Digest) any {
 	type settings struct {
-		User       string            `json:",omitempty"`
-		Env        []string          `json:",omitempty"`
-		Entrypoint []string          `json:",omitempty"`
-		Cmd        []string          `json:",omitempty"`
-		WorkingDir string            `json:",omitempty"`
-		Labels     map[string]string `json:",omitempty"`
+		User         string            `json:",omitempty"`
+		Env          []string          `json:",omitempty"`
+		Entrypoint   []string          `json:",omitempty"`
+		Cmd          []string          `json:",omitempty"`
+		WorkingDir   string            `json:",omitempty"`
+		Labels       map[string]string `json:",omitempty"`
+		Volumes      keys              `json:",omitempty"`
+		ExposedPorts keys              `json:",omitempty"`
+		StopSignal   string            `json:",omitempty"`
+		Healthcheck  *healthcheck      `json:",omitempty"`
 	}
 	type root struct {
 		Type    string   `json:"type"`
@@ -126,7 +130,7 @@ func (c Config) document(layer Digest) any {
 		RootFS       root      `json:"rootfs"`
 	}{
 		p.Architecture, p.OS, c.Variant, c.Created,
-		settings{c.User, c.Env, c.Entrypoint, c.Cmd, c.WorkingDir, c.Labels},
+		settings{c.User, c.Env, c.Entrypoint, c.Cmd, c.WorkingDir, c.Labels, c.Volumes, c.ExposedPorts, c.StopSignal, c.Healthcheck.document()},
 		root{"layers", []Digest{layer}},
 	}
 }

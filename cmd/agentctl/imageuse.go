@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/agentd-go/agentd/internal/machines"
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+// imageUse are flags over what an image says of how it is to be run, beside its command.
+type imageUse struct {
+	health healthFlags
+	all    bool // --publish-all.
+}
+
+func (f *imageUse) register(flags *pflag.FlagSet) {
+	f.health.register(flags)
+	flags.BoolVarP(&f.all, "publish-all", "P", false, "lead a free port of this host into each TCP port that the image exposes; 'agentctl port' shows them")
+}
+
+func (f *imageUse) check(image bool) error {
+	if f.all && !image {
+		return errors.New("-P without an image: it publishes the ports that an image exposes; -p publishes a port")
+	}
+	return f.health.check()
+}
+
+// apply adds to the record what the flags and the image say, nil for none. The lines
+// are of what the image says and the machine does not have.
+func (f *imageUse) apply(r *machines.Record, image *sandbox.Image) (notes []string, err error) {
+	var c sandbox.ImageConfig
+	if image != nil {
+		c = image.Config
+	}
+	if r.StopSignal == "" && c.StopSignal != "" {
+		if _, err := machines.ParseSignal(c.StopSignal); err != nil {
+			notes = append(notes, fmt.Sprintf("the image's stop %v; TERM is used, or --stop-signal", err))
+		} else {
+			r.StopSignal = c.StopSignal
+		}
+	}
+	notes = append(notes, volumeNotes(r, c.Volumes)...)
+	if f.all {
+		notes = append(notes, publish(r, c.ExposedPorts)...)
+	}
+	note, err := f.health.apply(r, c.Healthcheck)
+	if note != "" {
+		notes = append(notes, note)
+	}
+	return notes, err
+}
+
+// publish leads a free port into each exposed one that has none yet.
+func publish(r *machines.Record, exposed []string) (notes []string) {
+	led := map[string]bool{}
+	for _, p := range r.Ports {
+		led[p.Guest] = true
+	}
+	for _, text := range exposed {
+		all, err := machines.ParsePorts(text)
+		if err != nil || strings.Contains(text, ":") {
+			notes = append(notes, fmt.Sprintf("-P leaves out what the image exposes as %q: want PORT or PORT/tcp", text))
+			continue
+		}
+		for _, p := range all {
+			if !led[p.Guest] {
+				r.Ports = append(r.Ports, p)
+			}
+			led[p.Guest] = true
+		}
+	}
+	return notes
+}
+
+// volumeNotes say what becomes of what is written to an image's volumes. That of a
+// machine that goes with its command would go from an anonymous volume as well.
+func volumeNotes(r *machines.Record, volumes []string) (notes []string) {
+	for _, v := range volumes {
+		switch where := path.Join("/", v); {
+		case isMounted(r.Config, where):
+		case r.Config.ReadOnlyRoot:
+			notes = append(notes, fmt.Sprintf("%s is a volume of the image, and cannot be written to with --read-only: -v NAME:%s or --tmpfs %s makes it possible", where, where, where))
+		case !r.Passing:
+			notes = append(notes, fmt.Sprintf("%s is a volume of the image: what is written there is on the machine's own disk and goes with it; -v NAME:%s keeps it", where, where))
+		}
+	}
+	return notes
+}
+
+// isMounted reports whether something other than the root is mounted at a path or
+// above it.
+func isMounted(cfg sandbox.Config, where string) bool {
+	var targets []string
+	for _, m := range cfg.Mounts {
+		targets = append(targets, m.Target)
+	}
+	for _, t := range cfg.Tmpfs {
+		targets = append(targets, t.Target)
+	}
+	for _, d := range cfg.Disks {
+		targets = append(targets, d.Target)
+	}
+	return slices.ContainsFunc(targets, func(t string) bool {
+		return t != "" && (path.Clean(t) == where || strings.HasPrefix(where, path.Clean(t)+"/"))
+	})
+}

@@ -1,0 +1,221 @@
+package machines
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+// Defaults of a health check, as containers' tools have them.
+const (
+	healthInterval      = 30 * time.Second
+	healthTimeout       = 30 * time.Second
+	healthStartInterval = 5 * time.Second
+	healthRetries       = 3
+)
+
+const (
+	// healthOutput is how much of a check's output is kept, as containers' tools do.
+	healthOutput = 4096
+	// leastHealth is the shortest time that a check may name; containers' tools have it.
+	leastHealth = time.Millisecond
+)
+
+// A HealthStatus is what health checks have said so far.
+type HealthStatus string
+
+// The words of a HealthStatus.
+const (
+	HealthStarting HealthStatus = "starting"
+	Healthy        HealthStatus = "healthy"
+	Unhealthy      HealthStatus = "unhealthy"
+)
+
+// A Health is what the checks of a running machine have said. It is that of one life.
+type Health struct {
+	Status        HealthStatus `json:"status"`
+	FailingStreak int          `json:"failing_streak"`
+	Checked       time.Time    `json:"checked,omitzero"` // The end of the last one.
+	Exit          *int         `json:"exit,omitempty"`   // Of the last one; nil if its command could not be run to its end.
+	Output        string       `json:"output,omitempty"` // Of the last one, or why it could not be run; 4,096 bytes at most.
+
+	passed bool // One has, in this life.
+}
+
+// CheckHealth reports what is wrong with a health check.
+func CheckHealth(h *sandbox.Healthcheck) error {
+	if h == nil {
+		return nil
+	}
+	if len(healthCommand(h)) == 0 {
+		return fmt.Errorf("health check %q: want CMD and a command's words, or CMD-SHELL and one line", h.Test)
+	}
+	for name, d := range map[string]time.Duration{
+		"interval": h.Interval, "timeout": h.Timeout, "start period": h.StartPeriod, "start interval": h.StartInterval,
+	} {
+		if d != 0 && d < leastHealth {
+			return fmt.Errorf("health check: %s of %v: want at least %v, or 0 for the default", name, d, leastHealth)
+		}
+	}
+	if h.Retries < 0 {
+		return fmt.Errorf("health check: %d retries: want at least 0", h.Retries)
+	}
+	return nil
+}
+
+// healthCommand is what a check runs, nil if it says nothing that can be run.
+func healthCommand(h *sandbox.Healthcheck) []string {
+	const word, words = 2, 1 // Of CMD-SHELL alone; of CMD at the least, without it.
+	switch {
+	case len(h.Test) == word && h.Test[0] == "CMD-SHELL":
+		return []string{"/bin/sh", "-c", h.Test[1]}
+	case len(h.Test) > words && h.Test[0] == "CMD":
+		return h.Test[1:]
+	}
+	return nil
+}
+
+// A checker runs the health checks of one life. It writes what they say to a file of
+// its own, since the state's is the supervisor's.
+type checker struct {
+	check  *sandbox.Healthcheck
+	client *client.Client
+	path   string
+	log    func(line string)
+	began  time.Time
+	health Health
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// startChecks returns nil for a machine without a check.
+func startChecks(h *sandbox.Healthcheck, in *client.Client, path string, log func(line string)) *checker {
+	_ = os.Remove(path) // Of the life before.
+	if h == nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &checker{check: h, client: in, path: path, log: log, began: time.Now(), cancel: cancel, done: make(chan struct{})}
+	c.health.Status = HealthStarting
+	c.say()
+	go c.run(ctx)
+	return c
+}
+
+// end asks the checks to end. The last word of a life stays.
+func (c *checker) end() {
+	if c != nil {
+		c.cancel()
+	}
+}
+
+// await waits until they have: at the latest when the link to the machine is closed.
+func (c *checker) await() {
+	if c != nil {
+		<-c.done
+	}
+}
+
+func (c *checker) run(ctx context.Context) {
+	defer close(c.done)
+	for {
+		select {
+		case <-time.After(c.pause(time.Now())):
+		case <-ctx.Done():
+			return
+		}
+		exit, output, err := c.once(ctx)
+		if _, lost := errors.AsType[*client.LinkError](err); lost || ctx.Err() != nil {
+			return // The machine ends: what its last check says is of that.
+		}
+		if err != nil {
+			output = err.Error()
+		}
+		before := c.health.Status
+		c.health.take(c.check, exit, output, time.Since(c.began), time.Now().Round(0))
+		if c.health.Status != before {
+			c.log("health check: " + string(c.health.Status))
+		}
+		c.say()
+	}
+}
+
+// pause is the time to the next check.
+func (c *checker) pause(now time.Time) time.Duration {
+	if !c.health.passed && now.Sub(c.began) < c.check.StartPeriod {
+		return cmp.Or(c.check.StartInterval, healthStartInterval)
+	}
+	return cmp.Or(c.check.Interval, healthInterval)
+}
+
+// once runs the check. exit is nil, and err says why, for one that did not come to its
+// end.
+func (c *checker) once(ctx context.Context) (exit *int, output string, err error) {
+	most := cmp.Or(c.check.Timeout, healthTimeout)
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	argv := healthCommand(c.check)
+	cmd := c.client.CommandContext(ctx, argv[0], argv[1:]...)
+	out := &head{most: healthOutput}
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.WaitDelay = reportWait // It was killed; what it has started may hold its output.
+	err = cmd.Run()
+	failed, ended := errors.AsType[*client.ExitError](err)
+	switch {
+	case ctx.Err() != nil:
+		return nil, "", fmt.Errorf("the check took longer than %v", most)
+	case ended:
+		status := exitStatus(failed)
+		return &status, string(out.text), nil
+	case err != nil:
+		return nil, "", StartError(argv[0], err)
+	}
+	return new(int), string(out.text), nil
+}
+
+// take adds what a check says. since is the time since the machine has begun to serve.
+func (h *Health) take(check *sandbox.Healthcheck, exit *int, output string, since time.Duration, now time.Time) {
+	h.Exit, h.Output, h.Checked = exit, output, now
+	switch {
+	case exit != nil && *exit == 0:
+		h.Status, h.FailingStreak, h.passed = Healthy, 0, true
+	case !h.passed && since < check.StartPeriod:
+	default:
+		if h.FailingStreak++; h.FailingStreak >= cmp.Or(check.Retries, healthRetries) {
+			h.Status = Unhealthy
+		}
+	}
+}
+
+func (c *checker) say() {
+	if err := writeJSON(c.path, c.health); err != nil {
+		c.log("health check: " + err.Error())
+	}
+}
+
+// readHealth returns nil where no check is.
+func (m *Machine) readHealth() (*Health, error) {
+	h := &Health{}
+	err := readJSON(m.file(healthName), h)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil //nolint:nilnil // No check is no failure.
+	}
+	return h, err
+}
+
+// A head keeps the beginning of what is written.
+type head struct {
+	text []byte
+	most int
+}
+
+func (w *head) Write(b []byte) (int, error) {
+	w.text = append(w.text, b[:min(len(b), w.most-len(w.text))]...)
+	return len(b), nil
+}
