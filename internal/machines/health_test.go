@@ -10,21 +10,22 @@ import (
 )
 
 // What checks say, one after the other: p passes, f fails, x does not come to its end;
-// a number of seconds passes before each. As containers' tools have it.
+// a second passes before each. As containers' tools have it.
 func TestHealth(t *testing.T) {
 	for _, tt := range []struct {
 		check sandbox.Healthcheck
 		says  string
 		want  string // The status and the streak after each.
 	}{
-		{sandbox.Healthcheck{}, "p f f f p", "healthy0 healthy1 healthy2 unhealthy3 healthy0"},
-		{sandbox.Healthcheck{Retries: 1}, "f p x", "unhealthy1 healthy0 unhealthy1"},
-		{sandbox.Healthcheck{Retries: 2, StartPeriod: 3 * time.Second}, "f f f f", "starting0 starting0 starting1 unhealthy2"},
-		{sandbox.Healthcheck{Retries: 2, StartPeriod: time.Hour}, "f p f f", "starting0 healthy0 healthy1 unhealthy2"},
+		{sandbox.Healthcheck{}, "pfffp", "healthy0 healthy1 healthy2 unhealthy3 healthy0"},
+		{sandbox.Healthcheck{Retries: 1}, "fpx", "unhealthy1 healthy0 unhealthy1"},
+		{sandbox.Healthcheck{Retries: 2, StartPeriod: 3 * time.Second}, "ffff", "starting0 starting0 starting1 unhealthy2"},
+		{sandbox.Healthcheck{Retries: 2, StartPeriod: time.Hour}, "fpff", "starting0 healthy0 healthy1 unhealthy2"},
 	} {
 		h, got := Health{Status: HealthStarting}, []string{}
-		for i, word := range strings.Fields(tt.says) {
-			exit := map[string]*int{"p": new(int), "f": ptr(1)}[word]
+		for i, c := range tt.says {
+			word := string(c)
+			exit := map[string]*int{"p": new(int), "f": new(1)}[word]
 			h.take(&tt.check, exit, word, time.Duration(i+1)*time.Second, time.Unix(int64(i), 0))
 			got = append(got, fmt.Sprint(h.Status, h.FailingStreak))
 			if h.Output != word || h.Exit != exit {
@@ -36,8 +37,6 @@ func TestHealth(t *testing.T) {
 		}
 	}
 }
-
-func ptr(n int) *int { return &n }
 
 // Between checks is the check's own time, and another while the machine starts.
 func TestHealthPause(t *testing.T) {
