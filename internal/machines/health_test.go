@@ -17,10 +17,10 @@ func TestHealth(t *testing.T) {
 		says  string
 		want  string // The status and the streak after each.
 	}{
-		{sandbox.Healthcheck{}, "pfffp", "healthy0 healthy1 healthy2 unhealthy3 healthy0"},
-		{sandbox.Healthcheck{Retries: 1}, "fpx", "unhealthy1 healthy0 unhealthy1"},
-		{sandbox.Healthcheck{Retries: 2, StartPeriod: 3 * time.Second}, "ffff", "starting0 starting0 starting1 unhealthy2"},
-		{sandbox.Healthcheck{Retries: 2, StartPeriod: time.Hour}, "fpff", "starting0 healthy0 healthy1 unhealthy2"},
+		{sandbox.Healthcheck{}, "pfffp", "healthy0,healthy1,healthy2,unhealthy3,healthy0"},
+		{sandbox.Healthcheck{Retries: 1}, "fpx", "unhealthy1,healthy0,unhealthy1"},
+		{sandbox.Healthcheck{Retries: 2, StartPeriod: 3 * time.Second}, "ffff", "starting0,starting0,starting1,unhealthy2"},
+		{sandbox.Healthcheck{Retries: 2, StartPeriod: time.Hour}, "fpff", "starting0,healthy0,healthy1,unhealthy2"},
 	} {
 		h, got := Health{Status: HealthStarting}, []string{}
 		for i, c := range tt.says {
@@ -32,7 +32,7 @@ func TestHealth(t *testing.T) {
 				t.Errorf("%s: %+v", tt.says, h)
 			}
 		}
-		if strings.Join(got, " ") != tt.want {
+		if strings.Join(got, ",") != tt.want {
 			t.Errorf("%s: %v, want %s", tt.says, got, tt.want)
 		}
 	}
