@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/flow"
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
 )
@@ -49,15 +50,12 @@ var ErrUnread = errors.New("connection given up: its data was left unread and he
 //
 // Close lets what was written arrive.
 type Conn struct {
-	c      *Client
-	id     uint32
+	flows
 	net    string
 	remote net.Addr
 
 	in        *stream
 	out       *mux.Outbox
-	from      *inflow  // nil without raw records, as is
-	to        *outflow // the other way.
 	readTime  deadline
 	writeTime deadline
 	writable  *gate // Shut by the deadline and by Close.
@@ -78,16 +76,16 @@ type Conn struct {
 
 func newConn(c *Client, network string, req *wire.TCPConnect) *Conn {
 	n := &Conn{
-		c: c, net: network, remote: addrOf(req),
+		net: network, remote: addrOf(req),
 		in: newStream(ConnLimit), out: c.writer.Outbox(0), writable: newGate(),
 		connected: make(chan struct{}), over: make(chan struct{}),
 	}
 	if req.Bulk = c.offer(ConnLimit); req.Bulk != nil {
 		req.Bulk.MaxRecordPayload = min(req.Bulk.MaxRecordPayload, connRecord)
-		n.from, n.to = c.inflow(wire.BulkTCP, req.Bulk), newOutflow(wire.BulkTCP, req.Bulk)
 		// The window is the bound; and small pieces that come within it cost more.
 		n.in.limit = math.MaxInt
 	}
+	n.init(c, wire.BulkTCP, wire.FlowHostToGuest|wire.FlowGuestToHost, req.Bulk, wire.TypeTCPData, new(wire.TCPEOF))
 	n.in.patience = UnreadTimeout
 	n.readTime.apply = n.in.expire
 	n.writeTime.apply = n.expireWrites
@@ -117,10 +115,16 @@ func (n *Conn) request(req *wire.TCPConnect) error {
 // receive takes a message; see receiver.
 func (n *Conn) receive(e wire.Envelope) error {
 	switch {
-	case e.Type == wire.TypeTCPData && n.from == nil:
+	case e.Type == wire.TypeTCPData:
 		return n.receiveData(e)
-	case isFlow(e.Type) && n.from != nil:
-		return n.receiveFlow(e)
+	case e.Type == wire.TypeBulkAccepted && !n.isConnected():
+		return errUnexpected
+	case isFlow(e.Type):
+		err := n.receiveFlow(e)
+		if err == nil && e.Type == wire.TypeBulkFinish {
+			n.heardAll()
+		}
+		return err
 	}
 	m, err := wire.Decode(e)
 	if err != nil {
@@ -130,13 +134,13 @@ func (n *Conn) receive(e wire.Envelope) error {
 	case *wire.TCPConnected:
 		return n.stand()
 	case *wire.TCPEOF:
-		if n.from != nil {
-			return errUnexpected
+		if err := n.from.Message(); err != nil {
+			return err
 		}
 		n.in.finish(io.EOF)
 		n.half(&n.got)
 	case *wire.TCPClosed:
-		if !n.isConnected() || !n.from.whole() {
+		if !n.isConnected() || !n.from.Whole() {
 			return errUnexpected
 		}
 		n.finish(nil)
@@ -150,7 +154,7 @@ func (n *Conn) receive(e wire.Envelope) error {
 
 func (n *Conn) receiveData(e wire.Envelope) error {
 	data, err := wire.DataOf(e)
-	if err != nil {
+	if err = firstOf(err, n.from.Message()); err != nil {
 		return err
 	}
 	n.mu.Lock()
@@ -163,6 +167,26 @@ func (n *Conn) receiveData(e wire.Envelope) error {
 		n.abort(ErrUnread)
 	}
 	return nil
+}
+
+// record takes a piece of what the peer says.
+func (n *Conn) record(r wire.Record) error {
+	if _, err := n.from.Record(r); err != nil {
+		return err
+	}
+	if !n.in.push(r.Data) {
+		n.from.Consumed(len(r.Data)) // Nobody reads any more; the peer may still finish.
+	}
+	n.heardAll()
+	return nil
+}
+
+// heardAll notes the end of what the peer says, when all of it has come.
+func (n *Conn) heardAll() {
+	if n.from.Whole() {
+		n.in.finish(io.EOF)
+		n.half(&n.got)
+	}
 }
 
 func (n *Conn) stand() error {
@@ -209,7 +233,8 @@ func (n *Conn) finish(err error) bool {
 		return false
 	}
 	n.in.finish(firstOf(err, io.EOF))
-	n.from.end()
+	n.from.End()
+	n.to.Fail(errOver)
 	n.out.Discard()
 	close(n.over)
 	return true
@@ -241,7 +266,7 @@ func (n *Conn) lingerLocked() {
 // Read reads what has come.
 func (n *Conn) Read(p []byte) (int, error) {
 	m, err := n.in.Read(p)
-	n.from.consumed(m)
+	n.from.Consumed(m)
 	return m, n.readError(err)
 }
 
@@ -258,14 +283,14 @@ func (n *Conn) WriteTo(w io.Writer) (int64, error) {
 // A sink notes that a writer's error is its own.
 type sink struct {
 	w      io.Writer
-	from   *inflow // Whose bytes are consumed by that; nil is nobody's.
+	from   flow.Receiver // Whose bytes are consumed by that.
 	failed bool
 }
 
 func (s *sink) Write(p []byte) (int, error) {
 	n, err := s.w.Write(p)
 	s.failed = err != nil || n < len(p)
-	s.from.consumed(len(p)) // The rest of them is lost.
+	s.from.Consumed(len(p)) // The rest of them is lost.
 	return n, err
 }
 
@@ -317,12 +342,7 @@ func (n *Conn) send(p []byte) (sent int, err error) {
 		return 0, os.ErrDeadlineExceeded
 	}
 	piece := p[:min(len(p), stdinChunk)]
-	if n.to != nil {
-		sent, err = n.to.piece(n.out, n.id, nil, piece, stop, n.over)
-	} else {
-		sent, err = n.sendData(piece, stop)
-	}
-	if sent > 0 {
+	if sent, err = n.piece(n.out, nil, piece, stop); sent > 0 {
 		return sent, nil
 	}
 	if err := n.cannotWrite(); err != nil {
@@ -332,17 +352,6 @@ func (n *Conn) send(p []byte) (sent int, err error) {
 		return 0, n.c.reason() // The link has ended, and everything else will hear of it.
 	}
 	return 0, nil // The deadline has passed, if it has not been moved, or there is credit.
-}
-
-func (n *Conn) sendData(piece []byte, stop <-chan struct{}) (sent int, err error) {
-	buf := make([]byte, wire.DataHead+len(piece))
-	copy(buf[wire.DataHead:], piece)
-	start := wire.PutDataHead(buf, own, n.id, wire.TypeTCPData, len(piece))
-	queued, err := n.out.SendUntil(stop, buf[start:])
-	if queued && err == nil {
-		sent = len(piece)
-	}
-	return sent, err
 }
 
 // cannotWrite says why nothing can be written any more.
@@ -374,10 +383,21 @@ func (n *Conn) CloseWrite() error {
 func (n *Conn) endWrites() {
 	switch {
 	case !n.half(&n.sent): // Before a Write that waits looks again.
-	case n.to != nil:
+	case n.offer != nil:
 		go n.finishWrites()
 	default:
-		n.tell(new(wire.TCPEOF))
+		n.tell(n.to.End())
+	}
+}
+
+// finishWrites says how much was written, after whoever is writing it and not before
+// the agent knows the flow.
+func (n *Conn) finishWrites() {
+	n.to.Wake()
+	n.writing.Lock()
+	defer n.writing.Unlock()
+	if n.to.AwaitOpen() == nil {
+		n.tell(n.to.End())
 	}
 }
 
@@ -393,7 +413,7 @@ func (n *Conn) CloseRead() error {
 	if n.isClosed() {
 		return n.opError("close", net.ErrClosed)
 	}
-	n.from.consumed(n.in.discard()) // The peer may go on.
+	n.from.Consumed(n.in.discard()) // The peer may go on.
 	return nil
 }
 
@@ -407,7 +427,7 @@ func (n *Conn) Close() error {
 	if again {
 		return n.opError("close", net.ErrClosed)
 	}
-	n.from.consumed(n.in.discard())
+	n.from.Consumed(n.in.discard())
 	n.writeTime.set(time.Time{})
 	n.readTime.set(time.Time{})
 	n.writable.set(true)

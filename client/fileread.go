@@ -27,10 +27,9 @@ const (
 type window struct {
 	*stream // What has come and was not read; ends with io.EOF behind the piece.
 
-	id   uint32
+	flows
 	want int64
-	got  int64   // The reading goroutine's.
-	flow *inflow // nil without raw records.
+	got  int64 // The reading goroutine's.
 	stop func() bool
 }
 
@@ -38,10 +37,10 @@ type window struct {
 // was asked for.
 func (w *window) receive(e wire.Envelope) error {
 	switch {
-	case w.flow != nil && isFlow(e.Type):
-		return w.flow.receive(w.id, e)
+	case isFlow(e.Type):
+		return w.receiveFlow(e)
 	case e.Type != wire.TypeFSData:
-		refused, err := w.flow.answered(e)
+		refused, err := w.answered(e)
 		if err == nil {
 			w.finish(firstOf(refused, io.EOF))
 			w.stop()
@@ -56,13 +55,11 @@ func (w *window) receive(e wire.Envelope) error {
 }
 
 func (w *window) record(r wire.Record) error {
-	if err := w.flow.take(w.id, r); err != nil {
+	if _, err := w.from.Record(r); err != nil {
 		return err
 	}
 	return w.keep(r.Data)
 }
-
-func (w *window) behind() bool { return w.flow.behind() }
 
 func (w *window) keep(data []byte) error {
 	if w.got += int64(len(data)); w.got > w.want {
@@ -74,7 +71,7 @@ func (w *window) keep(data []byte) error {
 
 func (w *window) fail(err error) {
 	w.finish(err)
-	w.flow.cancel(w.id)
+	w.from.Cancel()
 	w.stop()
 }
 
@@ -94,12 +91,12 @@ func answered(e wire.Envelope) (refused, err error) {
 
 // answered is answered for a read whose data may have come as records: one that is
 // said to have gone well has sent all of them.
-func (f *inflow) answered(e wire.Envelope) (refused, err error) {
+func (f *flows) answered(e wire.Envelope) (refused, err error) {
 	refused, err = answered(e)
-	if err == nil && refused == nil && !f.whole() {
+	if err == nil && refused == nil && !f.from.Whole() {
 		return nil, errUnexpected
 	}
-	f.end()
+	f.from.End()
 	return refused, err
 }
 
@@ -111,19 +108,25 @@ func (f *File) offer(size int64) *wire.BulkOffer {
 	return f.c.offer(size)
 }
 
+// initRead is init for the contents of a file that is read.
+func (f *flows) initRead(c *Client, offer *wire.BulkOffer) {
+	f.init(c, wire.BulkFS, wire.FlowGuestToHost, offer, wire.TypeFSData, nil)
+}
+
 // open asks for a piece of a file.
 func (f *File) open(offset, size int64) (*window, error) {
 	offer := f.offer(size)
-	w := &window{stream: newStream(math.MaxInt), want: size, flow: f.c.inflow(wire.BulkFS, offer)}
+	w := &window{stream: newStream(math.MaxInt), want: size}
+	w.initRead(f.c, offer)
 	stop, asked := givenUp(f.reads, func(why error) {
 		w.finish(why)
-		w.flow.cancel(w.id)
+		w.from.Cancel()
 	})
 	defer asked()
 	w.stop = stop
 	if err := f.ask(offset, size, offer, w, &w.id); err != nil {
 		w.stop()
-		w.flow.end()
+		w.from.End()
 		return nil, err
 	}
 	return w, nil
@@ -161,7 +164,7 @@ type reading struct {
 func (r *reading) drop() {
 	for _, w := range r.open {
 		_ = w.Close() // A stream's Close has no error.
-		w.flow.cancel(w.id)
+		w.from.Cancel()
 	}
 	*r = reading{}
 }
@@ -205,7 +208,7 @@ func (f *File) take(read func(*stream) (int, error)) error {
 		}
 		n, err := read(w.stream)
 		f.pos += int64(n)
-		w.flow.consumed(n)
+		w.from.Consumed(n)
 		if err == nil {
 			return nil
 		}
@@ -320,7 +323,8 @@ func (f *File) readAt(p []byte, offset int64) (int, error) {
 		return 0, err
 	}
 	offer := f.offer(int64(len(p)))
-	d := &direct{rest: p, done: make(chan struct{}), flow: f.c.inflow(wire.BulkFS, offer)}
+	d := &direct{rest: p, done: make(chan struct{})}
+	d.initRead(f.c, offer)
 	if err := f.ask(offset, int64(len(p)), offer, d, &d.id); err != nil {
 		return 0, err
 	}
@@ -334,9 +338,8 @@ func (f *File) readAt(p []byte, offset int64) (int, error) {
 
 // A direct is a piece of a file that goes to where its caller wants it.
 type direct struct {
-	id   uint32
+	flows
 	done chan struct{}
-	flow *inflow // nil without raw records.
 
 	mu   sync.Mutex
 	rest []byte // nil when the caller has its memory back.
@@ -347,10 +350,10 @@ type direct struct {
 
 func (d *direct) receive(e wire.Envelope) error {
 	switch {
-	case d.flow != nil && isFlow(e.Type):
-		return d.flow.receive(d.id, e)
+	case isFlow(e.Type):
+		return d.receiveFlow(e)
 	case e.Type != wire.TypeFSData:
-		refused, err := d.flow.answered(e)
+		refused, err := d.answered(e)
 		if err == nil {
 			d.fail(refused)
 		}
@@ -364,14 +367,12 @@ func (d *direct) receive(e wire.Envelope) error {
 }
 
 func (d *direct) record(r wire.Record) error {
-	if err := d.flow.take(d.id, r); err != nil {
+	if _, err := d.from.Record(r); err != nil {
 		return err
 	}
-	d.flow.consumed(len(r.Data))
+	d.from.Consumed(len(r.Data))
 	return d.keep(r.Data)
 }
-
-func (d *direct) behind() bool { return d.flow.behind() }
 
 func (d *direct) keep(data []byte) error {
 	d.mu.Lock()
@@ -395,7 +396,7 @@ func (d *direct) fail(err error) {
 		return
 	}
 	d.over, d.err = true, err
-	d.flow.cancel(d.id) // Unless the agent has ended it.
+	d.from.Cancel() // Unless the agent has ended it.
 	if err == nil && len(d.rest) > 0 {
 		d.err = io.EOF
 	}

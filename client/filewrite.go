@@ -30,11 +30,10 @@ const (
 
 // A parcel is a piece of a file on its way to the guest.
 type parcel struct {
-	c    *Client
-	id   uint32
+	flows
 	out  *mux.Outbox
-	flow *outflow // nil without raw records.
 	sent int64
+	most int64 // How much it takes.
 	stop func() bool
 
 	done chan struct{}
@@ -45,8 +44,8 @@ type parcel struct {
 }
 
 func (p *parcel) receive(e wire.Envelope) error {
-	if p.flow != nil && isFlow(e.Type) {
-		return p.flow.receive(e)
+	if isFlow(e.Type) {
+		return p.receiveFlow(e)
 	}
 	refused, err := answered(e)
 	if err == nil {
@@ -59,8 +58,8 @@ func (p *parcel) receive(e wire.Envelope) error {
 func (p *parcel) fail(err error) {
 	p.stop()
 	p.settle(err)
-	if p.flow != nil {
-		p.c.farewell(p.id, given(wire.BulkFS)) // The agent would wait for the rest.
+	if m := p.to.Cancel(); m != nil {
+		p.c.farewell(p.id, m) // The agent would wait for the rest.
 	}
 }
 
@@ -76,7 +75,8 @@ func (p *parcel) settle(err error) bool {
 	if again {
 		return false
 	}
-	p.out.Discard() // Whoever sends more need not wait.
+	p.to.Fail(errOver) // Whoever sends more need not wait.
+	p.out.Discard()
 	close(p.done)
 	return true
 }
@@ -93,27 +93,11 @@ func (p *parcel) abandon(err error) {
 	if !p.settle(err) {
 		return
 	}
-	if p.flow != nil {
-		p.c.farewell(p.id, given(wire.BulkFS))
-		return
+	m := p.to.Cancel()
+	if m == nil {
+		m = p.to.End()
 	}
-	p.c.farewell(p.id, new(wire.FSData))
-}
-
-// end is the frame that ends a parcel.
-func (p *parcel) end() ([]byte, error) {
-	if p.flow != nil {
-		return p.c.encode(p.id, p.flow.finish())
-	}
-	return p.c.encode(p.id, &wire.FSData{})
-}
-
-// most is how much one parcel takes.
-func (p *parcel) most() int64 {
-	if p.flow != nil {
-		return bulkPiece
-	}
-	return writeWindow
+	p.c.farewell(p.id, m)
 }
 
 // writing is the parcels that have no answer yet: the last may be open.
@@ -141,7 +125,7 @@ func (w *writing) seal() error {
 	}
 	w.open = nil
 	w.closed = append(w.closed, p)
-	b, err := p.end()
+	b, err := p.c.encode(p.id, p.to.End())
 	if err != nil {
 		return err
 	}
@@ -152,7 +136,7 @@ func (w *writing) seal() error {
 // parcel returns the one to write to at the file's position.
 func (f *File) parcel() (*parcel, error) {
 	w := &f.out
-	if w.open != nil && w.open.sent < w.open.most() {
+	if w.open != nil && w.open.sent < w.open.most {
 		return w.open, nil
 	}
 	w.long = w.long || w.open != nil
@@ -181,7 +165,11 @@ func (f *File) parcel() (*parcel, error) {
 
 // begin asks the guest to take bytes from an offset on.
 func (f *File) begin(offset int64, offer *wire.BulkOffer) (*parcel, error) {
-	p := &parcel{c: f.c, out: f.c.writer.Outbox(fileQueue), flow: newOutflow(wire.BulkFS, offer), done: make(chan struct{})}
+	p := &parcel{out: f.c.writer.Outbox(fileQueue), most: writeWindow, done: make(chan struct{})}
+	if offer != nil {
+		p.most = bulkPiece
+	}
+	p.init(f.c, wire.BulkFS, wire.FlowHostToGuest, offer, wire.TypeFSData, &wire.FSData{})
 	stop, asked := givenUp(f.ctx, p.abandon)
 	p.stop = stop
 	err := p.ask(&wire.FSRequest{Op: &wire.OpWrite{Handle: f.handle, Offset: uint64(offset)}, Bulk: offer})
@@ -189,7 +177,7 @@ func (f *File) begin(offset int64, offer *wire.BulkOffer) (*parcel, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.flow != nil && !p.flow.accepted(p.done) {
+	if p.to.AwaitOpen() != nil {
 		return nil, firstOf(p.result(), errUnexpected)
 	}
 	return p, nil
@@ -222,26 +210,11 @@ func (f *File) send(buf []byte, n int) error {
 	if err != nil {
 		return err
 	}
-	if p.flow != nil {
-		return f.sendRecords(p, buf, buf[wire.DataHead:wire.DataHead+n])
-	}
-	start := wire.PutDataHead(buf, own, p.id, wire.TypeFSData, n)
-	if p.out.Send(buf[start:wire.DataHead+n]) != nil {
-		f.out.open = nil
-		return firstOf(p.result(), errUnexpected) // The agent has said that it is done before we have.
-	}
-	p.sent += int64(n)
-	f.pos += int64(n)
-	return nil
-}
-
-// sendRecords is send by records, as the agent grants them.
-func (f *File) sendRecords(p *parcel, buf, data []byte) error {
-	for len(data) > 0 {
-		n, err := p.flow.piece(p.out, p.id, buf, data, nil, p.done)
+	for data := buf[wire.DataHead : wire.DataHead+n]; len(data) > 0; {
+		n, err := p.piece(p.out, buf, data, nil)
 		if err != nil {
 			f.out.open = nil
-			return firstOf(p.result(), errUnexpected)
+			return firstOf(p.result(), errUnexpected) // The agent has said that it is done before we have.
 		}
 		if data = data[n:]; n > 0 {
 			buf = nil

@@ -24,16 +24,16 @@ var may = map[string][]string{
 	"wire/frame":             {},
 	"wire":                   {"wire/frame"},
 	"wire/bootenv":           {"wire"},
-	"client":                 {"wire", "wire/frame", "internal/mux", "internal/bulk"},
+	"client":                 {"wire", "wire/frame", "internal/mux", "internal/flow"},
 	"sandbox":                {"wire", "wire/bootenv", "wire/frame", "client", "internal/relay", "internal/vmm", "internal/image", "internal/image/ext4", "internal/guest/plan"},
 	"internal/mux":           {"wire/frame"},
-	"internal/bulk":          {},                             // Pure.
+	"internal/flow":          {"wire", "wire/frame"},         // Moves nothing by itself.
 	"internal/relay":         {"wire/frame", "internal/mux"}, // Cannot decode.
 	"internal/guest/plan":    {"wire", "wire/bootenv"},
 	"internal/guest/sys":     {},
 	"internal/guest/boot":    {"wire/bootenv", "internal/guest/plan", "internal/guest/sys"},
 	"internal/guest/proc":    {"internal/guest/sys"},
-	"internal/guest/session": {"wire", "wire/frame", "internal/mux", "internal/bulk", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys"},
+	"internal/guest/session": {"wire", "wire/frame", "internal/mux", "internal/flow", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys"},
 	"internal/guest/agent":   {"wire", "wire/frame", "internal/mux", "internal/guest/session", "internal/guest/sys"},
 	"internal/vmm":           {},
 	"internal/image":         {"internal/archive", "internal/image/erofs", "internal/image/oci"},

@@ -99,26 +99,28 @@ func (o *Outbox) send(q queued) error {
 }
 
 // SendUntil is Send that gives up once stop is closed: taken is false then, and
-// the frame still the caller's.
+// the frame still the caller's. A nil stop never closes.
 func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (taken bool, err error) {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
 	if o.endedLocked() || !o.fullLocked(len(frame)) {
 		return true, o.queueLocked(queued{frame: frame})
 	}
-	over := make(chan struct{})
-	defer close(over)
 	stopped := false // Guarded by w.mu.
-	go func() {
-		select {
-		case <-stop:
-		case <-over:
-		}
-		o.w.mu.Lock()
-		defer o.w.mu.Unlock()
-		stopped = true
-		o.room.Broadcast()
-	}()
+	if stop != nil {
+		over := make(chan struct{})
+		defer close(over)
+		go func() {
+			select {
+			case <-stop:
+			case <-over:
+			}
+			o.w.mu.Lock()
+			defer o.w.mu.Unlock()
+			stopped = true
+			o.room.Broadcast()
+		}()
+	}
 	for !stopped && !o.endedLocked() && o.fullLocked(len(frame)) {
 		o.room.Wait()
 	}

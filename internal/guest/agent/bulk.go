@@ -93,14 +93,7 @@ func (a *Agent) flow(id uint32, e wire.Envelope, m wire.Message) {
 	if !ok {
 		return
 	}
-	switch m := m.(type) {
-	case *wire.BulkCredit:
-		carrier.Credit(m)
-	case *wire.BulkFinish:
-		carrier.FinishFlow(m)
-	case *wire.BulkCancel:
-		carrier.Break(m.Message, false)
-	}
+	carrier.Flow(m)
 }
 
 // offered decides what becomes of a request's offer: an agent that announces less

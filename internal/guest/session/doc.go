@@ -23,10 +23,11 @@
 //
 // # Raw records
 //
-// A [Read], [Write] or [TCP] whose request had an offer is a [Carrier]: its bytes are
-// raw records. An inflow counts those into the guest, which wait in the session's
-// inbox, and grants credit when they have been written; an outflow is the source of
-// the session's pump and gives it no more than the host has granted.
+// A [Read], [Write] or [TCP] is a [Carrier]: its bytes are raw records if its request
+// offered that, and data messages if not. A flow.Receiver judges those into the guest,
+// which wait in the session's inbox, and grants credit when they have been written; a
+// flow.Sender makes the frames of the session's pump, which reads no more than the host
+// has granted.
 //
 // # States of a connection
 //
@@ -41,7 +42,7 @@
 //
 // Files.mu guards all handles and clients; handle.pos guards one file's own
 // position, and Files.mu may be taken under it but not the other way round. A slip
-// ends its session under inflow.mu, so the session's own lock and the inbox's come
+// ends its session under stream.arrival, so the session's own lock and the inbox's come
 // after it. A session's Detach is called under the agent's lock and takes only the
 // session's own; the functions of an [Ending] take the agent's, and none of ours is
 // held then.

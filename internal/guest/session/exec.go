@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/agentd-go/agentd/internal/flow"
 	"github.com/agentd-go/agentd/internal/guest/proc"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/internal/mux"
@@ -103,7 +104,7 @@ func (e *Exec) listen(outputs []output, grown func()) (heard func()) {
 		e.host.crew.do(func() {
 			defer all.Done()
 			e.guarded(func() {
-				p := &pump{line: e.line, kind: o.kind, from: t, count: &e.host.Activity.output, grow: o.from.Grow, grown: grown}
+				p := &pump{line: e.line, kind: o.kind, from: t, to: flow.SendMessages(e.host.Generation, o.kind, nil), count: &e.host.Activity.output, grow: o.from.Grow, grown: grown}
 				_ = p.run() // io.EOF, or EIO from a terminal that hung up.
 			})
 			if open.Add(-1) == 0 {

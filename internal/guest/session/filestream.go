@@ -8,28 +8,30 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/internal/flow"
 	"github.com/agentd-go/agentd/wire"
 )
 
 // A Read is the sending of a file.
-type Read struct {
-	*line
-	client *client
-	flow   *outflow // nil without raw records.
-}
+type Read struct{ *stream }
 
 func startRead(l *line, c *client, op *wire.OpRead, offer *wire.BulkOffer) *Read {
-	r := &Read{line: l, client: c}
+	r := &Read{&stream{
+		line: l, kind: wire.BulkFS, flows: wire.FlowGuestToHost, data: wire.TypeFSData, count: &l.host.Activity.files,
+		name: "filesystem read", stray: fmt.Sprintf("unknown filesystem write session: %d", l.id),
+	}}
+	r.stop = func(err error) { r.to.Fail(err) } // One without records goes on: its host has no word that ends it.
 	h, err := c.acquireFile(op.Handle)
 	if err == nil && !h.access.Read {
 		h.release()
 		err = fmt.Errorf("handle %d is not open for reading", op.Handle)
 	}
-	if err == nil && offer != nil {
-		if err = r.take(offer); err != nil {
-			h.release()
-		}
+	if err != nil {
+		offer = nil
+	}
+	if refused := r.open(r.name, offer, flow.MaxRecord, nil); refused != nil {
+		h.release()
+		err = refused
 	}
 	r.work(func() { r.run(h, op, err) }, func(why string) { r.finish(fileFailed(why)) })
 	return r
@@ -38,9 +40,7 @@ func startRead(l *line, c *client, op *wire.OpRead, offer *wire.BulkOffer) *Read
 // Detach ends the sending; what waits in the kernel ends with the handle.
 func (r *Read) Detach() {
 	r.detach()
-	if r.flow != nil {
-		r.flow.fail(errDetached)
-	}
+	r.to.Fail(errDetached)
 }
 
 func (r *Read) run(h *handle, op *wire.OpRead, err error) {
@@ -49,7 +49,7 @@ func (r *Read) run(h *handle, op *wire.OpRead, err error) {
 	} else {
 		err = failure("read: ", err)
 	}
-	r.farewell(wire.BulkFS, err)
+	r.farewell(err)
 	r.finish(fileResponse("", nil, err))
 }
 
@@ -69,7 +69,7 @@ func (r *Read) pass(h *handle, op *wire.OpRead) error {
 	if op.Len != nil {
 		left = *op.Len
 	}
-	var from source = stored(func(b []byte) (int, error) {
+	from := stored(func(b []byte) (int, error) {
 		if r.detached.Load() {
 			return 0, errDetached
 		}
@@ -81,14 +81,11 @@ func (r *Read) pass(h *handle, op *wire.OpRead) error {
 		left -= uint64(n)
 		return n, err
 	})
-	if r.flow != nil {
-		from = r.accept(from)
-	}
-	p := &pump{line: r.line, kind: wire.TypeFSData, from: from, flow: r.flow, count: &r.host.Activity.files}
-	err = p.run()
+	r.begin()
+	err = r.pump(from).run()
 	if errors.Is(err, io.EOF) {
-		if r.flow != nil {
-			r.send(r.flow.finish())
+		if last := r.to.End(); last != nil {
+			r.send(last)
 		}
 		return nil
 	}
@@ -119,18 +116,18 @@ func (h *handle) reader(offset uint64) (read func([]byte) (int, error), done fun
 
 // A Write is the receiving of a file.
 type Write struct {
-	*line
-	client *client
-	in     *mux.Inbox
-	flow   *inflow // nil without raw records.
-	want   uint64  // How long the file is to be, as far as the request says.
+	*stream
 
 	mu     sync.Mutex
 	failed error // Why nothing more is taken.
 }
 
 func startWrite(l *line, c *client, op *wire.OpWrite, offer *wire.BulkOffer) *Write {
-	w := &Write{line: l, client: c, want: math.MaxUint64}
+	w := &Write{stream: &stream{
+		line: l, kind: wire.BulkFS, flows: wire.FlowHostToGuest, data: wire.TypeFSData, count: &l.host.Activity.files,
+		name: "filesystem write", stray: noOffer, want: math.MaxUint64, full: syscall.ENOSPC, // What waits on disk has a bound.
+	}}
+	w.stop = w.fail
 	if op.Len != nil {
 		w.want = *op.Len
 	}
@@ -139,13 +136,12 @@ func startWrite(l *line, c *client, op *wire.OpWrite, offer *wire.BulkOffer) *Wr
 		h.release()
 		err = fmt.Errorf("handle %d is not open for writing", op.Handle)
 	}
-	if err == nil && offer != nil {
-		if err = w.take(offer); err != nil {
-			h.release()
-		}
+	if err != nil {
+		offer = nil
 	}
-	if w.in == nil {
-		w.in = l.host.inbox(stdinMemory)
+	if refused := w.open(w.name, offer, flow.MaxRecord, nil); refused != nil {
+		h.release()
+		err = refused
 	}
 	w.work(func() { w.run(h, op, err) }, func(why string) { w.finish(fileFailed(why)) })
 	return w
@@ -159,31 +155,15 @@ func (w *Write) Detach() {
 
 // Data takes a piece of the file; no bytes at all are its end.
 func (w *Write) Data(p []byte) {
-	if w.flow != nil {
-		w.Break("CBOR filesystem data is invalid after raw bulk acceptance", true)
-		return
-	}
-	if len(p) == 0 {
+	if len(p) == 0 && w.message("data") {
 		w.in.End()
 		return
 	}
-	w.keep(p)
-	w.in.Pace()
+	w.stream.Data(p)
 }
 
-func (w *Write) keep(p []byte) {
-	err := w.in.Push(p)
-	if err == nil || errors.Is(err, mux.ErrClosed) {
-		return // Data behind the end, or behind a failure that was told, is nobody's.
-	}
-	if errors.Is(err, mux.ErrFull) {
-		err = syscall.ENOSPC // What waits on disk has a bound.
-	}
-	w.stop(err)
-}
-
-// stop takes nothing more, for the first reason.
-func (w *Write) stop(err error) {
+// fail takes nothing more, for the first reason.
+func (w *Write) fail(err error) {
 	w.mu.Lock()
 	if w.failed == nil {
 		w.failed = err
@@ -198,15 +178,13 @@ func (w *Write) run(h *handle, op *wire.OpWrite, err error) {
 	} else {
 		err = failure("write: ", err)
 	}
-	w.farewell(wire.BulkFS, err)
+	w.farewell(err)
 	w.finish(fileResponse("", nil, err))
 }
 
 func (w *Write) finish(last wire.Message) {
 	w.in.Drop()
-	if w.flow != nil {
-		w.flow.close()
-	}
+	w.close()
 	w.end(w, last)
 }
 
@@ -217,9 +195,7 @@ func (w *Write) pass(h *handle, op *wire.OpWrite) error {
 	if err != nil {
 		return failure("seek: ", err)
 	}
-	if w.flow != nil {
-		w.accept()
-	}
+	w.begin()
 	var total uint64
 	for {
 		p, err := w.in.Next()
@@ -231,15 +207,11 @@ func (w *Write) pass(h *handle, op *wire.OpWrite) error {
 		}
 		n, err := h.io(func() (int, error) { return write(p) })
 		total += uint64(n)
-		w.host.Activity.files.Add(uint64(n))
+		w.count.Add(uint64(n))
 		if err != nil {
 			return failure("write: ", err)
 		}
-		if w.flow != nil {
-			w.flow.consumed(n)
-		} else {
-			w.host.Spares.Give(p)
-		}
+		w.consumed(p, n)
 	}
 }
 

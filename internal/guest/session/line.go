@@ -33,7 +33,7 @@ type line struct {
 	host   *Host
 	id     uint32
 	out    *mux.Outbox
-	bulk   *mux.Outbox // Of records, if they go by another port; nil where not.
+	bulk   *mux.Outbox // Of data: out, or that of the port which records have to themselves.
 	ending Ending
 	done   chan struct{}
 	once   sync.Once
@@ -47,9 +47,10 @@ func (h *Host) line(id uint32, ending Ending, unsent func(why error) wire.Messag
 	if gauge != nil {
 		gauge.Add(1)
 	}
+	out := h.Writer.Outbox(0)
 	return &line{
 		host: h, gauge: gauge, id: id, ending: ending, unsent: unsent,
-		out: h.Writer.Outbox(0), done: make(chan struct{}),
+		out: out, bulk: out, done: make(chan struct{}),
 	}
 }
 
@@ -63,9 +64,7 @@ func (l *line) Over() bool { return l.out.Over() }
 func (l *line) detach() {
 	l.detached.Store(true)
 	l.out.Discard()
-	if l.bulk != nil {
-		l.bulk.Discard()
-	}
+	l.bulk.Discard()
 }
 
 // end ends the session with its one terminal frame; only the first call does.
@@ -79,9 +78,7 @@ func (l *line) end(self Session, last wire.Message) {
 		l.queue(last, l.out.PutLast)
 		close(l.done)
 		l.out.Drain()
-		if l.bulk != nil {
-			l.bulk.Drain()
-		}
+		l.bulk.Drain()
 		l.ending.Release(self)
 	})
 }

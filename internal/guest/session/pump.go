@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync/atomic"
 
+	"github.com/agentd-go/agentd/internal/flow"
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
 )
@@ -57,7 +58,7 @@ type pump struct {
 	kind  wire.Type
 	from  source
 	count *atomic.Uint64      // Of bytes that were sent.
-	flow  *outflow            // Sends records in place of messages, if it is there; from is it then.
+	to    flow.Sender         // Makes the frames.
 	grow  func(size int) bool // Gives the source room for so much; nil where nothing can.
 	room  int                 // What it was given, 0 for nothing yet.
 	turn  turn
@@ -107,7 +108,7 @@ func (p *pump) flood(little []byte) error {
 			}
 			return nil
 		}
-		data := b.B[wire.DataHead:][:p.most()]
+		data := b.B[wire.DataHead:][:p.to.Longest(maxRead)]
 		n := copy(data, first)
 		more, err := p.from.Try(data[n:])
 		if n += more; n == 0 {
@@ -144,34 +145,13 @@ func (p *pump) widen(crowded bool) {
 // emit sends the n bytes at frame[wire.DataHead:]; lent is what frame lies in, if
 // that is to be given back.
 func (p *pump) emit(frame []byte, n int, lent *mux.Buffer) {
-	start := p.head(frame, n)
-	frame = frame[start : wire.DataHead+n]
+	frame = p.to.Frame(frame, p.id, n)
 	if p.counts(p.kind) {
 		p.count.Add(uint64(n))
 	}
-	out := p.out
-	if p.flow != nil && p.bulk != nil {
-		out = p.bulk
-	}
 	if lent != nil {
-		_ = out.SendBuffer(lent, frame) // Nobody listens: it goes on, see run.
+		_ = p.bulk.SendBuffer(lent, frame) // Nobody listens: it goes on, see run.
 	} else {
-		_ = out.Send(frame)
+		_ = p.bulk.Send(frame)
 	}
-}
-
-// head writes what comes before the n bytes at frame[wire.DataHead:].
-func (p *pump) head(frame []byte, n int) (start int) {
-	if p.flow != nil {
-		return p.flow.head(frame, p.id, n)
-	}
-	return wire.PutDataHead(frame, p.host.Generation, p.id, p.kind, n)
-}
-
-// most is how many bytes one frame may have.
-func (p *pump) most() int {
-	if p.flow != nil {
-		return min(p.flow.record, maxRead)
-	}
-	return maxRead
 }

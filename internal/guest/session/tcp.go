@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"strconv"
@@ -13,7 +14,6 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/sys"
-	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
 )
 
@@ -21,12 +21,15 @@ import (
 // in the reference agents (protocol section 10).
 const connectDeadline = 30 * time.Second
 
+// maxTCPRecord bounds the records of connections, as in the reference agents.
+const maxTCPRecord = 256 << 10
+
+// errUnread says that a peer does not take what the host sends.
+var errUnread = fmt.Errorf("the peer left more than %d bytes unread: %w", stdinMemory+stdinStored, syscall.ENOSPC)
+
 // A TCP is one connection from inside the guest. Its methods do not wait.
 type TCP struct {
-	*line
-	in     *mux.Inbox
-	into   *inflow       // nil without raw records, as is
-	outOf  *outflow      // the other way.
+	*stream
 	cancel chan struct{} // Closed when nobody wants the connection any more.
 
 	mu     sync.Mutex
@@ -37,14 +40,13 @@ type TCP struct {
 
 // StartTCP begins to connect and returns at once.
 func (h *Host) StartTCP(id uint32, req *wire.TCPConnect, ending Ending) *TCP {
-	t := &TCP{line: h.line(id, ending, unsentTCP, &h.Activity.tcpStreams), cancel: make(chan struct{})}
-	var err error
-	if req.Bulk != nil {
-		err = t.take(req.Bulk)
-	}
-	if t.in == nil {
-		t.in = h.inbox(stdinMemory)
-	}
+	t := &TCP{cancel: make(chan struct{}), stream: &stream{
+		line: h.line(id, ending, unsentTCP, &h.Activity.tcpStreams),
+		kind: wire.BulkTCP, flows: wire.FlowHostToGuest | wire.FlowGuestToHost, data: wire.TypeTCPData, count: &h.Activity.tcp,
+		name: "TCP session", stray: noOffer, want: math.MaxUint64, full: errUnread,
+	}}
+	t.stop = func(err error) { t.breaks("write TCP stream: ", err) }
+	err := t.open("TCP", req.Bulk, maxTCPRecord, &wire.TCPEOF{})
 	go t.guarded(func() { t.run(req, err) })
 	return t
 }
@@ -56,34 +58,11 @@ func (t *TCP) guarded(f func()) {
 	t.guard(f, func(why string) { t.finish(&wire.TCPFailed{Error: why}) })
 }
 
-// Data takes bytes for the peer, also before the connection stands.
-func (t *TCP) Data(p []byte) {
-	if t.into != nil {
-		t.Break("CBOR TCP data is invalid after raw bulk acceptance", true)
-		return
-	}
-	t.keep(p)
-	t.in.Pace()
-}
-
-func (t *TCP) keep(p []byte) {
-	err := t.in.Push(p)
-	if err == nil || errors.Is(err, mux.ErrClosed) {
-		return // Bytes behind the end are nobody's.
-	}
-	if errors.Is(err, mux.ErrFull) {
-		err = fmt.Errorf("the peer left more than %d bytes unread: %w", stdinMemory+stdinStored, syscall.ENOSPC)
-	}
-	t.breaks("write TCP stream: ", err)
-}
-
 // EOF ends our half behind the bytes that were given.
 func (t *TCP) EOF() {
-	if t.into != nil {
-		t.Break("CBOR TCP EOF is invalid after raw bulk acceptance", true)
-		return
+	if t.message("EOF") {
+		t.in.End()
 	}
-	t.in.End()
 }
 
 // Detach ends the connection at once, and sends nothing more.
@@ -102,9 +81,7 @@ func (t *TCP) hangUp() {
 	}
 	t.gone = true
 	close(t.cancel)
-	if t.outOf != nil {
-		t.outOf.fail(errDetached)
-	}
+	t.to.Fail(errDetached)
 	if t.conn != nil {
 		_ = t.conn.Close() // What the peer has not got is lost, as it was asked for.
 	}
@@ -123,9 +100,7 @@ func (t *TCP) run(req *wire.TCPConnect, err error) {
 		return
 	}
 	t.send(&wire.TCPConnected{})
-	if t.into != nil {
-		t.accept()
-	}
+	t.begin()
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)
@@ -141,16 +116,14 @@ func (t *TCP) run(req *wire.TCPConnect, err error) {
 }
 
 func (t *TCP) fail(why error) {
-	t.farewell(wire.BulkTCP, why)
+	t.farewell(why)
 	t.finish(&wire.TCPFailed{Error: why.Error()})
 }
 
 // finish ends the session with its one terminal frame.
 func (t *TCP) finish(last wire.Message) {
 	t.hangUp()
-	if t.into != nil {
-		t.into.close()
-	}
+	t.close()
 	t.end(t, last)
 }
 
@@ -225,7 +198,7 @@ func (t *TCP) listen() {
 		err = t.pump(from).run()
 	}
 	if errors.Is(err, io.EOF) {
-		t.send(t.lastWord())
+		t.send(t.to.End())
 		return
 	}
 	t.breaks("read TCP stream: ", err)
@@ -254,12 +227,8 @@ func (t *TCP) feed() {
 
 func (t *TCP) write(p []byte) error {
 	n, err := t.conn.Write(p)
-	t.host.Activity.tcp.Add(uint64(n))
-	if t.into != nil {
-		t.into.consumed(n)
-	} else if err == nil {
-		t.host.Spares.Give(p)
-	}
+	t.count.Add(uint64(n))
+	t.consumed(p, n)
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/flow"
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
 )
@@ -68,6 +69,7 @@ func TestYoungFlood(t *testing.T) {
 		p := &pump{
 			line: h.line(1, Ending{}, unsentExec, nil), kind: wire.TypeExecStdout,
 			from: stored(bytes.NewReader(make([]byte, turnBytes)).Read), count: &h.Activity.output, grown: grown,
+			to: flow.SendMessages(h.Generation, wire.TypeExecStdout, nil),
 		}
 		start := time.Now()
 		if err := p.run(); !errors.Is(err, io.EOF) {

@@ -1,4 +1,4 @@
-package bulk
+package flow
 
 import (
 	"errors"
@@ -23,30 +23,30 @@ var (
 	errLimit    = errors.New("bulk record exceeds the granted credit")
 )
 
-// A Sender is the sending end of a flow.
-type Sender struct {
+// A sendCount counts the bytes of a flow where they are sent.
+type sendCount struct {
 	record                int // The longest record's data.
 	sent, consumed, limit uint64
 }
 
-// NewSender returns the end that may send limit bytes in records of at most record.
-func NewSender(record int, limit uint64) Sender { return Sender{record: record, limit: limit} }
+// newSendCount allows limit bytes in records of at most record.
+func newSendCount(record int, limit uint64) sendCount { return sendCount{record: record, limit: limit} }
 
 // Room is how many bytes the next record may have, 0 without credit.
-func (s *Sender) Room() int { return int(min(uint64(s.record), s.limit-s.sent)) }
+func (s *sendCount) Room() int { return int(min(uint64(s.record), s.limit-s.sent)) }
 
 // Sent is how many bytes were sent: the offset of the next record and, in the end,
 // the length of the flow.
-func (s *Sender) Sent() uint64 { return s.sent }
+func (s *sendCount) Sent() uint64 { return s.sent }
 
 // Take counts n bytes, which Room must have allowed, as sent.
-func (s *Sender) Take(n int) { s.sent += uint64(n) }
+func (s *sendCount) Take(n int) { s.sent += uint64(n) }
 
 // Untake takes the last n bytes back that Take has counted: they did not leave.
-func (s *Sender) Untake(n int) { s.sent -= uint64(n) }
+func (s *sendCount) Untake(n int) { s.sent -= uint64(n) }
 
 // Credit moves the limit as the receiver says. A repeat changes nothing.
-func (s *Sender) Credit(consumed, limit uint64) error {
+func (s *sendCount) Credit(consumed, limit uint64) error {
 	switch {
 	case consumed > s.sent:
 		return errAdmitted
@@ -59,8 +59,8 @@ func (s *Sender) Credit(consumed, limit uint64) error {
 	return nil
 }
 
-// A Receiver is the receiving end of a flow.
-type Receiver struct {
+// A receiveCount counts the bytes of a flow where they arrive.
+type receiveCount struct {
 	record                    int
 	window                    uint64
 	received, consumed, limit uint64
@@ -68,20 +68,19 @@ type Receiver struct {
 	final                     uint64
 }
 
-// NewReceiver returns the end that has granted a window, in records of at most
-// record.
-func NewReceiver(record int, window uint64) Receiver {
-	return Receiver{record: record, window: window, limit: window}
+// newReceiveCount has granted a window, in records of at most record.
+func newReceiveCount(record int, window uint64) receiveCount {
+	return receiveCount{record: record, window: window, limit: window}
 }
 
 // Limit is how far the sender may go.
-func (r *Receiver) Limit() uint64 { return r.limit }
+func (r *receiveCount) Limit() uint64 { return r.limit }
 
 // Received is how many bytes have come.
-func (r *Receiver) Received() uint64 { return r.received }
+func (r *receiveCount) Received() uint64 { return r.received }
 
 // Record judges a record, and counts it as received if there is no error.
-func (r *Receiver) Record(offset uint64, n int) error {
+func (r *receiveCount) Record(offset uint64, n int) error {
 	end := r.received + uint64(n)
 	switch {
 	case offset != r.received:
@@ -98,7 +97,7 @@ func (r *Receiver) Record(offset uint64, n int) error {
 }
 
 // Finish is told how long the flow is, which may be repeated.
-func (r *Receiver) Finish(final uint64) error {
+func (r *receiveCount) Finish(final uint64) error {
 	switch {
 	case r.finished && final != r.final:
 		return fmt.Errorf("bulk finish offset %d does not match the earlier %d", final, r.final)
@@ -110,15 +109,15 @@ func (r *Receiver) Finish(final uint64) error {
 }
 
 // Behind reports whether the sender has finished, and something is still to come.
-func (r *Receiver) Behind() bool { return r.finished && r.received < r.final }
+func (r *receiveCount) Behind() bool { return r.finished && r.received < r.final }
 
 // Whole reports whether everything has come that will.
-func (r *Receiver) Whole() bool { return r.finished && r.received == r.final }
+func (r *receiveCount) Whole() bool { return r.finished && r.received == r.final }
 
 // Consume counts n bytes as consumed. It reports whether the sender is now to be
 // granted more, by Grant: half of the window is used up, and the flow goes beyond
 // what it was granted, as far as is known.
-func (r *Receiver) Consume(n int) (due bool) {
+func (r *receiveCount) Consume(n int) (due bool) {
 	r.consumed += uint64(n)
 	if r.finished && r.final <= r.limit {
 		return false
@@ -127,7 +126,7 @@ func (r *Receiver) Consume(n int) (due bool) {
 }
 
 // Grant moves the limit on and returns what the sender is to be told.
-func (r *Receiver) Grant() (consumed, limit uint64) {
+func (r *receiveCount) Grant() (consumed, limit uint64) {
 	r.limit = r.consumed + r.window
 	return r.consumed, r.limit
 }

@@ -1,4 +1,4 @@
-package bulk
+package flow
 
 import (
 	"strings"
@@ -31,7 +31,7 @@ func TestReceiverRecord(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := NewReceiver(10, 20)
+			r := newReceiveCount(10, 20)
 			if c.final > 0 {
 				check(t, r.Finish(c.final), "")
 			}
@@ -56,7 +56,7 @@ func check(t *testing.T, err error, want string) {
 
 func TestReceiverFinish(t *testing.T) {
 	t.Parallel()
-	r := NewReceiver(10, 20)
+	r := newReceiveCount(10, 20)
 	check(t, r.Record(0, 5), "")
 	check(t, r.Finish(4), "bulk finish offset 4 does not match expected 5")
 	if r.Whole() {
@@ -72,7 +72,7 @@ func TestReceiverFinish(t *testing.T) {
 	if !r.Whole() {
 		t.Error("not whole")
 	}
-	empty := NewReceiver(10, 20)
+	empty := newReceiveCount(10, 20)
 	check(t, empty.Finish(0), "")
 	if !empty.Whole() {
 		t.Error("a flow of no bytes is not whole")
@@ -81,7 +81,7 @@ func TestReceiverFinish(t *testing.T) {
 
 func TestReceiverGrants(t *testing.T) {
 	t.Parallel()
-	r := NewReceiver(10, 20)
+	r := newReceiveCount(10, 20)
 	check(t, r.Record(0, 10), "")
 	if r.Consume(9) {
 		t.Error("due with more than half of the window left")
@@ -117,7 +117,7 @@ func TestSenderCredit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := NewSender(10, 20)
+			s := newSendCount(10, 20)
 			s.Take(s.Room())
 			s.Take(5)
 			check(t, s.Credit(c.consumed, c.limit), c.wantErr)
@@ -126,7 +126,7 @@ func TestSenderCredit(t *testing.T) {
 			}
 		})
 	}
-	s := NewSender(10, 20)
+	s := newSendCount(10, 20)
 	s.Take(8)
 	check(t, s.Credit(8, 20), "")
 	check(t, s.Credit(7, 30), "moved its credit back")
@@ -144,7 +144,7 @@ func FuzzFlow(f *testing.F) {
 		if record == 0 || int(window) < 2*int(record) {
 			t.Skip("no window that can be agreed on")
 		}
-		s, r := NewSender(int(record), uint64(window)), NewReceiver(int(record), uint64(window))
+		s, r := newSendCount(int(record), uint64(window)), newReceiveCount(int(record), uint64(window))
 		left, held := int(size), 0
 		send := func(most int) {
 			n := min(s.Room(), left, most)

@@ -1,0 +1,181 @@
+package flow
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/agentd-go/agentd/wire"
+)
+
+// A Receiver is the receiving end of a stream.
+type Receiver interface {
+	// Open lets records come, as both ends have agreed. A second time is ErrMisplaced.
+	Open(record int, window uint64) error
+
+	// Expect lets records come before Open, within these bounds: they have a port of
+	// their own and may overtake the agreement.
+	Expect(record int, window uint64)
+
+	// Message judges a data message, or one that ends the stream.
+	Message() error
+
+	// Record judges a record, and returns how many bytes have come with it.
+	Record(r wire.Record) (received uint64, err error)
+
+	// Finish is told the length of the stream.
+	Finish(m *wire.BulkFinish) error
+
+	// Whole reports whether all has come that can come as records.
+	Whole() bool
+
+	// Behind reports whether the sender has finished and something is still to come.
+	Behind() bool
+
+	// Consumed notes that n bytes are where they belong. It grants more if it is time to.
+	Consumed(n int)
+
+	// End notes that the sender has ended: it is told nothing any more.
+	End()
+
+	// Cancel has the sender end a flow that nobody reads, unless it has ended.
+	Cancel()
+}
+
+type messageReceiver struct{}
+
+// ReceiveMessages returns a receiver of data messages.
+func ReceiveMessages() Receiver { return messageReceiver{} }
+
+func (messageReceiver) Open(int, uint64) error { return nil }
+
+func (messageReceiver) Expect(int, uint64) {}
+
+func (messageReceiver) Message() error { return nil }
+
+func (messageReceiver) Record(wire.Record) (uint64, error) { return 0, ErrMisplaced }
+
+func (messageReceiver) Finish(*wire.BulkFinish) error { return ErrMisplaced }
+
+func (messageReceiver) Whole() bool { return true }
+
+func (messageReceiver) Behind() bool { return false }
+
+func (messageReceiver) Consumed(int) {}
+
+func (messageReceiver) End() {}
+
+func (messageReceiver) Cancel() {}
+
+type recordReceiver struct {
+	kind wire.BulkKind
+	flow wire.BulkFlow
+	tell func(wire.Message)
+
+	mu       sync.Mutex
+	accepted bool // By Open.
+	open     bool // Records may come.
+	early    func()
+	over     bool // The sender is told nothing any more.
+	count    receiveCount
+}
+
+// ReceiveRecords returns a receiver of raw records. It tells the sender of credit,
+// and of its end, by tell, which must not wait.
+func ReceiveRecords(kind wire.BulkKind, flow wire.BulkFlow, tell func(wire.Message)) Receiver {
+	return &recordReceiver{kind: kind, flow: flow, tell: tell, early: func() {}}
+}
+
+func (r *recordReceiver) Open(record int, window uint64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.accepted {
+		return ErrMisplaced
+	}
+	r.accepted = true
+	r.openLocked(record, window)
+	return nil
+}
+
+func (r *recordReceiver) openLocked(record int, window uint64) {
+	if !r.open { // To do it again would grant the whole window anew.
+		r.open, r.count = true, newReceiveCount(record, window)
+	}
+}
+
+func (r *recordReceiver) Expect(record int, window uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.early = func() { r.openLocked(record, window) }
+}
+
+func (*recordReceiver) Message() error { return ErrRecords }
+
+func (r *recordReceiver) Record(p wire.Record) (received uint64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.early()
+	if err = r.checkLocked("record", r.open, p.Kind, p.Flow); err == nil {
+		err = r.count.Record(p.Offset, len(p.Data))
+	}
+	return r.count.Received(), err
+}
+
+func (r *recordReceiver) Finish(m *wire.BulkFinish) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.checkLocked("finish", r.accepted, m.Kind, m.Flow); err != nil {
+		return err
+	}
+	return r.count.Finish(m.FinalOffset)
+}
+
+// checkLocked says whether a step has its place here.
+func (r *recordReceiver) checkLocked(what string, open bool, kind wire.BulkKind, flow wire.BulkFlow) error {
+	switch {
+	case !open:
+		return fmt.Errorf("bulk %s before the offer was accepted", what)
+	case kind != r.kind || flow != r.flow:
+		return fmt.Errorf("bulk %s of another kind or flow", what)
+	}
+	return nil
+}
+
+func (r *recordReceiver) Whole() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.open || r.count.Whole()
+}
+
+func (r *recordReceiver) Behind() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.accepted && r.count.Behind()
+}
+
+// Consumed grants as few times as the sender fills a window: it can owe no more than
+// a window, so no more than two grants ever wait.
+func (r *recordReceiver) Consumed(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n == 0 || !r.open || r.over || !r.count.Consume(n) {
+		return
+	}
+	consumed, limit := r.count.Grant()
+	r.tell(&wire.BulkCredit{Kind: r.kind, Flow: r.flow, ConsumedOffset: consumed, CreditLimit: limit})
+}
+
+func (r *recordReceiver) End() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+}
+
+func (r *recordReceiver) Cancel() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return
+	}
+	r.over = true
+	r.tell(cancel(r.kind))
+}
