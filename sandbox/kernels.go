@@ -14,6 +14,7 @@ type Kernel struct {
 	Release  string    `json:"release"` // As uname -r says it.
 	Modules  bool      `json:"modules"` // It came with modules.
 	Imported time.Time `json:"imported"`
+	Path     string    `json:"path"` // The file that machines boot; its modules are beside it.
 }
 
 // ImportKernel puts a kernel into the cache: a Debian package (and its modules'
@@ -51,6 +52,19 @@ func Kernels() ([]Kernel, error) {
 	return out, err
 }
 
+// RemoveKernel removes a kernel of the cache by its name, or its ID or the first eight or
+// more characters of that. A name that several have is refused. Machines that run go on.
+func RemoveKernel(nameOrID string) (Kernel, error) {
+	return withCache(func(c *image.Cache) (Kernel, error) {
+		k, err := c.RemoveKernel(nameOrID)
+		return describe(k), err
+	})
+}
+
+// Is reports whether a name, an ID or the first eight or more characters of one is the
+// kernel's.
+func (k Kernel) Is(nameOrID string) bool { return image.Kernel{Name: k.Name, ID: k.ID}.Is(nameOrID) }
+
 func describe(k image.Kernel) Kernel {
-	return Kernel{Name: k.Name, ID: k.ID, Release: k.Release, Modules: k.Modules != nil, Imported: k.Imported}
+	return Kernel{Name: k.Name, ID: k.ID, Release: k.Release, Modules: k.Modules != nil, Imported: k.Imported, Path: k.Path}
 }

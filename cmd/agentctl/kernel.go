@@ -1,12 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/agentd-go/agentd/internal/machines"
 	"github.com/agentd-go/agentd/sandbox"
 )
 
@@ -17,7 +20,7 @@ func newKernel() *cobra.Command {
 		Use:   "kernel",
 		Short: "Manage the kernels that machines boot",
 	}
-	kernel.AddCommand(newKernelImport(), newKernelFetch(), newKernelList())
+	kernel.AddCommand(newKernelImport(), newKernelFetch(), newKernelList(), newKernelRemove())
 	return kernel
 }
 
@@ -91,4 +94,73 @@ func newKernelList() *cobra.Command {
 			return w.Flush()
 		},
 	})
+}
+
+func newKernelRemove() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "rm [-f] NAME...",
+		Short: "Remove kernels",
+		Long: `Remove kernels with their modules. NAME is a name, or the first eight or more
+characters of an ID, which it has to be where several have the name. A kernel that a
+machine names (--kernel) is refused without -f; with it such a machine goes on if it
+runs, and cannot be started again.
+` + exitHelp(plainExit),
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			gone := []sandbox.Kernel{}
+			for _, name := range args {
+				k, failed := removeKernel(name, force)
+				if failed == nil {
+					gone = append(gone, k)
+				}
+				err = errors.Join(err, failed)
+			}
+			if wantsJSON(cmd) {
+				return errors.Join(err, writeJSON(os.Stdout, gone))
+			}
+			for _, k := range gone {
+				fmt.Fprintln(os.Stderr, "removed", k.Name, shortID(k.ID))
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "also if machines name it")
+	return offerJSON(cmd)
+}
+
+func removeKernel(name string, force bool) (sandbox.Kernel, error) {
+	if !force {
+		users, err := usersOfKernel(name)
+		if err != nil {
+			return sandbox.Kernel{}, err
+		}
+		if len(users) > 0 {
+			return sandbox.Kernel{}, fmt.Errorf("kernel %s: machine %s names it; 'agentctl rm' that first, or 'agentctl kernel rm -f %s'", name, strings.Join(users, ", "), name)
+		}
+	}
+	return sandbox.RemoveKernel(name)
+}
+
+// usersOfKernel are the names of machines that name a kernel, by its name or its ID.
+func usersOfKernel(name string) (users []string, err error) {
+	kernels, err := sandbox.Kernels()
+	if err != nil {
+		return nil, err
+	}
+	store, err := machines.Open("")
+	if err != nil {
+		return nil, err
+	}
+	all, err := store.List()
+	for _, m := range all {
+		named := m.Record().Config.Kernel
+		for _, k := range kernels {
+			if named != "" && k.Is(name) && k.Is(named) {
+				users = append(users, m.Name())
+				break
+			}
+		}
+	}
+	return users, err
 }

@@ -93,7 +93,7 @@ func newRoot() *cobra.Command {
 		newCp(), newLs(), newCat(), newPut(), newTar(),
 		newBootTimes(), newKernel(), newImage(), newPull(),
 	)
-	root.AddCommand(newVolume(), newVersion())
+	root.AddCommand(newVolume(), newSystem(), newVersion())
 	root.AddCommand(extras()...)
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(refusedFlag)

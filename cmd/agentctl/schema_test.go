@@ -32,6 +32,7 @@ var outputs = map[string]any{
 	"processes": []procfs.Process{}, "inspect": []inspection{}, "stats": procfs.Rates{}, "why": hang{}, "stacks": []stack{},
 	"plan": []planStep{}, "copy": copyResult{}, "files": []fileLine{}, "boot-times": bootTimes{}, "ports": []machines.Port{},
 	"image": sandbox.Image{}, "images": []sandbox.Image{}, "image-removals": []imageRemoval{},
+	"usage": []usage{}, "pruning": pruning{},
 	"kernel": sandbox.Kernel{}, "kernels": []sandbox.Kernel{}, "config": sandbox.Config{},
 	"version": build{}, "volumes": []machines.Volume{}, "volume-removals": []volumeRemoval{},
 }

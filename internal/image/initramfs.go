@@ -156,6 +156,9 @@ func (c *Cache) Initramfs(agentd []byte, k Kernel, modules ...string) (string, e
 			return WriteInitramfs(w, agentd, resolved)
 		})
 	})
+	if err == nil {
+		touch(dir)
+	}
 	return filepath.Join(dir, initramfsFile), err
 }
 

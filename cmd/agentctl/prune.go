@@ -1,0 +1,234 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/agentd-go/agentd/internal/machines"
+	"github.com/agentd-go/agentd/internal/transfer"
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+// A pruning is what system prune removes, and its output as JSON.
+type pruning struct {
+	Machines  []string `json:"machines"`
+	Images    []string `json:"images"` // IDs.
+	Volumes   []string `json:"volumes"`
+	Initramfs int      `json:"initramfs"` // How many.
+	Size      int64    `json:"size"`      // Bytes on this host's disk, of all.
+}
+
+// pruneFlags say what more than machines that have ended is meant.
+type pruneFlags struct {
+	images  bool
+	volumes bool
+	force   bool
+}
+
+func newSystemPrune() *cobra.Command {
+	f := pruneFlags{}
+	cmd := &cobra.Command{
+		Use:   "prune [-f] [-a] [--volumes]",
+		Short: "Remove machines that have ended, and what nothing uses",
+		Long: `Remove machines that do not live, images without a name of which no machine is made,
+and initramfs of the cache that were not used for a day. With -a images with a name go
+too, with --volumes volumes that no machine is made with. Machines that are removed
+here count as gone. What lives is never removed, nor a kernel.
+
+What would be removed is listed first, and removed after a yes; with -f at once.
+Without -f and without a terminal nothing is removed, and the status is 125.
+` + exitHelp(plainExit),
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := interruptible(cmd)
+			defer stop()
+			return f.run(ctx, wantsJSON(cmd))
+		},
+	}
+	cmd.Flags().BoolVarP(&f.images, "all", "a", false, "images with a name too, of which no machine is made")
+	cmd.Flags().BoolVar(&f.volumes, "volumes", false, "volumes too, with all that is in them, with which no machine is made")
+	cmd.Flags().BoolVarP(&f.force, "force", "f", false, "do not ask")
+	return offerJSON(cmd)
+}
+
+func (f *pruneFlags) run(ctx context.Context, asJSON bool) error {
+	store, err := machines.Open("")
+	if err != nil {
+		return err
+	}
+	plan, err := f.plan(store)
+	if err != nil {
+		return err
+	}
+	if !f.force {
+		if err := plan.confirm(asJSON); err != nil {
+			return err
+		}
+	}
+	done, err := plan.carryOut(ctx, store)
+	if asJSON {
+		return errors.Join(err, writeJSON(os.Stdout, done))
+	}
+	for _, line := range done.lines() {
+		fmt.Println(line)
+	}
+	say("removed " + transfer.Size(done.Size))
+	return err
+}
+
+// plan says what would be removed. A machine whose record cannot be read may use
+// anything: that is an error.
+func (f *pruneFlags) plan(store *machines.Store) (p pruning, err error) {
+	p = pruning{Machines: []string{}, Images: []string{}, Volumes: []string{}}
+	all, err := store.List()
+	if err != nil {
+		return p, err
+	}
+	users := map[string]bool{} // Images of machines that stay.
+	for _, m := range all {
+		s, err := m.Status()
+		if err != nil {
+			return p, err
+		}
+		if s.Alive {
+			users[m.Record().Config.Image] = true
+			continue
+		}
+		p.Machines = append(p.Machines, m.Name())
+	}
+	images, err := sandbox.Images()
+	if err != nil {
+		return p, err
+	}
+	for _, i := range images {
+		if !users[i.ID] && (f.images || len(i.Names) == 0) {
+			p.Images = append(p.Images, i.ID)
+		}
+	}
+	if f.volumes {
+		if p.Volumes, err = unusedVolumes(store, p.Machines); err != nil {
+			return p, err
+		}
+	}
+	old, err := sandbox.PruneInitramfs(time.Now().Add(-unusedFor), true)
+	p.Initramfs = old.Count
+	return p, err
+}
+
+// unusedVolumes are those that no machine is made with, but for some.
+func unusedVolumes(store *machines.Store, without []string) ([]string, error) {
+	volumes, err := store.Volumes()
+	unused := []string{}
+	for _, v := range volumes {
+		if !slices.ContainsFunc(v.Used, func(name string) bool { return !slices.Contains(without, name) }) {
+			unused = append(unused, v.Name)
+		}
+	}
+	return unused, err
+}
+
+// lines name all of it.
+func (p pruning) lines() (lines []string) {
+	for kind, names := range map[string][]string{"machine": p.Machines, "image": p.Images, "volume": p.Volumes} {
+		for _, name := range names {
+			lines = append(lines, kind+" "+name)
+		}
+	}
+	if p.Initramfs > 0 {
+		lines = append(lines, fmt.Sprint(p.Initramfs, " initramfs"))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// confirm lists what would be removed and asks a person.
+func (p pruning) confirm(asJSON bool) error {
+	lines := p.lines()
+	if len(lines) == 0 {
+		return nil // There is nothing to ask.
+	}
+	const none = "system prune: nothing was removed: -f removes it"
+	if asJSON || !term.IsTerminal(int(os.Stdin.Fd())) {
+		return fmt.Errorf("%s:\n  %s", none, strings.Join(lines, "\n  "))
+	}
+	fmt.Fprintf(os.Stderr, "This removes:\n  %s\nGo on? [y/N] ", strings.Join(lines, "\n  "))
+	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n') // Its end is a no.
+	if word := strings.ToLower(strings.TrimSpace(answer)); word != "y" && word != "yes" {
+		return errors.New(none)
+	}
+	return nil
+}
+
+// carryOut removes what is in the plan and is still not in use, and goes on after errors.
+func (p pruning) carryOut(ctx context.Context, store *machines.Store) (done pruning, err error) {
+	done = pruning{Machines: []string{}, Images: []string{}, Volumes: []string{}}
+	for _, name := range p.Machines {
+		size, failed := removeEnded(ctx, store, name)
+		if failed == nil {
+			done.Machines, done.Size = append(done.Machines, name), done.Size+size
+		} else if !errors.Is(failed, machines.ErrRunning) && !errors.Is(failed, machines.ErrNotFound) { // It was started, or removed, meanwhile.
+			err = errors.Join(err, failed)
+		}
+	}
+	err = errors.Join(err, done.images(p.Images), done.volumes(store, p.Volumes))
+	gone, failed := sandbox.PruneInitramfs(time.Now().Add(-unusedFor), false)
+	done.Initramfs, done.Size = gone.Count, done.Size+gone.Size
+	return done, errors.Join(err, failed)
+}
+
+func removeEnded(ctx context.Context, store *machines.Store, name string) (size int64, err error) {
+	m, err := store.Get(name)
+	if err != nil {
+		return 0, err
+	}
+	if size, err = sandbox.DiskUse(m.Dir()); err != nil {
+		return 0, err
+	}
+	return size, m.Remove(ctx)
+}
+
+// images removes those of the IDs that no machine is made of by now.
+func (p *pruning) images(ids []string) error {
+	users, err := usersOfImages()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		i, failed := sandbox.FindImage(id)
+		if errors.Is(failed, sandbox.ErrNoImage) || users[id] != nil {
+			continue
+		}
+		if failed == nil {
+			failed = sandbox.RemoveImage(id)
+		}
+		if failed == nil {
+			p.Images, p.Size = append(p.Images, id), p.Size+i.Size
+		}
+		err = errors.Join(err, failed)
+	}
+	return err
+}
+
+func (p *pruning) volumes(store *machines.Store, names []string) (err error) {
+	for _, name := range names {
+		size, failed := sandbox.DiskUse(store.VolumePath(name))
+		if failed == nil {
+			failed = store.RemoveVolume(name) // One that is used by now is refused.
+		}
+		if failed == nil {
+			p.Volumes, p.Size = append(p.Volumes, name), p.Size+size
+		} else if !errors.Is(failed, machines.ErrNoVolume) {
+			err = errors.Join(err, failed)
+		}
+	}
+	return err
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentd-go/agentd/internal/machines"
+	"github.com/agentd-go/agentd/internal/transfer"
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+func newSystem() *cobra.Command {
+	system := &cobra.Command{
+		Use:   "system",
+		Short: "Show and clean what machines and images take on this host",
+	}
+	system.AddCommand(newSystemDf(), newSystemPrune())
+	return system
+}
+
+// A usage is a line of system df.
+type usage struct {
+	Type        string `json:"type"`
+	Total       int    `json:"total"`
+	Active      int    `json:"active"` // In use: machines that live, what machines are made of.
+	Size        int64  `json:"size"`   // Bytes on this host's disk.
+	Reclaimable int64  `json:"reclaimable"`
+}
+
+// add counts one.
+func (u *usage) add(size int64, active bool) {
+	u.Total++
+	u.Size += size
+	if active {
+		u.Active++
+	} else {
+		u.Reclaimable += size
+	}
+}
+
+// share is the reclaimable part as a person reads it.
+func (u *usage) share() string {
+	if u.Size == 0 {
+		return "0 B"
+	}
+	const percent = 100
+	return fmt.Sprintf("%s (%d%%)", transfer.Size(u.Reclaimable), percent*u.Reclaimable/u.Size)
+}
+
+func newSystemDf() *cobra.Command {
+	var text string
+	cmd := &cobra.Command{
+		Use:   "df",
+		Short: "Show what machines, images, volumes and kernels take on this host's disk",
+		Long: `Show what machines, images, volumes, kernels and the rest of the cache take on this
+host's disk, without holes. Reclaimable is what is not in use: machines that do not
+live, images and volumes that no machine is made with, kernels that no machine names,
+and of the cache what can be made again and was not used for a day. Files that other
+users own may not be counted.
+` + exitHelp(plainExit),
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			lines, err := usages()
+			if err != nil {
+				return err
+			}
+			switch {
+			case wantsJSON(cmd):
+				return writeJSON(os.Stdout, lines)
+			case text != "":
+				return printUsages(text, lines)
+			}
+			w := table("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE")
+			for _, l := range lines {
+				row(w, l.Type, l.Total, l.Active, transfer.Size(l.Size), l.share())
+			}
+			return w.Flush()
+		},
+	}
+	cmd.Flags().StringVar(&text, "format", "", formatHelp)
+	offerJSON(cmd).MarkFlagsMutuallyExclusive("json", "format")
+	return cmd
+}
+
+func printUsages(text string, lines []usage) error {
+	as, err := parseFormat(text)
+	if err != nil {
+		return err
+	}
+	views := make([]any, len(lines))
+	for i, l := range lines {
+		views[i] = usageView{l}
+	}
+	return as.each(os.Stdout, views, map[string]string{
+		"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE",
+	})
+}
+
+// usages are the lines of all types.
+func usages() ([]usage, error) {
+	store, err := machines.Open("")
+	if err != nil {
+		return nil, err
+	}
+	var lines []usage
+	for _, count := range []func(*machines.Store) ([]usage, error){imageUsage, machineUsage, volumeUsage, cacheUsage} {
+		more, err := count(store)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, more...)
+	}
+	return lines, nil
+}
+
+func imageUsage(*machines.Store) ([]usage, error) {
+	users, err := usersOfImages()
+	if err != nil {
+		return nil, err
+	}
+	all, err := sandbox.Images()
+	u, seen := usage{Type: "images"}, map[string]bool{}
+	for _, i := range all {
+		if seen[i.Path] {
+			i.Size = 0 // Two that have the same files.
+		}
+		seen[i.Path] = true
+		u.add(i.Size, users[i.ID] != nil)
+	}
+	return []usage{u}, err
+}
+
+func machineUsage(store *machines.Store) ([]usage, error) {
+	all, err := store.List()
+	u := usage{Type: "machines"}
+	for _, m := range all {
+		s, failed := m.Status()
+		size, unread := sandbox.DiskUse(m.Dir())
+		u.add(size, s.Alive)
+		err = errors.Join(err, failed, unread)
+	}
+	return []usage{u}, err
+}
+
+func volumeUsage(store *machines.Store) ([]usage, error) {
+	all, err := store.Volumes()
+	u := usage{Type: "volumes"}
+	for _, v := range all {
+		size, unread := sandbox.DiskUse(v.Path)
+		u.add(size, len(v.Used) > 0)
+		err = errors.Join(err, unread)
+	}
+	return []usage{u}, err
+}
+
+// unusedFor is how long an initramfs is kept that no machine was started from.
+const unusedFor = 24 * time.Hour
+
+// cacheUsage are the kernels, and the cache without them and without images.
+func cacheUsage(*machines.Store) ([]usage, error) {
+	uses, err := sandbox.CacheUse()
+	if err != nil {
+		return nil, err
+	}
+	kernels, rest := usage{Type: "kernels"}, usage{Type: "cache"}
+	all, err := sandbox.Kernels()
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range all {
+		users, failed := usersOfKernel(k.ID)
+		size, unread := sandbox.DiskUse(filepath.Dir(k.Path))
+		kernels.add(size, len(users) > 0)
+		err = errors.Join(err, failed, unread)
+	}
+	for kind, u := range uses {
+		switch kind {
+		case "kernels", "lowers", "disks", "images", "names":
+		default:
+			rest.Total += u.Count
+			rest.Size += u.Size
+		}
+	}
+	old, failed := sandbox.PruneInitramfs(time.Now().Add(-unusedFor), true)
+	rest.Active, rest.Reclaimable = rest.Total-old.Count, old.Size
+	return []usage{kernels, rest}, errors.Join(err, failed)
+}
+
+// A usageView is a usage for a template, by Docker's names.
+type usageView struct{ usage }
+
+// TotalCount is how many there are.
+func (v usageView) TotalCount() int { return v.Total }
+
+// Size is what they take.
+func (v usageView) Size() string { return transfer.Size(v.usage.Size) }
+
+// Reclaimable is the part that is not in use.
+func (v usageView) Reclaimable() string { return v.share() }

@@ -1,0 +1,146 @@
+package image
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A Use is what something takes on the host's disk.
+type Use struct {
+	Count int
+	Size  int64 // Bytes, without holes.
+}
+
+// DiskUse returns the bytes that a file takes, or a directory with all that is in it. What
+// may not be read is not counted, nor what goes meanwhile.
+func DiskUse(path string) (n int64, err error) {
+	err = filepath.WalkDir(path, func(_ string, e fs.DirEntry, err error) error {
+		var info fs.FileInfo
+		if err == nil {
+			info, err = e.Info()
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
+			return nil
+		case err != nil:
+			return err
+		}
+		n += allocated(info)
+		return nil
+	})
+	return n, err
+}
+
+// Uses returns what the cache takes, by the names of its directories.
+func (c *Cache) Uses() (map[string]Use, error) {
+	kinds, err := os.ReadDir(c.dir)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]Use{}
+	for _, kind := range kinds {
+		if !kind.IsDir() {
+			continue
+		}
+		entries, err := c.entriesOf(kind.Name())
+		if err != nil {
+			return nil, err
+		}
+		size, err := DiskUse(filepath.Join(c.dir, kind.Name()))
+		if err != nil {
+			return nil, err
+		}
+		all[kind.Name()] = Use{len(entries), size}
+	}
+	return all, nil
+}
+
+// RemoveKernel removes a kernel by its name, or its ID or the first characters of that.
+// A name that several have is refused. Machines that run need it no more.
+func (c *Cache) RemoveKernel(nameOrID string) (Kernel, error) {
+	all, err := c.Kernels()
+	if err != nil {
+		return Kernel{}, err
+	}
+	var found []Kernel
+	var ids []string
+	for _, k := range all {
+		if k.Is(nameOrID) {
+			found, ids = append(found, k), append(ids, k.ID[:min(len(k.ID), shownID)])
+		}
+	}
+	switch len(found) {
+	case 0:
+		return Kernel{}, fmt.Errorf("%w %q: imported are: %s", ErrNoKernel, nameOrID, names(all))
+	case 1:
+		return found[0], c.discard(filepath.Join(c.dir, kernelKind, found[0].ID))
+	}
+	return Kernel{}, fmt.Errorf("kernel %s: %d have that name: want the ID of one: %s", nameOrID, len(found), strings.Join(ids, ", "))
+}
+
+// shownID is how many digits of an ID are shown.
+const shownID = 12
+
+// Is reports whether a name, an ID or the first characters of one is the kernel's.
+func (k Kernel) Is(nameOrID string) bool {
+	return k.Name == nameOrID || len(nameOrID) >= minID && strings.HasPrefix(k.ID, nameOrID)
+}
+
+// discard removes an entry of the cache, which is whole or not there.
+func (c *Cache) discard(dir string) error {
+	tmp, err := c.scratch("old")
+	if err != nil {
+		return err
+	}
+	defer tmp.remove()
+	return os.Rename(dir, filepath.Join(tmp.dir, "entry"))
+}
+
+// PruneInitramfs removes initramfs that no machine was started from since a time; they
+// are made again where they are needed.
+func (c *Cache) PruneInitramfs(since time.Time) (gone Use, err error) {
+	dirs, err := c.unusedInitramfs(since)
+	for _, dir := range dirs {
+		size, failed := DiskUse(dir)
+		if failed == nil {
+			failed = c.discard(dir)
+		}
+		if failed == nil {
+			gone.Count, gone.Size = gone.Count+1, gone.Size+size
+		} else if !errors.Is(failed, fs.ErrNotExist) { // Another was first.
+			err = errors.Join(err, failed)
+		}
+	}
+	return gone, err
+}
+
+// UnusedInitramfs is what PruneInitramfs would remove.
+func (c *Cache) UnusedInitramfs(since time.Time) (u Use, err error) {
+	dirs, err := c.unusedInitramfs(since)
+	for _, dir := range dirs {
+		size, failed := DiskUse(dir)
+		u.Count, u.Size, err = u.Count+1, u.Size+size, errors.Join(err, failed)
+	}
+	return u, err
+}
+
+func (c *Cache) unusedInitramfs(since time.Time) (unused []string, err error) {
+	dirs, err := c.entriesOf(initramfsKind)
+	for _, dir := range dirs {
+		if info, failed := os.Stat(dir); failed == nil && info.ModTime().Before(since) {
+			unused = append(unused, dir)
+		}
+	}
+	return unused, err
+}
+
+// touch says that an entry is used now. An error makes it only look older.
+func touch(dir string) {
+	now := time.Now()
+	_ = os.Chtimes(dir, now, now)
+}
