@@ -37,8 +37,9 @@ type Greeting struct {
 	Ready      wire.Ready
 	Generation wire.Generation // The agent's.
 	Frame      []byte          // The frame of core.ready, as a relay keeps it for its clients.
-	Unread     []byte          // What was read after it: Link reads that first.
-	Link       io.ReadWriteCloser
+	Unread     []byte          // What was read after that frame.
+	// Link is the link, with Unread as the first bytes that it reads.
+	Link io.ReadWriteCloser
 }
 
 // Boot leads the agent on a link to its core.ready and returns a client of it, on any
@@ -50,7 +51,7 @@ func Boot(ctx context.Context, link Link, h Handshake) (*Client, error) {
 	if err != nil {
 		return nil, errors.Join(err, link.Close())
 	}
-	return New(g.Link, g.Ready, g.Generation, IDs{}), nil
+	return New(g, IDs{}), nil
 }
 
 // Run is [Boot] for a program that shares the link itself, as a relay does. It

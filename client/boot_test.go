@@ -70,8 +70,8 @@ func TestBoot(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer func() { _ = c.Close() }()
-				if c.Generation() != 7 || c.Ready().AgentVersion != "1.2.3" {
-					t.Errorf("generation %d, ready %+v", c.Generation(), c.Ready())
+				if c.Generation() != 7 || c.Agent().Version != "1.2.3" {
+					t.Errorf("generation %d, ready %+v", c.Generation(), c.Agent())
 				}
 			})
 		})
@@ -99,7 +99,7 @@ func TestBootFails(t *testing.T) {
 					tt.play(p)
 				})
 				if err == nil {
-					t.Fatal("it booted", c.Ready())
+					t.Fatal("it booted", c.Agent())
 				}
 				if refused, ok := tt.want.(*client.InitError); ok { //nolint:errorlint // The row's own.
 					if got, ok := errors.AsType[*client.InitError](err); !ok || *got != *refused {

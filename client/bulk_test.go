@@ -76,7 +76,7 @@ func TestAcceptedTwice(t *testing.T) {
 		wait()
 		n, err := io.Copy(io.Discard, conn)
 		bad, ok := errors.AsType[*client.FrameError](err)
-		if n != int64(offer.GuestToHostCreditLimit) || !ok || bad.Type != wire.TypeBulkAccepted {
+		if n != int64(offer.GuestToHostCreditLimit) || !ok || bad.Type != string(wire.TypeBulkAccepted) {
 			p.t.Errorf("read %d bytes, then %v", n, err)
 		}
 	})

@@ -49,16 +49,16 @@ type IDs struct {
 	Start, End uint32
 }
 
-// New returns a client on a link over which the agent has said that it is ready,
-// with the generation in the frame that said so. What was read from the link
-// behind that frame must come out of its Read again. The client owns the link,
-// whose Close must end a Read and a Write that are under way.
-func New(link io.ReadWriteCloser, ready wire.Ready, generation wire.Generation, ids IDs) *Client {
-	h := hello{ids: ids, relayed: ids != IDs{}, generation: generation, ready: ready}
+// New returns a client on the link of a greeting, of which it uses Link, Ready and
+// Generation. It is for programs that have led the handshake themselves, by
+// [Handshake.Run] or otherwise, and for those that carry the link through a relay. The
+// client owns the link, whose Close must end a Read and a Write that are under way.
+func New(g *Greeting, ids IDs) *Client {
+	h := hello{ids: ids, relayed: ids != IDs{}, generation: g.Generation, ready: g.Ready}
 	if !h.relayed {
 		h.ids.Start, h.ids.End = frame.SlotRange(0)
 	}
-	return start(link, frame.NewReader(link), h)
+	return start(g.Link, frame.NewReader(g.Link), h)
 }
 
 func start(link io.ReadWriteCloser, frames *frame.Reader, h hello) *Client {
@@ -79,12 +79,12 @@ func start(link io.ReadWriteCloser, frames *frame.Reader, h hello) *Client {
 	return c
 }
 
-// Ready returns what the agent said when it became ready.
-func (c *Client) Ready() wire.Ready { return c.ready }
+// Agent returns what the agent said of itself when it became ready.
+func (c *Client) Agent() AgentInfo { return agentInfo(c.ready) }
 
-// Generation returns the protocol generation in force: the lower of the agent's
-// and our own.
-func (c *Client) Generation() wire.Generation { return c.generation }
+// Generation returns the generation of the protocol that is in force: the lower of the
+// agent's and our own. What the agent is too old for is a [*GenerationError].
+func (c *Client) Generation() int { return int(c.generation) }
 
 // Done is closed when the link has ended.
 func (c *Client) Done() <-chan struct{} { return c.done }
@@ -143,7 +143,7 @@ func (c *Client) end(err error) {
 // encode makes a frame with our own generation, if the agent's has the message.
 func (c *Client) encode(id uint32, m wire.Message) ([]byte, error) {
 	if info, _ := wire.Lookup(m.Type()); info.Since > c.generation {
-		return nil, &GenerationError{Feature: feature(m.Type()), Type: m.Type(), Needs: info.Since, Have: c.generation}
+		return nil, &GenerationError{Feature: feature(m.Type()), Message: string(m.Type()), Needs: int(info.Since), Have: int(c.generation)}
 	}
 	return wire.AppendFrame(nil, own, id, m)
 }

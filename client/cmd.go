@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"syscall"
 	"time"
 
 	"github.com/agentd-go/agentd/wire"
@@ -35,9 +37,11 @@ type Cmd struct {
 	// equal Path, because the protocol has one field for both. Empty means {Path}.
 	Args []string
 
-	// Env is added to the environment that the guest gives to commands; later
-	// entries win. Each is KEY=VALUE.
-	Env []string
+	// AddEnv is added to the environment that the guest gives to commands, the
+	// machine's or its image's; of equal keys the last entry wins. Each is KEY=VALUE.
+	// The Env of an [exec.Cmd] replaces the environment, which the protocol cannot: to
+	// run a command in an empty one, run "env -i".
+	AddEnv []string
 
 	// Dir is the working directory, "" the guest's default.
 	Dir string
@@ -67,8 +71,8 @@ type Cmd struct {
 	TTY        bool
 	Rows, Cols uint16
 
-	// Limits are resource limits for the command.
-	Limits []wire.Rlimit
+	// Limits are resource limits for the command, over those of the machine.
+	Limits []Limit
 
 	// Cancel is called when the context of CommandContext is done; CommandContext
 	// sets it to Kill. If it returns os.ErrProcessDone, Wait does not blame the
@@ -178,16 +182,35 @@ func (c *Cmd) request() (*wire.ExecRequest, error) {
 	return &wire.ExecRequest{
 		Cmd:     c.Path,
 		Args:    args[1:],
-		Env:     c.Env,
+		Env:     c.AddEnv,
 		Cwd:     optional(c.Dir),
 		User:    optional(c.User),
 		TTY:     c.TTY,
 		Rows:    cmp.Or(c.Rows, defaultRows),
 		Cols:    cmp.Or(c.Cols, defaultCols),
-		Rlimits: c.Limits,
+		Rlimits: limits(c.Limits),
 
 		ReportSignal: true,
 	}, nil
+}
+
+// Unlimited is the value of a [Limit] that is none.
+const Unlimited = math.MaxUint64
+
+// A Limit is a limit on what a process may use (getrlimit(2)).
+type Limit struct {
+	// Resource is the name without RLIMIT_, such as "nofile"; case does not matter.
+	Resource string `json:"resource"`
+	// Soft and Hard are in the unit of the resource: bytes, seconds, a count.
+	Soft uint64 `json:"soft"`
+	Hard uint64 `json:"hard"`
+}
+
+func limits(all []Limit) (l []wire.Rlimit) {
+	for _, limit := range all {
+		l = append(l, wire.Rlimit(limit))
+	}
+	return l
 }
 
 func optional(s string) *string {
@@ -245,10 +268,11 @@ func (c *Cmd) PID() int {
 	return c.proc.pid
 }
 
-// Signal sends a signal, 1 to 31 as Linux numbers them, to the command's process
-// group. It returns os.ErrProcessDone if the command has ended, and waits while
-// the link takes nothing.
-func (c *Cmd) Signal(sig int) error {
+// Signal sends a signal, 1 to 31, to the command's process group. It returns
+// os.ErrProcessDone if the command has ended, and waits while the link takes nothing.
+// The number is Linux's: on another system use those of package syscall that are the
+// same there (SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM), or numbers.
+func (c *Cmd) Signal(sig syscall.Signal) error {
 	if c.proc == nil {
 		return errors.New("command not started")
 	}

@@ -85,8 +85,8 @@ func TestRequest(t *testing.T) {
 			p.send(id, new(wire.ExecExited))
 		})
 		cmd := c.Command("sh", "-c", "x")
-		cmd.Env, cmd.Dir, cmd.User, cmd.TTY, cmd.Rows, cmd.Cols = []string{"A=b"}, dir, user, true, 50, 132
-		cmd.Limits = []wire.Rlimit{{Resource: "nofile", Soft: 10, Hard: 1<<64 - 1}}
+		cmd.AddEnv, cmd.Dir, cmd.User, cmd.TTY, cmd.Rows, cmd.Cols = []string{"A=b"}, dir, user, true, 50, 132
+		cmd.Limits = []client.Limit{{Resource: "nofile", Soft: 10, Hard: 1<<64 - 1}}
 		if err := cmd.Run(); err != nil {
 			t.Error(err)
 		}
@@ -230,8 +230,9 @@ func TestSignaled(t *testing.T) {
 			p.send(p.begin(), &wire.ExecExited{Code: 1, Signal: &number}) // Absurd.
 		})
 		for _, want := range []struct {
-			text         string
-			code, signal int
+			text   string
+			code   int
+			signal syscall.Signal
 		}{{"killed by a signal", -1, 0}, {"killed by signal 11", -1, 11}, {"exit status 1", 1, 0}} {
 			err := c.Command("x").Run()
 			var exit *client.ExitError
@@ -342,7 +343,7 @@ func TestMisuseAfterStart(t *testing.T) {
 		if err := good.Start(); err != nil {
 			t.Fatal(err)
 		}
-		for _, sig := range []int{-1, 0, 32, 64} {
+		for _, sig := range []syscall.Signal{-1, 0, 32, 64} {
 			must("a signal that is none", good.Signal(sig))
 		}
 		if err := good.Wait(); err != nil {
@@ -439,7 +440,7 @@ func TestRefusedMessage(t *testing.T) {
 		})
 		err := c.Command("x").Run()
 		var refused *client.ProtocolError
-		if !errors.As(err, &refused) || refused.Kind != wire.ErrorInvalidFlags || refused.OffendingType != wire.TypeExecSignal {
+		if !errors.As(err, &refused) || refused.Kind != string(wire.ErrorInvalidFlags) || refused.OffendingType != string(wire.TypeExecSignal) {
 			t.Errorf("Run = %v", err)
 		}
 		wait()

@@ -141,7 +141,7 @@ func expected[T wire.Message](r result) (reply T, err error) {
 	}
 	reply, ok := r.message.(T)
 	if !ok {
-		return reply, &FrameError{Type: r.message.Type(), Err: errUnexpected}
+		return reply, &FrameError{Type: string(r.message.Type()), Err: errUnexpected}
 	}
 	return reply, nil
 }

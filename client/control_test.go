@@ -39,7 +39,7 @@ func TestControlBytes(t *testing.T) {
 			t.Error(err)
 		}
 		wait()
-		if v := c.Ready().AgentVersion; v != "1.2.3" {
+		if v := c.Agent().Version; v != "1.2.3" {
 			t.Errorf("agent version %q", v)
 		}
 	})
@@ -90,7 +90,7 @@ func TestGenerations(t *testing.T) {
 	for _, tt := range []struct{ agent, inForce wire.Generation }{{1, 1}, {4, 4}, {5, 5}, {6, 6}, {7, 7}, {9, wire.Newest}, {255, wire.Newest}} {
 		script(t, tt.agent, func(c *client.Client, p *peer) {
 			t := p.t
-			if got := c.Generation(); got != tt.inForce {
+			if got := c.Generation(); got != int(tt.inForce) {
 				t.Errorf("agent of %d: generation %d in force, want %d", tt.agent, got, tt.inForce)
 			}
 			if tt.agent >= 6 {
@@ -101,7 +101,7 @@ func TestGenerations(t *testing.T) {
 			if !errors.As(err, &low) {
 				t.Fatalf("agent of %d: Touch = %v", tt.agent, err)
 			}
-			if low.Needs != 6 || low.Have != tt.agent || low.Type != wire.TypeTouch {
+			if low.Needs != 6 || low.Have != int(tt.agent) || low.Message != string(wire.TypeTouch) {
 				t.Errorf("agent of %d: %+v", tt.agent, low)
 			}
 			// Nothing was sent for it, and the link still works.
@@ -176,7 +176,7 @@ func TestWriteFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := pipe()
 		broken := errors.New("broken link")
-		c := client.New(mute{near, broken}, wire.Ready{}, 7, client.IDs{})
+		c := client.New(&client.Greeting{Link: mute{near, broken}, Generation: 7}, client.IDs{})
 		for range 3 {
 			if _, err := c.Ping(t.Context()); !errors.Is(err, broken) {
 				t.Errorf("Ping = %v", err)
@@ -199,7 +199,7 @@ func TestWriteFails(t *testing.T) {
 func TestSyncClockBehindARelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := pipe()
-		c := client.New(near, wire.Ready{}, 7, client.IDs{Start: 10, End: 13})
+		c := client.New(&client.Greeting{Link: near, Generation: 7}, client.IDs{Start: 10, End: 13})
 		if err := c.SyncClock(t.Context(), time.Unix(1, 0)); !errors.Is(err, client.ErrRelayed) {
 			t.Errorf("SyncClock = %v", err)
 		}
@@ -338,7 +338,7 @@ func startsWith(s, prefix string) bool { return len(s) >= len(prefix) && s[:len(
 func TestIDs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := pipe()
-		c := client.New(near, wire.Ready{}, 7, client.IDs{Start: 10, End: 13})
+		c := client.New(&client.Greeting{Link: near, Generation: 7}, client.IDs{Start: 10, End: 13})
 		p := &peer{t: t, conn: far, frames: frame.NewReader(far)}
 		var ids []uint32
 		wait := background(func() {
@@ -397,7 +397,7 @@ func TestIDs(t *testing.T) {
 func TestNoIDs(t *testing.T) {
 	for _, ids := range []client.IDs{{Start: 5, End: 5}, {Start: 6, End: 5}, {Start: 0, End: 5}} {
 		near, far := pipe()
-		c := client.New(near, wire.Ready{}, 7, ids)
+		c := client.New(&client.Greeting{Link: near, Generation: 7}, ids)
 		if err := c.Command("x").Run(); !errors.Is(err, client.ErrNoID) {
 			t.Errorf("%v: %v", ids, err)
 		}

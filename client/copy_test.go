@@ -269,7 +269,7 @@ func TestStdinFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	near, far := pipe()
-	c := client.New(near, wire.Ready{}, 7, client.IDs{})
+	c := client.New(&client.Greeting{Link: near, Generation: 7}, client.IDs{})
 	p := &peer{t: t, conn: far, frames: frame.NewReader(far)}
 	wait := background(func() {
 		id, _ := p.request()
@@ -597,7 +597,7 @@ func TestManyCommands(t *testing.T) {
 func TestNoGoroutineLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := pipe()
-		c := client.New(near, wire.Ready{}, 7, client.IDs{})
+		c := client.New(&client.Greeting{Link: near, Generation: 7}, client.IDs{})
 		p := &peer{t: t, conn: far, frames: frame.NewReader(far)}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()

@@ -35,9 +35,10 @@ type hello struct {
 	ready      wire.Ready
 }
 
-// Dial connects to the agent behind a relay's Unix socket. The context is for
+// Connect connects to an agent by the Unix socket of a relay, such as the one of a
+// running machine (sandbox.Config.Socket). The context is for
 // connecting, which takes 10 seconds at most, and not for the client.
-func Dial(ctx context.Context, socket string) (*Client, error) {
+func Connect(ctx context.Context, socket string) (*Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	var d net.Dialer

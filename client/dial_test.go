@@ -97,12 +97,12 @@ func TestDial(t *testing.T) {
 					p.write(golden(t, tt.id, stdoutHi))
 					p.write(golden(t, tt.id, exited3))
 				})
-				c, err := client.Dial(t.Context(), socket)
+				c, err := client.Connect(t.Context(), socket)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if c.Generation() != tt.gen || c.Ready().AgentVersion != "0.5.5" || c.Ready().BootTimeNS != 1224033750 {
-					t.Errorf("generation %d, ready %+v", c.Generation(), c.Ready())
+				if c.Generation() != int(tt.gen) || c.Agent().Version != "0.5.5" || c.Agent().Started != 1224033750 {
+					t.Errorf("generation %d, ready %+v", c.Generation(), c.Agent())
 				}
 				out, err := c.Command("echo").Output()
 				var exit *client.ExitError
@@ -123,7 +123,7 @@ func TestDialMerged(t *testing.T) {
 		hello := unhex(t, "0000000101ffffff"+ready055)
 		_, _ = conn.Write(append(hello, 0, 0, 0, 1)) // A length that is too small.
 	})
-	c, err := client.Dial(t.Context(), socket)
+	c, err := client.Connect(t.Context(), socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestDialErrors(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			socket := relay(t, func(conn net.Conn) { _, _ = conn.Write(unhex(t, tt.hello)) })
-			_, err := client.Dial(t.Context(), socket)
+			_, err := client.Connect(t.Context(), socket)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("Dial = %v, want %s", err, tt.want)
 			}
@@ -171,7 +171,7 @@ func TestDialContext(t *testing.T) {
 		cancel()
 		_, _ = io.Copy(io.Discard, conn) // Until the client gives up.
 	})
-	if _, err := client.Dial(ctx, socket); !errors.Is(err, context.Canceled) {
+	if _, err := client.Connect(ctx, socket); !errors.Is(err, context.Canceled) {
 		t.Errorf("Dial = %v", err)
 	}
 	// The context of Dial is not the client's.
@@ -181,7 +181,7 @@ func TestDialContext(t *testing.T) {
 		p.send(p.expect(new(wire.Ping)), new(wire.Pong))
 	})
 	ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
-	c, err := client.Dial(ctx, socket)
+	c, err := client.Connect(ctx, socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestDialContext(t *testing.T) {
 		t.Error(err)
 	}
 	_ = c.Close()
-	if _, err := client.Dial(t.Context(), filepath.Join(t.TempDir(), "none")); err == nil {
+	if _, err := client.Connect(t.Context(), filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("Dial of nothing succeeded")
 	}
 }

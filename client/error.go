@@ -83,13 +83,13 @@ func causeOf(ctx context.Context) error {
 // was sent. It is [errors.ErrUnsupported].
 type GenerationError struct {
 	Feature string // What was asked for, in words.
-	Type    wire.Type
-	Needs   wire.Generation
-	Have    wire.Generation // What the agent and this client have in common.
+	Message string // The protocol's name of the message, such as "core.ping".
+	Needs   int
+	Have    int // What the agent and this client have in common.
 }
 
 func (e *GenerationError) Error() string {
-	return fmt.Sprintf("%s: needs protocol generation %d (%s), have %d", e.Feature, e.Needs, e.Type, e.Have)
+	return fmt.Sprintf("%s: needs protocol generation %d (%s), have %d", e.Feature, e.Needs, e.Message, e.Have)
 }
 
 // Is reports whether target is [errors.ErrUnsupported].
@@ -113,7 +113,7 @@ func feature(t wire.Type) string {
 // A FrameError says that the agent sent something in a call that the protocol
 // does not have there. It ends that call; the link goes on.
 type FrameError struct {
-	Type wire.Type // "" if it could not be read.
+	Type string // The protocol's name of the message; "" if it could not be read.
 	Err  error
 }
 
@@ -121,7 +121,7 @@ func (e *FrameError) Error() string {
 	if e.Type == "" {
 		return "bad frame from agent: " + e.Err.Error()
 	}
-	return "bad " + string(e.Type) + " from agent: " + e.Err.Error()
+	return "bad " + e.Type + " from agent: " + e.Err.Error()
 }
 
 // Unwrap returns the cause; nil for one that is the end of a reader, as it is of a
@@ -130,9 +130,9 @@ func (e *FrameError) Unwrap() error { return notEOF(e.Err) }
 
 // A ProtocolError is the agent's refusal of something that we sent.
 type ProtocolError struct {
-	Kind          wire.ErrorKind
-	Message       string
-	OffendingType wire.Type // "" if the agent did not say.
+	Kind          string // As the protocol names it, such as "invalid_flags".
+	Message       string // In the agent's words.
+	OffendingType string // The protocol's name of what we sent; "" if the agent did not say.
 }
 
 func (e *ProtocolError) Error() string {
@@ -147,9 +147,9 @@ type ExitError struct {
 	// Signaled says that a signal ended the command.
 	Signaled bool
 
-	// Signal is Linux's number of that signal, 0 if the agent did not say, which
+	// Signal is that signal by Linux's number, 0 if the agent did not say, which
 	// only ours does.
-	Signal int
+	Signal syscall.Signal
 
 	// Stderr is the beginning and the end of the command's stderr, if
 	// [Cmd.Output] ran it and nothing else collected that.
@@ -164,7 +164,7 @@ func (e *ExitError) ExitCode() int { return e.code }
 func (e *ExitError) Error() string {
 	switch {
 	case e.Signal != 0:
-		return "killed by signal " + strconv.Itoa(e.Signal)
+		return "killed by signal " + strconv.Itoa(int(e.Signal))
 	case e.Signaled:
 		return "killed by a signal"
 	default:
@@ -178,20 +178,37 @@ const signaled = -1
 func newExitError(m *wire.ExecExited) *ExitError {
 	e := &ExitError{Signaled: m.Code == signaled, code: int(m.Code)}
 	if e.Signaled && m.Signal != nil {
-		e.Signal = int(*m.Signal)
+		e.Signal = syscall.Signal(*m.Signal)
 	}
 	return e
 }
 
+// A FailureKind says why a command could not be started. Later agents may have more.
+type FailureKind string
+
+// The kinds of failure, with the protocol's names.
+const (
+	FailureNotFound         FailureKind = "not_found"
+	FailurePermissionDenied FailureKind = "permission_denied"
+	FailureNotExecutable    FailureKind = "not_executable" // The kernel knows no such format.
+	FailureBadCwd           FailureKind = "bad_cwd"        // The working directory.
+	FailureBadArgs          FailureKind = "bad_args"
+	FailureResourceLimit    FailureKind = "resource_limit"
+	FailureUserSetup        FailureKind = "user_setup_failed" // The user is not there, or cannot be taken on.
+	FailurePTYSetup         FailureKind = "pty_setup_failed"
+	FailureOutOfMemory      FailureKind = "out_of_memory"
+	FailureOther            FailureKind = "other"
+)
+
 // A StartError says why the guest did not start a command.
 //
-// It is [fs.ErrNotExist] for kind not_found, which agents also report for a
+// It is [fs.ErrNotExist] for [FailureNotFound], which agents also report for a
 // working directory that does not exist; if Path has no slash, so that PATH was
-// searched, it is [exec.ErrNotFound] as well. It is [fs.ErrPermission] for kind
-// permission_denied.
+// searched, it is [exec.ErrNotFound] as well. It is [fs.ErrPermission] for
+// [FailurePermissionDenied].
 type StartError struct {
 	Path    string
-	Kind    wire.FailureKind
+	Kind    FailureKind
 	Errno   syscall.Errno // Linux's number; 0 if no system call failed.
 	Stage   string        // The step that failed; "" if the agent did not say.
 	Message string        // In the agent's words, with the path.
@@ -203,11 +220,11 @@ func (e *StartError) Error() string { return "start command: " + e.Message }
 func (e *StartError) Is(target error) bool {
 	switch target {
 	case fs.ErrNotExist:
-		return e.Kind == wire.FailureNotFound
+		return e.Kind == FailureNotFound
 	case exec.ErrNotFound:
-		return e.Kind == wire.FailureNotFound && !strings.Contains(e.Path, "/")
+		return e.Kind == FailureNotFound && !strings.Contains(e.Path, "/")
 	case fs.ErrPermission:
-		return e.Kind == wire.FailurePermissionDenied
+		return e.Kind == FailurePermissionDenied
 	default:
 		return false
 	}
@@ -222,7 +239,7 @@ func (e *StartError) Unwrap() error {
 }
 
 func newStartError(path string, m *wire.ExecFailed) *StartError {
-	e := &StartError{Path: path, Kind: m.Kind, Message: m.Message}
+	e := &StartError{Path: path, Kind: FailureKind(m.Kind), Message: m.Message}
 	if m.Errno != nil {
 		e.Errno = syscall.Errno(*m.Errno)
 	}

@@ -22,7 +22,7 @@ import (
 
 func ExampleDial() {
 	ctx := context.Background()
-	c, err := client.Dial(ctx, socket()) // Of the relay, such as /run/sandbox/agent.sock.
+	c, err := client.Connect(ctx, socket()) // Of the relay, such as /run/sandbox/agent.sock.
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func ExampleCmd_Run() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := c.CommandContext(ctx, "sort", "-u")
-	cmd.Dir, cmd.User, cmd.Env = "/tmp", "1000", []string{"LC_ALL=C"}
+	cmd.Dir, cmd.User, cmd.AddEnv = "/tmp", "1000", []string{"LC_ALL=C"}
 	cmd.Stdin = strings.NewReader("b\na\nb\n")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	err := cmd.Run()

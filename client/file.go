@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -39,7 +41,7 @@ const closeTimeout = 30 * time.Second
 // Write returns when its bytes are on their way, at most 2 MiB of them without an
 // answer; with raw records, for which the agent grants credit, what the agent has
 // granted, 8 MiB as a rule. That they could not be written is the error of a later call: of Write,
-// of Sync, which waits for all answers, of Close, or of any other method. WriteAt
+// of Flush, which waits for all answers, of Close, or of any other method. WriteAt
 // and ReadFrom wait for the answers themselves.
 type File struct {
 	c      *Client
@@ -235,9 +237,20 @@ func (f *File) settle() error {
 	return f.out.flush()
 }
 
-// Sync waits until everything written has arrived in the guest's file. It does not
-// put it on a disk, for which the protocol has no word.
-func (f *File) Sync() error { return pathError("sync", f.name, f.settle()) }
+// Flush waits until everything written has arrived in the guest's file: every process
+// of the guest then reads it. It says nothing of a disk, see [File.Sync].
+func (f *File) Flush() error { return pathError("flush", f.name, f.settle()) }
+
+// Sync cannot do what that of [os.File] does: the protocol has no word for putting a
+// file on a disk. It flushes and returns [errors.ErrUnsupported]. To have the files of
+// a machine on its disks, run sync(1) in it, or end it by its Shutdown.
+func (f *File) Sync() error {
+	err := f.settle()
+	if err == nil {
+		err = fmt.Errorf("put on a disk: %w", errors.ErrUnsupported)
+	}
+	return pathError("sync", f.name, err)
+}
 
 // Stat describes the open file.
 func (f *File) Stat() (fs.FileInfo, error) {

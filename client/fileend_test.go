@@ -109,7 +109,7 @@ func TestFilesEndWithLink(t *testing.T) {
 			t.Error(err)
 		}
 		wait()
-		for what, err := range map[string]error{"Sync": f.Sync(), "Close": f.Close(), "Remove": c.Remove(t.Context(), "/f")} {
+		for what, err := range map[string]error{"Flush": f.Flush(), "Close": f.Close(), "Remove": c.Remove(t.Context(), "/f")} {
 			if _, ok := errors.AsType[*client.LinkError](err); !ok {
 				t.Errorf("%s = %v", what, err)
 			}

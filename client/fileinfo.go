@@ -84,28 +84,30 @@ func (i *fileInfo) Type() fs.FileMode          { return i.Mode().Type() }
 func (i *fileInfo) IsDir() bool                { return i.Mode().IsDir() }
 func (i *fileInfo) Info() (fs.FileInfo, error) { return i, nil }
 
-// Owner returns the user and group of a file that a client has described, numbers
-// of the guest; 0 for another's description.
-func Owner(info fs.FileInfo) (uid, gid uint32) {
-	if e, ok := info.Sys().(*wire.FSEntry); ok {
-		return e.UID, e.GID
-	}
-	return 0, 0
+// A Stat is what the guest says of a file beyond what an [fs.FileInfo] has. The Sys of
+// one that a client returns is a *Stat, as that of package os is a *syscall.Stat_t.
+type Stat struct {
+	UID, GID uint32    // Numbers of the guest.
+	Atime    time.Time // In seconds; zero if the guest does not know it.
 }
 
 // String shows the entry as package fs does.
 func (i *fileInfo) String() string { return fs.FormatDirEntry(i) }
 
 // ModTime is in seconds; zero if the guest does not know it.
-func (i *fileInfo) ModTime() time.Time {
-	if i.entry.Mtime == nil {
-		return time.Time{}
-	}
-	return time.Unix(*i.entry.Mtime, 0)
+func (i *fileInfo) ModTime() time.Time { return unixTime(i.entry.Mtime) }
+
+// Sys returns a *Stat.
+func (i *fileInfo) Sys() any {
+	return &Stat{UID: i.entry.UID, GID: i.entry.GID, Atime: unixTime(i.entry.Atime)}
 }
 
-// Sys returns the *wire.FSEntry: what the guest has said.
-func (i *fileInfo) Sys() any { return &i.entry }
+func unixTime(seconds *int64) time.Time {
+	if seconds == nil {
+		return time.Time{}
+	}
+	return time.Unix(*seconds, 0)
+}
 
 // newEntries takes the names out of the paths of a listing.
 func newEntries(entries []wire.FSEntry) []*fileInfo {

@@ -95,7 +95,7 @@ func returned[T wire.FSResult](r wire.FSResult, err error) (T, error) {
 	if t, ok := r.(T); ok {
 		return t, nil
 	}
-	return none, &FrameError{Type: wire.TypeFSResponse, Err: errUnexpected}
+	return none, &FrameError{Type: string(wire.TypeFSResponse), Err: errUnexpected}
 }
 
 // Stat describes a file, links followed.

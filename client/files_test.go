@@ -96,7 +96,7 @@ func TestRecordedFiles(t *testing.T) {
 		if err != nil || i.Name() != "f" || i.Size() != 5 || i.Mode() != 0o640 || !i.ModTime().Equal(time.Unix(1577934245, 0)) {
 			t.Errorf("Stat = %v, %v", i, err)
 		}
-		if e, ok := i.Sys().(*wire.FSEntry); !ok || e.UID != 1000 || e.GID != 2000 || *e.Atime != 1577934245 {
+		if e, ok := i.Sys().(*client.Stat); !ok || e.UID != 1000 || e.GID != 2000 || e.Atime.Unix() != 1577934245 {
 			t.Errorf("Sys = %+v", i.Sys())
 		}
 		_, err = c.Lstat(t.Context(), "/no")
@@ -269,8 +269,11 @@ func TestWriteBehind(t *testing.T) {
 				t.Errorf("Write = %d, %v", n, err)
 			}
 		}
-		if err := f.Sync(); err != nil {
+		if err := f.Flush(); err != nil {
 			t.Error(err)
+		}
+		if err := f.Sync(); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("Sync, for which the protocol has no word, = %v", err)
 		}
 		if _, err := f.WriteString("three"); err != nil {
 			t.Error(err)
@@ -444,8 +447,8 @@ func TestFeatureGenerations(t *testing.T) {
 			err  error
 			want client.GenerationError
 		}{
-			{opened, client.GenerationError{Feature: "files", Type: wire.TypeFSRequest, Needs: 2, Have: 1}},
-			{dialed, client.GenerationError{Feature: "TCP connections", Type: wire.TypeTCPConnect, Needs: 4, Have: 1}},
+			{opened, client.GenerationError{Feature: "files", Message: string(wire.TypeFSRequest), Needs: 2, Have: 1}},
+			{dialed, client.GenerationError{Feature: "TCP connections", Message: string(wire.TypeTCPConnect), Needs: 4, Have: 1}},
 		} {
 			got, ok := errors.AsType[*client.GenerationError](tt.err)
 			if !ok || !reflect.DeepEqual(*got, tt.want) || !errors.Is(tt.err, errors.ErrUnsupported) {

@@ -29,7 +29,7 @@ func socket() string {
 
 // dialMachine connects to the machine, as ExampleDial shows.
 func dialMachine() *client.Client {
-	c, err := client.Dial(context.Background(), socket())
+	c, err := client.Connect(context.Background(), socket())
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func scriptReady(t *testing.T, gen wire.Generation, ready wire.Ready, play func(
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		c := client.New(near, ready, gen, client.IDs{})
+		c := client.New(&client.Greeting{Link: near, Ready: ready, Generation: gen}, client.IDs{})
 		p := &peer{t: t, conn: far, frames: frame.NewReader(far)}
 		play(c, p)
 		_ = far.Close() // So that Close has nobody to wait for.

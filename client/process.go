@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/mux"
@@ -273,9 +274,9 @@ func (p *process) endsWithin(d time.Duration) bool {
 }
 
 // signal sends a signal to the process group.
-func (p *process) signal(sig int) error {
+func (p *process) signal(sig syscall.Signal) error {
 	if sig < 1 || sig > 31 {
-		return fmt.Errorf("signal %d is not in 1-31", sig)
+		return fmt.Errorf("signal %d is not in 1-31", int(sig))
 	}
 	return p.sendAlive(&wire.ExecSignal{Signal: int32(sig)})
 }

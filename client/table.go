@@ -134,14 +134,14 @@ func deliver(r receiver, f frame.Frame) error {
 	info, known := wire.Lookup(e.Type)
 	switch {
 	case !known:
-		return &FrameError{Type: e.Type, Err: &wire.UnknownTypeError{Type: e.Type}}
+		return &FrameError{Type: string(e.Type), Err: &wire.UnknownTypeError{Type: e.Type}}
 	case info.Flags != f.Flags:
-		return &FrameError{Type: e.Type, Err: fmt.Errorf("flags %v, want %v", f.Flags, info.Flags)}
+		return &FrameError{Type: string(e.Type), Err: fmt.Errorf("flags %v, want %v", f.Flags, info.Flags)}
 	case e.Type == wire.TypeProtocolError:
 		return refusal(e)
 	}
 	if err := r.receive(e); err != nil {
-		return &FrameError{Type: e.Type, Err: err}
+		return &FrameError{Type: string(e.Type), Err: err}
 	}
 	return nil
 }
@@ -150,11 +150,11 @@ func deliver(r receiver, f frame.Frame) error {
 func refusal(e wire.Envelope) error {
 	m, err := wire.Decode(e)
 	if err != nil {
-		return &FrameError{Type: e.Type, Err: err}
+		return &FrameError{Type: string(e.Type), Err: err}
 	}
 	refused, ok := m.(*wire.ProtocolError)
 	if !ok {
-		return &FrameError{Type: e.Type, Err: errUnexpected}
+		return &FrameError{Type: string(e.Type), Err: errUnexpected}
 	}
-	return &ProtocolError{Kind: refused.Kind, Message: refused.Message, OffendingType: refused.OffendingType}
+	return &ProtocolError{Kind: string(refused.Kind), Message: refused.Message, OffendingType: string(refused.OffendingType)}
 }

@@ -4,16 +4,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/sandbox"
-	"github.com/agentd-go/agentd/wire"
 )
 
 // What the agent would refuse is refused here, with the same words and without a boot.
 func TestCheckFindsWhatTheAgentRefuses(t *testing.T) {
 	dir := t.TempDir()
 	for want, cfg := range map[string]sandbox.Config{
-		`rlimits[0]: "foo"`:                   {Limits: []wire.Rlimit{{Resource: "foo", Soft: 1, Hard: 1}}},
-		`rlimits[1]: "NOFILE"`:                {Limits: []wire.Rlimit{{Resource: "nofile", Soft: 1, Hard: 1}, {Resource: "NOFILE", Soft: 1, Hard: 1}}},
+		`rlimits[0]: "foo"`:                   {Limits: []client.Limit{{Resource: "foo", Soft: 1, Hard: 1}}},
+		`rlimits[1]: "NOFILE"`:                {Limits: []client.Limit{{Resource: "nofile", Soft: 1, Hard: 1}, {Resource: "NOFILE", Soft: 1, Hard: 1}}},
 		`hostname: "a\nb"`:                    {Hostname: "a\nb"},
 		`user: ":"`:                           {User: ":"},
 		`tmpfs_mounts[0].path: "/proc/x"`:     {Tmpfs: []sandbox.Tmpfs{{Target: "/proc/x"}}},

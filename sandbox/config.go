@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/relay"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/wire"
@@ -93,13 +94,13 @@ type Config struct {
 	Hosts    []string `json:"hosts,omitempty"`
 	Resolver Resolver `json:"resolver,omitzero"`
 
-	Hostname      string        `json:"hostname,omitempty"` // "" leaves the kernel's.
-	User          string        `json:"user,omitempty"`     // USER[:GROUP] of commands that name none; "" is root.
-	Dir           string        `json:"dir,omitempty"`      // Directory of commands that name none; "" is /.
-	Env           []string      `json:"env,omitempty"`
-	Limits        []wire.Rlimit `json:"limits,omitempty"`
-	Restricted    bool          `json:"restricted,omitempty"` // Commands gain no privileges and lack CAP_SYS_ADMIN.
-	Configuration Configuration `json:"configuration,omitempty"`
+	Hostname      string         `json:"hostname,omitempty"` // "" leaves the kernel's.
+	User          string         `json:"user,omitempty"`     // USER[:GROUP] of commands that name none; "" is root.
+	Dir           string         `json:"dir,omitempty"`      // Directory of commands that name none; "" is /.
+	Env           []string       `json:"env,omitempty"`
+	Limits        []client.Limit `json:"limits,omitempty"`
+	Restricted    bool           `json:"restricted,omitempty"` // Commands gain no privileges and lack CAP_SYS_ADMIN.
+	Configuration Configuration  `json:"configuration,omitempty"`
 	// Generation is that of the protocol in which a machine is configured by message,
 	// and so the newest that our agent speaks: 7, or 8 for raw records. 0 is the newest.
 	// A machine that names 8 or more has them go by a port of their own, unless it has
@@ -107,7 +108,7 @@ type Config struct {
 	Generation wire.Generation `json:"generation,omitempty"`
 
 	// Socket is the path of a Unix socket on which the running machine serves
-	// other clients (client.Dial), 127 at most beside Machine.Client; "" is none.
+	// other clients (client.Connect), 127 at most beside Machine.Client; "" is none.
 	// Who can connect can do as root in the guest: only the owner may.
 	Socket string `json:"-"`
 	// Log is given a line for each client that is disconnected against its will,
@@ -257,6 +258,13 @@ func (c Config) handsOver() bool {
 }
 
 // bootstrap is the configuration as a message.
+func rlimits(all []client.Limit) (l []wire.Rlimit) {
+	for _, limit := range all {
+		l = append(l, wire.Rlimit(limit))
+	}
+	return l
+}
+
 func (c Config) bootstrap() *wire.Bootstrap {
 	if c.Bootstrap != nil {
 		return c.Bootstrap
@@ -265,7 +273,7 @@ func (c Config) bootstrap() *wire.Bootstrap {
 		Hostname:   optional(c.Hostname),
 		User:       optional(PlainUser(c.User)),
 		DefaultCwd: optional(c.Dir),
-		Rlimits:    c.Limits,
+		Rlimits:    rlimits(c.Limits),
 	}
 	if c.Restricted {
 		b.SecurityProfile = wire.ProfileRestricted

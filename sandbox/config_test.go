@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/wire"
 )
 
@@ -51,7 +52,7 @@ func wordsOf(t *testing.T, cfg Config) []string {
 func TestBothConfigurations(t *testing.T) {
 	cfg := Config{
 		Hostname: "web", User: "1000:1000", Restricted: true, Env: []string{"A=1 2"},
-		Limits: []wire.Rlimit{{Resource: "nofile", Soft: 5, Hard: 6}, {Resource: "core", Soft: 0, Hard: 0}},
+		Limits: []client.Limit{{Resource: "nofile", Soft: 5, Hard: 6}, {Resource: "core", Soft: 0, Hard: 0}},
 		Debug:  []string{"boot", "plan"},
 	}
 	b := cfg.bootstrap()

@@ -44,11 +44,11 @@ type Machine struct {
 	closed  error
 }
 
-// Timings say when a machine got where, counted from its start on the host.
+// Timings say when a machine got where, counted from its start on the host. What the
+// guest says of itself, in its own clock, is [client.Client.Agent].
 type Timings struct {
 	Resolved time.Duration // The guest's first word: its root is final.
 	Ready    time.Duration // It serves.
-	Guest    wire.Ready    // What the guest says of itself, in its own clock.
 }
 
 // Start starts a machine and waits until it serves. When it returns an error
@@ -219,7 +219,7 @@ func (m *Machine) boot(ctx context.Context, cfg Config, start time.Time) error {
 func (m *Machine) serve(cfg Config, h *handshake) error {
 	tell := func(now time.Time) error { return m.client.SyncClock(context.Background(), now) }
 	if cfg.Socket == "" && h.records == nil {
-		m.client = client.New(h.Link, h.Ready, h.Generation, client.IDs{})
+		m.client = client.New(h.Greeting, client.IDs{})
 	} else {
 		if err := m.share(cfg, h); err != nil {
 			return err
@@ -250,6 +250,6 @@ func (h *handshake) run(ctx context.Context, cfg Config, port net.Conn, start ti
 	if h.Greeting, err = says.Run(ctx, port); err != nil {
 		return err
 	}
-	m.timings.Ready, m.timings.Guest = time.Since(start), h.Ready
+	m.timings.Ready = time.Since(start)
 	return h.settleSecond(&h.Ready, cfg.Log)
 }

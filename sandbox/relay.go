@@ -43,7 +43,7 @@ func (m *Machine) share(cfg Config, h *handshake) error {
 		return fmt.Errorf("relay: %w", err)
 	}
 	start, end := frame.SlotRange(0)
-	m.client = client.New(conn, m.timings.Guest, h.Generation, client.IDs{Start: start, End: end})
+	m.client = client.New(&client.Greeting{Link: conn, Ready: h.Ready, Generation: h.Generation}, client.IDs{Start: start, End: end})
 	if listener != nil {
 		m.relay.Serve(listener)
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/agentd-go/agentd/internal/image"
 	"github.com/agentd-go/agentd/internal/machines"
 	"github.com/agentd-go/agentd/sandbox"
-	"github.com/agentd-go/agentd/wire"
 )
 
 func TestExitStatus(t *testing.T) {
@@ -27,10 +26,10 @@ func TestExitStatus(t *testing.T) {
 		{"success", commandError(nil), 0, ""},
 		{"signal", commandError(&client.ExitError{Signaled: true, Signal: 9}), 137, "signal 9"},
 		{"signal without a number", commandError(&client.ExitError{Signaled: true}), 128, "signal"},
-		{"not found", machines.StartError("nope", &client.StartError{Path: "nope", Kind: wire.FailureNotFound, Errno: syscall.ENOENT, Message: `spawn "nope": No such file or directory (os error 2)`}), 127, "nope: No such file"},
-		{"not permitted", machines.StartError("/etc", &client.StartError{Path: "/etc", Kind: wire.FailurePermissionDenied, Errno: syscall.EACCES, Message: `spawn "/etc": Permission denied (os error 13)`}), 126, "/etc: Permission denied"},
-		{"not executable", machines.StartError("x", &client.StartError{Path: "x", Kind: wire.FailureNotExecutable, Errno: syscall.ENOEXEC, Message: `spawn "x": Exec format error (os error 8)`}), 126, "x: Exec format"},
-		{"bad directory", machines.StartError("x", &client.StartError{Path: "x", Kind: wire.FailureBadCwd, Errno: syscall.ENOENT, Message: "no such directory"}), 125, "no such directory"},
+		{"not found", machines.StartError("nope", &client.StartError{Path: "nope", Kind: client.FailureNotFound, Errno: syscall.ENOENT, Message: `spawn "nope": No such file or directory (os error 2)`}), 127, "nope: No such file"},
+		{"not permitted", machines.StartError("/etc", &client.StartError{Path: "/etc", Kind: client.FailurePermissionDenied, Errno: syscall.EACCES, Message: `spawn "/etc": Permission denied (os error 13)`}), 126, "/etc: Permission denied"},
+		{"not executable", machines.StartError("x", &client.StartError{Path: "x", Kind: client.FailureNotExecutable, Errno: syscall.ENOEXEC, Message: `spawn "x": Exec format error (os error 8)`}), 126, "x: Exec format"},
+		{"bad directory", machines.StartError("x", &client.StartError{Path: "x", Kind: client.FailureBadCwd, Errno: syscall.ENOENT, Message: "no such directory"}), 125, "no such directory"},
 		{"our own", errors.New("no kernel"), 125, "no kernel"},
 		{"timeout", errTimeout, 124, "--timeout"},
 	} {
@@ -63,13 +62,13 @@ func TestEndedPrefersTheCause(t *testing.T) {
 // A first ^C goes to the command, a second one ends the machine; before there is
 // a command, the first does.
 func TestSignals(t *testing.T) {
-	var sent []int
+	var sent []syscall.Signal
 	var cause error
 	s := &signals{cancel: func(err error) { cause = err }}
-	s.to(func(n int) { sent = append(sent, n) })
+	s.to(func(n syscall.Signal) { sent = append(sent, n) })
 	s.handle(syscall.SIGHUP)
 	s.handle(syscall.SIGINT)
-	if want := []int{1, 2}; !slices.Equal(sent, want) || cause != nil {
+	if want := []syscall.Signal{1, 2}; !slices.Equal(sent, want) || cause != nil {
 		t.Errorf("delivered %v (want %v), cause %v", sent, want, cause)
 	}
 	s.handle(syscall.SIGINT)

@@ -62,8 +62,8 @@ func attach(ctx context.Context, m *machines.Machine, proxy bool) error {
 	signals := catchSignals(cancel)
 	defer signals.stop()
 	if proxy {
-		signals.to(func(number int) {
-			if err := m.Signal(ctx, number); err != nil {
+		signals.to(func(sig syscall.Signal) {
+			if err := m.Signal(ctx, sig); err != nil {
 				say(err.Error())
 			}
 		})
@@ -122,23 +122,23 @@ func (f *commandFlags) detachExec(ctx context.Context, name string, args []strin
 func (s *signals) reachable(l *machines.Live) {
 	end := &statusError{exitSignal + int(syscall.SIGKILL), "it did not end after its stop signal"}
 	l.OnStop(func() {
-		number, grace := l.StopWords()
+		sig, grace := l.StopWords()
 		if grace > 0 {
 			time.AfterFunc(grace, func() { s.cancel(end) })
 		}
-		_ = s.send(number)
+		_ = s.send(sig)
 	}, s.send)
 }
 
 // send gives a signal to the command, as if it had come to us.
-func (s *signals) send(number int) error {
+func (s *signals) send(sig syscall.Signal) error {
 	s.mu.Lock()
 	deliver := s.deliver
 	s.mu.Unlock()
 	if deliver == nil {
-		s.cancel(&statusError{exitSignal + number, fmt.Sprintf("ended by signal %d", number)})
+		s.cancel(&statusError{exitSignal + int(sig), fmt.Sprintf("ended by signal %d", int(sig))})
 		return nil
 	}
-	deliver(number)
+	deliver(sig)
 	return nil
 }

@@ -108,16 +108,16 @@ func (f *bootTimer) print(t bootTimes) (err error) {
 // partsOf puts the parts of a boot in their order. What the agent has not
 // measured is around its steps, the most of it before them.
 func partsOf(m *sandbox.Machine, ready time.Duration) bootTimes {
-	guest := m.Timings().Guest
-	kernel := time.Duration(guest.BootTimeNS)
-	around := time.Duration(guest.ReadyTimeNS) - time.Duration(guest.InitTimeNS) - kernel
+	guest := m.Client().Agent()
+	kernel := guest.Started
+	around := guest.Ready - guest.Setup - kernel
 	t := bootTimes{Ready: ready, Note: m.Note()}
 	at := time.Duration(0)
 	add := func(name string, took time.Duration) {
 		t.Parts = append(t.Parts, bootPart{name, at, took})
 		at += took
 	}
-	add("files, virtiofsd and QEMU", ready-time.Duration(guest.ReadyTimeNS))
+	add("files, virtiofsd and QEMU", ready-guest.Ready)
 	add("kernel", kernel)
 	add("agent, up to its plan and around it", around)
 	for _, s := range m.Steps() {

@@ -77,7 +77,7 @@ func traced(ctx context.Context, name string) (*client.Client, error) {
 			_ = trace.New(os.Stderr).Serve(near, relay) // Its end is the client's too.
 		}
 	}()
-	c, err := client.Dial(ctx, filepath.Join(dir, "s"))
+	c, err := client.Connect(ctx, filepath.Join(dir, "s"))
 	return c, errors.Join(err, l.Close())
 }
 

@@ -38,7 +38,7 @@ first argument is the command.
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := ""
-			dial := func(ctx context.Context) (*client.Client, error) { return client.Dial(ctx, socket) }
+			dial := func(ctx context.Context) (*client.Client, error) { return client.Connect(ctx, socket) }
 			if socket == "" {
 				name = args[0]
 				if args = behindDashes(args[1:]); len(args) == 0 {

@@ -279,7 +279,9 @@ func list(ctx context.Context, side transfer.Guest, path string) ([]fileLine, er
 
 func line(ctx context.Context, side transfer.Guest, path string, info fs.FileInfo) fileLine {
 	l := fileLine{Name: info.Name(), Mode: fmt.Sprintf("%04o", modeOf(info)), Size: info.Size(), Modified: info.ModTime().UTC()}
-	l.UID, l.GID = client.Owner(info)
+	if s, ok := info.Sys().(*client.Stat); ok {
+		l.UID, l.GID = s.UID, s.GID
+	}
 	switch {
 	case info.IsDir():
 		l.Type = "directory"

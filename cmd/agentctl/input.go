@@ -43,7 +43,7 @@ func (f *commandFlags) connectInput(c *client.Cmd) (restore func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	c.TTY, c.Env = true, ownTerm(f.env)
+	c.TTY, c.AddEnv = true, ownTerm(f.env)
 	c.Rows, c.Cols = t.size()
 	t.follow(func(rows, cols uint16) { _ = c.Resize(rows, cols) }) // A command that is over has no size.
 	return t.restore, nil

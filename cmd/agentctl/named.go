@@ -62,7 +62,7 @@ func connect(ctx context.Context, name string) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.Dial(ctx, m.Socket())
+	c, err := client.Connect(ctx, m.Socket())
 	if err != nil {
 		return nil, fmt.Errorf("machine %s: %w", name, err)
 	}
@@ -355,15 +355,15 @@ other than KILL, send it to the command that a machine was started for.
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			number, err := machines.ParseSignal(name)
+			sig, err := machines.ParseSignal(name)
 			if err != nil {
 				return fmt.Errorf("--signal: %w", err)
 			}
 			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
-				if number == int(syscall.SIGKILL) {
+				if sig == syscall.SIGKILL {
 					return advise(m.Kill(ctx))
 				}
-				return advise(m.Signal(ctx, number))
+				return advise(m.Signal(ctx, sig))
 			})
 		},
 	}

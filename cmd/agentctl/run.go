@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -252,7 +253,7 @@ func worse(result, end error) error {
 // command runs the command and translates its end.
 func (f *commandFlags) command(ctx context.Context, in *client.Client, args []string, signals *signals) error {
 	c := in.CommandContext(ctx, args[0], args[1:]...)
-	c.Env, c.User, c.Dir = f.env, sandbox.PlainUser(f.user), f.dir
+	c.AddEnv, c.User, c.Dir = f.env, sandbox.PlainUser(f.user), f.dir
 	c.Stdout, c.Stderr = output{os.Stdout, signals}, output{os.Stderr, signals}
 	restore, err := f.connectInput(c)
 	if err != nil {
@@ -262,7 +263,7 @@ func (f *commandFlags) command(ctx context.Context, in *client.Client, args []st
 	if err := c.Start(); err != nil {
 		return ended(ctx, machines.StartError(args[0], err))
 	}
-	signals.to(func(number int) { _ = c.Signal(number) }) // Nor does it hear signals.
+	signals.to(func(sig syscall.Signal) { _ = c.Signal(sig) }) // Nor does it hear signals.
 	return ended(ctx, commandError(settle(ctx, c)))
 }
 
@@ -316,7 +317,7 @@ func commandError(err error) error {
 	if !exit.Signaled {
 		return &statusError{status: exit.ExitCode()}
 	}
-	return &statusError{exitSignal + exit.Signal, exit.Error()}
+	return &statusError{exitSignal + int(exit.Signal), exit.Error()}
 }
 
 // note says on standard error when the machine is slower than it could be, or has

@@ -72,7 +72,7 @@ type signals struct {
 	cancel context.CancelCauseFunc
 
 	mu      sync.Mutex
-	deliver func(number int)
+	deliver func(sig syscall.Signal)
 	pressed int
 }
 
@@ -92,7 +92,7 @@ func catchSignals(cancel context.CancelCauseFunc) *signals {
 }
 
 // to says who gets the signals from now on.
-func (s *signals) to(deliver func(number int)) {
+func (s *signals) to(deliver func(sig syscall.Signal)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.deliver = deliver
@@ -108,7 +108,7 @@ func (s *signals) handle(sig syscall.Signal) {
 		s.cancel(&statusError{exitSignal + int(sig), "ended by " + sig.String()})
 		return
 	}
-	s.deliver(int(sig))
+	s.deliver(sig)
 }
 
 func (s *signals) stop() {

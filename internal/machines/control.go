@@ -38,7 +38,7 @@ const (
 // A request is what a supervisor is asked on its control socket.
 type request struct {
 	Do     string         `json:"do"`
-	Signal int            `json:"signal,omitempty"`   // For stop, 0 is the machine's own.
+	Signal syscall.Signal `json:"signal,omitempty"`   // For stop, 0 is the machine's own.
 	Grace  *time.Duration `json:"grace_ns,omitempty"` // For stop, nil is the machine's own; less than 0 is for ever.
 	Exec   *Detached      `json:"exec,omitempty"`
 }
@@ -61,10 +61,10 @@ type Detached struct {
 // A control is the supervisor's side.
 type control struct {
 	mu     sync.Mutex
-	signal func(number int) error // To the machine's command; nil while there is none.
-	stop   func()                 // nil while it cannot be asked.
-	with   request                // The last request to stop.
-	client *client.Client         // nil while the machine does not run.
+	signal func(sig syscall.Signal) error // To the machine's command; nil while there is none.
+	stop   func()                         // nil while it cannot be asked.
+	with   request                        // The last request to stop.
+	client *client.Client                 // nil while the machine does not run.
 }
 
 var (
@@ -137,7 +137,7 @@ func (c *control) do(q request) error {
 // detach starts a command and does not wait for it.
 func detach(in *client.Client, d *Detached) error {
 	cmd := in.Command(d.Args[0], d.Args[1:]...)
-	cmd.Env, cmd.User, cmd.Dir = d.Env, d.User, d.Dir
+	cmd.AddEnv, cmd.User, cmd.Dir = d.Env, d.User, d.Dir
 	if err := cmd.Start(); err != nil {
 		return StartError(d.Args[0], err)
 	}
@@ -148,10 +148,10 @@ func detach(in *client.Client, d *Detached) error {
 // stopWords are the signal and the grace of a stop: what was asked last, else what the
 // record says, else SIGTERM and DefaultGrace. A grace of 0 is no bound. Without any
 // grace the signal is SIGKILL.
-func (c *control) stopWords(r Record) (signal int, grace time.Duration) {
+func (c *control) stopWords(r Record) (signal syscall.Signal, grace time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	signal, grace = int(syscall.SIGTERM), DefaultGrace
+	signal, grace = syscall.SIGTERM, DefaultGrace
 	if n, err := ParseSignal(r.StopSignal); err == nil {
 		signal = n
 	}
@@ -168,7 +168,7 @@ func (c *control) stopWords(r Record) (signal int, grace time.Duration) {
 	case grace < 0:
 		return signal, 0
 	case grace == 0:
-		return int(syscall.SIGKILL), DefaultGrace
+		return syscall.SIGKILL, DefaultGrace
 	}
 	return signal, grace
 }
@@ -211,8 +211,8 @@ func (m *Machine) ask(ctx context.Context, q request) error {
 var errNoControl = errors.New("its supervisor does not answer")
 
 // Signal sends a signal, 1 to 31, to the command that the machine was started for.
-func (m *Machine) Signal(ctx context.Context, number int) error {
-	return m.askRunning(ctx, request{Do: controlSignal, Signal: number})
+func (m *Machine) Signal(ctx context.Context, sig syscall.Signal) error {
+	return m.askRunning(ctx, request{Do: controlSignal, Signal: sig})
 }
 
 // Detach starts a command that goes on without the caller; the error is a

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/agentd-go/agentd/client"
-	"github.com/agentd-go/agentd/wire"
 )
 
 // Lines of a kernel's on its console (kernel/panic.c, mm/oom_kill.c), with the time
@@ -127,9 +126,9 @@ func StartError(name string, err error) error {
 	const other, notExecutable, notFound = 125, 126, 127
 	// By kind and not by number: a directory that does not exist has ENOENT too.
 	switch start.Kind { //nolint:exhaustive // Shells have two kinds.
-	case wire.FailureNotFound:
+	case client.FailureNotFound:
 		return &CommandError{notFound, name + ": " + refusal(start)}
-	case wire.FailurePermissionDenied, wire.FailureNotExecutable:
+	case client.FailurePermissionDenied, client.FailureNotExecutable:
 		return &CommandError{notExecutable, name + ": " + refusal(start)}
 	default:
 		return &CommandError{other, err.Error()}

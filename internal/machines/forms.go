@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
 )
@@ -137,7 +138,7 @@ func ParseDisk(s string) (d sandbox.Disk, err error) {
 }
 
 // ParseLimit reads NAME=SOFT[:HARD]; -1 and "unlimited" are no limit.
-func ParseLimit(s string) (l wire.Rlimit, err error) {
+func ParseLimit(s string) (l client.Limit, err error) {
 	name, values, ok := strings.Cut(s, "=")
 	soft, hard, both := strings.Cut(values, ":")
 	if !both {

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/machines"
 	"github.com/agentd-go/agentd/sandbox"
-	"github.com/agentd-go/agentd/wire"
 )
 
 // forms compares what a parser makes of each text with what is wanted; "" is
@@ -78,7 +78,7 @@ func TestParseLimit(t *testing.T) {
 	forms(t, machines.ParseLimit, map[string]string{
 		"nofile=10": "{nofile 10 10}", "nofile=10:20": "{nofile 10 20}", "core=-1": fmt.Sprintf("{core %d %d}", most, most),
 		"core=0:unlimited": fmt.Sprintf("{core 0 %d}", most), "nofile": "", "=1": "", "nofile=a": "", "nofile=1:b": "", "NPROC=1": "{nproc 1 1}", "foo=3": "", "nofile=2:1": "", "nofile=-1:1": "",
-	}, func(l wire.Rlimit) string { return fmt.Sprint(l) })
+	}, func(l client.Limit) string { return fmt.Sprint(l) })
 }
 
 func TestParsePort(t *testing.T) {

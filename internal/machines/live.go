@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/agentd-go/agentd/sandbox"
@@ -141,13 +142,13 @@ func (l *Live) say() error { return writeJSON(filepath.Join(l.machine.dir, state
 
 // OnStop lets whoever stops the machine do so by f, which must not wait, and Signal
 // reach its command by deliver.
-func (l *Live) OnStop(f func(), deliver func(signal int) error) {
+func (l *Live) OnStop(f func(), deliver func(sig syscall.Signal) error) {
 	l.control.set(func(c *control) { c.stop, c.signal = f, deliver })
 }
 
 // StopWords are the signal with which the command is asked to end when the machine is
 // stopped, and how long it may take then; 0 is no bound.
-func (l *Live) StopWords() (signal int, grace time.Duration) {
+func (l *Live) StopWords() (signal syscall.Signal, grace time.Duration) {
 	return l.control.stopWords(l.machine.record)
 }
 

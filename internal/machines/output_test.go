@@ -289,7 +289,7 @@ func TestRestartPolicies(t *testing.T) {
 
 func TestSignals(t *testing.T) {
 	for text, want := range map[string]syscall.Signal{"TERM": 15, "SIGTERM": 15, "sigusr1": 10, "9": 9, "31": 31, "Kill": 9} {
-		if got, err := ParseSignal(text); err != nil || got != int(want) {
+		if got, err := ParseSignal(text); err != nil || got != want {
 			t.Errorf("%s: %d, %v, want %d", text, got, err, want)
 		}
 	}
@@ -306,7 +306,7 @@ func TestStopWords(t *testing.T) {
 	for i, c := range []struct {
 		record Record
 		asked  request
-		signal int
+		signal syscall.Signal
 		grace  time.Duration
 	}{
 		{Record{}, request{}, 15, DefaultGrace},

@@ -22,13 +22,13 @@ var signalNumbers = map[string]syscall.Signal{
 }
 
 // ParseSignal reads a signal by its name, with or without SIG, or its number, 1 to 31.
-func ParseSignal(s string) (int, error) {
+func ParseSignal(s string) (syscall.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil && n >= 1 && n <= lastSignal {
-		return n, nil
+		return syscall.Signal(n), nil
 	}
 	name := strings.TrimPrefix(strings.ToUpper(s), "SIG")
 	if n, ok := signalNumbers[name]; ok {
-		return int(n), nil
+		return n, nil
 	}
 	return 0, fmt.Errorf("signal %q: want a name such as TERM, or a number from 1 to %d", s, lastSignal)
 }

@@ -266,12 +266,12 @@ func (l *Live) startCommand(ctx context.Context) (*client.Cmd, error) {
 
 // stopCommand asks the machine's command to end, and kills it when its grace is over.
 func (l *Live) stopCommand(cmd *client.Cmd) error {
-	number, grace := l.StopWords()
+	signal, grace := l.StopWords()
 	if grace > 0 {
 		time.AfterFunc(grace, func() { _ = cmd.Kill() }) // It may have ended.
 		cmd.WaitDelay = grace + reportWait               // Which is asked for after this.
 	}
-	return cmd.Signal(number)
+	return cmd.Signal(signal)
 }
 
 // await waits for the machine's command.
@@ -297,7 +297,7 @@ func CutCause() error { return errCut }
 
 // A StopRequest is how to stop a machine with a command.
 type StopRequest struct {
-	Signal int            // For its command; 0 is the machine's own.
+	Signal syscall.Signal // For its command; 0 is the machine's own.
 	Grace  *time.Duration // For its command; nil is the machine's own, less than 0 for ever.
 }
 
@@ -438,7 +438,7 @@ func (m *Machine) discard() error {
 func exitStatus(e *client.ExitError) int {
 	const signaled = 128
 	if e.Signaled {
-		return signaled + e.Signal
+		return signaled + int(e.Signal)
 	}
 	return e.ExitCode()
 }

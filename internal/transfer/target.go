@@ -326,8 +326,8 @@ func (f *guestFile) Describe(mode fs.FileMode, mtime time.Time) error {
 }
 
 func (f *guestFile) Own(like fs.FileInfo) error {
-	if uid, gid := client.Owner(like); uid|gid != 0 {
-		return f.Chown(int(uid), int(gid))
+	if s, ok := like.Sys().(*client.Stat); ok && s.UID|s.GID != 0 {
+		return f.Chown(int(s.UID), int(s.GID))
 	}
 	return nil // Root's, as the part is.
 }

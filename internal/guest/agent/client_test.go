@@ -42,7 +42,7 @@ func newClient(t *testing.T, g wire.Generation) *client.Client {
 	if err != nil || e.Type != wire.TypeReady {
 		t.Fatalf("the first frame is %s, %v", e.Type, err)
 	}
-	c := client.New(ours, wire.Ready{}, e.Generation, client.IDs{})
+	c := client.New(&client.Greeting{Link: ours, Generation: e.Generation}, client.IDs{})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }

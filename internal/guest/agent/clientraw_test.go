@@ -78,7 +78,7 @@ func tapped(t *testing.T) (*client.Client, *tap) {
 	if _, err := look.from.Next(); err != nil {
 		t.Fatal(err)
 	}
-	c := client.New(look, wire.Ready{}, eight, client.IDs{})
+	c := client.New(&client.Greeting{Link: look, Generation: eight}, client.IDs{})
 	t.Cleanup(func() { _ = c.Close() })
 	return c, look
 }

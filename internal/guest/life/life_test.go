@@ -124,7 +124,7 @@ func TestRun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r := c.Ready(); resolved.UID != 1000 || r.AgentVersion != "test" || r.InitTimeNS == 0 || r.ReadyTimeNS < r.BootTimeNS {
+		if r := c.Agent(); resolved.UID != 1000 || r.Version != "test" || r.Setup == 0 || r.Ready < r.Started {
 			t.Errorf("user %+v, ready %+v", resolved, r)
 		}
 		if found := onData(t); len(found) != 1 || found[0] != "tmpfs" {

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/sandbox"
-	"github.com/agentd-go/agentd/wire"
 )
 
 // TestBoundMachine asks a machine with limits, a default user and the restricted
@@ -20,7 +20,7 @@ import (
 func TestBoundMachine(t *testing.T) {
 	expect(t, sandbox.Config{
 		User: "1000:1000", Restricted: true, Hostname: "bound",
-		Limits: []wire.Rlimit{
+		Limits: []client.Limit{
 			{Resource: "nofile", Soft: 64, Hard: 128},
 			{Resource: "fsize", Soft: 1 << 20, Hard: 2 << 20},
 			{Resource: "as", Soft: 32 << 20, Hard: 64 << 20},
@@ -43,7 +43,7 @@ func boundBehaviours() []behaviour {
 			},
 			command{name: "bound: processor time", script: "while :; do :; done", code: -1, signal: 24},
 			command{name: "bound: file size", argv: []string{"dd", "if=/dev/zero", "of=/tmp/large", "bs=1M", "count=2"}, code: -1, signal: 25},
-			command{name: "bound: its own limits win", script: "ulimit -n", stdout: "32\n", limits: []wire.Rlimit{{Resource: "nofile", Soft: 32, Hard: 128}}},
+			command{name: "bound: its own limits win", script: "ulimit -n", stdout: "32\n", limits: []client.Limit{{Resource: "nofile", Soft: 32, Hard: 128}}},
 		),
 		behaviour{"bound: limits", boundLimits},
 		behaviour{"bound: capabilities", func(g *guest) error { return g.lacks("root", admin) }},

@@ -73,7 +73,7 @@ func TestBulk(t *testing.T) {
 			if g := m.Client().Generation(); g != 8 {
 				t.Fatalf("generation %d", g)
 			}
-			if two := m.Timings().Guest.BulkTransport != nil; two != (c.cfg.Generation == 8) {
+			if two := m.Client().Agent().SecondPort; two != (c.cfg.Generation == 8) {
 				t.Fatalf("a second port is announced: %t", two)
 			}
 			took := map[string][2]time.Duration{}

@@ -14,7 +14,7 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/client"
 )
 
 // clientFS is the guest's file system as package io/fs has it.
@@ -99,7 +99,7 @@ func described(i fs.FileInfo, err error) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	entry, _ := i.Sys().(*wire.FSEntry)
+	entry, _ := i.Sys().(*client.Stat)
 	return fmt.Sprintf("%s %v %d uid %d", i.Name(), i.Mode(), i.Size(), entry.UID), nil
 }
 

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/agentd-go/agentd/client"
-	"github.com/agentd-go/agentd/wire"
 )
 
 // killDelay is how long a killed command's end may take to be reported.
@@ -47,7 +47,7 @@ func (g *guest) alive() (time.Duration, error) {
 }
 
 // pingGeneration is the first that has core.ping.
-const pingGeneration wire.Generation = 6
+const pingGeneration = 6
 
 // A command is a behaviour that one command shows.
 type command struct {
@@ -59,7 +59,7 @@ type command struct {
 	user   string
 	tty    bool
 	stdin  string
-	limits []wire.Rlimit
+	limits []client.Limit
 
 	stdout, stderr string
 	code           int
@@ -74,7 +74,7 @@ func (c command) check(g *guest) error {
 		argv = []string{"sh", "-c", c.script}
 	}
 	cmd := g.cmd(argv...)
-	cmd.Env, cmd.Dir, cmd.User, cmd.TTY, cmd.Limits = c.env, c.dir, c.user, c.tty, c.limits
+	cmd.AddEnv, cmd.Dir, cmd.User, cmd.TTY, cmd.Limits = c.env, c.dir, c.user, c.tty, c.limits
 	if c.stdin != "" {
 		cmd.Stdin = strings.NewReader(c.stdin)
 	}
@@ -94,7 +94,7 @@ func (c command) check(g *guest) error {
 // ended translates the end of a command.
 func ended(err error) (code, signal int, other error) {
 	if exit, ok := errors.AsType[*client.ExitError](err); ok {
-		return exit.ExitCode(), exit.Signal, nil
+		return exit.ExitCode(), int(exit.Signal), nil
 	}
 	return 0, 0, err
 }
@@ -175,10 +175,15 @@ type step func(*dialog) error
 
 func hear(words string) step { return func(d *dialog) error { return d.hear(words) } }
 func tell(words string) step { return func(d *dialog) error { return d.tell(words) } }
-func signal(number int) step { return func(d *dialog) error { return d.Signal(number) } }
+
+func signal(number int) step {
+	return func(d *dialog) error { return d.Signal(syscall.Signal(number)) }
+}
+
 func resize(rows, cols uint16) step {
 	return func(d *dialog) error { return d.Resize(rows, cols) }
 }
+
 func exits(code int) step { return func(d *dialog) error { return endsWith(d.end(), code) } }
 
 // converse is a behaviour that a dialog shows.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/contract"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
@@ -43,7 +44,7 @@ func TestContract(t *testing.T) {
 			if n := tap.Early(); n > 0 {
 				t.Errorf("%d frames between core.ready and the host's first word", n)
 			}
-			ready(t, m.Client().Ready())
+			ready(t, m.Client().Agent())
 			serve(t, tap)
 			for _, b := range contract.Behaviours() {
 				t.Run(b.Name, func(t *testing.T) { judgeContract(t, tap, b) })
@@ -59,9 +60,9 @@ func TestContract(t *testing.T) {
 }
 
 // ready is what core.ready says.
-func ready(t *testing.T, r wire.Ready) {
+func ready(t *testing.T, r client.AgentInfo) {
 	t.Helper()
-	if r.BootTimeNS == 0 || r.InitTimeNS == 0 || r.ReadyTimeNS < r.BootTimeNS+r.InitTimeNS || r.AgentVersion == "" {
+	if r.Started == 0 || r.Setup == 0 || r.Ready < r.Started+r.Setup || r.Version == "" {
 		t.Errorf("core.ready says %+v", r)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/sandbox"
-	"github.com/agentd-go/agentd/wire"
 )
 
 // defaultPath is what commands get where nobody says PATH.
@@ -150,16 +150,16 @@ func attributes() []behaviour {
 			command{name: "umask", script: "umask", stdout: "0022\n"},
 			command{name: "signals", argv: status, stdout: noSignals},
 			command{name: "signals on a terminal", argv: status, tty: true, stdout: "SigBlk:\t0000000000000000\r\nSigIgn:\t0000000000000000\r\n"},
-			command{name: "signals by relay", argv: status, limits: []wire.Rlimit{{Resource: "core"}}, stdout: noSignals},
+			command{name: "signals by relay", argv: status, limits: []client.Limit{{Resource: "core"}}, stdout: noSignals},
 			command{name: "descriptors", argv: []string{"ls", "/proc/self/fd"}, stdout: "0\n1\n2\n3\n"}, // 3 is the directory.
 			command{
-				name: "descriptors by relay", argv: []string{"ls", "/proc/self/fd"}, limits: []wire.Rlimit{{Resource: "core"}},
+				name: "descriptors by relay", argv: []string{"ls", "/proc/self/fd"}, limits: []client.Limit{{Resource: "core"}},
 				stdout: "0\n1\n2\n3\n",
 			},
 			command{name: "session of its own", argv: []string{"awk", "{print $1 == $5, $1 == $6}", "/proc/self/stat"}, stdout: "1 1\n"},
 			command{
 				name: "limits of one request", script: "ulimit -n; ulimit -Hn; ulimit -s; ulimit -f", stdout: "6\n8\n1024\nunlimited\n",
-				limits: []wire.Rlimit{{Resource: "NoFile", Soft: 6, Hard: 8}, {Resource: "unheard-of"}, {Resource: "stack", Soft: 1 << 20, Hard: 1 << 20}},
+				limits: []client.Limit{{Resource: "NoFile", Soft: 6, Hard: 8}, {Resource: "unheard-of"}, {Resource: "stack", Soft: 1 << 20, Hard: 1 << 20}},
 			},
 			command{name: "default profile", argv: []string{"grep", "NoNewPrivs", "/proc/self/status"}, stdout: "NoNewPrivs:\t0\n"},
 		),

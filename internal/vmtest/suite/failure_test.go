@@ -19,7 +19,7 @@ type failure struct {
 	user    string
 	env     []string
 	tty     bool
-	limits  []wire.Rlimit
+	limits  []client.Limit
 	kind    wire.FailureKind
 	errno   syscall.Errno // 0 is none.
 	stage   string        // "" is any.
@@ -66,7 +66,7 @@ func refused() []failure {
 			kind: wire.FailureBadArgs, errno: syscall.E2BIG, message: ": Argument list too long (os error 7)",
 		},
 		{
-			name: "soft above hard", argv: []string{"true"}, limits: []wire.Rlimit{{Resource: "nofile", Soft: 9, Hard: 8}},
+			name: "soft above hard", argv: []string{"true"}, limits: []client.Limit{{Resource: "nofile", Soft: 9, Hard: 8}},
 			kind: wire.FailureResourceLimit, errno: syscall.EINVAL, stage: "setrlimit(RLIMIT_NOFILE)", message: ": Invalid argument (os error 22)",
 		},
 		{name: "NUL in an argument", argv: []string{"true", "a\x00"}, kind: wire.FailureOther, message: ": nul byte found in provided data"},
@@ -89,7 +89,7 @@ func accountless() []failure {
 	for i := range all {
 		all[i].argv, all[i].kind = []string{"true"}, wire.FailureUserSetup
 	}
-	soft := []wire.Rlimit{{Resource: "nofile", Soft: 9, Hard: 8}}
+	soft := []client.Limit{{Resource: "nofile", Soft: 9, Hard: 8}}
 	return append(all,
 		failure{
 			name: "soft above hard on a terminal", argv: []string{"true"}, limits: soft, tty: true,
@@ -118,13 +118,13 @@ func placed() []failure {
 
 func (f failure) check(g *guest) error {
 	c := g.cmd(f.argv...)
-	c.Dir, c.User, c.Env, c.TTY, c.Limits = f.dir, f.user, f.env, f.tty, f.limits
+	c.Dir, c.User, c.AddEnv, c.TTY, c.Limits = f.dir, f.user, f.env, f.tty, f.limits
 	err := c.Run()
 	failed, ok := errors.AsType[*client.StartError](err)
 	if !ok {
 		return fmt.Errorf("it was started: %w", cmpErr(err))
 	}
-	if message := f.text(); failed.Kind != f.kind || failed.Errno != f.errno || failed.Message != message {
+	if message := f.text(); failed.Kind != client.FailureKind(f.kind) || failed.Errno != f.errno || failed.Message != message {
 		return fmt.Errorf("got %s %d %q, want %s %d %q", failed.Kind, int(failed.Errno), failed.Message, f.kind, int(f.errno), message)
 	}
 	if f.stage != "" && failed.Stage != f.stage {

@@ -238,7 +238,7 @@ func dialPort(t *testing.T, g *guest, socket string) (*client.Client, net.Conn) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := client.New(conn, g.Timings().Guest, wire.Newest, client.IDs{})
+	c := client.New(&client.Greeting{Link: conn, Generation: wire.Newest}, client.IDs{})
 	t.Cleanup(func() { _ = c.Close() })
 	if _, err := c.Ping(g.ctx); err != nil {
 		t.Fatal(err)

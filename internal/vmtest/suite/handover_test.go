@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
@@ -58,7 +59,7 @@ func TestHandover(t *testing.T) {
 			cfg := sandbox.Config{
 				Root: scripted(t), Init: "/sbin/the init", InitArgs: []string{"a b", "", `c'$d\`, ""},
 				InitEnv: []string{"B=over", "C=x=y z"}, Env: []string{"A=first", "B=second"},
-				Limits: []wire.Rlimit{{Resource: "nofile", Soft: 4096, Hard: 4096}, {Resource: "cpu", Soft: 7, Hard: 8}},
+				Limits: []client.Limit{{Resource: "nofile", Soft: 4096, Hard: 4096}, {Resource: "cpu", Soft: 7, Hard: 8}},
 			}
 			if c.Configuration == sandbox.ByBootstrap {
 				cfg.InitDir = "/home/user"

@@ -67,7 +67,7 @@ func share(t *testing.T, cfg sandbox.Config) *hub {
 
 // dial returns a client beside the machine's own, and what ends it.
 func (h *hub) dial() (*guest, func(), error) {
-	c, err := client.Dial(h.ctx, h.socket)
+	c, err := client.Connect(h.ctx, h.socket)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -22,7 +22,7 @@ func TestSecondPort(t *testing.T) {
 		t.Run(kernel, func(t *testing.T) {
 			t.Parallel()
 			h := share(t, sandbox.Config{Kernel: kernel, Generation: 8, MemoryMiB: 1024})
-			if h.Timings().Guest.BulkTransport == nil {
+			if !h.Client().Agent().SecondPort {
 				t.Fatal("there is no second port")
 			}
 			content := random(8<<20, 5)
