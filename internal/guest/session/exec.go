@@ -24,7 +24,7 @@ const killedCode = -1
 
 // An Exec is one command. Its methods do not wait.
 type Exec struct {
-	*line
+	*base
 	tty bool
 	in  *mux.Inbox
 
@@ -41,7 +41,7 @@ type Exec struct {
 // StartExec begins a command and returns at once.
 func (h *Host) StartExec(id uint32, req *wire.ExecRequest, ending Ending) *Exec {
 	e := &Exec{
-		line: h.line(id, ending, unsentExec, &h.Activity.commands),
+		base: h.base(id, ending, unsentExec, &h.Activity.commands),
 		tty:  req.TTY,
 		in:   h.inbox(stdinMemory),
 	}
@@ -104,7 +104,7 @@ func (e *Exec) listen(outputs []output, grown func()) (heard func()) {
 		e.host.crew.do(func() {
 			defer all.Done()
 			e.guarded(func() {
-				p := &pump{line: e.line, kind: o.kind, from: t, to: flow.SendMessages(e.host.Generation, o.kind, nil), count: &e.host.Activity.output, grow: o.from.Grow, grown: grown}
+				p := &pump{base: e.base, kind: o.kind, from: t, to: flow.SendMessages(e.host.Generation, o.kind, nil), count: &e.host.Activity.output, grow: o.from.Grow, grown: grown}
 				_ = p.run() // io.EOF, or EIO from a terminal that hung up.
 			})
 			if open.Add(-1) == 0 {

@@ -15,9 +15,9 @@ import (
 // A Read is the sending of a file.
 type Read struct{ *stream }
 
-func startRead(l *line, c *client, op *wire.OpRead, offer *wire.BulkOffer) *Read {
+func startRead(l *base, c *client, op *wire.OpRead, offer *wire.BulkOffer) *Read {
 	r := &Read{&stream{
-		line: l, kind: wire.BulkFS, flows: wire.FlowGuestToHost, data: wire.TypeFSData, count: &l.host.Activity.files,
+		base: l, kind: wire.BulkFS, flows: wire.FlowGuestToHost, data: wire.TypeFSData, count: &l.host.Activity.files,
 		name: "filesystem read", stray: fmt.Sprintf("unknown filesystem write session: %d", l.id),
 	}}
 	r.stop = func(err error) { r.to.Fail(err) } // One without records goes on: its host has no word that ends it.
@@ -122,9 +122,9 @@ type Write struct {
 	failed error // Why nothing more is taken.
 }
 
-func startWrite(l *line, c *client, op *wire.OpWrite, offer *wire.BulkOffer) *Write {
+func startWrite(l *base, c *client, op *wire.OpWrite, offer *wire.BulkOffer) *Write {
 	w := &Write{stream: &stream{
-		line: l, kind: wire.BulkFS, flows: wire.FlowHostToGuest, data: wire.TypeFSData, count: &l.host.Activity.files,
+		base: l, kind: wire.BulkFS, flows: wire.FlowHostToGuest, data: wire.TypeFSData, count: &l.host.Activity.files,
 		name: "filesystem write", stray: noOffer, want: math.MaxUint64, full: syscall.ENOSPC, // What waits on disk has a bound.
 	}}
 	w.stop = w.fail

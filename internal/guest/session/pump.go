@@ -54,7 +54,7 @@ func (s stored) Try(b []byte) (int, error)  { return s(b) }
 // A pump sends what a source gives as data messages of one kind, in frames as
 // large as what is there makes them.
 type pump struct {
-	*line
+	*base
 	kind  wire.Type
 	from  source
 	count *atomic.Uint64      // Of bytes that were sent.

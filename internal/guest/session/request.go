@@ -12,7 +12,7 @@ import (
 
 // A Request is one operation on files that is answered by one frame.
 type Request struct {
-	*line
+	*base
 	client *client
 	large  bool // Its answer holds a place in Files.large.
 }
@@ -29,14 +29,14 @@ type job struct {
 // that a client sends one behind the other see them in that order.
 func (h *Host) StartFile(id uint32, slot int, req *wire.FSRequest, ending Ending) Session {
 	c := h.Files.client(slot)
-	l := func(gauge *atomic.Int64) *line { return h.line(id, ending, unsentFile, gauge) }
+	l := func(gauge *atomic.Int64) *base { return h.base(id, ending, unsentFile, gauge) }
 	if op, ok := req.Op.(*wire.OpRead); ok {
 		return startRead(l(&h.Activity.fileStreams), c, op, req.Bulk)
 	}
 	if op, ok := req.Op.(*wire.OpWrite); ok {
 		return startWrite(l(&h.Activity.fileStreams), c, op, req.Bulk)
 	}
-	r := &Request{line: l(nil), client: c}
+	r := &Request{base: l(nil), client: c}
 	j, err := c.job(req.Op)
 	r.work(func() { r.run(j, err) }, func(why string) { r.finish(fileFailed(why)) })
 	return r

@@ -36,7 +36,7 @@ func (e *flowError) Error() string { return e.text }
 // A stream is a session that moves bytes, by messages or raw records. The texts are the
 // reference agents', where they have one (protocol section 12.5).
 type stream struct {
-	*line
+	*base
 	kind  wire.BulkKind
 	flows wire.BulkFlow // The directions that the session has.
 	data  wire.Type     // Of data messages.
@@ -215,7 +215,7 @@ func (s *stream) consumed(p []byte, n int) {
 
 // pump is what sends the bytes of a source.
 func (s *stream) pump(from source) *pump {
-	return &pump{line: s.line, kind: s.data, from: credited{from, s.to}, to: s.to, count: s.count}
+	return &pump{base: s.base, kind: s.data, from: credited{from, s.to}, to: s.to, count: s.count}
 }
 
 // farewell says what precedes the terminal frame of a session that ends with err.

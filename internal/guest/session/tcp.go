@@ -41,7 +41,7 @@ type TCP struct {
 // StartTCP begins to connect and returns at once.
 func (h *Host) StartTCP(id uint32, req *wire.TCPConnect, ending Ending) *TCP {
 	t := &TCP{cancel: make(chan struct{}), stream: &stream{
-		line: h.line(id, ending, unsentTCP, &h.Activity.tcpStreams),
+		base: h.base(id, ending, unsentTCP, &h.Activity.tcpStreams),
 		kind: wire.BulkTCP, flows: wire.FlowHostToGuest | wire.FlowGuestToHost, data: wire.TypeTCPData, count: &h.Activity.tcp,
 		name: "TCP session", stray: noOffer, want: math.MaxUint64, full: errUnread,
 	}}

@@ -67,7 +67,7 @@ func TestYoungFlood(t *testing.T) {
 		grown := h.turns.young.begin()
 		defer grown()
 		p := &pump{
-			line: h.line(1, Ending{}, unsentExec, nil), kind: wire.TypeExecStdout,
+			base: h.base(1, Ending{}, unsentExec, nil), kind: wire.TypeExecStdout,
 			from: stored(bytes.NewReader(make([]byte, turnBytes)).Read), count: &h.Activity.output, grown: grown,
 			to: flow.SendMessages(h.Generation, wire.TypeExecStdout, nil),
 		}

@@ -28,8 +28,8 @@ type Ending struct {
 	Release func(Session) // It has left, and with it all that the session held.
 }
 
-// A line is what every kind of session has: its id, its way to the host, its end.
-type line struct {
+// A base is what every kind of session has: its id, its way to the host, its end.
+type base struct {
 	host   *Host
 	id     uint32
 	out    *mux.Outbox
@@ -43,89 +43,89 @@ type line struct {
 	unsent   func(why error) wire.Message // Stands for a message that cannot be sent.
 }
 
-func (h *Host) line(id uint32, ending Ending, unsent func(why error) wire.Message, gauge *atomic.Int64) *line {
+func (h *Host) base(id uint32, ending Ending, unsent func(why error) wire.Message, gauge *atomic.Int64) *base {
 	if gauge != nil {
 		gauge.Add(1)
 	}
 	out := h.Writer.Outbox(0)
-	return &line{
+	return &base{
 		host: h, gauge: gauge, id: id, ending: ending, unsent: unsent,
 		out: out, bulk: out, done: make(chan struct{}),
 	}
 }
 
 // Done is closed when the last frame has been queued.
-func (l *line) Done() <-chan struct{} { return l.done }
+func (b *base) Done() <-chan struct{} { return b.done }
 
 // Over reports whether what is queued from now on leaves behind the last frame.
-func (l *line) Over() bool { return l.out.Over() }
+func (b *base) Over() bool { return b.out.Over() }
 
 // detach drops what is queued and refuses more.
-func (l *line) detach() {
-	l.detached.Store(true)
-	l.out.Discard()
-	l.bulk.Discard()
+func (b *base) detach() {
+	b.detached.Store(true)
+	b.out.Discard()
+	b.bulk.Discard()
 }
 
 // end ends the session with its one terminal frame; only the first call does.
 // It returns when that frame has left.
-func (l *line) end(self Session, last wire.Message) {
-	l.once.Do(func() {
-		if l.gauge != nil {
-			l.gauge.Add(-1)
+func (b *base) end(self Session, last wire.Message) {
+	b.once.Do(func() {
+		if b.gauge != nil {
+			b.gauge.Add(-1)
 		}
-		l.ending.Forget(self)
-		l.queue(last, l.out.PutLast)
-		close(l.done)
-		l.out.Drain()
-		l.bulk.Drain()
-		l.ending.Release(self)
+		b.ending.Forget(self)
+		b.queue(last, b.out.PutLast)
+		close(b.done)
+		b.out.Drain()
+		b.bulk.Drain()
+		b.ending.Release(self)
 	})
 }
 
 // send queues a message and waits for room.
-func (l *line) send(m wire.Message) { l.queue(m, l.out.Send) }
+func (b *base) send(m wire.Message) { b.queue(m, b.out.Send) }
 
 // say sends a message at once: one of the few that somebody waits for.
-func (l *line) say(m wire.Message) { l.queue(m, l.out.PutNow) }
+func (b *base) say(m wire.Message) { b.queue(m, b.out.PutNow) }
 
 // put queues a message without waiting.
-func (l *line) put(m wire.Message) { l.queue(m, l.out.Put) }
+func (b *base) put(m wire.Message) { b.queue(m, b.out.Put) }
 
-func (l *line) queue(m wire.Message, to func([]byte) error) {
-	b, err := wire.AppendFrame(nil, l.host.Generation, l.id, m)
+func (b *base) queue(m wire.Message, to func([]byte) error) {
+	frame, err := wire.AppendFrame(nil, b.host.Generation, b.id, m)
 	if err != nil {
-		m = l.unsent(err)
-		b, err = wire.AppendFrame(nil, l.host.Generation, l.id, m)
+		m = b.unsent(err)
+		frame, err = wire.AppendFrame(nil, b.host.Generation, b.id, m)
 	}
 	if err != nil {
 		return
 	}
-	l.counts(m.Type())
-	_ = to(b) // A link or client that is gone needs no answer.
+	b.counts(m.Type())
+	_ = to(frame) // A link or client that is gone needs no answer.
 }
 
 // counts adds a message that is about to be sent: a host that has it may ask for
 // the number before whoever sent it goes on. It reports whether somebody listens.
-func (l *line) counts(t wire.Type) bool {
-	if l.detached.Load() {
+func (b *base) counts(t wire.Type) bool {
+	if b.detached.Load() {
 		return false
 	}
-	l.host.Activity.Sent(t)
+	b.host.Activity.Sent(t)
 	return true
 }
 
 // work runs f as guard does, on a goroutine of the crew.
-func (l *line) work(f func(), ended func(why string)) {
-	l.host.crew.do(func() { l.guard(f, ended) })
+func (b *base) work(f func(), ended func(why string)) {
+	b.host.crew.do(func() { b.guard(f, ended) })
 }
 
 // guard runs one of the session's goroutines: a fault of ours in it ends the
 // session, by what ended does, and not the machine.
-func (l *line) guard(f func(), ended func(why string)) {
+func (b *base) guard(f func(), ended func(why string)) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			sys.Logf("session %d: %v\n%s", l.id, fault, debug.Stack())
+			sys.Logf("session %d: %v\n%s", b.id, fault, debug.Stack())
 			ended(fmt.Sprintf("fault in the agent: %v", fault))
 		}
 	}()
