@@ -11,7 +11,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/guest/proc"
 	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/session/exec"
+	"github.com/agentd-go/agentd/internal/guest/session/files"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
@@ -60,6 +64,8 @@ type Agent struct {
 	frames  *frame.Reader
 	writer  *mux.Writer
 	host    *session.Host
+	exec    *exec.Runner
+	files   *files.Table
 	leases  leases
 	second  *secondPort  // nil without one.
 	parting atomic.Int32 // Ends of leases that wait to be acknowledged.
@@ -78,6 +84,14 @@ type Agent struct {
 	muffled    bool                // Answers were dropped, which was logged once.
 	complaints int                 // Lines about frames that the console was given.
 	speaks     wire.Generation     // What a host that has sent core.bootstrap is spoken to in; else 0.
+}
+
+// A Config says what an agent serves.
+type Config struct {
+	Generation wire.Generation
+	Procs      *proc.Table   // nil where no command runs.
+	Commands   plan.Commands // Defaults of requests.
+	Limits     []proc.Limit  // Every command's, before those of its request.
 }
 
 // Open begins a link. Nothing is read or written before the first call.
@@ -109,24 +123,27 @@ func Resume(port Port, unread []byte) *Agent {
 func (a *Agent) Unread() []byte { return a.frames.Buffered() }
 
 // Serve sends core.ready and serves the host until it closes the port (a
-// resumed agent waits for the next one then) or asks for the end. It completes host with the link's side.
-func (a *Agent) Serve(host *session.Host, ready *wire.Ready) (End, error) {
-	host.Writer = a.writer
-	host.Pool = session.NewPool()
-	host.Input = mux.NewBudget(session.InputBudget)
-	host.Files = session.NewFiles()
-	host.Spares = frame.NewSpares()
-	a.frames.Spares = host.Spares
-	a.host = host
+// resumed agent waits for the next one then) or asks for the end.
+func (a *Agent) Serve(c Config, ready *wire.Ready) (End, error) {
+	a.host = &session.Host{
+		Generation: c.Generation,
+		Writer:     a.writer,
+		Pool:       session.NewPool(),
+		Input:      mux.NewBudget(session.InputBudget),
+		Spares:     frame.NewSpares(),
+	}
+	a.exec = &exec.Runner{Host: a.host, Procs: c.Procs, Defaults: c.Commands, Limits: c.Limits}
+	a.files = files.NewTable()
+	a.frames.Spares = a.host.Spares
 	go a.write()
-	if host.Generation >= wire.BulkSince {
+	if c.Generation >= wire.BulkSince {
 		ready.RelayLease = &wire.RelayLease{MaxFormat: 1}
 	}
 	a.openSecond(ready)
 	ready.ReadyTimeNS = uint64(sys.BootTime())
 	// Nothing may follow ready before the host has spoken: reference hosts throw
 	// away what arrives in the same burst (protocol section 1).
-	b, err := wire.AppendFrame(nil, host.Generation, 0, ready)
+	b, err := wire.AppendFrame(nil, c.Generation, 0, ready)
 	if err == nil {
 		err = a.answers(0).Send(b)
 	}
@@ -153,8 +170,8 @@ func (a *Agent) behindReady(stop <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), greetingDeadline)
 	_ = a.writer.Drain(ctx) // A host that takes nothing gets heartbeats all the same.
 	cancel()
-	if a.host.Procs != nil {
-		a.host.Procs.Prepare()
+	if a.exec.Procs != nil {
+		a.exec.Procs.Prepare()
 	}
 	beat(stop, &a.host.Activity, a.host.Pool)
 }
@@ -199,11 +216,11 @@ func (a *Agent) Finish(grace time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	const terminate = 15 // SIGTERM.
-	a.host.Procs.Close()
-	a.host.Procs.Signal(terminate)
+	a.exec.Procs.Close()
+	a.exec.Procs.Signal(terminate)
 	commands := a.commands()
-	a.host.Files.Close() // A file that is open for writing keeps its disk from being left clean.
-	if err := a.host.Procs.Wait(ctx); err != nil {
+	a.files.Close() // A file that is open for writing keeps its disk from being left clean.
+	if err := a.exec.Procs.Wait(ctx); err != nil {
 		return
 	}
 	if err := a.settle(ctx, commands); err != nil {
@@ -229,8 +246,8 @@ func (a *Agent) commands() (all []session.Session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for s := range a.live {
-		if e, command := s.(*session.Exec); command {
-			e.Flow(wire.OutputGo) // It may wait to say its last words.
+		if e, command := s.(*exec.Session); command {
+			e.Message(&wire.ExecSignal{Output: wire.OutputGo}) // It may wait to say its last words.
 			all = append(all, s)
 		} else {
 			s.Detach()

@@ -89,11 +89,7 @@ func (a *Agent) flow(id uint32, e wire.Envelope, m wire.Message) {
 		a.tooNew(id, e)
 		return
 	}
-	carrier, ok := a.session(id).(session.Carrier)
-	if !ok {
-		return
-	}
-	carrier.Flow(m)
+	a.deliver(id, m)
 }
 
 // offered decides what becomes of a request's offer: an agent that announces less

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/session/tcp"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
@@ -69,16 +70,9 @@ func (a *Agent) act(id uint32, e wire.Envelope, m wire.Message) End {
 	case *wire.Shutdown:
 		return Shutdown
 	case *wire.ExecRequest:
-		a.exec(id, m)
-	case *wire.ExecSignal:
-		if s, ok := a.session(id).(*session.Exec); ok {
-			s.Signal(int(m.Signal))
-			s.Flow(m.Output)
-		}
-	case *wire.ExecResize:
-		if s, ok := a.session(id).(*session.Exec); ok {
-			s.Resize(m)
-		}
+		a.command(id, m)
+	case *wire.ExecSignal, *wire.ExecResize, *wire.TCPEOF:
+		a.deliver(id, m)
 	case *wire.ClockSync:
 		setClock(m)
 	case *wire.Ping:
@@ -88,15 +82,11 @@ func (a *Agent) act(id uint32, e wire.Envelope, m wire.Message) End {
 	case *wire.ClientDisconnected:
 		a.left(m)
 	case *wire.FSRequest:
-		a.files(id, e, m)
+		a.file(id, e, m)
 	case *wire.TCPConnect:
 		a.connect(id, e, m)
-	case *wire.TCPEOF:
-		if s, ok := a.session(id).(*session.TCP); ok {
-			s.EOF()
-		}
 	case *wire.TCPClose:
-		if s, ok := a.session(id).(*session.TCP); ok {
+		if s, ok := a.session(id).(*tcp.Session); ok {
 			a.abort(id, s)
 		}
 	case *wire.BulkCredit, *wire.BulkFinish, *wire.BulkCancel:
@@ -120,21 +110,17 @@ func (a *Agent) data(id uint32, e wire.Envelope, body []byte) {
 		return
 	}
 	data = withRoom(data, body)
-	switch s := a.session(id).(type) {
-	case *session.Exec:
-		if e.Type == wire.TypeExecStdin {
-			s.Stdin(data)
-		}
-	case *session.Write:
-		if e.Type == wire.TypeFSData {
-			s.Data(data)
-		}
-	case *session.TCP:
-		if e.Type == wire.TypeTCPData && len(data) > 0 {
-			s.Data(data)
-		}
-	case nil:
+	if s := a.session(id); s != nil {
+		s.Data(e.Type, data)
+	} else {
 		a.stray(id, e)
+	}
+}
+
+// deliver gives a message to the session that it is for, if that is there.
+func (a *Agent) deliver(id uint32, m wire.Message) {
+	if s := a.session(id); s != nil {
+		s.Message(m)
 	}
 }
 
@@ -161,11 +147,11 @@ func (a *Agent) stray(id uint32, e wire.Envelope) {
 	}
 }
 
-func (a *Agent) files(id uint32, e wire.Envelope, req *wire.FSRequest) {
+func (a *Agent) file(id uint32, e wire.Envelope, req *wire.FSRequest) {
 	why := a.fileOffer(id, e, req)
 	if why == "" {
 		why, _ = a.begin(id, func(ending session.Ending) session.Session {
-			return a.host.StartFile(id, slotOf(id), req, ending)
+			return a.files.Start(a.host, id, slotOf(id), req, ending)
 		})
 	}
 	if why != "" {
@@ -179,7 +165,7 @@ func (a *Agent) connect(id uint32, e wire.Envelope, req *wire.TCPConnect) {
 		return
 	}
 	if why, _ := a.begin(id, func(ending session.Ending) session.Session {
-		return a.host.StartTCP(id, req, ending)
+		return tcp.Start(a.host, id, req, ending)
 	}); why != "" {
 		a.reply(id, &wire.TCPFailed{Error: "connect " + req.Host + ":" + strconv.Itoa(int(req.Port)) + ": " + why})
 	}
@@ -187,7 +173,7 @@ func (a *Agent) connect(id uint32, e wire.Envelope, req *wire.TCPConnect) {
 
 // abort ends a connection for the host, which gets no answer and may use the id
 // at once.
-func (a *Agent) abort(id uint32, s *session.TCP) {
+func (a *Agent) abort(id uint32, s *tcp.Session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s.Detach()
@@ -201,9 +187,9 @@ func number(id uint32) string { return strconv.FormatUint(uint64(id), 10) }
 // unowned says why an id cannot have a session: no relay would pass a frame of it on.
 func unowned(id uint32) string { return "id " + number(id) + " belongs to no client" }
 
-func (a *Agent) exec(id uint32, req *wire.ExecRequest) {
+func (a *Agent) command(id uint32, req *wire.ExecRequest) {
 	if why, full := a.begin(id, func(ending session.Ending) session.Session {
-		return a.host.StartExec(id, req, ending)
+		return a.exec.Start(id, req, ending)
 	}); why != "" {
 		a.reply(id, refusal(why, full))
 	}
@@ -292,7 +278,7 @@ func (a *Agent) disconnect(start, end uint32) {
 		if first < start || behind > end {
 			continue
 		}
-		a.host.Files.Disconnect(slot)
+		a.files.Disconnect(slot)
 		if o := a.replies[slot]; o != nil {
 			o.Discard()
 			delete(a.replies, slot)

@@ -14,7 +14,6 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/agent"
 	"github.com/agentd-go/agentd/internal/guest/plan"
 	"github.com/agentd-go/agentd/internal/guest/proc"
-	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
@@ -118,7 +117,7 @@ func (h *host) serve(a *agent.Agent, port *os.File, c config) {
 	go func() {
 		var s served
 		s.end, s.err = a.Serve(
-			&session.Host{Generation: c.generation, Procs: procs, Commands: c.commands, Limits: c.limits},
+			agent.Config{Generation: c.generation, Procs: procs, Commands: c.commands, Limits: c.limits},
 			&wire.Ready{BootTimeNS: 1, InitTimeNS: 2, AgentVersion: "test"},
 		)
 		h.end <- s
@@ -377,7 +376,7 @@ func (h *host) serveBare(a *agent.Agent, port *os.File, g wire.Generation) {
 	h.agent = a
 	go func() {
 		var s served
-		s.end, s.err = a.Serve(&session.Host{Generation: g}, &wire.Ready{BootTimeNS: 1, InitTimeNS: 2, AgentVersion: "test"})
+		s.end, s.err = a.Serve(agent.Config{Generation: g}, &wire.Ready{BootTimeNS: 1, InitTimeNS: 2, AgentVersion: "test"})
 		h.end <- s
 	}()
 	h.t.Cleanup(func() { _ = port.Close() })

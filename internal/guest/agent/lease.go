@@ -3,7 +3,7 @@ package agent
 import (
 	"sync"
 
-	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/session/exec"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
@@ -127,7 +127,7 @@ func (a *Agent) kill(start, end uint32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for id, s := range a.sessions {
-		if e, command := s.(*session.Exec); command && id >= start && id < end {
+		if e, command := s.(*exec.Session); command && id >= start && id < end {
 			e.Signal(kill)
 		}
 	}

@@ -98,7 +98,7 @@ func TestBulkDisconnect(t *testing.T) {
 // moving counts the goroutines that move files.
 func moving() int {
 	all := stacks()
-	return strings.Count(all, "session.(*Read).run(") + strings.Count(all, "session.(*Write).run(")
+	return strings.Count(all, "files.(*Read).run(") + strings.Count(all, "files.(*Write).run(")
 }
 
 // stacks are those of all goroutines.

@@ -9,7 +9,7 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/agent"
 	"github.com/agentd-go/agentd/internal/guest/boot"
 	"github.com/agentd-go/agentd/internal/guest/plan"
-	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/session/exec"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/bootenv"
@@ -123,7 +123,7 @@ func (l *Life) greet(user string) error {
 	var who plan.Credential // Of a blank spec: root's ids, whatever the files say.
 	if strings.TrimSpace(user) != "" {
 		var err error
-		if who, err = session.LookUpAccount(user); err != nil {
+		if who, err = exec.LookUpAccount(user); err != nil {
 			return err
 		}
 	}

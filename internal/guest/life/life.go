@@ -10,7 +10,7 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/boot"
 	"github.com/agentd-go/agentd/internal/guest/plan"
 	"github.com/agentd-go/agentd/internal/guest/proc"
-	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/session/files"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/bootenv"
@@ -34,7 +34,7 @@ const (
 	// hang at once (the spawner, teardown, the heartbeat, the sessions' own), and
 	// those that the runtime keeps for itself (its watching thread, its template of
 	// threads, and the one that takes signals).
-	spareThreads = 6 + session.BlockingCalls
+	spareThreads = 6 + files.BlockingCalls
 
 	// A host of generation 7 ends the machine 2 s after it asked for the end.
 	// Commands get the larger part of that to handle SIGTERM, the killed ones
@@ -147,7 +147,7 @@ func (l *Life) serve() (end agent.End, err error) {
 	l.port.Patient.Store(false) // From now on a closed port means that the host has gone.
 	commands := l.plan.Commands
 	commands.Env = plan.Overlay(commands.Env, l.machine.Env)
-	return l.agent.Serve(&session.Host{
+	return l.agent.Serve(agent.Config{
 		Generation: l.plan.Generation,
 		Procs:      l.procs,
 		Commands:   commands,

@@ -11,9 +11,9 @@ import (
 type Activity struct {
 	seq, hostMessages, guestMessages atomic.Uint64
 
-	output, files, tcp atomic.Uint64 // Bytes.
+	Output, Files, TCP atomic.Uint64 // Bytes that were moved.
 
-	commands, fileStreams, tcpStreams atomic.Int64 // What goes on now.
+	Commands, FileStreams, TCPStreams atomic.Int64 // What goes on now.
 }
 
 // Counters is a reading of an Activity. The last three are no counters but what
@@ -56,11 +56,11 @@ func (a *Activity) Counters() Counters {
 		Seq:             a.seq.Load(),
 		HostMessages:    a.hostMessages.Load(),
 		GuestMessages:   a.guestMessages.Load(),
-		ExecOutputBytes: a.output.Load(),
-		FSBytes:         a.files.Load(),
-		TCPBytes:        a.tcp.Load(),
-		Commands:        a.commands.Load(),
-		FSStreams:       a.fileStreams.Load(),
-		TCPStreams:      a.tcpStreams.Load(),
+		ExecOutputBytes: a.Output.Load(),
+		FSBytes:         a.Files.Load(),
+		TCPBytes:        a.TCP.Load(),
+		Commands:        a.Commands.Load(),
+		FSStreams:       a.FileStreams.Load(),
+		TCPStreams:      a.TCPStreams.Load(),
 	}
 }

@@ -14,6 +14,11 @@ import (
 
 // A Session is what runs on one id.
 type Session interface {
+	// Message acts on a message that came for the session after its request.
+	Message(m wire.Message)
+	// Data takes the data of a message of a type, which belongs to the session then. No
+	// bytes at all end it, for some types.
+	Data(t wire.Type, p []byte)
 	// Detach forgets the host's side: nothing is sent any more. It does not wait.
 	Detach()
 	// Done is closed when the last frame has been queued.
@@ -28,10 +33,11 @@ type Ending struct {
 	Release func(Session) // It has left, and with it all that the session held.
 }
 
-// A base is what every kind of session has: its id, its way to the host, its end.
-type base struct {
-	host   *Host
-	id     uint32
+// A Base is what every kind of session has: its id, its way to the host, its end.
+type Base struct {
+	Host *Host
+	ID   uint32
+
 	out    *mux.Outbox
 	bulk   *mux.Outbox // Of data: out, or that of the port which records have to themselves.
 	ending Ending
@@ -43,33 +49,44 @@ type base struct {
 	unsent   func(why error) wire.Message // Stands for a message that cannot be sent.
 }
 
-func (h *Host) base(id uint32, ending Ending, unsent func(why error) wire.Message, gauge *atomic.Int64) *base {
+// NewBase returns the base of a session on an id. The function unsent makes what stands for a
+// message that cannot be sent; gauge counts the sessions of the kind, if it is not nil.
+func (h *Host) NewBase(id uint32, ending Ending, unsent func(why error) wire.Message, gauge *atomic.Int64) *Base {
 	if gauge != nil {
 		gauge.Add(1)
 	}
 	out := h.Writer.Outbox(0)
-	return &base{
-		host: h, gauge: gauge, id: id, ending: ending, unsent: unsent,
+	return &Base{
+		Host: h, gauge: gauge, ID: id, ending: ending, unsent: unsent,
 		out: out, bulk: out, done: make(chan struct{}),
 	}
 }
 
 // Done is closed when the last frame has been queued.
-func (b *base) Done() <-chan struct{} { return b.done }
+func (b *Base) Done() <-chan struct{} { return b.done }
 
 // Over reports whether what is queued from now on leaves behind the last frame.
-func (b *base) Over() bool { return b.out.Over() }
+func (b *Base) Over() bool { return b.out.Over() }
 
-// detach drops what is queued and refuses more.
-func (b *base) detach() {
+// Detach drops what is queued and refuses more.
+func (b *Base) Detach() {
 	b.detached.Store(true)
 	b.out.Discard()
 	b.bulk.Discard()
 }
 
-// end ends the session with its one terminal frame; only the first call does.
+// Message ignores messages: most sessions hear nothing after their request.
+func (*Base) Message(wire.Message) {}
+
+// Data ignores data.
+func (*Base) Data(wire.Type, []byte) {}
+
+// Detached reports whether nobody listens any more.
+func (b *Base) Detached() bool { return b.detached.Load() }
+
+// End ends the session with its one terminal frame; only the first call does.
 // It returns when that frame has left.
-func (b *base) end(self Session, last wire.Message) {
+func (b *Base) End(self Session, last wire.Message) {
 	b.once.Do(func() {
 		if b.gauge != nil {
 			b.gauge.Add(-1)
@@ -83,20 +100,20 @@ func (b *base) end(self Session, last wire.Message) {
 	})
 }
 
-// send queues a message and waits for room.
-func (b *base) send(m wire.Message) { b.queue(m, b.out.Send) }
+// Send queues a message and waits for room.
+func (b *Base) Send(m wire.Message) { b.queue(m, b.out.Send) }
 
-// say sends a message at once: one of the few that somebody waits for.
-func (b *base) say(m wire.Message) { b.queue(m, b.out.PutNow) }
+// SendNow sends a message at once: one of the few that somebody waits for.
+func (b *Base) SendNow(m wire.Message) { b.queue(m, b.out.PutNow) }
 
-// put queues a message without waiting.
-func (b *base) put(m wire.Message) { b.queue(m, b.out.Put) }
+// Put queues a message without waiting.
+func (b *Base) Put(m wire.Message) { b.queue(m, b.out.Put) }
 
-func (b *base) queue(m wire.Message, to func([]byte) error) {
-	frame, err := wire.AppendFrame(nil, b.host.Generation, b.id, m)
+func (b *Base) queue(m wire.Message, to func([]byte) error) {
+	frame, err := wire.AppendFrame(nil, b.Host.Generation, b.ID, m)
 	if err != nil {
 		m = b.unsent(err)
-		frame, err = wire.AppendFrame(nil, b.host.Generation, b.id, m)
+		frame, err = wire.AppendFrame(nil, b.Host.Generation, b.ID, m)
 	}
 	if err != nil {
 		return
@@ -107,25 +124,25 @@ func (b *base) queue(m wire.Message, to func([]byte) error) {
 
 // counts adds a message that is about to be sent: a host that has it may ask for
 // the number before whoever sent it goes on. It reports whether somebody listens.
-func (b *base) counts(t wire.Type) bool {
-	if b.detached.Load() {
+func (b *Base) counts(t wire.Type) bool {
+	if b.Detached() {
 		return false
 	}
-	b.host.Activity.Sent(t)
+	b.Host.Activity.Sent(t)
 	return true
 }
 
-// work runs f as guard does, on a goroutine of the crew.
-func (b *base) work(f func(), ended func(why string)) {
-	b.host.crew.do(func() { b.guard(f, ended) })
+// Work runs f as Guard does, on a goroutine of its own.
+func (b *Base) Work(f func(), ended func(why string)) {
+	b.Host.Go(func() { b.Guard(f, ended) })
 }
 
-// guard runs one of the session's goroutines: a fault of ours in it ends the
+// Guard runs one of the session's goroutines: a fault of ours in it ends the
 // session, by what ended does, and not the machine.
-func (b *base) guard(f func(), ended func(why string)) {
+func (b *Base) Guard(f func(), ended func(why string)) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			sys.Logf("session %d: %v\n%s", b.id, fault, debug.Stack())
+			sys.Logf("session %d: %v\n%s", b.ID, fault, debug.Stack())
 			ended(fmt.Sprintf("fault in the agent: %v", fault))
 		}
 	}()
@@ -136,8 +153,8 @@ func (b *base) guard(f func(), ended func(why string)) {
 // less than a frame, because a thousand answers may wait for a host that reads none.
 const maxRepeated = 4 << 10
 
-// repeated is what an answer repeats of a host's words.
-func repeated(words string) string { return wire.ValidText(words[:min(len(words), maxRepeated)]) }
+// Repeated is what an answer repeats of a host's words.
+func Repeated(words string) string { return wire.ValidText(words[:min(len(words), maxRepeated)]) }
 
-// errDetached is why a session stops that nobody listens to.
-var errDetached = errors.New("the client has gone")
+// ErrDetached is why a session stops that nobody listens to.
+var ErrDetached = errors.New("the client has gone")

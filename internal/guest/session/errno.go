@@ -70,8 +70,8 @@ func infoOf(errno syscall.Errno) (info errnoInfo, ok bool) {
 	return errnoInfo{}, false
 }
 
-// describe returns an error number in the protocol's form, TEXT (os error N).
-func describe(errno syscall.Errno) string {
+// Describe returns an error number in the protocol's form, TEXT (os error N).
+func Describe(errno syscall.Errno) string {
 	info, _ := infoOf(errno)
 	text := info.text
 	if text == "" {
@@ -81,76 +81,46 @@ func describe(errno syscall.Errno) string {
 	return fmt.Sprintf("%s (os error %d)", text, int(errno))
 }
 
-// kindOf is the failure kind of an error number.
-func kindOf(errno syscall.Errno) wire.FailureKind {
+// KindOf is the failure kind of an error number.
+func KindOf(errno syscall.Errno) wire.FailureKind {
 	if info, ok := infoOf(errno); ok {
 		return info.kind
 	}
 	return wire.FailureOther
 }
 
-// errnoFields are the two optional fields that carry an error's number.
-func errnoFields(err error, nameOf func(syscall.Errno) string) (number *int32, name *string) {
-	var errno syscall.Errno
-	if !errors.As(err, &errno) {
-		return nil, nil
-	}
-	n := int32(errno)
-	if text := nameOf(errno); text != "" {
-		return &n, &text
-	}
-	return &n, nil
-}
-
-// execName is the name that core.exec.failed uses.
-func execName(errno syscall.Errno) string {
-	if errno == syscall.EBADF {
-		return ""
-	}
+// NameOf is the name of an error number, "" where the protocol has none.
+func NameOf(errno syscall.Errno) string {
 	info, _ := infoOf(errno)
 	return info.name
 }
 
-// stdinName is the name that core.exec.stdin.error uses.
-func stdinName(errno syscall.Errno) string {
-	switch errno { //nolint:exhaustive // Those that a write can end with.
-	case syscall.EPIPE:
-		return "EPIPE"
-	case syscall.ENOSPC:
-		return "ENOSPC"
-	case syscall.EFBIG:
-		return "EFBIG"
-	case syscall.EBADF, syscall.EINVAL, syscall.EIO:
-		info, _ := infoOf(errno)
-		return info.name
-	}
-	return ""
+// A WholeError is a text that gets no prefix.
+type WholeError string
+
+func (e WholeError) Error() string { return string(e) }
+
+func isWhole(err error) bool {
+	_, whole := errors.AsType[WholeError](err)
+	_, flow := errors.AsType[*flowError](err)
+	return whole || flow
 }
 
-// quote writes a command's name as the reference agents do: in double quotes,
-// with those, backslashes and control characters escaped.
-func quote(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r == '\n':
-			b.WriteString(`\n`)
-		case r == '\r':
-			b.WriteString(`\r`)
-		case r == '\t':
-			b.WriteString(`\t`)
-		case r == 0:
-			b.WriteString(`\0`)
-		case r < 0x20 || r == 0x7f:
-			fmt.Fprintf(&b, `\u{%x}`, r)
-		default:
-			b.WriteRune(r)
-		}
+// Reason is an error as the protocol says it.
+func Reason(err error) string {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return Describe(errno)
 	}
-	b.WriteByte('"')
-	return b.String()
+	return err.Error()
+}
+
+// Failure names the part of an operation that failed; nil stays nil.
+func Failure(prefix string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if isWhole(err) {
+		return err
+	}
+	return errors.New(prefix + Reason(err))
 }

@@ -18,8 +18,8 @@ const (
 	// half of it in one (mux.Quantum). A byte more would be a third write.
 	maxFrame = 2 * mux.Quantum
 
-	// maxRead is what such a frame has room for beside its head.
-	maxRead = maxFrame - wire.DataHead
+	// MaxRead is what such a frame has room for beside its head.
+	MaxRead = maxFrame - wire.DataHead
 
 	// lentFrames bounds the large frames of all sessions: the floods whose turn it is
 	// with one on its way, one queued and one that is filled, and as many that are
@@ -37,38 +37,48 @@ const (
 // NewPool returns what the sessions of one agent borrow their large frames from.
 func NewPool() *mux.Pool { return mux.NewPool(maxFrame, lentFrames) }
 
-// A source is what a pump reads.
-type source interface {
+// A Source is what a pump reads.
+type Source interface {
 	// Read waits for some bytes.
 	Read(b []byte) (int, error)
 	// Try does not wait: 0 bytes and no error mean that nothing is there yet.
 	Try(b []byte) (int, error)
 }
 
-// A stored source has all it will ever have, and never waits for more.
-type stored func([]byte) (int, error)
+// A Stored source has all it will ever have, and never waits for more.
+type Stored func([]byte) (int, error)
 
-func (s stored) Read(b []byte) (int, error) { return s(b) }
-func (s stored) Try(b []byte) (int, error)  { return s(b) }
+// Read is the function.
+func (s Stored) Read(b []byte) (int, error) { return s(b) }
 
-// A pump sends what a source gives as data messages of one kind, in frames as
+// Try is the function, which does not wait.
+func (s Stored) Try(b []byte) (int, error) { return s(b) }
+
+// A Pump sends what a source gives as data messages of one kind, in frames as
 // large as what is there makes them.
-type pump struct {
-	*base
+type Pump struct {
+	*Base
 	kind  wire.Type
-	from  source
-	count *atomic.Uint64      // Of bytes that were sent.
-	to    flow.Sender         // Makes the frames.
-	grow  func(size int) bool // Gives the source room for so much; nil where nothing can.
-	room  int                 // What it was given, 0 for nothing yet.
+	from  Source
+	count *atomic.Uint64 // Of bytes that were sent.
+	to    flow.Sender    // Makes the frames.
+	room  int            // What it was given, 0 for nothing yet.
 	turn  turn
-	grown func() // Called when this is a flood itself; nil for nobody.
+
+	Grow    func(size int) bool // Gives the source room for so much; nil where nothing can.
+	Flooded func()              // Called when this is a flood itself; nil for nobody.
 }
 
-// run returns the source's error. While nobody takes the data it waits; when
+// NewPump returns what sends the bytes of a source as messages of one kind, and counts
+// them.
+func NewPump(base *Base, kind wire.Type, from Source, count *atomic.Uint64) *Pump {
+	return &Pump{Base: base, kind: kind, from: from, to: flow.SendMessages(base.Host.Generation, kind, nil), count: count}
+}
+
+// Run returns the source's error. While nobody takes the data it waits; when
 // nobody will any more it goes on reading, so that a command is not held up.
-func (p *pump) run() error {
-	p.turn.of = &p.host.turns
+func (p *Pump) Run() error {
+	p.turn.of = &p.Host.turns
 	defer p.turn.end()
 	// Between floods this is all that a session holds.
 	little := make([]byte, wire.DataHead+minRead)
@@ -93,22 +103,22 @@ func (p *pump) run() error {
 }
 
 // flood sends the bytes of a full buffer and all that is there behind them.
-func (p *pump) flood(little []byte) error {
+func (p *Pump) flood(little []byte) error {
 	first, full := little[wire.DataHead:], false
-	if p.grown != nil {
-		p.grown() // Else it would wait for itself.
+	if p.Flooded != nil {
+		p.Flooded() // Else it would wait for itself.
 	}
 	for {
 		crowded := p.turn.wait()
-		p.host.turns.young.wait()
-		b := p.host.Pool.Get()
+		p.Host.turns.young.wait()
+		b := p.Host.Pool.Get()
 		if b == nil {
 			if len(first) > 0 {
 				p.emit(bytes.Clone(little), len(first), nil)
 			}
 			return nil
 		}
-		data := b.B[wire.DataHead:][:p.to.Longest(maxRead)]
+		data := b.B[wire.DataHead:][:p.to.Longest(MaxRead)]
 		n := copy(data, first)
 		more, err := p.from.Try(data[n:])
 		if n += more; n == 0 {
@@ -125,32 +135,32 @@ func (p *pump) flood(little []byte) error {
 			return err
 		}
 		first, full = nil, true
-		p.host.turns.young.flood()
+		p.Host.turns.young.flood()
 		p.widen(crowded)
 	}
 }
 
 // widen gives a pipe that was full more room, and takes it back where many are:
 // what each command may do before it waits delays all the others.
-func (p *pump) widen(crowded bool) {
+func (p *Pump) widen(crowded bool) {
 	switch {
-	case p.grow == nil:
-	case p.room == 0 && !crowded && p.grow(floodPipe):
+	case p.Grow == nil:
+	case p.room == 0 && !crowded && p.Grow(floodPipe):
 		p.room = floodPipe
-	case p.room == floodPipe && crowded && p.grow(pipe): // Else there is too much in it yet.
+	case p.room == floodPipe && crowded && p.Grow(pipe): // Else there is too much in it yet.
 		p.room = pipe
 	}
 }
 
 // emit sends the n bytes at frame[wire.DataHead:]; lent is what frame lies in, if
 // that is to be given back.
-func (p *pump) emit(frame []byte, n int, lent *mux.Buffer) {
-	frame = p.to.Frame(frame, p.id, n)
+func (p *Pump) emit(frame []byte, n int, lent *mux.Buffer) {
+	frame = p.to.Frame(frame, p.ID, n)
 	if p.counts(p.kind) {
 		p.count.Add(uint64(n))
 	}
 	if lent != nil {
-		_ = p.bulk.SendBuffer(lent, frame) // Nobody listens: it goes on, see run.
+		_ = p.bulk.SendBuffer(lent, frame) // Nobody listens: it goes on, see Run.
 	} else {
 		_ = p.bulk.Send(frame)
 	}

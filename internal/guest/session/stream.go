@@ -18,8 +18,6 @@ type Carrier interface {
 	Session
 	// Record takes a piece of the flow into the guest.
 	Record(wire.Record)
-	// Flow acts on a message about a flow.
-	Flow(wire.Message)
 	// Break ends the session with a text; tell says by core.bulk.cancel first that
 	// the host broke the protocol.
 	Break(why string, tell bool)
@@ -33,104 +31,118 @@ type flowError struct {
 
 func (e *flowError) Error() string { return e.text }
 
-// A stream is a session that moves bytes, by messages or raw records. The texts are the
-// reference agents', where they have one (protocol section 12.5).
-type stream struct {
-	*base
-	kind  wire.BulkKind
-	flows wire.BulkFlow // The directions that the session has.
-	data  wire.Type     // Of data messages.
-	count *atomic.Uint64
+// Moves says what a [Stream] moves, and how texts speak of it, which are the reference
+// agents' where they have one (protocol section 12.5).
+type Moves struct {
+	Kind  wire.BulkKind
+	Flows wire.BulkFlow  // The directions that the session has.
+	Data  wire.Type      // Of data messages.
+	Last  wire.Message   // Ends those to the host; nil where nothing does.
+	Count *atomic.Uint64 // Of bytes.
 
-	name    string // What texts call the session,
-	stray   string // and say of a record that no offer has allowed.
-	stop    func(error)
-	in      *mux.Inbox // What the host has sent, for sessions that receive.
-	want    uint64     // How many bytes may come.
-	full    error      // Says that more wait than may.
+	Record int    // The longest record's data.
+	Want   uint64 // How many bytes may come.
+
+	Name  string // What texts call the session,
+	Offer string // and its offer,
+	Stray string // and say of a record that no offer has allowed.
+	Full  error  // Says that more wait than may.
+
+	Stop func(error) // Ends the session. Only the first reason counts.
+}
+
+// A Stream is a session that moves bytes, by messages or raw records.
+type Stream struct {
+	*Base
+	In *mux.Inbox // What the host has sent, for sessions that receive.
+	To flow.Sender
+
+	moves   Moves
 	from    flow.Receiver
-	to      flow.Sender
 	spares  *frame.Spares // What gets the memory of data messages; nil for records.
 	accept  wire.BulkAccepted
 	window  int        // 0 when it has been given back.
 	arrival sync.Mutex // A finish, which may come by another port, must not be between a record and its keeping.
 }
 
-// noOffer is what is wrong with a record of a session that moves none.
-const noOffer = "raw bulk is invalid without an accepted offer"
+// NoOffer is what is wrong with a record of a session that moves none.
+const NoOffer = "raw bulk is invalid without an accepted offer"
 
 // into reports whether the host sends bytes.
-func (s *stream) into() bool { return s.flows&wire.FlowHostToGuest != 0 }
+func (s *Stream) into() bool { return s.moves.Flows&wire.FlowHostToGuest != 0 }
 
-// open decides once how the bytes move: by records, if the request offers that, or by
-// messages. last is the message that ends those out of the guest.
-func (s *stream) open(what string, o *wire.BulkOffer, record int, last wire.Message) error {
-	s.from, s.to = flow.ReceiveMessages(), flow.SendMessages(s.host.Generation, s.data, last)
-	memory, err := stdinMemory, error(nil)
-	if s.spares = s.host.Spares; o != nil {
-		if err = checkOffer(what, o, s.flows&wire.FlowGuestToHost != 0); err == nil {
-			memory = s.records(o, record)
+// NewStream decides once how the bytes move: by records, if the request offers that, or
+// by messages. The error is what is wrong with the offer.
+func NewStream(base *Base, moves Moves, o *wire.BulkOffer) (*Stream, error) {
+	s := &Stream{
+		Base: base, moves: moves, spares: base.Host.Spares,
+		from: flow.ReceiveMessages(), To: flow.SendMessages(base.Host.Generation, moves.Data, moves.Last),
+	}
+	memory, err := InputMemory, error(nil)
+	if o != nil {
+		if err = checkOffer(moves.Offer, o, moves.Flows&wire.FlowGuestToHost != 0); err == nil {
+			memory = s.records(o)
 		}
 	}
 	if s.into() {
-		s.in = s.host.inbox(memory)
+		s.In = s.Host.Inbox(memory)
 	}
-	return err
+	return s, err
 }
 
-// records takes an offer up, in records of at most so many bytes. It returns what the
-// inbox needs. Two records fit a window, or a flow could stand still half a record short.
-func (s *stream) records(o *wire.BulkOffer, record int) (memory int) {
-	record = min(int(min(o.MaxRecordPayload, flow.MaxRecord)), record)
+// records takes an offer up. It returns what the inbox needs. Two records fit a window,
+// or a flow could stand still half a record short.
+func (s *Stream) records(o *wire.BulkOffer) (memory int) {
+	record := int(min(o.MaxRecordPayload, uint32(s.moves.Record)))
 	s.spares = nil
 	if s.into() {
-		s.window = s.host.windows.take(record)
+		s.window = s.Host.windows.take(record)
 		record = min(record, s.window/2)
-		s.from = flow.ReceiveRecords(s.kind, wire.FlowHostToGuest, s.put)
+		s.from = flow.ReceiveRecords(s.moves.Kind, wire.FlowHostToGuest, s.Put)
 	}
 	var before []byte
-	if s.host.Records != nil {
-		of := s.host.Incarnation(s.id)
-		before, s.bulk = of[:], s.host.Records.Outbox(0)
+	if s.Host.Records != nil {
+		of := s.Host.Incarnation(s.ID)
+		before, s.bulk = of[:], s.Host.Records.Outbox(0)
 	}
-	if s.flows&wire.FlowGuestToHost != 0 {
-		s.to = flow.SendRecords(s.kind, wire.FlowGuestToHost, before)
-		_ = s.to.Open(record, o.GuestToHostCreditLimit) // The first time.
+	if s.moves.Flows&wire.FlowGuestToHost != 0 {
+		s.To = flow.SendRecords(s.moves.Kind, wire.FlowGuestToHost, before)
+		_ = s.To.Open(record, o.GuestToHostCreditLimit) // The first time.
 	}
 	s.accept = wire.BulkAccepted{
-		Kind: s.kind, Flows: s.flows, Format: flow.Format, MaxRecordPayload: uint32(record),
+		Kind: s.moves.Kind, Flows: s.moves.Flows, Format: flow.Format, MaxRecordPayload: uint32(record),
 		HostToGuestCreditLimit: uint64(s.window), GuestToHostCreditLimit: o.GuestToHostCreditLimit,
 	}
-	return max(s.window, stdinMemory)
+	return max(s.window, InputMemory)
 }
 
-// begin lets the bytes move: it says that an offer is taken up, if there was one.
-func (s *stream) begin() {
+// Begin lets the bytes move: it says that an offer is taken up, if there was one.
+func (s *Stream) Begin() {
 	if s.accept.Format == 0 {
 		return
 	}
 	_ = s.from.Open(int(s.accept.MaxRecordPayload), s.accept.HostToGuestCreditLimit) // The first time.
-	s.put(&s.accept)
+	s.Put(&s.accept)
 }
 
-// close gives the window back.
-func (s *stream) close() {
+// ReturnWindow gives the window of an accepted offer back.
+func (s *Stream) ReturnWindow() {
 	s.arrival.Lock()
 	defer s.arrival.Unlock()
-	s.host.windows.give(s.window)
+	s.Host.windows.give(s.window)
 	s.window = 0
 }
 
 // kindName is what texts call a kind.
-func (s *stream) kindName() string {
-	if s.kind == wire.BulkFS {
+func (s *Stream) kindName() string {
+	if s.moves.Kind == wire.BulkFS {
 		return "filesystem"
 	}
 	return "TCP"
 }
 
-// message reports whether a message may carry data, or end it; else it ends the session.
-func (s *stream) message(what string) bool {
+// Messages reports whether data, or its end, may come as a message; else it ends the session.
+func (s *Stream) Messages(what string) bool {
 	if s.from.Message() == nil {
 		return true
 	}
@@ -139,46 +151,46 @@ func (s *stream) message(what string) bool {
 }
 
 // Data takes bytes that came as a message.
-func (s *stream) Data(p []byte) {
-	if s.message("data") {
+func (s *Stream) Data(t wire.Type, p []byte) {
+	if t == s.moves.Data && len(p) > 0 && s.Messages("data") {
 		s.keep(p)
-		s.in.Pace()
+		s.In.Pace()
 	}
 }
 
-func (s *stream) keep(p []byte) {
-	err := s.in.Push(p)
+func (s *Stream) keep(p []byte) {
+	err := s.In.Push(p)
 	if err == nil || errors.Is(err, mux.ErrClosed) {
 		return // Bytes after the end, or after a failure that was told, are nobody's.
 	}
 	if errors.Is(err, mux.ErrFull) {
-		err = s.full
+		err = s.moves.Full
 	}
-	s.stop(err)
+	s.moves.Stop(err)
 }
 
 // arrive does one step of the flow into the guest, and breaks the session if that is a
 // slip. It ends the input when all of it has come.
-func (s *stream) arrive(what string, step func() error) {
+func (s *Stream) arrive(what string, step func() error) {
 	s.arrival.Lock()
 	defer s.arrival.Unlock()
 	err := step()
 	switch {
 	case errors.Is(err, flow.ErrMisplaced):
-		s.Break(s.stray, true)
+		s.Break(s.moves.Stray, true)
 	case err != nil:
 		s.Break(fmt.Sprintf("invalid %s bulk %s: %v", s.kindName(), what, err), true)
 	case s.from.Whole():
-		s.in.End()
+		s.In.End()
 	}
 }
 
 // Record takes bytes that came as a record.
-func (s *stream) Record(r wire.Record) {
+func (s *Stream) Record(r wire.Record) {
 	s.arrive("record", func() error {
 		received, err := s.from.Record(r)
-		if err == nil && received > s.want {
-			s.Break(fmt.Sprintf("write length mismatch: expected %d, received at least %d", s.want, received), false)
+		if err == nil && received > s.moves.Want {
+			s.Break(fmt.Sprintf("write length mismatch: expected %d, received at least %d", s.moves.Want, received), false)
 		} else if err == nil {
 			s.keep(r.Data)
 		}
@@ -186,17 +198,17 @@ func (s *stream) Record(r wire.Record) {
 	})
 }
 
-// Flow acts on a message about a flow.
-func (s *stream) Flow(m wire.Message) {
+// Message acts on a message about a flow.
+func (s *Stream) Message(m wire.Message) {
 	switch m := m.(type) {
 	case *wire.BulkFinish:
 		s.arrive("finish", func() error { return s.from.Finish(m) })
 	case *wire.BulkCancel:
 		s.Break(m.Message, false)
 	case *wire.BulkCredit:
-		err := s.to.Credit(m)
+		err := s.To.Credit(m)
 		if errors.Is(err, flow.ErrMisplaced) {
-			s.Break(s.name+" received credit for another kind or flow", true)
+			s.Break(s.moves.Name+" received credit for another kind or flow", true)
 		} else if err != nil {
 			s.Break(fmt.Sprintf("invalid %s bulk credit: %v", s.kindName(), err), false)
 		}
@@ -204,30 +216,31 @@ func (s *stream) Flow(m wire.Message) {
 }
 
 // Break ends the session with a text, which may be a host's.
-func (s *stream) Break(why string, tell bool) { s.stop(&flowError{repeated(why), tell}) }
+func (s *Stream) Break(why string, tell bool) { s.moves.Stop(&flowError{Repeated(why), tell}) }
 
-// consumed notes that the first n bytes of p, which came from in, are where they
+// Consumed notes that the first n bytes of p, which came from In, are where they
 // belong, and nobody uses p any more.
-func (s *stream) consumed(p []byte, n int) {
+func (s *Stream) Consumed(p []byte, n int) {
+	s.moves.Count.Add(uint64(n))
 	s.from.Consumed(n)
 	s.spares.Give(p)
 }
 
-// pump is what sends the bytes of a source.
-func (s *stream) pump(from source) *pump {
-	return &pump{base: s.base, kind: s.data, from: credited{from, s.to}, to: s.to, count: s.count}
+// Pump returns what sends the bytes of a source.
+func (s *Stream) Pump(from Source) *Pump {
+	return &Pump{Base: s.Base, kind: s.moves.Data, from: credited{from, s.To}, to: s.To, count: s.moves.Count}
 }
 
-// farewell says what precedes the terminal frame of a session that ends with err.
-func (s *stream) farewell(err error) {
+// Farewell says what precedes the terminal frame of a session that ends with err.
+func (s *Stream) Farewell(err error) {
 	if broken, ok := errors.AsType[*flowError](err); ok && broken.tell {
-		s.put(&wire.BulkCancel{Kind: s.kind, Reason: wire.CancelProtocol, Message: broken.text})
+		s.Put(&wire.BulkCancel{Kind: s.moves.Kind, Reason: wire.CancelProtocol, Message: broken.text})
 	}
 }
 
 // A credited source gives what may be sent.
 type credited struct {
-	source
+	Source
 	to flow.Sender
 }
 
@@ -241,13 +254,13 @@ func (c credited) Read(b []byte) (int, error) {
 	case room == 0:
 		return c.readOne(b)
 	}
-	n, err := c.source.Read(b[:room])
+	n, err := c.Source.Read(b[:room])
 	c.to.Take(n)
 	return n, err
 }
 
 func (c credited) readOne(b []byte) (int, error) {
-	n, ended := c.source.Read(b[:1])
+	n, ended := c.Source.Read(b[:1])
 	if n == 0 {
 		return 0, ended
 	}
@@ -260,7 +273,7 @@ func (c credited) readOne(b []byte) (int, error) {
 	}
 	if ended == nil {
 		var more int
-		more, ended = c.source.Try(b[1:room])
+		more, ended = c.Source.Try(b[1:room])
 		n += more
 	}
 	c.to.Take(n)
@@ -273,7 +286,7 @@ func (c credited) Try(b []byte) (int, error) {
 	if room == 0 {
 		return 0, err
 	}
-	n, err := c.source.Try(b[:room])
+	n, err := c.Source.Try(b[:room])
 	c.to.Take(n)
 	return n, err
 }

@@ -20,8 +20,8 @@ func busy(o *turns, each time.Duration, over <-chan struct{}) (bytes *int) {
 			default:
 			}
 			time.Sleep(each)
-			t.moved(maxRead)
-			*bytes += maxRead
+			t.moved(MaxRead)
+			*bytes += MaxRead
 		}
 	}()
 	return bytes
@@ -56,7 +56,7 @@ func TestTurnsAreFair(t *testing.T) {
 		for _, n := range all {
 			least, most = min(least, *n), max(most, *n)
 		}
-		if least == 0 || most-least > 2*(turnBytes+maxRead) {
+		if least == 0 || most-least > 2*(turnBytes+MaxRead) {
 			t.Errorf("the least has %d bytes and the most %d", least, most)
 		}
 	})

@@ -51,15 +51,15 @@ func (w *windows) give(n int) {
 func checkOffer(what string, o *wire.BulkOffer, credit bool) error {
 	switch {
 	case o.Format != flow.Format:
-		return wholeError(fmt.Sprintf("%s bulk offer has the unknown format %d", what, o.Format))
+		return WholeError(fmt.Sprintf("%s bulk offer has the unknown format %d", what, o.Format))
 	case o.MaxRecordPayload < flow.MinRecord:
-		return wholeError(fmt.Sprintf("%s bulk offer has records of %d bytes, less than %d", what, o.MaxRecordPayload, flow.MinRecord))
+		return WholeError(fmt.Sprintf("%s bulk offer has records of %d bytes, less than %d", what, o.MaxRecordPayload, flow.MinRecord))
 	case credit && o.GuestToHostCreditLimit == 0:
-		return wholeError(what + " bulk offer must grant guest-to-host credit")
+		return WholeError(what + " bulk offer must grant guest-to-host credit")
 	case !credit && o.GuestToHostCreditLimit != 0:
-		return wholeError(what + " bulk offer must not grant guest-to-host credit")
+		return WholeError(what + " bulk offer must not grant guest-to-host credit")
 	case o.GuestToHostCreditLimit > flow.MaxWindow:
-		return wholeError(fmt.Sprintf("%s bulk offer grants %d bytes, more than %d", what, o.GuestToHostCreditLimit, flow.MaxWindow))
+		return WholeError(fmt.Sprintf("%s bulk offer grants %d bytes, more than %d", what, o.GuestToHostCreditLimit, flow.MaxWindow))
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/agentd-go/agentd/internal/flow"
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
 )
@@ -66,13 +65,11 @@ func TestYoungFlood(t *testing.T) {
 		h.turns.young.flood()
 		grown := h.turns.young.begin()
 		defer grown()
-		p := &pump{
-			base: h.base(1, Ending{}, unsentExec, nil), kind: wire.TypeExecStdout,
-			from: stored(bytes.NewReader(make([]byte, turnBytes)).Read), count: &h.Activity.output, grown: grown,
-			to: flow.SendMessages(h.Generation, wire.TypeExecStdout, nil),
-		}
+		from := Stored(bytes.NewReader(make([]byte, turnBytes)).Read)
+		p := NewPump(h.NewBase(1, Ending{}, nil, nil), wire.TypeExecStdout, from, &h.Activity.Output)
+		p.Flooded = grown
 		start := time.Now()
-		if err := p.run(); !errors.Is(err, io.EOF) {
+		if err := p.Run(); !errors.Is(err, io.EOF) {
 			t.Errorf("the output ended with %v", err)
 		}
 		if d := time.Since(start); d != 0 {

@@ -1,4 +1,4 @@
-package session
+package exec
 
 import (
 	"testing"
@@ -10,7 +10,7 @@ import (
 
 // As many commands as maxWide have a large pipe for their input at once.
 func TestWiden(t *testing.T) {
-	h := &Host{}
+	h := &Runner{}
 	room := func() (size int, narrow func()) {
 		ours, theirs, err := sys.WritePipe()
 		if err != nil {

@@ -1,9 +1,10 @@
-package session
+package files
 
 import (
 	"errors"
 	"math"
 
+	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/wire"
 )
@@ -39,15 +40,15 @@ func setStat(op *wire.OpSetStat) error {
 		mode = func() error { return chmod(name, follow, *a.Mode) }
 	}
 	if a.UID != nil || a.GID != nil {
-		owner = func() error { return failure("chown: ", sys.Chown(name, follow, id(a.UID), id(a.GID))) }
+		owner = func() error { return session.Failure("chown: ", sys.Chown(name, follow, id(a.UID), id(a.GID))) }
 	}
 	if a.Atime != nil || a.Mtime != nil {
 		times = func() error {
 			atime, mtime, err := timesOf(a, func() (sys.FileStat, error) { return sys.Stat(name, follow) })
 			if err != nil {
-				return failure("stat before utimensat: ", err)
+				return session.Failure("stat before utimensat: ", err)
 			}
-			return failure("utimensat: ", sys.SetTimes(name, follow, atime, mtime))
+			return session.Failure("utimensat: ", sys.SetTimes(name, follow, atime, mtime))
 		}
 	}
 	return apply(size, mode, owner, times)
@@ -57,22 +58,22 @@ func setStat(op *wire.OpSetStat) error {
 func (h *handle) setStat(a *wire.FSAttrs) error {
 	var size, mode, owner, times change
 	if a.Size != nil {
-		size = func() error { return failure("set_len: ", resize(h, *a.Size)) }
+		size = func() error { return session.Failure("set_len: ", resize(h, *a.Size)) }
 	}
 	if a.Mode != nil {
-		mode = func() error { return failure("chmod: ", sys.ChmodFile(h.file, *a.Mode)) }
+		mode = func() error { return session.Failure("chmod: ", sys.ChmodFile(h.file, *a.Mode)) }
 	}
 	if a.UID != nil || a.GID != nil {
-		owner = func() error { return failure("fchown: ", sys.ChownFile(h.file, id(a.UID), id(a.GID))) }
+		owner = func() error { return session.Failure("fchown: ", sys.ChownFile(h.file, id(a.UID), id(a.GID))) }
 	}
 	if a.Atime != nil || a.Mtime != nil {
 		times = func() error {
 			// Of the file itself: its name may be another's by now.
 			atime, mtime, err := timesOf(a, func() (sys.FileStat, error) { return sys.StatFile(h.file) })
 			if err != nil {
-				return failure("stat before futimens: ", err)
+				return session.Failure("stat before futimens: ", err)
 			}
-			return failure("futimens: ", sys.SetFileTimes(h.file, atime, mtime))
+			return session.Failure("futimens: ", sys.SetFileTimes(h.file, atime, mtime))
 		}
 	}
 	return apply(size, mode, owner, times)
@@ -92,23 +93,23 @@ func resize(h *handle, size uint64) error {
 func truncate(name string, size uint64) error {
 	f, err := sys.OpenFile(name, sys.Access{Write: true})
 	if err != nil {
-		return failure("open for truncate: ", err)
+		return session.Failure("open for truncate: ", err)
 	}
 	err = resize(&handle{file: f}, size)
-	return failure("set_len: ", errors.Join(err, f.Close()))
+	return session.Failure("set_len: ", errors.Join(err, f.Close()))
 }
 
 func chmod(name string, follow bool, mode uint32) error {
 	if !follow {
 		s, err := sys.Stat(name, false)
 		if err != nil {
-			return failure("lstat before chmod: ", err)
+			return session.Failure("lstat before chmod: ", err)
 		}
 		if s.Type() == sys.ModeLink {
 			return errLinkMode
 		}
 	}
-	return failure("chmod: ", sys.Chmod(name, mode))
+	return session.Failure("chmod: ", sys.Chmod(name, mode))
 }
 
 // id is a user or group as chown(2) takes it: -1 leaves it as it is.

@@ -1,4 +1,4 @@
-package session
+package exec
 
 import (
 	"errors"
@@ -10,13 +10,14 @@ import (
 
 	"github.com/agentd-go/agentd/internal/guest/plan"
 	"github.com/agentd-go/agentd/internal/guest/proc"
+	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/wire"
 )
 
 // start starts the request's command with everything that it asks for.
-func (e *Exec) start(req *wire.ExecRequest) (*command, error) {
-	leave, err := e.host.admit(req)
+func (e *Session) start(req *wire.ExecRequest) (*command, error) {
+	leave, err := e.runner.admit(req)
 	if err != nil {
 		return nil, err
 	}
@@ -66,17 +67,17 @@ func (e *userError) failed() *wire.ExecFailed {
 	if errors.Is(e.err, plan.ErrGroupNotFound) {
 		stage = stageGroup
 	}
-	return &wire.ExecFailed{Kind: wire.FailureUserSetup, Message: repeated(e.Error()), Stage: &stage}
+	return &wire.ExecFailed{Kind: wire.FailureUserSetup, Message: session.Repeated(e.Error()), Stage: &stage}
 }
 
 // spec makes the process table's order of a request.
-func (e *Exec) spec(req *wire.ExecRequest) (*proc.Spec, error) {
-	defaults := e.host.Commands
+func (e *Session) spec(req *wire.ExecRequest) (*proc.Spec, error) {
+	defaults := e.runner.Defaults
 	user := deref(req.User)
 	if strings.TrimSpace(user) == "" {
 		user = defaults.User
 	}
-	who, err := e.host.account(user)
+	who, err := e.runner.account(user)
 	if err != nil {
 		return nil, &userError{err}
 	}
@@ -93,9 +94,9 @@ func (e *Exec) spec(req *wire.ExecRequest) (*proc.Spec, error) {
 	spec := &proc.Spec{
 		Name:   req.Cmd,
 		Argv:   append([]string{req.Cmd}, req.Args...),
-		Env:    plan.CommandEnv(e.host.Generation, defaults.Env, req.Env, who.Home, req.TTY),
+		Env:    plan.CommandEnv(e.Host.Generation, defaults.Env, req.Env, who.Home, req.TTY),
 		Dir:    dir,
-		Limits: append(slices.Clone(e.host.Limits), limits(req.Rlimits)...),
+		Limits: append(slices.Clone(e.runner.Limits), limits(req.Rlimits)...),
 	}
 	if who.Switch {
 		spec.User = &syscall.Credential{Uid: who.UID, Gid: who.GID, Groups: who.Groups}
@@ -135,7 +136,7 @@ func (f files) close() {
 	}
 }
 
-func (e *Exec) startPipes(spec *proc.Spec) (c *command, err error) {
+func (e *Session) startPipes(spec *proc.Spec) (c *command, err error) {
 	var ours, theirs files
 	defer func() {
 		theirs.close() // The child has its own.
@@ -156,14 +157,14 @@ func (e *Exec) startPipes(spec *proc.Spec) (c *command, err error) {
 	if err != nil {
 		return nil, err
 	}
-	child, err := e.host.Procs.Start(spec)
+	child, err := e.runner.Procs.Start(spec)
 	if err != nil {
 		return nil, err
 	}
 	return &command{child: child, input: ours[0], outputs: outputs}, nil
 }
 
-func (e *Exec) startTTY(req *wire.ExecRequest, spec *proc.Spec) (*command, error) {
+func (e *Session) startTTY(req *wire.ExecRequest, spec *proc.Spec) (*command, error) {
 	master, slave, err := sys.OpenPTY(req.Rows, req.Cols)
 	if err != nil {
 		return nil, &ptyError{err}
@@ -176,7 +177,7 @@ func (e *Exec) startTTY(req *wire.ExecRequest, spec *proc.Spec) (*command, error
 	if err != nil {
 		return nil, errors.Join(err, master.Close())
 	}
-	child, err := e.host.Procs.Start(spec)
+	child, err := e.runner.Procs.Start(spec)
 	if err != nil {
 		return nil, errors.Join(err, master.Close())
 	}
@@ -220,18 +221,18 @@ func failed(req *wire.ExecRequest, err error) *wire.ExecFailed {
 	}
 	kind, text, stage := wire.FailureOther, err.Error(), stageSpawn
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
-		kind, text = kindOf(errno), describe(errno)
+		kind, text = session.KindOf(errno), session.Describe(errno)
 	}
 	if start, ok := errors.AsType[*proc.StartError](err); ok && start.Stage != proc.StageExec {
 		kind, stage = ofStage(start, kind)
 		if start.Stage == proc.StageDirectory {
-			text += ": working directory " + quote(repeated(start.Name))
+			text += ": working directory " + quote(session.Repeated(start.Name))
 		}
 	}
 	if _, ok := errors.AsType[*ptyError](err); ok {
 		kind, stage = wire.FailurePTYSetup, "open pty"
 	}
-	m := &wire.ExecFailed{Kind: kind, Message: "spawn " + quote(repeated(req.Cmd)) + ": " + text, Stage: &stage}
+	m := &wire.ExecFailed{Kind: kind, Message: "spawn " + quote(session.Repeated(req.Cmd)) + ": " + text, Stage: &stage}
 	m.Errno, m.ErrnoName = errnoFields(err, execName)
 	return m
 }

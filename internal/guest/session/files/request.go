@@ -1,4 +1,4 @@
-package session
+package files
 
 import (
 	"errors"
@@ -7,14 +7,15 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/wire"
 )
 
 // A Request is one operation on files that is answered by one frame.
 type Request struct {
-	*base
+	*session.Base
 	client *client
-	large  bool // Its answer holds a place in Files.large.
+	large  bool // Its answer holds a place in Table.large.
 }
 
 // A job is what a request comes to, once its handle has been found.
@@ -24,26 +25,23 @@ type job struct {
 	handle *handle                               // Released when the job is done; nil for an operation on paths.
 }
 
-// StartFile begins an operation of the client in a slot and returns at once. The
+// Start begins an operation of the client in a slot and returns at once. The
 // handles that it names are looked up and closed before it returns, so requests
 // that a client sends one behind the other see them in that order.
-func (h *Host) StartFile(id uint32, slot int, req *wire.FSRequest, ending Ending) Session {
-	c := h.Files.client(slot)
-	l := func(gauge *atomic.Int64) *base { return h.base(id, ending, unsentFile, gauge) }
+func (f *Table) Start(h *session.Host, id uint32, slot int, req *wire.FSRequest, ending session.Ending) session.Session {
+	c := f.client(slot)
+	base := func(gauge *atomic.Int64) *session.Base { return h.NewBase(id, ending, unsent, gauge) }
 	if op, ok := req.Op.(*wire.OpRead); ok {
-		return startRead(l(&h.Activity.fileStreams), c, op, req.Bulk)
+		return startRead(base(&h.Activity.FileStreams), c, op, req.Bulk)
 	}
 	if op, ok := req.Op.(*wire.OpWrite); ok {
-		return startWrite(l(&h.Activity.fileStreams), c, op, req.Bulk)
+		return startWrite(base(&h.Activity.FileStreams), c, op, req.Bulk)
 	}
-	r := &Request{base: l(nil), client: c}
+	r := &Request{Base: base(nil), client: c}
 	j, err := c.job(req.Op)
-	r.work(func() { r.run(j, err) }, func(why string) { r.finish(fileFailed(why)) })
+	r.Work(func() { r.run(j, err) }, func(why string) { r.finish(fileFailed(why)) })
 	return r
 }
-
-// Detach drops the answer; an operation that has begun goes on.
-func (r *Request) Detach() { r.detach() }
 
 func (r *Request) run(j job, err error) {
 	var result wire.FSResult
@@ -69,7 +67,7 @@ func (r *Request) perform(j job) (result wire.FSResult, err error) {
 
 // finish sends the answer and gives back the place of a large one when it has left.
 func (r *Request) finish(last wire.Message) {
-	r.end(r, last)
+	r.End(r, last)
 	if r.large {
 		r.large = false
 		<-r.client.files.large
@@ -89,49 +87,19 @@ func (r *Request) grow() error {
 }
 
 func fileResponse(prefix string, result wire.FSResult, err error) *wire.FSResponse {
-	if whole, ok := errors.AsType[wholeError](err); ok {
+	if whole, ok := errors.AsType[session.WholeError](err); ok {
 		return fileFailed(string(whole))
 	}
 	if err != nil {
-		return fileFailed(prefix + reason(err))
+		return fileFailed(prefix + session.Reason(err))
 	}
 	return &wire.FSResponse{OK: true, Data: result}
 }
 
-// A wholeError is a text that gets no prefix.
-type wholeError string
-
-func (e wholeError) Error() string { return string(e) }
-
-func isWhole(err error) bool {
-	_, whole := errors.AsType[wholeError](err)
-	_, flow := errors.AsType[*flowError](err)
-	return whole || flow
-}
-
 func fileFailed(why string) *wire.FSResponse { return &wire.FSResponse{Error: &why} }
 
-// unsentFile stands for an answer that does not fit a frame.
-func unsentFile(why error) wire.Message { return fileFailed("answer: " + why.Error()) }
-
-// reason is an error as the protocol says it.
-func reason(err error) string {
-	if errno, ok := errors.AsType[syscall.Errno](err); ok {
-		return describe(errno)
-	}
-	return err.Error()
-}
-
-// failure names the part of an operation that failed; nil stays nil.
-func failure(prefix string, err error) error {
-	if err == nil {
-		return nil
-	}
-	if isWhole(err) {
-		return err
-	}
-	return errors.New(prefix + reason(err))
-}
+// unsent stands for an answer that does not fit a frame.
+func unsent(why error) wire.Message { return fileFailed("answer: " + why.Error()) }
 
 // maxPath is the kernel's bound for a path with its end (PATH_MAX, limits.h).
 const maxPath = 4096
@@ -212,7 +180,7 @@ func (c *client) job(op wire.FSOp) (job, error) {
 		return named("copy: ", silent(func() error { return copyFile(op) }), op.Src, op.Dst)
 	case *wire.OpRename:
 		return named("rename: ", silent(func() error { return rename(op) }), op.Src, op.Dst)
-	case *wire.OpRead, *wire.OpWrite: // They are streams: see StartFile.
+	case *wire.OpRead, *wire.OpWrite: // They are streams: see Start.
 	}
 	return job{}, errors.New("unknown file operation")
 }

@@ -1,4 +1,4 @@
-package session
+package tcp
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/wire"
 )
@@ -21,15 +22,15 @@ import (
 // in the reference agents (protocol section 10).
 const connectDeadline = 30 * time.Second
 
-// maxTCPRecord bounds the records of connections, as in the reference agents.
-const maxTCPRecord = 256 << 10
+// maxRecord bounds the records of connections, as in the reference agents.
+const maxRecord = 256 << 10
 
 // errUnread says that a peer does not take what the host sends.
-var errUnread = fmt.Errorf("the peer left more than %d bytes unread: %w", stdinMemory+stdinStored, syscall.ENOSPC)
+var errUnread = fmt.Errorf("the peer left more than %d bytes unread: %w", session.MaxInput, syscall.ENOSPC)
 
-// A TCP is one connection from inside the guest. Its methods do not wait.
-type TCP struct {
-	*stream
+// A Session is one connection from inside the guest. Its methods do not wait.
+type Session struct {
+	*session.Stream
 	cancel chan struct{} // Closed when nobody wants the connection any more.
 
 	mu     sync.Mutex
@@ -38,42 +39,46 @@ type TCP struct {
 	broken error        // What broke it first.
 }
 
-// StartTCP begins to connect and returns at once.
-func (h *Host) StartTCP(id uint32, req *wire.TCPConnect, ending Ending) *TCP {
-	t := &TCP{cancel: make(chan struct{}), stream: &stream{
-		base: h.base(id, ending, unsentTCP, &h.Activity.tcpStreams),
-		kind: wire.BulkTCP, flows: wire.FlowHostToGuest | wire.FlowGuestToHost, data: wire.TypeTCPData, count: &h.Activity.tcp,
-		name: "TCP session", stray: noOffer, want: math.MaxUint64, full: errUnread,
-	}}
-	t.stop = func(err error) { t.breaks("write TCP stream: ", err) }
-	err := t.open("TCP", req.Bulk, maxTCPRecord, &wire.TCPEOF{})
+// Start begins to connect and returns at once.
+func Start(h *session.Host, id uint32, req *wire.TCPConnect, ending session.Ending) *Session {
+	t := &Session{cancel: make(chan struct{})}
+	var err error
+	t.Stream, err = session.NewStream(h.NewBase(id, ending, unsent, &h.Activity.TCPStreams), session.Moves{
+		Kind: wire.BulkTCP, Flows: wire.FlowHostToGuest | wire.FlowGuestToHost,
+		Data: wire.TypeTCPData, Last: &wire.TCPEOF{}, Count: &h.Activity.TCP,
+		Record: maxRecord, Want: math.MaxUint64,
+		Name: "TCP session", Offer: "TCP", Stray: session.NoOffer, Full: errUnread,
+		Stop: func(err error) { t.breaks("write TCP stream: ", err) },
+	}, req.Bulk)
 	go t.guarded(func() { t.run(req, err) })
 	return t
 }
 
-// unsentTCP stands for a message that cannot be sent, which only a name can cause.
-func unsentTCP(why error) wire.Message { return &wire.TCPFailed{Error: why.Error()} }
+// unsent stands for a message that cannot be sent, which only a name can cause.
+func unsent(why error) wire.Message { return &wire.TCPFailed{Error: why.Error()} }
 
-func (t *TCP) guarded(f func()) {
-	t.guard(f, func(why string) { t.finish(&wire.TCPFailed{Error: why}) })
+func (t *Session) guarded(f func()) {
+	t.Guard(f, func(why string) { t.finish(&wire.TCPFailed{Error: why}) })
 }
 
-// EOF ends our half behind the bytes that were given.
-func (t *TCP) EOF() {
-	if t.message("EOF") {
-		t.in.End()
+// Message acts on the end of our half, or on a message about a flow.
+func (t *Session) Message(m wire.Message) {
+	if _, end := m.(*wire.TCPEOF); !end {
+		t.Stream.Message(m)
+	} else if t.Messages("EOF") {
+		t.In.End() // After the bytes that were given.
 	}
 }
 
 // Detach ends the connection at once, and sends nothing more.
-func (t *TCP) Detach() {
-	t.detach()
+func (t *Session) Detach() {
+	t.Base.Detach()
 	t.hangUp()
 }
 
 // hangUp lets go of the connection, or of the attempt to make it.
-func (t *TCP) hangUp() {
-	t.in.Drop()
+func (t *Session) hangUp() {
+	t.In.Drop()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.gone {
@@ -81,14 +86,14 @@ func (t *TCP) hangUp() {
 	}
 	t.gone = true
 	close(t.cancel)
-	t.to.Fail(errDetached)
+	t.To.Fail(session.ErrDetached)
 	if t.conn != nil {
 		_ = t.conn.Close() // What the peer has not got is lost, as it was asked for.
 	}
 }
 
 // run is the connection from its request to its terminal frame.
-func (t *TCP) run(req *wire.TCPConnect, err error) {
+func (t *Session) run(req *wire.TCPConnect, err error) {
 	if err == nil {
 		err = t.connect(req)
 	}
@@ -99,8 +104,8 @@ func (t *TCP) run(req *wire.TCPConnect, err error) {
 		t.fail(err)
 		return
 	}
-	t.send(&wire.TCPConnected{})
-	t.begin()
+	t.Send(&wire.TCPConnected{})
+	t.Begin()
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)
@@ -115,20 +120,20 @@ func (t *TCP) run(req *wire.TCPConnect, err error) {
 	t.finish(&wire.TCPClosed{})
 }
 
-func (t *TCP) fail(why error) {
-	t.farewell(why)
+func (t *Session) fail(why error) {
+	t.Farewell(why)
 	t.finish(&wire.TCPFailed{Error: why.Error()})
 }
 
 // finish ends the session with its one terminal frame.
-func (t *TCP) finish(last wire.Message) {
+func (t *Session) finish(last wire.Message) {
 	t.hangUp()
-	t.close()
-	t.end(t, last)
+	t.ReturnWindow()
+	t.End(t, last)
 }
 
 // connect makes the connection.
-func (t *TCP) connect(req *wire.TCPConnect) error {
+func (t *Session) connect(req *wire.TCPConnect) error {
 	ctx, stop := context.WithTimeout(context.Background(), connectDeadline)
 	defer stop()
 	go func() {
@@ -140,7 +145,7 @@ func (t *TCP) connect(req *wire.TCPConnect) error {
 	}()
 	conn, err := dial(ctx, req)
 	if err == nil && !t.stands(conn) {
-		err = errDetached
+		err = session.ErrDetached
 	}
 	if err != nil {
 		return connectError(req, err)
@@ -176,11 +181,11 @@ func connectError(req *wire.TCPConnect, err error) error {
 	case isLookup:
 		return errors.New(what + ": " + lookup + "Try again")
 	}
-	return failure(what+": ", err)
+	return session.Failure(what+": ", err)
 }
 
 // stands makes the connection known, unless nobody wants it any more.
-func (t *TCP) stands(conn *net.TCPConn) bool {
+func (t *Session) stands(conn *net.TCPConn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.gone {
@@ -192,22 +197,22 @@ func (t *TCP) stands(conn *net.TCPConn) bool {
 }
 
 // listen sends what the peer says until it ends its half.
-func (t *TCP) listen() {
+func (t *Session) listen() {
 	from, err := sys.NewReader(t.conn)
 	if err == nil {
-		err = t.pump(from).run()
+		err = t.Pump(from).Run()
 	}
 	if errors.Is(err, io.EOF) {
-		t.send(t.to.End())
+		t.Send(t.To.End())
 		return
 	}
 	t.breaks("read TCP stream: ", err)
 }
 
 // feed gives the peer what the host says until it ends its half.
-func (t *TCP) feed() {
+func (t *Session) feed() {
 	for {
-		p, err := t.in.Next()
+		p, err := t.In.Next()
 		if errors.Is(err, io.EOF) {
 			// A peer that has gone altogether needs no end of ours.
 			if err := t.conn.CloseWrite(); err != nil && !errors.Is(err, syscall.ENOTCONN) {
@@ -225,25 +230,24 @@ func (t *TCP) feed() {
 	}
 }
 
-func (t *TCP) write(p []byte) error {
+func (t *Session) write(p []byte) error {
 	n, err := t.conn.Write(p)
-	t.count.Add(uint64(n))
-	t.consumed(p, n)
+	t.Consumed(p, n)
 	return err
 }
 
 // breaks ends both halves for the failure of one. The other half fails then too,
 // but only the first is told.
-func (t *TCP) breaks(prefix string, err error) {
+func (t *Session) breaks(prefix string, err error) {
 	t.mu.Lock()
 	if t.broken == nil {
-		t.broken = failure(prefix, err)
+		t.broken = session.Failure(prefix, err)
 	}
 	t.mu.Unlock()
 	t.hangUp()
 }
 
-func (t *TCP) why() error {
+func (t *Session) why() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.broken

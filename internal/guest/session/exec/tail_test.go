@@ -1,4 +1,4 @@
-package session
+package exec
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
@@ -38,10 +39,10 @@ func TestTailOfFlood(t *testing.T) {
 	o.until = time.Now() // As if tailMost had passed.
 	o.mu.Unlock()
 	var n int64
-	b := make([]byte, maxRead)
+	b := make([]byte, session.MaxRead)
 	for err == nil { // As a pump reads: much, as long as there is much.
 		var k int
-		k, err = o.Read(b[:minRead])
+		k, err = o.Read(b[:4<<10])
 		n += int64(k)
 		for k > 0 && err == nil {
 			k, err = o.Try(b)

@@ -1,4 +1,4 @@
-package session
+package files
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
@@ -40,7 +41,7 @@ const (
 	// smallAnswer is what an answer may hold before it counts as large: as much
 	// as any session may have queued. Of large ones (a frame at most, and some
 	// three times that while it is made) maxLarge exist at once.
-	smallAnswer = maxRead
+	smallAnswer = session.MaxRead
 	maxLarge    = 2
 
 	// BlockingCalls is how many threads of ours sessions may keep in the kernel
@@ -49,8 +50,8 @@ const (
 	BlockingCalls = maxCalls + maxClosers + 2
 )
 
-// Files is what all clients have open, by one row of handles.
-type Files struct {
+// A Table is what all clients have open, by one row of handles.
+type Table struct {
 	calls   chan struct{} // Holds one element for each call in the kernel.
 	closers chan struct{}
 	large   chan struct{}
@@ -63,10 +64,10 @@ type Files struct {
 	clients map[int]*client
 }
 
-// NewFiles returns an empty table.
-func NewFiles() *Files {
+// NewTable returns an empty table.
+func NewTable() *Table {
 	const nofile = 7 // RLIMIT_NOFILE, getrlimit(2).
-	f := &Files{
+	f := &Table{
 		calls:   make(chan struct{}, maxCalls),
 		closers: make(chan struct{}, maxClosers),
 		large:   make(chan struct{}, maxLarge),
@@ -83,7 +84,7 @@ func NewFiles() *Files {
 
 // A client is the owner of handles.
 type client struct {
-	files   *Files
+	files   *Table
 	calls   chan struct{}
 	closers chan struct{}
 	left    chan struct{} // Closed when it has disconnected.
@@ -95,7 +96,7 @@ type client struct {
 }
 
 // client returns the one in a slot.
-func (f *Files) client(slot int) *client {
+func (f *Table) client(slot int) *client {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c := f.clients[slot]
@@ -112,7 +113,7 @@ func (f *Files) client(slot int) *client {
 
 // Disconnect closes all that the client in a slot has open, on goroutines of
 // their own, and ends its operations that wait for their turn.
-func (f *Files) Disconnect(slot int) {
+func (f *Table) Disconnect(slot int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c := f.clients[slot]
@@ -146,7 +147,7 @@ func (f *Files) Disconnect(slot int) {
 }
 
 // Close is Disconnect for all clients.
-func (f *Files) Close() {
+func (f *Table) Close() {
 	f.mu.Lock()
 	slots := slices.Collect(maps.Keys(f.clients))
 	f.mu.Unlock()
@@ -189,7 +190,7 @@ type handle struct {
 	pos   sync.Mutex // Held by who uses the file's own position, and guards:
 	names []string   // What has been read of the directory and not been shown.
 
-	// Guarded by Files.mu:
+	// Guarded by Table.mu:
 	users  int
 	closed bool
 }
@@ -241,7 +242,7 @@ func (c *client) add(h *handle) (uint64, error) {
 	select {
 	case <-c.left:
 		f.open--
-		return 0, errDetached
+		return 0, session.ErrDetached
 	default:
 	}
 	f.last++
@@ -294,7 +295,7 @@ func (h *handle) drop() {
 	f.dropLocked(h)
 }
 
-func (f *Files) dropLocked(h *handle) {
+func (f *Table) dropLocked(h *handle) {
 	if h.closed {
 		return
 	}
@@ -381,7 +382,7 @@ func (c *client) take(places chan struct{}, deadline <-chan time.Time) error {
 	case places <- struct{}{}:
 		return nil
 	case <-c.left:
-		return errDetached
+		return session.ErrDetached
 	case <-deadline:
 		return syscall.EAGAIN
 	}

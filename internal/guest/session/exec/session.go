@@ -1,4 +1,4 @@
-package session
+package exec
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"github.com/agentd-go/agentd/internal/flow"
 	"github.com/agentd-go/agentd/internal/guest/proc"
+	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
@@ -22,11 +22,12 @@ const killSignal = 9
 // killedCode is the exit code of a command that a signal ended.
 const killedCode = -1
 
-// An Exec is one command. Its methods do not wait.
-type Exec struct {
-	*base
-	tty bool
-	in  *mux.Inbox
+// A Session is one command. Its methods do not wait.
+type Session struct {
+	*session.Base
+	runner *Runner
+	tty    bool
+	in     *mux.Inbox
 
 	mu      sync.Mutex
 	child   *proc.Child // nil until it runs and again when it is over.
@@ -38,44 +39,46 @@ type Exec struct {
 	deaf    bool // Its input has overflowed, which was said once.
 }
 
-// StartExec begins a command and returns at once.
-func (h *Host) StartExec(id uint32, req *wire.ExecRequest, ending Ending) *Exec {
-	e := &Exec{
-		base: h.base(id, ending, unsentExec, &h.Activity.commands),
-		tty:  req.TTY,
-		in:   h.inbox(stdinMemory),
+// Start begins a command and returns at once.
+func (r *Runner) Start(id uint32, req *wire.ExecRequest, ending session.Ending) *Session {
+	h := r.Host
+	e := &Session{
+		Base:   h.NewBase(id, ending, unsent, &h.Activity.Commands),
+		runner: r,
+		tty:    req.TTY,
+		in:     h.Inbox(session.InputMemory),
 	}
-	h.crew.do(func() { e.guarded(func() { e.run(req) }) })
+	h.Go(func() { e.guarded(func() { e.run(req) }) })
 	return e
 }
 
-// unsentExec stands for a message that cannot be sent: only a text can be too
+// unsent stands for a message that cannot be sent: only a text can be too
 // long, and only a failure has one.
-func unsentExec(why error) wire.Message {
+func unsent(why error) wire.Message {
 	return &wire.ExecFailed{Kind: wire.FailureOther, Message: why.Error()}
 }
 
-func (e *Exec) guarded(f func()) {
-	e.guard(f, func(why string) {
+func (e *Session) guarded(f func()) {
+	e.Guard(f, func(why string) {
 		e.Signal(killSignal)
 		e.finish(&wire.ExecFailed{Kind: wire.FailureOther, Message: "exec session error: " + why})
 	})
 }
 
 // run is the session from its request to its terminal frame.
-func (e *Exec) run(req *wire.ExecRequest) {
+func (e *Session) run(req *wire.ExecRequest) {
 	reportSignal := req.ReportSignal // The request, up to a whole frame, is not kept while the command runs.
-	grown := e.host.turns.young.begin()
+	grown := e.Host.StartGrace()
 	c, err := e.start(req)
 	if err != nil {
 		grown()
 		e.finish(failed(req, err))
 		return
 	}
-	e.say(&wire.ExecStarted{PID: uint32(c.child.PID())})
+	e.SendNow(&wire.ExecStarted{PID: uint32(c.child.PID())})
 	heard := e.listen(c.outputs, grown)
 	fed := make(chan struct{})
-	e.host.crew.do(func() {
+	e.Host.Go(func() {
 		defer close(fed)
 		e.guarded(func() { e.feed(c.input) })
 	})
@@ -92,7 +95,7 @@ func (e *Exec) run(req *wire.ExecRequest) {
 
 // listen sends what the command says, and calls grown if that is much. When it has
 // ended, heard waits for the end of that too, and closes the outputs.
-func (e *Exec) listen(outputs []output, grown func()) (heard func()) {
+func (e *Session) listen(outputs []output, grown func()) (heard func()) {
 	var all sync.WaitGroup
 	var open atomic.Int32
 	open.Store(int32(len(outputs)))
@@ -101,14 +104,15 @@ func (e *Exec) listen(outputs []output, grown func()) (heard func()) {
 		t := &tail{file: o.file, from: o.from, terminal: e.tty, gate: &e.gate}
 		tails[i] = t
 		all.Add(1)
-		e.host.crew.do(func() {
+		e.Host.Go(func() {
 			defer all.Done()
 			e.guarded(func() {
-				p := &pump{base: e.base, kind: o.kind, from: t, to: flow.SendMessages(e.host.Generation, o.kind, nil), count: &e.host.Activity.output, grow: o.from.Grow, grown: grown}
-				_ = p.run() // io.EOF, or EIO from a terminal that hung up.
+				p := session.NewPump(e.Base, o.kind, t, &e.Host.Activity.Output)
+				p.Grow, p.Flooded = o.from.Grow, grown
+				_ = p.Run() // io.EOF, or EIO from a terminal that hung up.
 			})
 			if open.Add(-1) == 0 {
-				e.host.Procs.Look() // Mostly the command has ended with its outputs.
+				e.runner.Procs.Look() // Mostly the command has ended with its outputs.
 			}
 		})
 	}
@@ -118,7 +122,7 @@ func (e *Exec) listen(outputs []output, grown func()) (heard func()) {
 		}
 		all.Wait()
 		for _, t := range tails {
-			t.close(&e.host.left)
+			t.close(&e.runner.left)
 		}
 	}
 }
@@ -150,7 +154,7 @@ type output struct {
 
 // running makes the command known to the session's methods and gives it what
 // came in the meantime.
-func (e *Exec) running(c *command) {
+func (e *Session) running(c *command) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.child, e.master = c.child, c.master
@@ -164,7 +168,7 @@ func (e *Exec) running(c *command) {
 }
 
 // finish ends the session with its one terminal frame; only the first call does.
-func (e *Exec) finish(last wire.Message) {
+func (e *Session) finish(last wire.Message) {
 	e.mu.Lock()
 	late := e.over
 	e.over, e.child, e.master = true, nil, nil
@@ -173,11 +177,14 @@ func (e *Exec) finish(last wire.Message) {
 		return
 	}
 	e.in.Drop()
-	e.end(e, last)
+	e.End(e, last)
 }
 
-// Stdin takes input for the command; no bytes at all are its end.
-func (e *Exec) Stdin(data []byte) {
+// Data takes input for the command; no bytes at all are its end.
+func (e *Session) Data(t wire.Type, data []byte) {
+	if t != wire.TypeExecStdin {
+		return
+	}
 	if len(data) == 0 {
 		if !e.tty { // A terminal's end of input is a character.
 			e.in.End()
@@ -200,15 +207,26 @@ func (e *Exec) Stdin(data []byte) {
 	e.in.End()
 	if first {
 		if errors.Is(err, mux.ErrFull) {
-			err = fmt.Errorf("the command left more than %d bytes of input unread: %w", stdinMemory+stdinStored, syscall.ENOSPC)
+			err = fmt.Errorf("the command left more than %d bytes of input unread: %w", session.MaxInput, syscall.ENOSPC)
 		}
-		e.put(stdinError(err))
+		e.Put(stdinError(err))
+	}
+}
+
+// Message acts on a signal or a new size of the terminal.
+func (e *Session) Message(m wire.Message) {
+	switch m := m.(type) {
+	case *wire.ExecSignal:
+		e.Signal(int(m.Signal))
+		e.hold(m.Output)
+	case *wire.ExecResize:
+		e.resize(m)
 	}
 }
 
 // Signal sends a signal to the command's group. Numbers other than 1 to 31 do
 // nothing.
-func (e *Exec) Signal(number int) {
+func (e *Session) Signal(number int) {
 	const most = 31 // The signals with names; a host has no business with others.
 	if number < 1 || number > most {
 		return
@@ -223,8 +241,8 @@ func (e *Exec) Signal(number int) {
 	}
 }
 
-// Resize gives the terminal a new size; without a terminal it does nothing.
-func (e *Exec) Resize(size *wire.ExecResize) {
+// resize gives the terminal a new size; without a terminal it does nothing.
+func (e *Session) resize(size *wire.ExecResize) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.size = size
@@ -233,9 +251,9 @@ func (e *Exec) Resize(size *wire.ExecResize) {
 	}
 }
 
-// Flow holds the output back, or lets it go on. Nothing of it is lost: what is held
+// hold holds the output back, or lets it go on. Nothing of it is lost: what is held
 // back waits in the pipe, and the command with it.
-func (e *Exec) Flow(f wire.OutputFlow) {
+func (e *Session) hold(f wire.OutputFlow) {
 	switch f {
 	case wire.OutputHold:
 		e.gate.shut()
@@ -246,15 +264,15 @@ func (e *Exec) Flow(f wire.OutputFlow) {
 
 // Detach forgets the host's side: output goes nowhere from now on, the command
 // goes on until it ends.
-func (e *Exec) Detach() {
-	e.detach()
+func (e *Session) Detach() {
+	e.Base.Detach()
 	e.gate.openForEver()
 }
 
 // feed writes the input to the command until it ends. A write that fails is
 // reported and the session goes on; behind a closed pipe it goes on without
 // input, which is said once however much is waiting.
-func (e *Exec) feed(w *os.File) {
+func (e *Session) feed(w *os.File) {
 	narrow := func() {}
 	defer func() { narrow() }()
 	for first := true; ; {
@@ -264,19 +282,19 @@ func (e *Exec) feed(w *os.File) {
 		}
 		if err != nil {
 			if !errors.Is(err, io.EOF) && !errors.Is(err, mux.ErrClosed) {
-				e.send(stdinError(err))
+				e.Send(stdinError(err))
 			}
 			return
 		}
 		if first && len(p) >= wideAbove && e.in.Waiting() > 0 {
-			first, narrow = false, e.host.widen(w)
+			first, narrow = false, e.runner.widen(w)
 		}
 		_, err = w.Write(p)
 		switch {
 		case err == nil:
-			e.host.Spares.Give(p)
+			e.Host.Spares.Give(p)
 		case !errors.Is(err, os.ErrClosed):
-			e.send(stdinError(err))
+			e.Send(stdinError(err))
 			if errors.Is(err, syscall.EPIPE) {
 				e.in.Drop()
 			}
@@ -284,32 +302,11 @@ func (e *Exec) feed(w *os.File) {
 	}
 }
 
-const (
-	// widePipe is what the pipe to a command has room for whose host is faster than it
-	// is: they take turns less often.
-	widePipe = 256 << 10
-
-	// maxWide bounds their number, since pipes are memory of the kernel: 4 MiB.
-	maxWide = 16
-
-	// wideAbove tells a flood of input from what somebody types.
-	wideAbove = 16 << 10
-)
-
-// widen gives the pipe to a command more room, if not too many have it. narrow says
-// that the pipe is closed.
-func (h *Host) widen(w *os.File) (narrow func()) {
-	if h.wide.Add(1) <= maxWide {
-		sys.GrowPipe(w, widePipe)
-	}
-	return func() { h.wide.Add(-1) }
-}
-
 func stdinError(err error) *wire.ExecStdinError {
 	m := &wire.ExecStdinError{Message: "io error: " + err.Error()}
 	m.Errno, m.ErrnoName = errnoFields(err, stdinName)
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
-		m.Message = "io error: " + describe(errno)
+		m.Message = "io error: " + session.Describe(errno)
 	}
 	return m
 }

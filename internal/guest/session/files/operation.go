@@ -1,4 +1,4 @@
-package session
+package files
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/wire"
 )
@@ -116,7 +117,7 @@ func mkdir(op *wire.OpMkdir) error {
 		return err
 	}
 	if err := sys.Chmod(op.Path, *op.Mode); err != nil {
-		return wholeError("chmod: " + reason(err))
+		return session.WholeError("chmod: " + session.Reason(err))
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package session
+package files
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
@@ -47,15 +48,15 @@ func (r *Request) list(name string) (wire.FSResult, error) {
 		}
 		switch {
 		case size > listRoom:
-			return nil, wholeError("readdir: the directory does not fit one answer; ReadDir gives it in pages")
+			return nil, session.WholeError("readdir: the directory does not fit one answer; ReadDir gives it in pages")
 		case errors.Is(err, io.EOF):
 			return answer, nil
 		case err != nil:
-			return nil, wholeError("readdir " + name + ": " + reason(err))
+			return nil, session.WholeError("readdir " + name + ": " + session.Reason(err))
 		}
 		if size > smallAnswer {
 			if err := r.grow(); err != nil {
-				return nil, wholeError("readdir: " + reason(err))
+				return nil, session.WholeError("readdir: " + session.Reason(err))
 			}
 		}
 	}
@@ -76,7 +77,7 @@ func (h *handle) page(limit *uint32) (wire.FSResult, error) {
 			var err error
 			h.names, err = h.file.Readdirnames(batch)
 			if len(h.names) == 0 && !errors.Is(err, io.EOF) && len(answer.Entries) == 0 {
-				return nil, wholeError("readdir " + h.path + ": " + reason(err))
+				return nil, session.WholeError("readdir " + h.path + ": " + session.Reason(err))
 			}
 			if len(h.names) == 0 {
 				break // An error behind entries comes again with the next page.

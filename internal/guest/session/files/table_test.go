@@ -1,4 +1,4 @@
-package session
+package files
 
 import (
 	"errors"
@@ -6,13 +6,15 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/session"
 )
 
 // Calls that hang take their client's places and no other's; what waits for a
 // place gets an error at the deadline, or when the client goes.
 func TestCallsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := NewFiles()
+		f := NewTable()
 		hang := make(chan struct{})
 		defer func() {
 			close(hang)
@@ -50,7 +52,7 @@ func TestCallsAreBounded(t *testing.T) {
 		go func() { ended <- last.call(func() { t.Error("an operation for nobody") }) }()
 		synctest.Wait()
 		f.Disconnect(clients)
-		if err := <-ended; !errors.Is(err, errDetached) {
+		if err := <-ended; !errors.Is(err, session.ErrDetached) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -58,13 +60,13 @@ func TestCallsAreBounded(t *testing.T) {
 
 // A handle that is opened while its client goes is nobody's.
 func TestLateHandle(t *testing.T) {
-	f := NewFiles()
+	f := NewTable()
 	c := f.client(3)
 	if err := c.reserve(); err != nil {
 		t.Fatal(err)
 	}
 	f.Disconnect(3)
-	if _, err := c.add(&handle{}); !errors.Is(err, errDetached) {
+	if _, err := c.add(&handle{}); !errors.Is(err, session.ErrDetached) {
 		t.Errorf("got %v", err)
 	}
 	if f.open != 0 || len(f.handles) != 0 || len(f.clients) != 0 {
@@ -74,7 +76,7 @@ func TestLateHandle(t *testing.T) {
 
 // All clients together leave descriptors to commands.
 func TestHandlesOfAll(t *testing.T) {
-	f := NewFiles()
+	f := NewTable()
 	f.most = 2
 	for slot := range 2 {
 		if err := f.client(slot).reserve(); err != nil {

@@ -1,4 +1,4 @@
-package session
+package files
 
 import (
 	"errors"
@@ -9,52 +9,71 @@ import (
 	"syscall"
 
 	"github.com/agentd-go/agentd/internal/flow"
+	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/wire"
 )
 
 // A Read is the sending of a file.
-type Read struct{ *stream }
+type Read struct{ *session.Stream }
 
-func startRead(l *base, c *client, op *wire.OpRead, offer *wire.BulkOffer) *Read {
-	r := &Read{&stream{
-		base: l, kind: wire.BulkFS, flows: wire.FlowGuestToHost, data: wire.TypeFSData, count: &l.host.Activity.files,
-		name: "filesystem read", stray: fmt.Sprintf("unknown filesystem write session: %d", l.id),
-	}}
-	r.stop = func(err error) { r.to.Fail(err) } // One without records goes on: its host has no word that ends it.
-	h, err := c.acquireFile(op.Handle)
-	if err == nil && !h.access.Read {
-		h.release()
-		err = fmt.Errorf("handle %d is not open for reading", op.Handle)
+func startRead(base *session.Base, c *client, op *wire.OpRead, offer *wire.BulkOffer) *Read {
+	r := &Read{}
+	h, err := c.acquireStream(op.Handle, func(a sys.Access) bool { return a.Read }, "reading")
+	moves := session.Moves{
+		Flows: wire.FlowGuestToHost, Name: "filesystem read",
+		Stray: fmt.Sprintf("unknown filesystem write session: %d", base.ID),
+		Stop:  func(err error) { r.To.Fail(err) }, // One without records goes on: its host has no word that ends it.
 	}
+	r.Stream, err = newStream(base, moves, h, err, offer)
+	r.Work(func() { r.run(h, op, err) }, func(why string) { r.finish(fileFailed(why)) })
+	return r
+}
+
+// newStream makes the stream of a handle that was acquired, or was not for err. It
+// returns the first of that and of what is wrong with the offer.
+func newStream(base *session.Base, moves session.Moves, h *handle, err error, offer *wire.BulkOffer) (*session.Stream, error) {
+	moves.Kind, moves.Data, moves.Count = wire.BulkFS, wire.TypeFSData, &base.Host.Activity.Files
+	moves.Record, moves.Offer = flow.MaxRecord, moves.Name
 	if err != nil {
 		offer = nil
 	}
-	if refused := r.open(r.name, offer, flow.MaxRecord, nil); refused != nil {
+	s, refused := session.NewStream(base, moves, offer)
+	if refused != nil {
 		h.release()
-		err = refused
+		return s, refused
 	}
-	r.work(func() { r.run(h, op, err) }, func(why string) { r.finish(fileFailed(why)) })
-	return r
+	return s, err
+}
+
+// acquireStream finds the handle of a file that was opened for a use.
+func (c *client) acquireStream(id uint64, may func(sys.Access) bool, use string) (*handle, error) {
+	h, err := c.acquireFile(id)
+	if err == nil && !may(h.access) {
+		h.release()
+		return nil, fmt.Errorf("handle %d is not open for %s", id, use)
+	}
+	return h, err
 }
 
 // Detach ends the sending; what waits in the kernel ends with the handle.
 func (r *Read) Detach() {
-	r.detach()
-	r.to.Fail(errDetached)
+	r.Base.Detach()
+	r.To.Fail(session.ErrDetached)
 }
 
 func (r *Read) run(h *handle, op *wire.OpRead, err error) {
 	if err == nil {
 		err = r.pass(h, op)
 	} else {
-		err = failure("read: ", err)
+		err = session.Failure("read: ", err)
 	}
-	r.farewell(err)
+	r.Farewell(err)
 	r.finish(fileResponse("", nil, err))
 }
 
 func (r *Read) finish(last wire.Message) {
-	r.end(r, last)
+	r.End(r, last)
 }
 
 // pass sends what the request asks for.
@@ -62,16 +81,16 @@ func (r *Read) pass(h *handle, op *wire.OpRead) error {
 	defer h.release()
 	read, done, err := h.reader(op.Offset)
 	if err != nil {
-		return failure("seek: ", err)
+		return session.Failure("seek: ", err)
 	}
 	defer done()
 	left := uint64(math.MaxUint64)
 	if op.Len != nil {
 		left = *op.Len
 	}
-	from := stored(func(b []byte) (int, error) {
-		if r.detached.Load() {
-			return 0, errDetached
+	from := session.Stored(func(b []byte) (int, error) {
+		if r.Detached() {
+			return 0, session.ErrDetached
 		}
 		if left == 0 {
 			return 0, io.EOF
@@ -81,15 +100,15 @@ func (r *Read) pass(h *handle, op *wire.OpRead) error {
 		left -= uint64(n)
 		return n, err
 	})
-	r.begin()
-	err = r.pump(from).run()
+	r.Begin()
+	err = r.Pump(from).Run()
 	if errors.Is(err, io.EOF) {
-		if last := r.to.End(); last != nil {
-			r.send(last)
+		if last := r.To.End(); last != nil {
+			r.Send(last)
 		}
 		return nil
 	}
-	return failure("read: ", err)
+	return session.Failure("read: ", err)
 }
 
 // reader reads from an offset on. What has no positions of its own, a device, is
@@ -116,50 +135,40 @@ func (h *handle) reader(offset uint64) (read func([]byte) (int, error), done fun
 
 // A Write is the receiving of a file.
 type Write struct {
-	*stream
+	*session.Stream
 
 	mu     sync.Mutex
 	failed error // Why nothing more is taken.
 }
 
-func startWrite(l *base, c *client, op *wire.OpWrite, offer *wire.BulkOffer) *Write {
-	w := &Write{stream: &stream{
-		base: l, kind: wire.BulkFS, flows: wire.FlowHostToGuest, data: wire.TypeFSData, count: &l.host.Activity.files,
-		name: "filesystem write", stray: noOffer, want: math.MaxUint64, full: syscall.ENOSPC, // What waits on disk has a bound.
-	}}
-	w.stop = w.fail
+func startWrite(base *session.Base, c *client, op *wire.OpWrite, offer *wire.BulkOffer) *Write {
+	w := &Write{}
+	h, err := c.acquireStream(op.Handle, func(a sys.Access) bool { return a.Write || a.Append }, "writing")
+	moves := session.Moves{
+		Flows: wire.FlowHostToGuest, Name: "filesystem write", Want: math.MaxUint64,
+		Stray: session.NoOffer, Full: syscall.ENOSPC, Stop: w.fail,
+	}
 	if op.Len != nil {
-		w.want = *op.Len
+		moves.Want = *op.Len
 	}
-	h, err := c.acquireFile(op.Handle)
-	if err == nil && !h.access.Write && !h.access.Append {
-		h.release()
-		err = fmt.Errorf("handle %d is not open for writing", op.Handle)
-	}
-	if err != nil {
-		offer = nil
-	}
-	if refused := w.open(w.name, offer, flow.MaxRecord, nil); refused != nil {
-		h.release()
-		err = refused
-	}
-	w.work(func() { w.run(h, op, err) }, func(why string) { w.finish(fileFailed(why)) })
+	w.Stream, err = newStream(base, moves, h, err, offer)
+	w.Work(func() { w.run(h, op, err) }, func(why string) { w.finish(fileFailed(why)) })
 	return w
 }
 
 // Detach ends the receiving.
 func (w *Write) Detach() {
-	w.detach()
-	w.in.Drop()
+	w.Base.Detach()
+	w.In.Drop()
 }
 
 // Data takes a piece of the file; no bytes at all are its end.
-func (w *Write) Data(p []byte) {
-	if len(p) == 0 && w.message("data") {
-		w.in.End()
+func (w *Write) Data(t wire.Type, p []byte) {
+	if t == wire.TypeFSData && len(p) == 0 && w.Messages("data") {
+		w.In.End()
 		return
 	}
-	w.stream.Data(p)
+	w.Stream.Data(t, p)
 }
 
 // fail takes nothing more, for the first reason.
@@ -169,23 +178,23 @@ func (w *Write) fail(err error) {
 		w.failed = err
 	}
 	w.mu.Unlock()
-	w.in.Drop()
+	w.In.Drop()
 }
 
 func (w *Write) run(h *handle, op *wire.OpWrite, err error) {
 	if err == nil {
 		err = w.pass(h, op)
 	} else {
-		err = failure("write: ", err)
+		err = session.Failure("write: ", err)
 	}
-	w.farewell(err)
+	w.Farewell(err)
 	w.finish(fileResponse("", nil, err))
 }
 
 func (w *Write) finish(last wire.Message) {
-	w.in.Drop()
-	w.close()
-	w.end(w, last)
+	w.In.Drop()
+	w.ReturnWindow()
+	w.End(w, last)
 }
 
 // pass writes what comes until its end. What was written before a failure stays.
@@ -193,25 +202,24 @@ func (w *Write) pass(h *handle, op *wire.OpWrite) error {
 	defer h.release()
 	write, err := h.writer(op.Offset)
 	if err != nil {
-		return failure("seek: ", err)
+		return session.Failure("seek: ", err)
 	}
-	w.begin()
+	w.Begin()
 	var total uint64
 	for {
-		p, err := w.in.Next()
+		p, err := w.In.Next()
 		switch {
 		case errors.Is(err, io.EOF):
 			return lengthError(op.Len, total)
 		case err != nil:
-			return failure("write: ", w.why(err))
+			return session.Failure("write: ", w.why(err))
 		}
 		n, err := h.io(func() (int, error) { return write(p) })
 		total += uint64(n)
-		w.count.Add(uint64(n))
+		w.Consumed(p, n)
 		if err != nil {
-			return failure("write: ", err)
+			return session.Failure("write: ", err)
 		}
-		w.consumed(p, n)
 	}
 }
 
