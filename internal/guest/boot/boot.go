@@ -232,7 +232,8 @@ func (m *Machine) hostname(s plan.Hostname) error {
 }
 
 // comfort writes a file that a machine can live without: on a read-only root it
-// stays as it is, and so does a file that a mount has put there (EBUSY, rename(2)).
+// stays as it is, and so does a file that a mount has put there (EBUSY, rename(2)), or
+// whose directory is a link, which nobody follows to write.
 func (m *Machine) comfort(name, content string) error {
 	return tolerate(m.root.RenewFile(name, []byte(content), everybodyReads))
 }
@@ -241,7 +242,7 @@ const everybodyReads = 0o644
 
 // tolerate takes it that a file stays as it is for a reason that lies in the root.
 func tolerate(err error) error {
-	if errors.Is(err, syscall.EBUSY) {
+	if errors.Is(err, syscall.EBUSY) || errors.Is(err, sys.ErrLink) {
 		sys.Logf("left as it is: %v", err)
 		return nil
 	}
