@@ -6,7 +6,7 @@ STRIP   = -trimpath -ldflags "-s -w$(if $(VERSION), -X main.version=$(VERSION))"
 FUZZ    ?= 10s
 SOURCES = go.mod go.sum $(shell find cmd client internal sandbox wire -name '*.go')
 
-.PHONY: man release run test build setup setup-test conformance bench bench-short size lint vet fuzz clean shim setup-shim install-shim pod test-shim
+.PHONY: man release run test build setup setup-test conformance bench bench-short size lint vet fuzz clean shim setup-shim install-shim pod test-shim test-trixie
 
 ## run: boot a machine and run a command in it
 run: setup
@@ -62,6 +62,10 @@ pod: shim
 ## test-shim: the shim's tests, beneath a real containerd too
 test-shim: shim
 	cd shim && ../scripts/go vet ./... && AGENTD_REQUIRE_PODS=1 ../scripts/go test -count=1 ./...
+
+## test-trixie: a machine by Debian 13's kernel, QEMU and virtiofsd, on any Debian
+test-trixie: setup
+	@scripts/trixie
 
 ## setup: install and fetch what building and running needs
 setup:
