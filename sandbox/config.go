@@ -229,9 +229,6 @@ func (c Config) words() (words []string, err error) {
 		words = append(words, bootenv.Word(bootenv.Debug, strings.Join(c.Debug, bootenv.Part)))
 	}
 	words = append(words, c.namingWords()...)
-	if c.handsOver() {
-		words = append(words, initWords...)
-	}
 	if c.Configuration == ByEnvironment {
 		b := *c.bootstrap()
 		b.DefaultEnv = nil // They are variables like any other.
@@ -242,19 +239,6 @@ func (c Config) words() (words []string, err error) {
 		words = slices.Concat(words, said, c.Env)
 	}
 	return append(words, c.ExtraWords...), nil
-}
-
-// initWords keep systemd from waiting where a machine has nobody to wait for: in
-// systemd-firstboot, which asks at the console of an image without /etc/machine-id, and
-// for the device of the console, which without udev does not come, before it offers a
-// login there (systemd-firstboot(1), systemd-debug-generator(8)). The console takes no
-// input. No other init knows the words.
-var initWords = []string{"systemd.firstboot=no", "systemd.mask=serial-getty@ttyS0.service", "systemd.mask=serial-getty@hvc0.service"}
-
-// handsOver reports whether the machine gets an init, from wherever.
-func (c Config) handsOver() bool {
-	return c.Init != "" || c.Bootstrap != nil && c.Bootstrap.HandoffInit != nil ||
-		slices.ContainsFunc(c.ExtraWords, func(w string) bool { return strings.HasPrefix(w, bootenv.HandoffInit+"=") })
 }
 
 // bootstrap is the configuration as a message.

@@ -3,8 +3,6 @@ package boot
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"strings"
 
 	"github.com/agentd-go/agentd/internal/guest/plan"
@@ -30,28 +28,12 @@ func (m *Machine) handover(s plan.Handover) error {
 			return fmt.Errorf("directory of the init %s: %w", s.Cwd, err)
 		}
 	}
-	m.settleSystemd(path)
+	if m.runsSystemd(path) {
+		m.settleSystemd()
+	}
 	base := plan.Overlay(m.plan.Commands.Env, m.Env)
 	m.Init = &Init{Path: path, Argv: append([]string{path}, s.Args...), Env: plan.Overlay(base, s.Env), Dir: s.Cwd}
 	return nil
-}
-
-// machineID is where systemd has the machine's identity (machine-id(5)).
-const machineID = "/etc/machine-id"
-
-// settleSystemd makes an empty machineID before systemd, if there is none. Without the
-// file systemd takes the boot for the first one and asks at the console, where nobody
-// answers (systemd-firstboot(1)); with an empty one it makes an identity and asks
-// nothing. Without a root that can be written the init goes on as it can.
-func (m *Machine) settleSystemd(init string) {
-	const everybodyReadsOnly = 0o444 // As systemd makes it.
-	file, err := filepath.EvalSymlinks(init)
-	if err != nil || filepath.Base(file) != "systemd" {
-		return
-	}
-	if err := m.root.NewFile(machineID, nil, everybodyReadsOnly); err != nil && !errors.Is(err, fs.ErrExist) {
-		sys.Logf("%v", err)
-	}
 }
 
 // findInit returns the first candidate that can be executed.

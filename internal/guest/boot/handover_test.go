@@ -126,13 +126,14 @@ func TestInitIsGiven(t *testing.T) {
 	})
 }
 
-// An identity is made for systemd alone, and only where nothing has its name.
+// What systemd finds: an identity only where nothing has its name, and masks of what
+// would ask at the console, on a tmpfs that it keeps. Another init finds nothing of that.
 func TestMachineID(t *testing.T) {
-	const id, systemd = "/etc/machine-id", "/opt/systemd"
+	const id, systemd, other = "/etc/machine-id", "/opt/systemd", "/bin/busybox"
 	nstest.Run(t, func() {
 		nstest.Root(t)
 		put(t, systemd, 0o755, "")
-		put(t, "/opt/other", 0o755, "")
+		write(t, "/sys/class/tty/console/active", "tty0 ttyS0\n")
 		for _, tt := range []struct {
 			name, init string
 			before     func()
@@ -140,8 +141,13 @@ func TestMachineID(t *testing.T) {
 		}{
 			{"missing", systemd, func() {}, ""},
 			{"by a link", "/opt/init", func() { put(t, "/opt/init", 0, systemd) }, ""},
-			{"another init", "/opt/other", func() {}, "none"},
+			{"another init", other, func() {}, "none"},
 			{"there", systemd, func() { write(t, id, "uninitialized\n") }, "uninitialized\n"},
+			{"run is mounted", systemd, func() {
+				if err := syscall.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+					t.Fatal(err)
+				}
+			}, ""},
 			{"a link to nowhere", systemd, func() { put(t, id, 0, "/run/id") }, "link"},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
@@ -155,9 +161,27 @@ func TestMachineID(t *testing.T) {
 				if got := identity(t, id); got != tt.want {
 					t.Errorf("got %q, want %q", got, tt.want)
 				}
+				masked(t, tt.init != other)
 			})
 		}
 	})
+}
+
+// masked holds that the units are masked in a file system that is gone with the boot, or
+// that there is none, and takes that away.
+func masked(t *testing.T, want bool) {
+	t.Helper()
+	for _, unit := range []string{"systemd-firstboot", "systemd-homed-firstboot", "console-getty", "serial-getty@tty0", "serial-getty@ttyS0"} {
+		if to, _ := os.Readlink("/run/systemd/system/" + unit + ".service"); (to == "/dev/null") != want {
+			t.Errorf("%s leads to %q, masked: want %v", unit, to, want)
+		}
+	}
+	if err := syscall.Unmount("/run", 0); (err == nil) != want {
+		t.Errorf("a mount at /run: %v, want %v", err, want)
+	}
+	if err := syscall.Unmount("/run", 0); err == nil {
+		t.Error("two mounts at /run")
+	}
 }
 
 // identity is what stands under a name.

@@ -5,13 +5,11 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/guest/boot"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
 const (
-	// logDir was made by the boot. An init may cover it with a file system of its
-	// own; the log goes on where it was opened.
-	logDir  = "/run/microsandbox"
 	logName = "agentd.log"
 
 	// logSize is the log's bound; one that is full begins anew. A line has a
@@ -23,10 +21,10 @@ const (
 )
 
 // keepLog makes the standard error of this process the log, which is opened
-// once. The console belongs to the init now. Whoever calls restore gets the
+// once: an init may cover its directory with a file system of its own, and it goes on. The console belongs to the init now. Whoever calls restore gets the
 // console back, and the file is let go.
 func keepLog() (restore func(), err error) {
-	f, err := sys.OpenLog(logDir, logName)
+	f, err := sys.OpenLog(boot.LogDir, logName)
 	if err != nil {
 		return nil, err
 	}

@@ -149,14 +149,29 @@ func place(mount, at int) error {
 	return unix.MoveMount(mount, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
-// already reports whether at is the root of a mount of the type.
-func already(at int, fstype string) (bool, error) {
+// IsMount reports whether the directory name is the root of a mount.
+func (r *Root) IsMount(name string) (bool, error) {
+	at, err := r.open(name, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = unix.Close(at) }() // O_PATH: close has nothing to report.
+	return isMount(at)
+}
+
+// isMount reports whether at is the root of a mount.
+func isMount(at int) (bool, error) {
 	var stx unix.Statx_t
 	if err := unix.Statx(at, "", unix.AT_EMPTY_PATH, 0, &stx); err != nil {
 		return false, os.NewSyscallError("statx", err)
 	}
-	if stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
-		return false, nil
+	return stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
+}
+
+// already reports whether at is the root of a mount of the type.
+func already(at int, fstype string) (bool, error) {
+	if there, err := isMount(at); !there {
+		return false, err
 	}
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(at, &st); err != nil {
