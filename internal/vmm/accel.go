@@ -99,6 +99,12 @@ func virtualizes(cpuinfo string) bool {
 	return slices.Contains(flags, "vmx") || slices.Contains(flags, "svm")
 }
 
+// steady says that the time stamp counter has one rate, also where a processor sleeps.
+func steady(cpuinfo string) bool {
+	flags := processorFlags(cpuinfo)
+	return slices.Contains(flags, "constant_tsc") && slices.Contains(flags, "nonstop_tsc")
+}
+
 // resolve fills in what depends on the host's CPU: an Accel that is Auto, an unknown
 // TSCkHz. An explicit choice is the caller's.
 func (m Machine) resolve() (resolved Machine, reason string) {
@@ -108,6 +114,8 @@ func (m Machine) resolve() (resolved Machine, reason string) {
 	}
 	if m.Accel == TCG && m.TSCkHz == 0 {
 		m.TSCkHz = measureTSC()
+		cpuinfo, _ := os.ReadFile("/proc/cpuinfo") // Without it nothing is known of the counter.
+		m.TSCSteady = steady(string(cpuinfo))
 	}
 	return m, reason
 }

@@ -35,6 +35,21 @@ func TestChooseAccel(t *testing.T) {
 	}
 }
 
+func TestSteady(t *testing.T) {
+	for flags, want := range map[string]bool{
+		"constant_tsc nonstop_tsc": true,
+		"constant_tsc":             false,
+		"nonstop_tsc":              false,
+	} {
+		if got := steady("flags\t\t: tsc " + flags + "\n"); got != want {
+			t.Errorf("%q: got %v", flags, got)
+		}
+	}
+	if steady("") {
+		t.Error("a counter of which nothing is known")
+	}
+}
+
 func TestExplicitAccelStays(t *testing.T) {
 	for _, a := range []Accel{KVM, TCG} {
 		if m, reason := (Machine{Accel: a}).resolve(); m.Accel != a || !strings.Contains(reason, a.String()) {

@@ -47,7 +47,7 @@ func oneOption(args []string) string {
 func machines() map[string]Machine {
 	minimal := Machine{Kernel: "/k/vmlinux", CPUs: 1, MemoryMiB: 512}
 	debian := Machine{
-		Kernel: "/k/vmlinuz", Initrd: "/k/initrd.img", CPUs: 1, MemoryMiB: 512, Accel: TCG, TSCkHz: 2596146,
+		Kernel: "/k/vmlinuz", Initrd: "/k/initrd.img", CPUs: 1, MemoryMiB: 512, Accel: TCG, TSCkHz: 2596146, TSCSteady: true,
 		ACPI: true, Console: Serial, Cmdline: []string{"rdinit=/init", "MSB_X=a b"},
 	}
 	full := Machine{

@@ -30,6 +30,22 @@ const (
 // being told; a word of the user's that follows takes it back.
 const clearAtAllocation = "init_on_alloc=1"
 
+// A guest under emulation must not judge its timers by a moment: where the host takes
+// the processor away in it, the guest is wrong about them for its whole life.
+const (
+	// trustTimer has the kernel take the interval timer's interrupt as connected, as
+	// Linux does by itself under KVM. It counts ticks for 62 ms otherwise, four times
+	// in different ways, and panics before there is a console if some were lost each
+	// time (check_timer in arch/x86/kernel/apic/io_apic.c).
+	trustTimer = "no_timer_check"
+
+	// trustCounter keeps the time by the time stamp counter. Linux does not believe
+	// that the counters of several possible processors agree, which QEMU's do, and
+	// keeps the time by interrupts instead: wrong by what the host held up the
+	// measurement of their rate, and standing still without them.
+	trustCounter = "tsc=reliable"
+)
+
 // baseWords are those that the machine's own shape demands.
 //
 // A restart has to reach QEMU as a reset. The board has no keyboard controller,
@@ -42,11 +58,23 @@ func (m Machine) baseWords() []string {
 		console = "console=ttyS0"
 	}
 	words := []string{"reboot=t", "panic=-1", console, "quiet"}
-	if m.Accel != KVM && m.TSCkHz > 0 { // KVM tells it better.
-		words = append(words, "tsc_early_khz="+strconv.Itoa(m.TSCkHz))
+	if m.Accel != KVM { // KVM tells its guests better.
+		words = append(words, m.clockWords()...)
+		if len(m.Shares) > 0 {
+			words = append(words, clearAtAllocation)
+		}
 	}
-	if m.Accel != KVM && len(m.Shares) > 0 {
-		words = append(words, clearAtAllocation)
+	return words
+}
+
+// clockWords tell an emulated guest what it would measure.
+func (m Machine) clockWords() []string {
+	words := []string{trustTimer}
+	if m.TSCkHz > 0 {
+		words = append(words, "tsc_early_khz="+strconv.Itoa(m.TSCkHz))
+		if m.TSCSteady {
+			words = append(words, trustCounter)
+		}
 	}
 	return words
 }

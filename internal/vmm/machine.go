@@ -85,6 +85,11 @@ type Machine struct {
 	// it hangs before its first line.
 	TSCkHz int
 
+	// TSCSteady says that the counter keeps this frequency whatever the host's
+	// processors do; Start looks for it where it measures TSCkHz. A guest under TCG
+	// then keeps its time by the counter.
+	TSCSteady bool
+
 	// ACPI tells the guest its devices by ACPI tables instead of words on the
 	// command line: stock kernels need it. With it a guest ends its machine by
 	// power-off, without it by restart.
