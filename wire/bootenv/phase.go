@@ -9,6 +9,10 @@ import (
 // ConsolePrefix begins each line that the agent prints on the console.
 const ConsolePrefix = "agentd: "
 
+// DeadClock begins, after the phase, the error of a boot whose machine came up without
+// a timer. A host can start the machine again: it is an accident of that start.
+const DeadClock = "the machine's clock is dead"
+
 // A Phase is a part of the agent's life, as an error that ends it names it (boot
 // section 0).
 type Phase string

@@ -74,19 +74,23 @@ func (l *Life) listen() error {
 }
 
 // openPort waits for a virtio port and opens it.
-func openPort(name string, deadline time.Time) (*sys.Port, error) {
-	device, err := waitPort(name, deadline)
+func (l *Life) openPort(name string, deadline time.Time) (*sys.Port, error) {
+	device, err := l.waitPort(name, deadline)
 	if err != nil {
 		return nil, err
 	}
 	return sys.OpenPort(device)
 }
 
-// waitPort finds a port. It mostly is there, and no timer is made before.
-func waitPort(name string, deadline time.Time) (string, error) {
+// waitPort finds a port. It mostly is there, and no timer is made before; one that the
+// machine's clock would never end is not.
+func (l *Life) waitPort(name string, deadline time.Time) (string, error) {
 	device, err := sys.FindPort(name)
 	if err == nil {
 		return device, nil
+	}
+	if err := l.proveClock(); err != nil {
+		return "", err
 	}
 	late := time.NewTimer(time.Until(deadline))
 	defer late.Stop()

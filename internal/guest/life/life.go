@@ -1,6 +1,7 @@
 package life
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"slices"
@@ -54,6 +55,7 @@ type Life struct {
 
 	version string
 	started time.Duration
+	alarm   *sys.Alarm // Of the clock's proof; nil before and after.
 	debug   map[string]bool
 	init    time.Duration // How long the bringing up took.
 
@@ -74,7 +76,9 @@ type Life struct {
 
 // New begins a life, at the start of the program. The host is told the version.
 func New(version string) *Life {
-	return &Life{Open: openPort, version: version, started: sys.BootTime(), debug: parseDebug(os.Getenv(bootenv.Debug))}
+	l := &Life{version: version, started: sys.BootTime(), debug: parseDebug(os.Getenv(bootenv.Debug))}
+	l.Open = l.openPort
+	return l
 }
 
 // Run is the life of a machine, up to the point where it ends: it boots, serves the
@@ -82,11 +86,14 @@ func New(version string) *Life {
 // another init it does not return, unless that failed: this process becomes the
 // init, and a second agent goes on with [Life.Continue].
 func (l *Life) Run() error {
-	if err := enterRoot(); err != nil {
+	if err := errors.Join(l.setAlarm(), enterRoot()); err != nil {
 		return bootenv.EarlyInit.Wrap(err)
 	}
 	if err := l.configure(); err != nil {
 		return l.reportFailure(err)
+	}
+	if err := l.proveClock(); err != nil {
+		return l.reportFailure(bootenv.Init.Wrap(err))
 	}
 	if err := l.bringUp(); err != nil {
 		return l.abandon(bootenv.Init.Wrap(err))
