@@ -1,5 +1,17 @@
-// Package client speaks to one agent, over the relay's Unix socket ([Dial]) or
-// over any byte link whose boot handshake is done ([New]).
+// Package client speaks to one agent, over the relay's Unix socket
+// ([Connect]) or over the byte link of a machine that boots ([Boot]).
+//
+//	c, err := client.Connect(ctx, "/run/machine.sock") // Or Machine.Client of package sandbox.
+//	if err != nil {
+//		return err
+//	}
+//	defer c.Close()
+//	out, err := c.CommandContext(ctx, "uname", "-r").Output()
+//	err = c.WriteFile(ctx, "/etc/motd", []byte("hello\n"), 0o644)
+//	conn, err := c.DialContext(ctx, "tcp", "localhost:80") // From inside the guest.
+//
+// [Connect] is for a machine that serves a socket, [Boot] for a machine that starts under
+// any monitor, and package sandbox for one that this program starts.
 //
 // Commands have the shape of package os/exec: [Client.Command] fills a [Cmd],
 // whose Run, Start, Wait, Output and pipes behave as there. What differs is said
@@ -54,4 +66,11 @@
 // held by who uses a file's position, File.dirMu by who lists a directory and
 // Conn.writing by who writes, each for as long as that takes; a deadline's mu while
 // it opens or shuts a gate.
+//
+// # Stability
+//
+// This is version 0: names and behaviour may change with each 0.x release. CHANGELOG.md
+// names each change and what to write in its place; a patch release changes none. The
+// package speaks to every agent of protocol generation 1 and above, and so will later
+// versions.
 package client

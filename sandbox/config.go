@@ -30,9 +30,15 @@ const (
 // where distributions have it.
 const AutoInit = "auto"
 
-// Accel chooses what executes the guest: "" for KVM where it works and software
-// emulation elsewhere, or "kvm" or "tcg".
+// Accel chooses what executes the guest.
 type Accel string
+
+// What executes a guest.
+const (
+	AccelAuto Accel = ""    // KVM where it works, and software emulation elsewhere.
+	AccelKVM  Accel = "kvm" // The processor's own virtualization.
+	AccelTCG  Accel = "tcg" // QEMU's emulation in software, some ten times slower.
+)
 
 // DefaultCPUs and DefaultMemoryMiB are the size of a machine whose Config names
 // none: enough for a compiler, little enough for dozens of machines on a host.
@@ -50,11 +56,12 @@ type Config struct {
 	// guest may then make device nodes and keep extended attributes there, and keeps
 	// what it has read under emulation. What is put into it later is seen.
 	OwnRoot bool `json:"own_root,omitempty"`
-	// Image, in place of Root: a name or ID of the cache, else what [UseImage] takes.
+	// Image, in place of Root: a name or ID of the cache, else what [Cache.UseImage] takes.
 	// Its user, environment and directory are those of commands that name none; by
 	// environment, only its user.
 	Image string `json:"image,omitempty"`
 	Upper Upper  `json:"upper,omitzero"` // What takes the writes to Image.
+	Cache *Cache `json:"-"`              // Of kernels and images; nil is the user's, see [OpenCache].
 	Agent string `json:"-"`              // The guest's binary; "" is what FindAgent finds.
 
 	CPUs      int   `json:"cpus,omitempty"`       // 0 is DefaultCPUs.

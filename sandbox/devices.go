@@ -25,7 +25,7 @@ type Share struct {
 // sees it with its address; the configuration does not name it, so whoever has the
 // machine sets it up.
 type Tap struct {
-	Name string   // Of the interface, for whoever reads [Machine.Command].
+	Name string   // Of the interface, for whoever reads [Machine.RepeatScript].
 	MAC  [6]byte  // That the guest sees.
 	File *os.File // Its open descriptor, which stays the caller's to close.
 }

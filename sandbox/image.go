@@ -56,7 +56,7 @@ func (c Config) checkUpper() error {
 // fromImage attaches the image and its upper as the first disks, and adds to the
 // configuration that they are the root, and what the image says of commands.
 func (l *layout) fromImage(ctx context.Context, cfg Config, cache *image.Cache) (Config, error) {
-	options, err := ImageOptions{Accel: cfg.Accel}.choose()
+	options, err := ImportOptions{Accel: cfg.Accel}.choose()
 	if err != nil {
 		return cfg, err
 	}

@@ -125,7 +125,7 @@ func TestImageIsWhatTarMakes(t *testing.T) {
 
 // stock tells whether a kernel is a distribution's.
 func stock(name string) (bool, error) {
-	all, err := sandbox.Kernels()
+	all, err := allKernels()
 	i := slices.IndexFunc(all, func(k sandbox.Kernel) bool { return k.Name == name })
 	return i >= 0 && all[i].Modules, err
 }
@@ -244,12 +244,16 @@ func compare(t *testing.T, got, want []string) {
 // use imports an image for the time of the test, and returns its ID.
 func use(t *testing.T, source string) string {
 	t.Helper()
-	i, err := sandbox.UseImage(t.Context(), source)
+	c, err := sandbox.OpenCache("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := c.UseImage(t.Context(), source, sandbox.ImportOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := sandbox.RemoveImage(i.ID); err != nil {
+		if err := c.RemoveImage(i.ID); err != nil {
 			t.Error(err)
 		}
 	})

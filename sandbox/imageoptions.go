@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/agentd-go/agentd/internal/image"
@@ -17,9 +18,11 @@ const (
 	PullNever   Pull = "never"
 )
 
-// ImageOptions say which image of several is meant, and where it may come from. The
-// zero value is the best that this host's machines run, from wherever it is.
-type ImageOptions struct {
+// ImportOptions say which image of several is meant, where it may come from and how it
+// is named. The zero value is the best that this host's machines run, from wherever it
+// is, with the names that it brings along.
+type ImportOptions struct {
+	Name string // The image's name; it is not for [Cache.UseImage].
 	// Platform is OS/ARCHITECTURE[/VARIANT]. Machines run linux on the host's kind of
 	// processor; of amd64 a variant, v1 to v4, is the most that is taken. Without one
 	// it is the best that machines have.
@@ -27,10 +30,30 @@ type ImageOptions struct {
 	Pull     Pull
 	// Accel is that of the machine, which decides which variants it has.
 	Accel Accel
+
+	// Progress, if it is set, is told how many bytes of layers, as they are stored, were
+	// read, and how many there are. It is called for every piece, by several goroutines
+	// at once: it must be quick.
+	Progress func(done, all int64)
+	// Notes, if it is set, is given a line for each thing of a source that the image does
+	// not have, though the image is good: extended attributes that it cannot have. It is
+	// called by the goroutine of the import.
+	Notes func(line string)
+}
+
+// attend has the functions of the options called by what ctx is for.
+func (o ImportOptions) attend(ctx context.Context) context.Context {
+	if o.Progress != nil {
+		ctx = image.WithProgress(ctx, o.Progress)
+	}
+	if o.Notes != nil {
+		ctx = image.WithNotes(ctx, o.Notes)
+	}
+	return ctx
 }
 
 // choose checks the options.
-func (o ImageOptions) choose() (chosen image.ImportOptions, err error) {
+func (o ImportOptions) choose() (chosen image.ImportOptions, err error) {
 	accel, err := Config{Accel: o.Accel}.accel()
 	if err != nil {
 		return chosen, err
@@ -44,11 +67,11 @@ func (o ImageOptions) choose() (chosen image.ImportOptions, err error) {
 	default:
 		return chosen, fmt.Errorf("pull %q: want %s, %s or %s", o.Pull, PullAlways, PullMissing, PullNever)
 	}
-	return image.ImportOptions{Want: w, Registry: o.Pull == PullAlways, Local: o.Pull == PullNever}, nil
+	return image.ImportOptions{Name: o.Name, Want: w, Registry: o.Pull == PullAlways, Local: o.Pull == PullNever}, nil
 }
 
 // Check reports an option that is not possible.
-func (o ImageOptions) Check() error {
+func (o ImportOptions) Check() error {
 	_, err := o.choose()
 	return err
 }

@@ -41,7 +41,7 @@ type layout struct {
 // prepare makes everything that the machine needs before its start. It returns
 // the configuration with what an image adds to it.
 func prepare(ctx context.Context, cfg Config) (_ *layout, complete Config, err error) {
-	cache, err := image.Open("")
+	cache, err := cfg.cacheFiles()
 	if err != nil {
 		return nil, cfg, err
 	}

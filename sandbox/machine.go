@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/agentd-go/agentd/client"
@@ -37,6 +38,7 @@ type Machine struct {
 	client  *client.Client
 	relay   *relay.Relay // nil if nobody else may connect.
 	timings Timings
+	killed  atomic.Bool // We have ended it by force.
 	windows sync.Once
 	loops   sync.WaitGroup
 
@@ -104,8 +106,8 @@ func (m *Machine) Timings() Timings { return m.timings }
 // Console returns the last of what the guest has printed, at most 64 KiB.
 func (m *Machine) Console() []byte { return m.vm.Console() }
 
-// Command returns lines for sh that repeat the machine by hand.
-func (m *Machine) Command() string { return m.vm.Command() }
+// RepeatScript returns lines for sh that repeat the machine by hand.
+func (m *Machine) RepeatScript() string { return m.vm.Command() }
 
 // Pause stops the machine's processors until Resume.
 func (m *Machine) Pause(ctx context.Context) error { return m.vm.Pause(ctx) }
@@ -113,7 +115,7 @@ func (m *Machine) Pause(ctx context.Context) error { return m.vm.Pause(ctx) }
 // Resume lets a paused machine go on.
 func (m *Machine) Resume(ctx context.Context) error { return m.vm.Resume(ctx) }
 
-// Done is closed when the machine has ended.
+// Done is closed when the machine has ended; [Machine.Wait] says how.
 func (m *Machine) Done() <-chan struct{} { return m.vm.Done() }
 
 // Shutdown asks the machine to end, its commands first and with its files
@@ -130,10 +132,20 @@ func (m *Machine) Close() error { return m.Shutdown(context.Background()) }
 // Kill ends the machine as a power cut would.
 func (m *Machine) Kill() error {
 	m.closing.Do(func() {
-		m.vm.Kill()
+		m.kill()
 		m.closed = m.end()
 	})
 	return m.closed
+}
+
+// kill ends the machine by force, unless it has ended.
+func (m *Machine) kill() {
+	select {
+	case <-m.vm.Done():
+	default:
+		m.killed.Store(true)
+		m.vm.Kill()
+	}
 }
 
 func (m *Machine) shutdown(ctx context.Context) error {
@@ -152,7 +164,7 @@ func (m *Machine) shutdown(ctx context.Context) error {
 	case <-m.vm.Done():
 	default:
 		err = fmt.Errorf("the machine did not end by itself: %w", err)
-		m.vm.Kill()
+		m.kill()
 	}
 	return errors.Join(err, m.end())
 }

@@ -132,7 +132,7 @@ func (m *Machine) window() {
 			select {
 			case <-m.vm.Done():
 			case <-timer.C:
-				m.vm.Kill()
+				m.kill()
 			}
 		})
 	})

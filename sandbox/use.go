@@ -13,18 +13,16 @@ type Use struct {
 	Size  int64
 }
 
-// CacheUse returns what the cache takes, by the names of its directories: kernels; lowers
+// Uses returns what the cache takes, by the names of its directories: kernels; lowers
 // and disks, which are what images are made of; initramfs and the rest, which are made
 // again where they are needed.
-func CacheUse() (map[string]Use, error) {
-	return withCache(func(c *image.Cache) (map[string]Use, error) {
-		uses, err := c.Uses()
-		all := map[string]Use{}
-		for kind, u := range uses {
-			all[kind] = Use(u)
-		}
-		return all, err
-	})
+func (c *Cache) Uses() (map[string]Use, error) {
+	uses, err := c.files.Uses()
+	all := map[string]Use{}
+	for kind, u := range uses {
+		all[kind] = Use(u)
+	}
+	return all, err
 }
 
 // DiskUse returns the bytes that a file takes on disk, or a directory with all that is in
@@ -33,13 +31,11 @@ func DiskUse(path string) (int64, error) { return image.DiskUse(path) }
 
 // PruneInitramfs removes initramfs from the cache that no machine was started from since a
 // time, and says what that was; with pretend it only says so.
-func PruneInitramfs(since time.Time, pretend bool) (Use, error) {
-	return withCache(func(c *image.Cache) (Use, error) {
-		prune := c.PruneInitramfs
-		if pretend {
-			prune = c.UnusedInitramfs
-		}
-		u, err := prune(since)
-		return Use(u), err
-	})
+func (c *Cache) PruneInitramfs(since time.Time, pretend bool) (Use, error) {
+	prune := c.files.PruneInitramfs
+	if pretend {
+		prune = c.files.UnusedInitramfs
+	}
+	u, err := prune(since)
+	return Use(u), err
 }

@@ -24,6 +24,18 @@
 // in the order of their description. A released generation never changes: fields
 // are only added, as optional ones, and a new message type is a new generation.
 //
+//	b, err := wire.AppendFrame(nil, wire.Newest, id, &wire.Ping{})
+//
+//	f, err := frames.Next() // A frame.Reader.
+//	e, err := wire.DecodeEnvelope(f.Body)
+//	m, err := wire.Decode(e) // *wire.Pong, say; *wire.UnknownTypeError for a later type.
+//
 // Decoded messages own their memory. The exceptions say so: [Envelope.Payload],
 // the result of [DataOf] and [Record.Data] may share the frame's body.
+//
+// # Stability
+//
+// What is on the link is stable: a released generation keeps its bytes. The Go names are
+// version 0 and may change with each 0.x release. CHANGELOG.md names each change and what
+// to write in its place; a patch release changes none.
 package wire

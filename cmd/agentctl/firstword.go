@@ -23,12 +23,12 @@ func (r *runner) takeImage(args []string, dashed bool) (rest []string, err error
 	if there, err := sandbox.SmallRootHas(word); there || err != nil {
 		return args, err
 	}
-	_, err = sandbox.FindImage(word)
+	_, err = findImage(word)
 	switch {
-	case err == nil || errors.Is(err, sandbox.ErrNoImage) && isReference(word):
+	case err == nil || errors.Is(err, sandbox.ErrImageNotFound) && isReference(word):
 		r.Image = word
 		return args[1:], nil
-	case !errors.Is(err, sandbox.ErrNoImage):
+	case !errors.Is(err, sandbox.ErrImageNotFound):
 		return nil, err
 	case strings.Contains(word, "/") || r.bringsPrograms():
 		return args, nil

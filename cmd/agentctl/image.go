@@ -43,7 +43,7 @@ func newImageList() *cobra.Command {
 		Long:  "List the images, the newest import first. One that was only run has no name.\n" + exitHelp(plainExit),
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			all, err := sandbox.Images()
+			all, err := inCache((*sandbox.Cache).Images)
 			if err != nil {
 				return err
 			}
@@ -94,7 +94,7 @@ is a name, or the first eight or more digits of an ID.
 		RunE: func(_ *cobra.Command, args []string) error {
 			var all []sandbox.Image
 			for _, name := range args {
-				i, err := sandbox.FindImage(name)
+				i, err := findImage(name)
 				if err != nil {
 					return err
 				}
@@ -144,7 +144,11 @@ type imageRemoval struct {
 }
 
 func removeImage(name string, force bool) (r imageRemoval, err error) {
-	i, err := sandbox.FindImage(name)
+	cache, err := sandbox.OpenCache("")
+	if err != nil {
+		return r, err
+	}
+	i, err := cache.FindImage(name)
 	if err != nil {
 		return r, err
 	}
@@ -156,7 +160,7 @@ func removeImage(name string, force bool) (r imageRemoval, err error) {
 	if used := users[i.ID]; last && used != nil && !force {
 		return r, fmt.Errorf("image %s: machine %s is made of it; 'agentctl rm' that first, or 'agentctl image rm -f %s'", name, strings.Join(used, ", "), name)
 	}
-	return imageRemoval{name, i.ID, last}, sandbox.RemoveImage(name)
+	return imageRemoval{name, i.ID, last}, cache.RemoveImage(name)
 }
 
 // usersOfImages are the names of machines by the IDs of their images.
@@ -189,7 +193,9 @@ were run from a file or a directory, and those whose name is now another's.
 			if err != nil {
 				return err
 			}
-			removed, err := sandbox.PruneImages(slices.Collect(maps.Keys(users))...)
+			removed, err := inCache(func(c *sandbox.Cache) ([]sandbox.Image, error) {
+				return c.PruneImages(slices.Collect(maps.Keys(users))...)
+			})
 			if err != nil {
 				return err
 			}

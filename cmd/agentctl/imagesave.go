@@ -30,7 +30,11 @@ a disk with ext4, XFS or btrfs is refused: its file can be copied as it is.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return untilSignal(cmd.Context(), func(ctx context.Context) error {
 				save := func(to io.Writer) error {
-					return sandbox.SaveImages(sandbox.WithImportNotes(ctx, say), to, args...)
+					c, err := sandbox.OpenCache("")
+					if err != nil {
+						return err
+					}
+					return c.SaveImages(ctx, to, say, args...)
 				}
 				if file != "" && file != "-" {
 					return writeWhole(file, save)

@@ -33,8 +33,8 @@ func (f *imageFlags) registerPlatform(flags *pflag.FlagSet) {
 
 // options checks the flags for a machine with the accelerator, of which there is an
 // image, or none.
-func (f *imageFlags) options(accel string, isImage bool) (o sandbox.ImageOptions, err error) {
-	o = sandbox.ImageOptions{Platform: f.platform, Pull: sandbox.Pull(f.pull), Accel: sandbox.Accel(accel)}
+func (f *imageFlags) options(accel string, isImage bool) (o sandbox.ImportOptions, err error) {
+	o = sandbox.ImportOptions{Platform: f.platform, Pull: sandbox.Pull(f.pull), Accel: sandbox.Accel(accel)}
 	if err := o.Check(); err != nil {
 		return o, fmt.Errorf("--%w", err)
 	}
@@ -112,12 +112,17 @@ func (f *imageFlags) take(cmd *cobra.Command, source, name string) error {
 	if err != nil {
 		return err
 	}
+	o.Name = name
 	return untilSignal(cmd.Context(), func(ctx context.Context) error {
+		c, err := sandbox.OpenCache("")
+		if err != nil {
+			return err
+		}
 		quiet, end := isQuiet(ctx), func() {}
 		if !quiet {
-			ctx, end = showImport(ctx)
+			end = showImport(&o)
 		}
-		all, err := sandbox.ImportImages(ctx, source, name, o)
+		all, err := c.ImportImages(ctx, source, o)
 		end()
 		for _, i := range all {
 			switch {
@@ -141,7 +146,7 @@ it loses it. IMAGE is a name, or the first eight or more digits of an ID.
 		Example: "  agentctl image tag debian:12 base",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			i, err := sandbox.TagImage(args[0], args[1])
+			i, err := inCache(func(c *sandbox.Cache) (sandbox.Image, error) { return c.TagImage(args[0], args[1]) })
 			if err == nil && wantsJSON(cmd) {
 				err = writeJSON(os.Stdout, i)
 			}
@@ -153,24 +158,27 @@ it loses it. IMAGE is a name, or the first eight or more digits of an ID.
 
 // findOrImport finds an image, and says so when it has to import it: that takes
 // its time.
-func findOrImport(ctx context.Context, nameOrSource string, o sandbox.ImageOptions) (sandbox.Image, error) {
-	_, err := sandbox.FindImage(nameOrSource)
-	if err != nil && !errors.Is(err, sandbox.ErrNoImage) {
+func findOrImport(ctx context.Context, nameOrSource string, o sandbox.ImportOptions) (sandbox.Image, error) {
+	c, err := sandbox.OpenCache("")
+	if err != nil {
+		return sandbox.Image{}, err
+	}
+	_, err = c.FindImage(nameOrSource)
+	if err != nil && !errors.Is(err, sandbox.ErrImageNotFound) {
 		return sandbox.Image{}, err
 	}
 	if there := err == nil && o.Pull != sandbox.PullAlways; there || isQuiet(ctx) {
-		return sandbox.ChooseImage(ctx, nameOrSource, o)
+		return c.UseImage(ctx, nameOrSource, o)
 	}
 	if o.Pull != sandbox.PullNever {
 		say("importing " + nameOrSource)
 	}
-	ctx, end := showImport(ctx)
-	defer end()
-	return sandbox.ChooseImage(ctx, nameOrSource, o)
+	defer showImport(&o)()
+	return c.UseImage(ctx, nameOrSource, o)
 }
 
-// showImport draws how far imports under its context are, until end is called.
-func showImport(ctx context.Context) (_ context.Context, end func()) {
+// showImport draws how far imports with the options are, until end is called.
+func showImport(o *sandbox.ImportOptions) (end func()) {
 	var done, all atomic.Int64
 	start := time.Now()
 	finish := showing(func(now time.Time) string {
@@ -179,9 +187,10 @@ func showImport(ctx context.Context) (_ context.Context, end func()) {
 		}
 		return transfer.BytesLine(done.Load(), all.Load(), now.Sub(start), window(os.Stderr).columns-1)
 	})
-	ctx = sandbox.WithImportNotes(ctx, say)
-	return sandbox.WithImportProgress(ctx, func(d, a int64) {
+	o.Notes = say
+	o.Progress = func(d, a int64) {
 		done.Store(d)
 		all.Store(a)
-	}), func() { finish("") }
+	}
+	return func() { finish("") }
 }

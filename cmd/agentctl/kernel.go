@@ -39,7 +39,7 @@ What it is, its content says and not its name.
 ` + exitHelp(plainExit),
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return showImported(cmd)(sandbox.ImportKernel(args...))
+			return showImported(cmd)(inCache(func(c *sandbox.Cache) (sandbox.Kernel, error) { return c.ImportKernel(args...) }))
 		},
 	})
 }
@@ -54,7 +54,7 @@ Nothing is installed, and no root is needed.
 ` + exitHelp(plainExit),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return showImported(cmd)(sandbox.FetchKernel(cmd.Context()))
+			return showImported(cmd)(inCache(func(c *sandbox.Cache) (sandbox.Kernel, error) { return c.FetchKernel(cmd.Context()) }))
 		},
 	})
 }
@@ -79,7 +79,7 @@ func newKernelList() *cobra.Command {
 		Long:  "List the imported kernels, the newest first.\n" + exitHelp(plainExit),
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := sandbox.Kernels()
+			all, err := inCache((*sandbox.Cache).Kernels)
 			if err != nil {
 				return err
 			}
@@ -139,12 +139,12 @@ func removeKernel(name string, force bool) (sandbox.Kernel, error) {
 			return sandbox.Kernel{}, fmt.Errorf("kernel %s: machine %s names it; 'agentctl rm' that first, or 'agentctl kernel rm -f %s'", name, strings.Join(users, ", "), name)
 		}
 	}
-	return sandbox.RemoveKernel(name)
+	return inCache(func(c *sandbox.Cache) (sandbox.Kernel, error) { return c.RemoveKernel(name) })
 }
 
 // usersOfKernel are the names of machines that name a kernel, by its name or its ID.
 func usersOfKernel(name string) (users []string, err error) {
-	kernels, err := sandbox.Kernels()
+	kernels, err := inCache((*sandbox.Cache).Kernels)
 	if err != nil {
 		return nil, err
 	}

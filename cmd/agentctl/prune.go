@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -105,7 +104,7 @@ func (f *pruneFlags) plan(store *machines.Store) (p pruning, err error) {
 		}
 		p.Machines = append(p.Machines, m.Name())
 	}
-	images, err := sandbox.Images()
+	images, err := inCache((*sandbox.Cache).Images)
 	if err != nil {
 		return p, err
 	}
@@ -119,7 +118,7 @@ func (f *pruneFlags) plan(store *machines.Store) (p pruning, err error) {
 			return p, err
 		}
 	}
-	old, err := sandbox.PruneInitramfs(time.Now().Add(-unusedFor), true)
+	old, err := pruneInitramfs(true)
 	p.Initramfs = old.Count
 	return p, err
 }
@@ -180,7 +179,7 @@ func (p pruning) carryOut(ctx context.Context, store *machines.Store) (done prun
 		}
 	}
 	err = errors.Join(err, done.images(p.Images), done.volumes(store, p.Volumes))
-	gone, failed := sandbox.PruneInitramfs(time.Now().Add(-unusedFor), false)
+	gone, failed := pruneInitramfs(false)
 	done.Initramfs, done.Size = gone.Count, done.Size+gone.Size
 	return done, errors.Join(err, failed)
 }
@@ -203,12 +202,12 @@ func (p *pruning) images(ids []string) error {
 		return err
 	}
 	for _, id := range ids {
-		i, failed := sandbox.FindImage(id)
-		if errors.Is(failed, sandbox.ErrNoImage) || users[id] != nil {
+		i, failed := findImage(id)
+		if errors.Is(failed, sandbox.ErrImageNotFound) || users[id] != nil {
 			continue
 		}
 		if failed == nil {
-			failed = sandbox.RemoveImage(id)
+			failed = deleteImage(id)
 		}
 		if failed == nil {
 			p.Images, p.Size = append(p.Images, id), p.Size+i.Size

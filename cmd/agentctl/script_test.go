@@ -37,7 +37,7 @@ const required = "AGENTD_REQUIRE_MACHINES"
 // TestScripts runs testdata/script: each a session at a terminal, in a store of
 // its own, which it must leave empty.
 func TestScripts(t *testing.T) {
-	possible := sandbox.Possible()
+	possible := sandbox.Supported()
 	if possible != nil && os.Getenv(required) == "1" {
 		t.Fatalf("%s=1, but no machine can run here: %v", required, possible)
 	}

@@ -123,7 +123,7 @@ func imageUsage(*machines.Store) ([]usage, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := sandbox.Images()
+	all, err := inCache((*sandbox.Cache).Images)
 	u, seen := usage{Type: "images"}, map[string]bool{}
 	for _, i := range all {
 		if seen[i.Path] {
@@ -163,12 +163,12 @@ const unusedFor = 24 * time.Hour
 
 // cacheUsage are the kernels, and the cache without them and without images.
 func cacheUsage(*machines.Store) ([]usage, error) {
-	uses, err := sandbox.CacheUse()
+	uses, err := inCache((*sandbox.Cache).Uses)
 	if err != nil {
 		return nil, err
 	}
 	kernels, rest := usage{Type: "kernels"}, usage{Type: "cache"}
-	all, err := sandbox.Kernels()
+	all, err := inCache((*sandbox.Cache).Kernels)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +186,7 @@ func cacheUsage(*machines.Store) ([]usage, error) {
 			rest.Size += u.Size
 		}
 	}
-	old, failed := sandbox.PruneInitramfs(time.Now().Add(-unusedFor), true)
+	old, failed := pruneInitramfs(true)
 	rest.Active, rest.Reclaimable = rest.Total-old.Count, old.Size
 	return []usage{kernels, rest}, errors.Join(err, failed)
 }

@@ -100,7 +100,7 @@ func (l *Live) begin(ctx context.Context) (err error) {
 
 func (l *Live) tellRunning() error {
 	const private = 0o600
-	if err := os.WriteFile(l.machine.Script(), []byte(l.Command()), private); err != nil {
+	if err := os.WriteFile(l.machine.Script(), []byte(l.RepeatScript()), private); err != nil {
 		return err
 	}
 	l.state.Phase, l.state.Ready, l.state.Note = Running, time.Now().Round(0), l.Note()

@@ -20,7 +20,7 @@ const krunfw = "krunfw-"
 // it if AGENTD_REQUIRE_MACHINES=1.
 func Require(t *testing.T) {
 	t.Helper()
-	if err := sandbox.Possible(); err != nil {
+	if err := sandbox.Supported(); err != nil {
 		unavailable(t, err)
 	}
 }
@@ -39,7 +39,7 @@ func unavailable(t *testing.T, err error) {
 func Kernels(t *testing.T) []string {
 	t.Helper()
 	Require(t)
-	all, err := sandbox.Kernels()
+	all, err := allKernels()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,3 +61,12 @@ func Kernels(t *testing.T) []string {
 }
 
 func fromLibrary(k sandbox.Kernel) bool { return strings.HasPrefix(k.Name, krunfw) }
+
+// allKernels are those of the user's cache.
+func allKernels() ([]sandbox.Kernel, error) {
+	c, err := sandbox.OpenCache("")
+	if err != nil {
+		return nil, err
+	}
+	return c.Kernels()
+}

@@ -67,10 +67,10 @@ func examples() (can bool, err error) {
 }
 
 func possible() error {
-	if err := sandbox.Possible(); err != nil {
+	if err := sandbox.Supported(); err != nil {
 		return err
 	}
-	kernels, err := sandbox.Kernels()
+	kernels, err := allKernels()
 	if err == nil && len(kernels) == 0 {
 		err = errors.New("no kernel in the cache")
 	}

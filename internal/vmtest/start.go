@@ -91,7 +91,7 @@ func (m *Machine) finish() {
 		}
 	}
 	if m.t.Failed() {
-		m.t.Logf("end of the console:\n%s\nto repeat the machine by hand:\n%s", lastLines(console), m.Command())
+		m.t.Logf("end of the console:\n%s\nto repeat the machine by hand:\n%s", lastLines(console), m.RepeatScript())
 	}
 }
 

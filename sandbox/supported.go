@@ -7,10 +7,10 @@ import (
 	"github.com/agentd-go/agentd/internal/vmm"
 )
 
-// Possible returns nil if this host has what a machine is made of: QEMU,
+// Supported returns nil if this host has what a machine is made of: QEMU,
 // virtiofsd, busybox and a kernel. The error names all that is missing, with
 // what to do about it.
-func Possible() error {
+func Supported() error {
 	_, qemu := vmm.FindQEMU()
 	_, virtiofsd := vmm.FindVirtiofsd()
 	_, busybox := image.FindBusybox()

@@ -1,0 +1,38 @@
+package sandbox
+
+import (
+	"errors"
+	"testing"
+)
+
+func TestEnd(t *testing.T) {
+	t.Parallel()
+	failed := errors.New("qemu: signal: killed")
+	const panicked = "[    0.1] a\r\n[    1.234567][    T1] Kernel panic - not syncing: Attempted to kill init!\r\n[    1.3] reboot\r\n"
+	for name, tt := range map[string]struct {
+		killed  bool
+		err     error
+		console string
+		want    EndReason // "" is an end in order.
+		text    string
+	}{
+		"in order":         {console: "[    0.1] reboot: Power down\n"},
+		"killed":           {killed: true, err: failed, want: EndKilled, text: "the machine was killed"},
+		"killed too late":  {killed: true},
+		"failed":           {err: failed, want: EndFailed, text: "the machine failed: qemu: signal: killed"},
+		"panic":            {console: panicked, want: EndPanic, text: "the machine's kernel panicked: Attempted to kill init!"},
+		"a command's text": {console: "it printed Kernel panic - not syncing: x\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := endOf(tt.killed, tt.err, []byte(tt.console))
+			end, ok := errors.AsType[*EndError](err)
+			if ok != (tt.want != "") || (err == nil) != (tt.want == "") {
+				t.Fatalf("got %v, want %q", err, tt.want)
+			}
+			if ok && (end.Reason != tt.want || end.Error() != tt.text || !errors.Is(end.Unwrap(), tt.err)) {
+				t.Errorf("got %s, %q", end.Reason, end)
+			}
+		})
+	}
+}
