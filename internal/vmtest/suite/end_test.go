@@ -35,6 +35,15 @@ func eachKernel(t *testing.T, f func(t *testing.T, kernel string)) {
 
 func in(t *testing.T, m *vmtest.Machine) *guest {
 	t.Helper()
+	return within(t, m, patience)
+}
+
+// initPatience is for the boot of another init, which takes seconds of a processor's
+// time where the agent's takes tenths, on a busy host.
+const initPatience = 5 * patience
+
+func within(t *testing.T, m *vmtest.Machine, patience time.Duration) *guest {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return &guest{Machine: m, ctx: ctx}

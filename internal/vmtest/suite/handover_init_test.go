@@ -99,7 +99,7 @@ func TestHandoverSystemd(t *testing.T) {
 						HandoffInit: &wire.HandoffInit{Cmd: "auto", Env: []wire.EnvVar{{Key: "container", Value: "agentd"}}},
 					},
 				})
-				g := in(t, m)
+				g := within(t, m, initPatience)
 				underSystemd(t, g)
 				inside(t, g, way)
 				if dirty(t, upper) {
@@ -114,7 +114,7 @@ func TestHandoverSystemd(t *testing.T) {
 func underSystemd(t *testing.T, g *guest) {
 	t.Helper()
 	for _, c := range []command{
-		{name: "up", script: "until systemctl is-active -q sysinit.target 2>/tmp/why; do sleep 0.2; done; cat /proc/1/comm", stdout: "systemd\n"},
+		{name: "up", script: "until systemctl is-active -q sysinit.target 2>/tmp/why; do sleep 1; done; cat /proc/1/comm", stdout: "systemd\n"},
 		{name: "program", script: "readlink /proc/1/exe", stdout: "/usr/lib/systemd/systemd\n"},
 		{name: "variable", script: "tr '\\0' '\\n' </proc/1/environ | grep container", stdout: "container=agentd\n"},
 		{name: "group", script: "cat /proc/self/cgroup /proc/1/cgroup", stdout: "0::/agentd\n0::/init.scope\n"},

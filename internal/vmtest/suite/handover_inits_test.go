@@ -50,8 +50,7 @@ func TestHandoverInits(t *testing.T) {
 // seldom: a command that looked would take a good part of an emulated processor.
 func underScripts(t *testing.T, m *vmtest.Machine, name string) {
 	t.Helper()
-	const times = 5
-	ctx, cancel := context.WithTimeout(t.Context(), times*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), initPatience)
 	defer cancel()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

@@ -2,7 +2,6 @@ package suite
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -86,10 +85,7 @@ func (i systemdImage) make(t *testing.T) string {
 // waits at the console.
 func isUp(t *testing.T, m *vmtest.Machine, kernel string) {
 	t.Helper()
-	const times = 5 // An emulated boot on a busy host.
-	ctx, cancel := context.WithTimeout(t.Context(), times*patience)
-	defer cancel()
-	g := &guest{Machine: m, ctx: ctx}
+	g := within(t, m, initPatience)
 	start := time.Now()
 	state, err := g.say("until [ -S /run/systemd/private ]; do sleep 0.2; done; systemctl is-system-running --wait || :")
 	if err != nil {
