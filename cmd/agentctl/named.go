@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,6 +74,9 @@ func notRunning(name string, s machines.Status) error {
 	why := "it is " + string(s.Phase)
 	if s.Phase == machines.Dead {
 		why = "its supervisor was killed"
+	}
+	if words, _, _ := strings.Cut(cmp.Or(s.Error, s.Reason), "\n"); words != "" && !s.Alive && s.Phase != machines.Dead {
+		why += " (" + plain(words) + ")"
 	}
 	if s.Alive {
 		return fmt.Errorf("machine %s: %s; try again in a moment", name, why)

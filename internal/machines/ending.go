@@ -62,6 +62,9 @@ const (
 	reasonKilled  = "it was killed"
 	reasonTimeout = "it was stopped: its timeout has passed"
 	reasonGuest   = "the guest ended it"
+	// reasonInit is the same where another init is the first process: a kernel made for
+	// such machines restarts them without a word when that exits.
+	reasonInit = "the guest ended it: its init has restarted it, or exited"
 	// errorDead is what is known of a machine without a supervisor in the middle of a life.
 	errorDead = "its supervisor was killed, or this host went down"
 )
@@ -90,11 +93,11 @@ func (l *Live) explain(failed, ended, asked error) error {
 	if err := errors.Join(failed, ended); err != nil {
 		return err
 	}
-	l.state.Reason = reasonOf(asked, l.state.Exit)
+	l.state.Reason = reasonOf(asked, l.state.Exit, l.machine.record.Config.Init != "")
 	return nil
 }
 
-func reasonOf(asked error, exit *int) string {
+func reasonOf(asked error, exit *int, init bool) string {
 	switch {
 	case errors.Is(asked, errCut):
 		return reasonKilled
@@ -104,6 +107,8 @@ func reasonOf(asked error, exit *int) string {
 		return reasonStopped
 	case exit != nil:
 		return fmt.Sprintf("its command ended with status %d", *exit)
+	case init:
+		return reasonInit
 	}
 	return reasonGuest
 }
