@@ -160,6 +160,9 @@ func attributes() []row {
 	}
 	return []row{
 		{op: set(wire.FSAttrs{}, "/no", true), want: "ok"},
+		{op: set(wire.FSAttrs{}, "/c", true), want: "ok"}, // Ours is a sync.
+		{op: set(wire.FSAttrs{}, "/c/p", true), want: "ok"},
+		{op: set(wire.FSAttrs{}, "/c", false), want: "ok"},
 		{op: set(wire.FSAttrs{Size: new(uint64(3)), Mode: new(uint32(0o104755)), UID: new(uint32(0))}, "/c/moved", true), want: "ok"},
 		{op: &wire.OpStat{Path: "/c/moved"}, want: "/c/moved file 3 100755 0:0"},
 		{op: set(wire.FSAttrs{UID: new(uint32(7)), GID: new(uint32(8))}, "/c/moved", true), want: "ok"},

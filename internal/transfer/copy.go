@@ -47,6 +47,7 @@ func (p *Plan) Do(ctx context.Context, done *Progress) error {
 	errs := &p.failed
 	each(ctx, p.files, func(i item) { errs.add(p.copyFile(ctx, i, done)) })
 	each(ctx, p.links, func(i item) { errs.add(p.link(ctx, i, done)) })
+	errs.add(p.to.Settle(ctx)) // Also at the copy's end: parts that get no name are removed.
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
@@ -55,6 +56,9 @@ func (p *Plan) Do(ctx context.Context, done *Progress) error {
 	slices.Reverse(levels)
 	for _, level := range levels {
 		each(ctx, level, func(i item) { errs.add(p.to.Describe(ctx, i.to, i.mode, i.mtime)) })
+	}
+	if len(p.dirs) > 0 {
+		errs.add(p.to.Settle(ctx))
 	}
 	return errs.err()
 }
@@ -261,9 +265,9 @@ func (f *failures) err() error {
 }
 
 // each calls do for all items by several workers, until ctx ends.
-func each(ctx context.Context, items []item, do func(item)) {
+func each[T any](ctx context.Context, items []T, do func(T)) {
 	var all sync.WaitGroup
-	next := make(chan item)
+	next := make(chan T)
 	for range min(workers, len(items)) {
 		all.Go(func() {
 			for i := range next {

@@ -64,5 +64,8 @@ func putFile(ctx context.Context, to End, from io.Reader, perm fs.FileMode, old 
 	if err != nil {
 		return errors.Join(err, f.Abort())
 	}
-	return f.Commit()
+	if err := f.Commit(); err != nil {
+		return err
+	}
+	return target.Settle(ctx)
 }

@@ -156,6 +156,17 @@ func ReadTar(ctx context.Context, to End, from io.Reader, report Reporter) (err 
 	if err := u.to.Mkdir(ctx, "."); err != nil {
 		return err
 	}
+	return errors.Join(u.members(ctx, r), u.to.Settle(ctx)) // Members before a failure are whole.
+}
+
+type unpacking struct {
+	to     Target
+	real   map[string]bool // Directories that are known to be no links.
+	dirs   []*tar.Header   // To be described last.
+	report Reporter
+}
+
+func (u *unpacking) members(ctx context.Context, r *archive.Reader) error {
 	for {
 		h, err := r.Next()
 		if err == io.EOF { //nolint:errorlint // A wrapped one is no end.
@@ -168,13 +179,6 @@ func ReadTar(ctx context.Context, to End, from io.Reader, report Reporter) (err 
 			return err
 		}
 	}
-}
-
-type unpacking struct {
-	to     Target
-	real   map[string]bool // Directories that are known to be no links.
-	dirs   []*tar.Header   // To be described last.
-	report Reporter
 }
 
 // memberName is the place of a member below the target.
@@ -246,7 +250,6 @@ func (u *unpacking) link(ctx context.Context, name string, h *tar.Header) error 
 	shared, err := u.to.Link(ctx, old, name)
 	if err == nil && !shared {
 		u.report(fmt.Sprintf("%s: a copy of %s: machines are given no second names of a file", name, old))
-		err = u.to.Describe(ctx, name, info.Mode(), info.ModTime())
 	}
 	return err
 }
@@ -302,7 +305,11 @@ func (u *unpacking) file(ctx context.Context, name string, h *tar.Header, r io.R
 	return f.Commit()
 }
 
+// finish describes directories, after the last file in them has its name.
 func (u *unpacking) finish(ctx context.Context) error {
+	if err := u.to.Settle(ctx); err != nil {
+		return err
+	}
 	for _, h := range slices.Backward(u.dirs) {
 		if !u.real[h.Name] {
 			continue // A later member has its place.

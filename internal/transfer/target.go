@@ -33,11 +33,15 @@ type Target interface {
 	Link(ctx context.Context, old, name string) (shared bool, err error)
 	Remove(ctx context.Context, name string) error
 	Describe(ctx context.Context, name string, mode fs.FileMode, mtime time.Time) error
+	// Settle gives files that were committed their names, and what was done outlives
+	// the side then: a machine that is killed.
+	Settle(ctx context.Context) error
 	Close() error
 }
 
 // A Writer is a file that is written beside its name. Commit reports what could not be
-// written, and gives the file its name only if all could; Abort leaves nothing.
+// written, and gives the file its name only if all could, at the next [Target].Settle at
+// the latest; Abort leaves nothing.
 type Writer interface {
 	io.Writer
 	io.Seeker
@@ -248,38 +252,42 @@ func (f *hostFile) Abort() error { return errors.Join(f.Close(), f.root.Remove(f
 // guestTarget is a directory of a machine. The guest may lead whoever writes there
 // wherever it likes: all of it is the guest's own.
 type guestTarget struct {
-	c   *client.Client
-	dir string
+	c     *client.Client
+	dir   string
+	batch batch
 }
 
-func (t guestTarget) path(name string) string { return path.Join(t.dir, name) }
+func (t *guestTarget) path(name string) string { return path.Join(t.dir, name) }
 
-func (t guestTarget) Lstat(ctx context.Context, name string) (fs.FileInfo, error) {
-	return t.c.Lstat(ctx, t.path(name))
+func (t *guestTarget) Lstat(ctx context.Context, name string) (fs.FileInfo, error) {
+	return t.c.Lstat(ctx, t.at(name))
 }
 
-func (t guestTarget) ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error) {
+func (t *guestTarget) ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error) {
 	return t.c.ReadDir(ctx, t.path(name))
 }
 
-func (t guestTarget) ReadLink(ctx context.Context, name string) (string, error) {
+func (t *guestTarget) ReadLink(ctx context.Context, name string) (string, error) {
 	return t.c.ReadLink(ctx, t.path(name))
 }
 
-func (t guestTarget) Create(ctx context.Context, name string) (Writer, error) {
+func (t *guestTarget) Create(ctx context.Context, name string) (Writer, error) {
+	if err := t.free(ctx, name); err != nil {
+		return nil, err
+	}
 	part := partName(t.path(name))
 	f, err := t.c.OpenFile(ctx, part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, earlyFile)
 	if err != nil {
 		return nil, named(err, t.path(name))
 	}
-	return &guestFile{f, ctx, t.c, part, t.path(name)}, nil
+	return &guestFile{f, ctx, t, part, t.path(name)}, nil
 }
 
-func (t guestTarget) Mkdir(ctx context.Context, name string) error {
+func (t *guestTarget) Mkdir(ctx context.Context, name string) error {
 	return t.c.MkdirAll(ctx, t.path(name), earlyDir)
 }
 
-func (t guestTarget) Symlink(ctx context.Context, target, name string, mtime time.Time) error {
+func (t *guestTarget) Symlink(ctx context.Context, target, name string, mtime time.Time) error {
 	if err := t.c.Symlink(ctx, target, t.path(name)); err != nil {
 		return err
 	}
@@ -288,36 +296,42 @@ func (t guestTarget) Symlink(ctx context.Context, target, name string, mtime tim
 }
 
 // Link copies, beside the name: the protocol has no second names.
-func (t guestTarget) Link(ctx context.Context, old, name string) (bool, error) {
+func (t *guestTarget) Link(ctx context.Context, old, name string) (bool, error) {
 	part := partName(t.path(name))
-	err := t.c.Copy(ctx, t.path(old), part)
+	info, err := t.Lstat(ctx, old)
 	if err == nil {
-		err = t.c.Rename(ctx, part, t.path(name))
+		err = t.c.Copy(ctx, t.at(old), part)
+	}
+	if err == nil {
+		err = t.c.Chtimes(ctx, part, time.Time{}, info.ModTime())
 	}
 	if err != nil {
 		return false, errors.Join(err, removePart(ctx, t.c, part))
 	}
-	return false, nil
+	return false, t.commit(ctx, part, t.path(name))
 }
 
-func (t guestTarget) Remove(ctx context.Context, name string) error {
+func (t *guestTarget) Remove(ctx context.Context, name string) error {
+	if err := t.free(ctx, name); err != nil {
+		return err
+	}
 	return t.c.Remove(ctx, t.path(name))
 }
 
-func (t guestTarget) Describe(ctx context.Context, name string, mode fs.FileMode, mtime time.Time) error {
-	if err := t.c.Chmod(ctx, t.path(name), mode&permissions); err != nil {
+func (t *guestTarget) Describe(ctx context.Context, name string, mode fs.FileMode, mtime time.Time) error {
+	if err := t.c.Chmod(ctx, t.at(name), mode&permissions); err != nil {
 		return err
 	}
-	return t.c.Chtimes(ctx, t.path(name), time.Time{}, mtime)
+	return t.c.Chtimes(ctx, t.at(name), time.Time{}, mtime)
 }
 
-func (guestTarget) Close() error { return nil } // The client is the caller's.
+func (*guestTarget) Close() error { return nil } // The client is the caller's.
 
 // A guestFile is written as part, and gets its name at the end.
 type guestFile struct {
 	*client.File
 	ctx        context.Context //nolint:containedctx // Of the file, as client.File has it.
-	c          *client.Client
+	to         *guestTarget
 	part, name string
 }
 
@@ -333,19 +347,15 @@ func (f *guestFile) Own(like fs.FileInfo) error {
 }
 
 func (f *guestFile) Commit() error {
-	err := f.Close()
-	if err == nil {
-		err = f.c.Rename(f.ctx, f.part, f.name)
-	}
-	if err != nil {
+	if err := f.Close(); err != nil {
 		return errors.Join(err, f.remove())
 	}
-	return nil
+	return f.to.commit(f.ctx, f.part, f.name)
 }
 
 func (f *guestFile) Abort() error { return errors.Join(f.Close(), f.remove()) }
 
-func (f *guestFile) remove() error { return removePart(f.ctx, f.c, f.part) }
+func (f *guestFile) remove() error { return removePart(f.ctx, f.to.c, f.part) }
 
 // removePart works after the end of a copy too, for a moment. A link that has ended leaves
 // the part in the machine.
@@ -368,4 +378,4 @@ func (Host) Top(dir string) Target { return &hostTarget{dir: filepath.Clean(dir)
 func (g Guest) Top(dir string) Target { return g.Below(dir) }
 
 // Below is the directory, in the machine.
-func (g Guest) Below(dir string) Target { return guestTarget{g.Client, dir} }
+func (g Guest) Below(dir string) Target { return &guestTarget{c: g.Client, dir: dir} }

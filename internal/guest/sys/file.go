@@ -197,6 +197,23 @@ func Rmdir(path string) error { return again(func() error { return unix.Rmdir(pa
 // Rename moves a file over whatever is called to.
 func Rename(from, to string) error { return again(func() error { return unix.Rename(from, to) }) }
 
+// SyncDisk writes what the kernel holds back of the file system that a directory is on
+// to its disk, and waits for it. Nothing is done for what is no directory, and for files that
+// the host serves (FUSE): it has what was written, and a sync would be one of its own disk.
+func SyncDisk(dir string) error {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NONBLOCK | unix.O_CLOEXEC
+	fd, err := retry(func() (int, error) { return unix.Open(dir, flags, 0) })
+	if err != nil {
+		return nil //nolint:nilerr // Nothing to write.
+	}
+	defer func() { _ = unix.Close(fd) }() // Read only: nothing to lose.
+	var st unix.Statfs_t
+	if again(func() error { return unix.Fstatfs(fd, &st) }) == nil && st.Type == fuseMagic {
+		return nil
+	}
+	return again(func() error { return unix.Syncfs(fd) })
+}
+
 // MakeDirs makes a directory and its parents, as far as they are not there.
 func MakeDirs(path string) error {
 	const everything = 0o777 // Before the umask.

@@ -87,6 +87,8 @@ func (e *MountError) Error() string {
 
 func (e *MountError) Unwrap() error { return e.Err }
 
+const fuseMagic = 0x65735546 // FUSE_SUPER_MAGIC, include/uapi/linux/magic.h.
+
 // magic is the number of a file system that a root may bring along already
 // mounted, as statfs(2) has it.
 func magic(fstype string) int64 {
@@ -102,7 +104,7 @@ func magic(fstype string) int64 {
 	case "devpts":
 		return unix.DEVPTS_SUPER_MAGIC
 	case "virtiofs":
-		return 0x65735546 // FUSE_SUPER_MAGIC, include/uapi/linux/magic.h.
+		return fuseMagic
 	}
 	return 0
 }

@@ -29,9 +29,12 @@ func apply(changes ...change) error {
 }
 
 // setStat changes the attributes of a file by its name: size, mode, owner and
-// times, in the order of protocol section 9.4.
+// times, in the order of protocol section 9.4. Nothing to change is a sync.
 func setStat(op *wire.OpSetStat) error {
 	name, follow, a := op.Path, op.FollowSymlink, &op.Attrs
+	if follow && *a == (wire.FSAttrs{}) {
+		return failure("syncfs: ", sys.SyncDisk(name))
+	}
 	var size, mode, owner, times change
 	if a.Size != nil {
 		size = func() error { return truncate(name, *a.Size) }
