@@ -11,7 +11,8 @@
 // directories get their times and permissions.
 //
 // What is written has its name when it is whole: a file is written beside its name, as
-// .agentctl-RANDOM, and renamed. What came of a file is compared with the size that it
+// .agentctl-RANDOM, and renamed; in a machine after a sync of its disk, which the files of
+// a second share, so that a machine that is killed keeps names of whole files alone. What came of a file is compared with the size that it
 // claims. On this host everything is written beneath the target by its descriptor
 // ([os.Root]), so that no link leads a copy out of it, whoever makes one meanwhile.
 //
