@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -60,6 +61,9 @@ var cutKinds = []string{"link", "tool", "kill", "stop", "rm", "qemu", "superviso
 // machine that is killed just after the end has all of it on its disk.
 const cutLate = 0.15
 
+// cutForever is longer than any trial.
+const cutForever = 24 * time.Hour
+
 // A cutPair is two machines and a directory, which one copy after another is cut in.
 type cutPair struct {
 	*cutData
@@ -79,7 +83,7 @@ func TestCuts(t *testing.T) {
 	p := newScene(t)
 	seed := *cutSeed
 	if seed == 0 {
-		seed = rand.Uint64() //nolint:gosec // No secret.
+		seed = rand.Uint64()
 	}
 	t.Logf("-cutseed=%d", seed)
 	name := fmt.Sprintf("cuts-%d", os.Getpid())
@@ -88,11 +92,17 @@ func TestCuts(t *testing.T) {
 	tab := &cutTable{rows: map[string]*cutRow{}, took: map[string]time.Duration{}}
 	var left atomic.Int64
 	left.Store(int64(*cutCount))
+	ends, limited := t.Deadline()
+	if !limited {
+		ends = time.Now().Add(cutForever)
+	}
+	ctx, cancel := context.WithDeadline(t.Context(), ends.Add(-patience)) // The last ones, and the table.
+	defer cancel()
 	var all sync.WaitGroup
 	for w := range min(6, 1+*cutCount/20) {
 		c := newCutPair(t, p, w, seed, tab)
 		all.Go(func() {
-			if err := c.run(t, name, &left); err != nil {
+			if err := c.run(ctx, name, &left); err != nil {
 				t.Errorf("pair %d: %v", w, err)
 			}
 		})
@@ -106,7 +116,7 @@ func TestCuts(t *testing.T) {
 
 func newCutPair(t *testing.T, p *scene, w int, seed uint64, tab *cutTable) *cutPair {
 	t.Helper()
-	r := rand.New(rand.NewPCG(seed, uint64(w))) //nolint:gosec // No secret.
+	r := rand.New(rand.NewPCG(seed, uint64(w)))
 	c := &cutPair{
 		p: p, dir: t.TempDir(), m: fmt.Sprintf("m%d", w), n: fmt.Sprintf("n%d", w),
 		r: r, tab: tab, cutData: newCutData(r),
@@ -137,13 +147,13 @@ func (c *cutPair) words(command string) []string {
 	return words
 }
 
-func (c *cutPair) run(t *testing.T, image string, left *atomic.Int64) error {
+// run cuts until nothing is left or time is short.
+func (c *cutPair) run(ctx context.Context, image string, left *atomic.Int64) error {
 	if err := errors.Join(c.create(image, c.m), c.create(image, c.n)); err != nil {
 		return err
 	}
-	ends, _ := t.Deadline()
 	for left.Add(-1) >= 0 {
-		if time.Until(ends) < patience {
+		if ctx.Err() != nil {
 			return errors.New("the time is over (-timeout)")
 		}
 		op, kind := cutCopies[c.r.IntN(len(cutCopies))], cutKinds[c.r.IntN(len(cutKinds))]
@@ -151,7 +161,7 @@ func (c *cutPair) run(t *testing.T, image string, left *atomic.Int64) error {
 		if op.at == "N" && c.r.IntN(2) == 0 {
 			victim = c.n
 		}
-		if err := c.one(t, op, kind, victim, image); err != nil {
+		if err := c.one(ctx, op, kind, victim, image); err != nil {
 			return fmt.Errorf("%s, cut by %s of %s: %w", op.command, kind, victim, err)
 		}
 	}
@@ -171,7 +181,7 @@ func (c *cutPair) create(image, name string) error {
 }
 
 // one cuts a copy and judges what is left.
-func (c *cutPair) one(t *testing.T, op cutCopy, kind, victim, image string) error {
+func (c *cutPair) one(ctx context.Context, op cutCopy, kind, victim, image string) error {
 	old := c.r.IntN(2) == 0 && !op.tree // There is a file under the name.
 	if c.tab.time(op) == 0 {            // The first one is whole.
 		if err := c.clear(op, old); err != nil {
@@ -192,7 +202,7 @@ func (c *cutPair) one(t *testing.T, op cutCopy, kind, victim, image string) erro
 	if err != nil {
 		return err
 	}
-	gone, err := c.again(t, kind, victim, image)
+	gone, err := c.again(ctx, kind, victim, image)
 	if err != nil {
 		return err
 	}
@@ -374,7 +384,7 @@ func (c *cutPair) killQEMU(victim string) error {
 }
 
 // again has the machine run again. Gone is true if it is a new one.
-func (c *cutPair) again(t *testing.T, kind, victim, image string) (gone bool, err error) {
+func (c *cutPair) again(ctx context.Context, kind, victim, image string) (gone bool, err error) {
 	switch kind {
 	case "link", "tool":
 		return false, nil
@@ -383,7 +393,7 @@ func (c *cutPair) again(t *testing.T, kind, victim, image string) (gone bool, er
 	}
 	m, err := c.p.store.Get(victim)
 	if err == nil {
-		_, err = m.Await(t.Context())
+		_, err = m.Await(context.WithoutCancel(ctx))
 	}
 	if err == nil {
 		err = c.do("start " + victim)

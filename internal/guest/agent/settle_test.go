@@ -110,40 +110,53 @@ type settling struct {
 }
 
 var settlings = []settling{
-	{"put", func(t *testing.T, to transfer.Side) error {
-		return transfer.Put(t.Context(), transfer.End{Side: to, Name: "/w/in"}, strings.NewReader("all of it"), nil)
-	}, []string{"in"}},
-	{"cp", func(t *testing.T, to transfer.Side) error {
-		dir := t.TempDir()
-		for _, name := range []string{"a", "b", "d/c"} {
-			file := filepath.Join(dir, name)
-			if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(name), 0o600)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		p, err := transfer.New(t.Context(), transfer.End{Side: transfer.Host{}, Name: dir}, transfer.End{Side: to, Name: "/w/in"}, true)
-		if err != nil {
-			return err
-		}
-		return errors.Join(p.Do(t.Context(), new(transfer.Progress)), p.Close())
-	}, []string{"in/a", "in/b", "in/d/c"}},
-	{"tar", func(t *testing.T, to transfer.Side) error {
-		var b bytes.Buffer
-		w := tar.NewWriter(&b)
-		for _, h := range []tar.Header{
-			{Name: "a", Size: 3}, {Name: "a", Size: 3}, {Name: "second", Typeflag: tar.TypeLink, Linkname: "a"}, {Name: "d/c", Size: 3},
-		} {
-			h.Mode = 0o640
-			if err := w.WriteHeader(&h); err != nil {
-				t.Fatal(err)
-			}
-			_, _ = io.WriteString(w, "abc"[:h.Size]) // Into memory.
-		}
-		if err := w.Close(); err != nil {
+	{"put", put, []string{"in"}},
+	{"cp", copyTree, []string{"in/a", "in/b", "in/d/c"}},
+	{"tar", unpack, []string{"in/a", "in/second", "in/d/c"}},
+}
+
+func put(t *testing.T, to transfer.Side) error {
+	t.Helper()
+	return transfer.Put(t.Context(), transfer.End{Side: to, Name: "/w/in"}, strings.NewReader("all of it"), nil)
+}
+
+func copyTree(t *testing.T, to transfer.Side) error {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b", "d/c"} {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(name), 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		return transfer.ReadTar(t.Context(), transfer.End{Side: to, Name: "/w/in"}, &b, func(string) {})
-	}, []string{"in/a", "in/second", "in/d/c"}},
+	}
+	p, err := transfer.New(t.Context(), transfer.End{Side: transfer.Host{}, Name: dir}, transfer.End{Side: to, Name: "/w/in"}, true)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.Do(t.Context(), new(transfer.Progress)), p.Close())
+}
+
+// unpack has a name that comes twice and a second name of what has none yet.
+func unpack(t *testing.T, to transfer.Side) error {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range []tar.Header{
+		{Name: "a", Size: 3}, {Name: "a", Size: 3}, {Name: "second", Typeflag: tar.TypeLink, Linkname: "a"}, {Name: "d/c", Size: 3},
+	} {
+		h.Mode = 0o640
+		err := w.WriteHeader(&h)
+		if err == nil && h.Size > 0 {
+			_, err = io.WriteString(w, "abc")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return transfer.ReadTar(t.Context(), transfer.End{Side: to, Name: "/w/in"}, &b, func(string) {})
 }
 
 // A file of a machine gets its name after a sync of the disk that it is on, and the last

@@ -204,7 +204,7 @@ func SyncDisk(dir string) error {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NONBLOCK | unix.O_CLOEXEC
 	fd, err := retry(func() (int, error) { return unix.Open(dir, flags, 0) })
 	if err != nil {
-		return nil //nolint:nilerr // Nothing to write.
+		return nil // Nothing to write.
 	}
 	defer func() { _ = unix.Close(fd) }() // Read only: nothing to lose.
 	var st unix.Statfs_t
