@@ -395,10 +395,14 @@ func (c *cutPair) again(ctx context.Context, kind, victim, image string) (gone b
 	if err == nil {
 		_, err = m.Await(context.WithoutCancel(ctx))
 	}
-	if err == nil {
-		err = c.do("start " + victim)
+	if err != nil {
+		return false, err
 	}
-	return false, err
+	if err := c.do("start " + victim); err != nil {
+		c.tab.fault(fmt.Errorf("after %s: %w", kind, err)) // No reason to end the trial.
+		return false, c.do("start " + victim)
+	}
+	return false, nil
 }
 
 // judge compares what there is under the names with what there should be.

@@ -295,6 +295,12 @@ func (t *cutTable) time(op cutCopy) time.Duration {
 	return t.took[op.command]
 }
 
+func (t *cutTable) fault(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.faults = append(t.faults, err)
+}
+
 func (t *cutTable) add(kind string, op cutCopy, end cutEnd, problem error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

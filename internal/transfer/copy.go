@@ -125,7 +125,7 @@ func (p *Plan) copyFile(ctx context.Context, i item, done *Progress) error {
 		err = to.Describe(i.mode, i.mtime)
 	}
 	if err != nil {
-		return errors.Join(err, to.Abort())
+		return errors.Join(named(err, i.to), to.Abort())
 	}
 	if err := to.Commit(); err != nil {
 		return err

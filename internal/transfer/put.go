@@ -62,7 +62,7 @@ func putFile(ctx context.Context, to End, from io.Reader, perm fs.FileMode, old 
 		err = f.Describe(perm, time.Now())
 	}
 	if err != nil {
-		return errors.Join(err, f.Abort())
+		return errors.Join(named(err, to.Name), f.Abort())
 	}
 	if err := f.Commit(); err != nil {
 		return err

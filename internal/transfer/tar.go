@@ -300,7 +300,7 @@ func (u *unpacking) file(ctx context.Context, name string, h *tar.Header, r io.R
 		err = f.Describe(h.FileInfo().Mode(), h.ModTime)
 	}
 	if err != nil {
-		return errors.Join(err, f.Abort())
+		return errors.Join(named(err, name), f.Abort())
 	}
 	return f.Commit()
 }

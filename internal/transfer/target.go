@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -55,14 +56,18 @@ type Writer interface {
 
 // partName is a name beside name for what is not whole yet. It does not grow with
 // name, which may be as long as names can be.
-func partName(name string) string { return path.Join(path.Dir(name), ".agentctl-"+rand.Text()) }
+func partName(name string) string { return path.Join(path.Dir(name), partPrefix+rand.Text()) }
 
-// named is an error of a part, which tells of the name that was asked for.
+const partPrefix = ".agentctl-"
+
+// named is an error of a part, which tells of the name that was asked for. Errors of
+// others, such as the source, are left.
 func named(err error, name string) error {
-	if failed, ok := errors.AsType[*fs.PathError](err); ok {
-		return &fs.PathError{Op: failed.Op, Path: name, Err: failed.Err}
+	failed, ok := errors.AsType[*fs.PathError](err)
+	if !ok || !strings.HasPrefix(path.Base(failed.Path), partPrefix) {
+		return err
 	}
-	return err
+	return &fs.PathError{Op: failed.Op, Path: path.Join(path.Dir(failed.Path), path.Base(name)), Err: failed.Err}
 }
 
 // hostTarget opens its directory when something is first done there, because a copy

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/agentd-go/agentd/client"
@@ -97,7 +98,7 @@ func overheard(t *testing.T, endAt func(wire.FSOp) bool) (*client.Client, *eaves
 	from, in := io.Pipe()
 	e := &eavesdropper{ReadWriteCloser: ours, in: in, endAt: endAt}
 	go func() { _ = from.CloseWithError(e.pass(from)) }()
-	c := client.New(e, wire.Ready{}, speaks, client.IDs{})
+	c := client.New(&client.Greeting{Link: e, Generation: speaks}, client.IDs{})
 	t.Cleanup(func() { _ = c.Close() })
 	return c, e
 }
@@ -219,6 +220,28 @@ func TestLinkEndsAtSync(t *testing.T) {
 				if _, err := os.Stat("/w/" + name); !errors.Is(err, os.ErrNotExist) {
 					t.Errorf("%s: %s is there: %v", s.name, name, err)
 				}
+			}
+		}
+	})
+}
+
+// A full disk, of a machine or of this host, ends a copy with an error that has the name
+// that was asked for, and leaves nothing of it.
+func TestFullDisks(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		c, _ := overheard(t, nil)
+		if err := errors.Join(os.Mkdir("/full", 0o700), syscall.Mount("tmpfs", "/full", "tmpfs", 0, "size=64k")); err != nil {
+			t.Fatal(err)
+		}
+		for _, side := range []transfer.Side{transfer.Guest{Client: c}, transfer.Host{}} {
+			to := transfer.End{Side: side, Name: "/full/in"}
+			err := transfer.Put(t.Context(), to, bytes.NewReader(make([]byte, 1<<20)), nil)
+			if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "in: ") || strings.Contains(err.Error(), ".agentctl-") {
+				t.Errorf("%T: error %v", side, err)
+			}
+			if left, err := os.ReadDir("/full"); err != nil || len(left) > 0 {
+				t.Errorf("%T: left %v, %v", side, left, err)
 			}
 		}
 	})

@@ -33,7 +33,7 @@ func apply(changes ...change) error {
 func setStat(op *wire.OpSetStat) error {
 	name, follow, a := op.Path, op.FollowSymlink, &op.Attrs
 	if follow && *a == (wire.FSAttrs{}) {
-		return failure("syncfs: ", sys.SyncDisk(name))
+		return session.Failure("syncfs: ", sys.SyncDisk(name))
 	}
 	var size, mode, owner, times change
 	if a.Size != nil {
