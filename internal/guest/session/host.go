@@ -77,4 +77,4 @@ func (h *Host) Go(f func()) { h.crew.do(f) }
 
 // StartGrace is for a command that begins: floods may pause for it until the returned
 // function is called, or for a moment.
-func (h *Host) StartGrace() (end func()) { return h.turns.young.begin() }
+func (h *Host) StartGrace() (end func()) { return h.turns.grace.begin() }

@@ -110,7 +110,7 @@ func (p *Pump) flood(little []byte) error {
 	}
 	for {
 		crowded := p.turn.wait()
-		p.Host.turns.young.wait()
+		p.Host.turns.grace.wait()
 		b := p.Host.Pool.Get()
 		if b == nil {
 			if len(first) > 0 {
@@ -135,7 +135,7 @@ func (p *Pump) flood(little []byte) error {
 			return err
 		}
 		first, full = nil, true
-		p.Host.turns.young.flood()
+		p.Host.turns.grace.flood()
 		p.widen(crowded)
 	}
 }

@@ -24,7 +24,7 @@ const (
 // wait on full pipes: all get the same, and whoever else wants the processor shares
 // it with few of them.
 type turns struct {
-	young young // No turn lapses while floods pause.
+	grace startGrace // No turn lapses while floods pause.
 
 	mu      sync.Mutex
 	held    []*turn // Never more than maxTurns.
@@ -125,7 +125,7 @@ func (o *turns) lapse() {
 	defer o.mu.Unlock()
 	o.timed = false
 	now := time.Now()
-	if o.young.paused.Load() {
+	if o.grace.paused.Load() {
 		for _, t := range o.held {
 			t.since = now
 		}

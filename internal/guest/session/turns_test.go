@@ -109,10 +109,10 @@ func TestTurnsPause(t *testing.T) {
 			first[i].wait()
 		}
 		time.Sleep(turnTime / 2)
-		o.young.flood()
-		grown := o.young.begin()
+		o.grace.flood()
+		grown := o.grace.begin()
 		start := time.Now()
-		time.AfterFunc(youth, grown)
+		time.AfterFunc(graceTime, grown)
 		next := turn{of: &o, begun: turnBytes}
 		next.wait()
 		if d := time.Since(start); d < turnTime {

@@ -13,38 +13,38 @@ import (
 )
 
 // Floods wait for a command that begins, for a short time, and not most of the time.
-func TestYoung(t *testing.T) {
+func TestGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var y young
+		var g startGrace
 		waits := func() time.Duration {
 			start := time.Now()
-			y.wait()
+			g.wait()
 			return time.Since(start)
 		}
 		if d := waits(); d != 0 {
 			t.Errorf("waited %v for nobody", d)
 		}
-		y.begin()
+		g.begin()
 		if d := waits(); d != 0 {
 			t.Errorf("waited %v though there is no flood", d)
 		}
-		y.flood()
-		grown := y.begin()
+		g.flood()
+		grown := g.begin()
 		time.AfterFunc(5*time.Millisecond, grown)
 		if d := waits(); d != 5*time.Millisecond {
 			t.Errorf("waited %v for a command that took 5ms", d)
 		}
 		time.Sleep(time.Second)
-		y.flood()
-		defer y.begin()()
-		if d := waits(); d != youth {
-			t.Errorf("waited %v for a command without end, want %v", d, youth)
+		g.flood()
+		defer g.begin()()
+		if d := waits(); d != graceTime {
+			t.Errorf("waited %v for a command without end, want %v", d, graceTime)
 		}
 		var paused time.Duration
 		start := time.Now()
 		for time.Since(start) < 10*time.Second {
-			y.flood()
-			grown := y.begin()
+			g.flood()
+			grown := g.begin()
 			paused += waits()
 			grown()
 			time.Sleep(time.Millisecond)
@@ -56,14 +56,14 @@ func TestYoung(t *testing.T) {
 }
 
 // A command that says much does not wait for itself.
-func TestYoungFlood(t *testing.T) {
+func TestGraceOfFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &Host{Generation: wire.Newest, Pool: NewPool(), Writer: mux.NewWriter(io.Discard, 0)}
 		go func() { _ = h.Writer.Run() }()
 		defer h.Writer.Close()
 		time.Sleep(time.Second) // Credit for a pause.
-		h.turns.young.flood()
-		grown := h.turns.young.begin()
+		h.turns.grace.flood()
+		grown := h.turns.grace.begin()
 		defer grown()
 		from := Stored(bytes.NewReader(make([]byte, turnBytes)).Read)
 		p := NewPump(h.NewBase(1, Ending{}, nil, nil), wire.TypeExecStdout, from, &h.Activity.Output)
