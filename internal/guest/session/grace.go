@@ -37,7 +37,7 @@ type startGrace struct {
 
 // begin is for a command that begins; it has its grace until the returned function is
 // called, or for its graceTime.
-func (g *startGrace) begin() (grown func()) {
+func (g *startGrace) begin() (endGrace func()) {
 	if time.Now().UnixNano()-g.flooded.Load() > int64(recently) {
 		return func() {}
 	}

@@ -29,8 +29,8 @@ func TestGrace(t *testing.T) {
 			t.Errorf("waited %v though there is no flood", d)
 		}
 		g.flood()
-		grown := g.begin()
-		time.AfterFunc(5*time.Millisecond, grown)
+		endGrace := g.begin()
+		time.AfterFunc(5*time.Millisecond, endGrace)
 		if d := waits(); d != 5*time.Millisecond {
 			t.Errorf("waited %v for a command that took 5ms", d)
 		}
@@ -44,9 +44,9 @@ func TestGrace(t *testing.T) {
 		start := time.Now()
 		for time.Since(start) < 10*time.Second {
 			g.flood()
-			grown := g.begin()
+			endGrace := g.begin()
 			paused += waits()
-			grown()
+			endGrace()
 			time.Sleep(time.Millisecond)
 		}
 		if paused > 6*time.Second {
@@ -63,11 +63,11 @@ func TestGraceOfFlood(t *testing.T) {
 		defer h.Writer.Close()
 		time.Sleep(time.Second) // Credit for a pause.
 		h.turns.grace.flood()
-		grown := h.turns.grace.begin()
-		defer grown()
+		endGrace := h.turns.grace.begin()
+		defer endGrace()
 		from := Stored(bytes.NewReader(make([]byte, turnBytes)).Read)
 		p := NewPump(h.NewBase(1, Ending{}, nil, nil), wire.TypeExecStdout, from, &h.Activity.Output)
-		p.Flooded = grown
+		p.Flooded = endGrace
 		start := time.Now()
 		if err := p.Run(); !errors.Is(err, io.EOF) {
 			t.Errorf("the output ended with %v", err)

@@ -110,9 +110,9 @@ func TestTurnsPause(t *testing.T) {
 		}
 		time.Sleep(turnTime / 2)
 		o.grace.flood()
-		grown := o.grace.begin()
+		endGrace := o.grace.begin()
 		start := time.Now()
-		time.AfterFunc(graceTime, grown)
+		time.AfterFunc(graceTime, endGrace)
 		next := turn{of: &o, begun: turnBytes}
 		next.wait()
 		if d := time.Since(start); d < turnTime {

@@ -68,15 +68,15 @@ func (e *Session) guarded(f func()) {
 // run is the session from its request to its terminal frame.
 func (e *Session) run(req *wire.ExecRequest) {
 	reportSignal := req.ReportSignal // The request, up to a whole frame, is not kept while the command runs.
-	grown := e.Host.StartGrace()
+	endGrace := e.Host.StartGrace()
 	c, err := e.start(req)
 	if err != nil {
-		grown()
+		endGrace()
 		e.finish(failed(req, err))
 		return
 	}
 	e.SendNow(&wire.ExecStarted{PID: uint32(c.child.PID())})
-	heard := e.listen(c.outputs, grown)
+	heard := e.listen(c.outputs, endGrace)
 	fed := make(chan struct{})
 	e.Host.Go(func() {
 		defer close(fed)
@@ -84,7 +84,7 @@ func (e *Session) run(req *wire.ExecRequest) {
 	})
 	e.running(c)
 	status := c.child.Status()
-	grown()
+	endGrace()
 	heard()
 	e.in.Drop()
 	_ = c.input.Close() // Ends a write that still waits for the command.
@@ -93,9 +93,9 @@ func (e *Session) run(req *wire.ExecRequest) {
 	e.finish(exited(status, reportSignal))
 }
 
-// listen sends what the command says, and calls grown if that is much. When it has
+// listen sends what the command says, and calls endGrace if that is much. When it has
 // ended, heard waits for the end of that too, and closes the outputs.
-func (e *Session) listen(outputs []output, grown func()) (heard func()) {
+func (e *Session) listen(outputs []output, endGrace func()) (heard func()) {
 	var all sync.WaitGroup
 	var open atomic.Int32
 	open.Store(int32(len(outputs)))
@@ -108,7 +108,7 @@ func (e *Session) listen(outputs []output, grown func()) (heard func()) {
 			defer all.Done()
 			e.guarded(func() {
 				p := session.NewPump(e.Base, o.kind, t, &e.Host.Activity.Output)
-				p.Grow, p.Flooded = o.from.Grow, grown
+				p.Grow, p.Flooded = o.from.Grow, endGrace
 				_ = p.Run() // io.EOF, or EIO from a terminal that hung up.
 			})
 			if open.Add(-1) == 0 {
