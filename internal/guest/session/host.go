@@ -41,8 +41,8 @@ type Host struct {
 	// Incarnation is the connection that has an id, for the second port.
 	Incarnation func(id uint32) [16]byte
 
-	turns turns
-	crew  crew
+	turns      turns
+	goroutines goroutines
 
 	windows windows // Of the flows into the guest.
 
@@ -73,7 +73,7 @@ func (h *Host) Inbox(memory int) *mux.Inbox {
 }
 
 // Go runs f on a goroutine, one that has been used before if there is one.
-func (h *Host) Go(f func()) { h.crew.do(f) }
+func (h *Host) Go(f func()) { h.goroutines.do(f) }
 
 // StartGrace is for a command that begins: floods may pause for it until the returned
 // function is called, or for a moment.
