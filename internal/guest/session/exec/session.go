@@ -34,7 +34,7 @@ type Session struct {
 	master  *os.File    // The terminal; nil without one.
 	pending []int       // Signals that came before the child ran.
 	size    *wire.ExecResize
-	gate    gate // Of the output.
+	output  outputHold
 	over    bool
 	deaf    bool // Its input has overflowed, which was said once.
 }
@@ -101,7 +101,7 @@ func (e *Session) listen(outputs []output, endGrace func()) (heard func()) {
 	open.Store(int32(len(outputs)))
 	tails := make([]*tail, len(outputs))
 	for i, o := range outputs {
-		t := &tail{file: o.file, from: o.from, terminal: e.tty, gate: &e.gate}
+		t := &tail{file: o.file, from: o.from, terminal: e.tty, hold: &e.output}
 		tails[i] = t
 		all.Add(1)
 		e.Host.Go(func() {
@@ -256,9 +256,9 @@ func (e *Session) resize(size *wire.ExecResize) {
 func (e *Session) hold(f wire.OutputFlow) {
 	switch f {
 	case wire.OutputHold:
-		e.gate.shut()
+		e.output.set()
 	case wire.OutputGo:
-		e.gate.open()
+		e.output.end()
 	}
 }
 
@@ -266,7 +266,7 @@ func (e *Session) hold(f wire.OutputFlow) {
 // goes on until it ends.
 func (e *Session) Detach() {
 	e.Base.Detach()
-	e.gate.openForEver()
+	e.output.endForGood()
 }
 
 // feed writes the input to the command until it ends. A write that fails is

@@ -43,7 +43,7 @@ type tail struct {
 	file     *os.File
 	from     *sys.Reader
 	terminal bool
-	gate     *gate
+	hold     *outputHold
 
 	mu    sync.Mutex
 	until time.Time // Zero while the command runs.
@@ -95,7 +95,7 @@ func (t *tail) prepare() bool {
 
 // Read reads the output until its end, or what counts as that.
 func (t *tail) Read(b []byte) (int, error) {
-	if t.gate.pass() {
+	if t.hold.wait() {
 		t.renew()
 	}
 	if !t.prepare() {
@@ -111,7 +111,7 @@ func (t *tail) Read(b []byte) (int, error) {
 
 // Try reads what is there already, for a pump that has just been given much.
 func (t *tail) Try(b []byte) (int, error) {
-	if t.gate.isShut() || t.enough() {
+	if t.hold.isSet() || t.enough() {
 		return 0, nil // What never falls silent would keep the pump here.
 	}
 	n, err := t.from.Try(b)

@@ -33,7 +33,7 @@ func TestTailOfFlood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &tail{file: r, from: from, gate: new(gate)}
+	o := &tail{file: r, from: from, hold: new(outputHold)}
 	o.leaderEnded()
 	o.mu.Lock()
 	o.until = time.Now() // As if tailMost had passed.
