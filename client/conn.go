@@ -58,7 +58,7 @@ type Conn struct {
 	out       *mux.Outbox
 	readTime  deadline
 	writeTime deadline
-	writable  *gate // Shut by the deadline and by Close.
+	writable  *stopChan // Shut by the deadline and by Close.
 	writing   sync.Mutex
 
 	connected chan struct{}
@@ -77,7 +77,7 @@ type Conn struct {
 func newConn(c *Client, network string, req *wire.TCPConnect) *Conn {
 	n := &Conn{
 		net: network, remote: addrOf(req),
-		in: newStream(ConnLimit), out: c.writer.Outbox(0), writable: newGate(),
+		in: newStream(ConnLimit), out: c.writer.Outbox(0), writable: newStopChan(),
 		connected: make(chan struct{}), over: make(chan struct{}),
 	}
 	if req.Bulk = c.offer(ConnLimit); req.Bulk != nil {

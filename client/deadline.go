@@ -39,30 +39,30 @@ func (d *deadline) pass(mine int) {
 	}
 }
 
-// A gate is a channel that is closed while something is shut.
-type gate struct {
+// A stopChan is a channel that is closed while something is shut.
+type stopChan struct {
 	mu   sync.Mutex
 	ch   chan struct{}
 	shut bool
 }
 
-func newGate() *gate { return &gate{ch: make(chan struct{})} }
+func newStopChan() *stopChan { return &stopChan{ch: make(chan struct{})} }
 
-func (g *gate) set(shut bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+func (s *stopChan) set(shut bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
-	case shut && !g.shut:
-		close(g.ch)
-	case !shut && g.shut:
-		g.ch = make(chan struct{})
+	case shut && !s.shut:
+		close(s.ch)
+	case !shut && s.shut:
+		s.ch = make(chan struct{})
 	}
-	g.shut = shut
+	s.shut = shut
 }
 
 // wait returns the channel of now, and whether it is closed.
-func (g *gate) wait() (ch <-chan struct{}, shut bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.ch, g.shut
+func (s *stopChan) wait() (ch <-chan struct{}, shut bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ch, s.shut
 }

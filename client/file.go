@@ -357,10 +357,10 @@ func (f *File) setStat(a wire.FSAttrs) error {
 // not before asked, for ctx may have ended already, and what the agent was not asked
 // for is not given up.
 func givenUp(ctx context.Context, end func(why error)) (stop func() bool, asked func()) {
-	gate := make(chan struct{})
+	begun := make(chan struct{})
 	stop = context.AfterFunc(ctx, func() {
-		<-gate
+		<-begun
 		end(causeOf(ctx))
 	})
-	return stop, func() { close(gate) }
+	return stop, func() { close(begun) }
 }
