@@ -61,7 +61,7 @@
 // # Locks
 //
 // table.mu guards the ids in use, process.mu one command, stream.mu one stream,
-// Conn.mu one connection, parcel.mu and direct.mu one piece of a file. None is held
+// Conn.mu one connection, upload.mu and direct.mu one piece of a file. None is held
 // while another is taken, nor while the link or a caller is waited for. File.mu is
 // held by who uses a file's position, File.dirMu by who lists a directory and
 // Conn.writing by who writes, each for as long as that takes; a deadline's mu while

@@ -28,8 +28,8 @@ const (
 	writeWindow = 8 * fileChunk
 )
 
-// A parcel is a piece of a file on its way to the guest.
-type parcel struct {
+// An upload is a piece of a file on its way to the guest.
+type upload struct {
 	flows
 	out  *mux.Outbox
 	sent int64
@@ -43,7 +43,7 @@ type parcel struct {
 	err  error
 }
 
-func (p *parcel) receive(e wire.Envelope) error {
+func (p *upload) receive(e wire.Envelope) error {
 	if isFlow(e.Type) {
 		return p.receiveFlow(e)
 	}
@@ -55,7 +55,7 @@ func (p *parcel) receive(e wire.Envelope) error {
 	return err
 }
 
-func (p *parcel) fail(err error) {
+func (p *upload) fail(err error) {
 	p.stop()
 	p.settle(err)
 	if m := p.to.Cancel(); m != nil {
@@ -65,7 +65,7 @@ func (p *parcel) fail(err error) {
 
 // settle is how it ended: nil for a piece that has arrived. Only the first call
 // does anything, and returns true.
-func (p *parcel) settle(err error) bool {
+func (p *upload) settle(err error) bool {
 	p.mu.Lock()
 	again := p.over
 	if !again {
@@ -81,15 +81,15 @@ func (p *parcel) settle(err error) bool {
 	return true
 }
 
-func (p *parcel) result() error {
+func (p *upload) result() error {
 	<-p.done
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.err
 }
 
-// abandon ends a parcel that nobody will fill, so that the guest's side ends too.
-func (p *parcel) abandon(err error) {
+// abandon ends an upload that nobody will fill, so that the guest's side ends too.
+func (p *upload) abandon(err error) {
 	if !p.settle(err) {
 		return
 	}
@@ -100,10 +100,10 @@ func (p *parcel) abandon(err error) {
 	p.c.farewell(p.id, m)
 }
 
-// writing is the parcels that have no answer yet: the last may be open.
+// writing is the uploads that have no answer yet: the last may be open.
 type writing struct {
-	open   *parcel
-	closed []*parcel
+	open   *upload
+	closed []*upload
 	long   bool // So much is written that raw records pay.
 }
 
@@ -117,7 +117,7 @@ func (w *writing) flush() error {
 	return err
 }
 
-// seal ends the open parcel.
+// seal ends the open upload.
 func (w *writing) seal() error {
 	p := w.open
 	if p == nil {
@@ -133,8 +133,8 @@ func (w *writing) seal() error {
 	return nil
 }
 
-// parcel returns the one to write to at the file's position.
-func (f *File) parcel() (*parcel, error) {
+// upload returns the one to write to at the file's position.
+func (f *File) upload() (*upload, error) {
 	w := &f.out
 	if w.open != nil && w.open.sent < w.open.most {
 		return w.open, nil
@@ -164,8 +164,8 @@ func (f *File) parcel() (*parcel, error) {
 }
 
 // begin asks the guest to take bytes from an offset on.
-func (f *File) begin(offset int64, offer *wire.BulkOffer) (*parcel, error) {
-	p := &parcel{out: f.c.writer.Outbox(fileQueue), most: writeWindow, done: make(chan struct{})}
+func (f *File) begin(offset int64, offer *wire.BulkOffer) (*upload, error) {
+	p := &upload{out: f.c.writer.Outbox(fileQueue), most: writeWindow, done: make(chan struct{})}
 	if offer != nil {
 		p.most = bulkPiece
 	}
@@ -183,8 +183,8 @@ func (f *File) begin(offset int64, offer *wire.BulkOffer) (*parcel, error) {
 	return p, nil
 }
 
-// ask sends the request, after whose failure the parcel is over.
-func (p *parcel) ask(req *wire.FSRequest) error {
+// ask sends the request, after whose failure the upload is over.
+func (p *upload) ask(req *wire.FSRequest) error {
 	err := p.c.calls.add(func(id uint32) receiver {
 		p.id = id
 		return p
@@ -206,7 +206,7 @@ func (p *parcel) ask(req *wire.FSRequest) error {
 // send sends the n bytes behind the head's room of buf, which belongs to the link
 // then, and moves the file's position.
 func (f *File) send(buf []byte, n int) error {
-	p, err := f.parcel()
+	p, err := f.upload()
 	if err != nil {
 		return err
 	}
