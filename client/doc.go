@@ -65,7 +65,7 @@
 // while another is taken, nor while the link or a caller is waited for. File.mu is
 // held by who uses a file's position, File.dirMu by who lists a directory and
 // Conn.writing by who writes, each for as long as that takes; a deadline's mu while
-// it opens or shuts a gate.
+// it sets a stopChan.
 //
 // # Stability
 //
