@@ -10,21 +10,21 @@ import (
 )
 
 const (
-	// firstWindow is what the first Read of a file asks for: most files are
+	// firstFetch is what the first Read of a file asks for: most files are
 	// smaller. It is what an agent reads at once.
-	firstWindow = 64 << 10
+	firstFetch = 64 << 10
 
-	// readWindow is what reading in a row asks for at once, and a second time when
+	// readFetch is what reading in a row asks for at once, and a second time when
 	// it begins with the first: a link of 1 GiB/s with an answer after 2 ms is
 	// never idle, and one file has at most 2 MiB here. Generations up to 7 cannot
 	// say less once they have asked, so this is also what a reader that stops has
 	// to take.
-	readWindow = 1 << 20
-	windows    = 2
+	readFetch = 1 << 20
+	fetches   = 2
 )
 
-// A window is a piece of a file that was asked for and is on its way.
-type window struct {
+// A fetch is a piece of a file that was asked for and is on its way.
+type fetch struct {
 	*stream // What has come and was not read; ends with io.EOF behind the piece.
 
 	flows
@@ -35,7 +35,7 @@ type window struct {
 
 // receive takes a message; see receiver. Pushing never waits: what comes is what
 // was asked for.
-func (w *window) receive(e wire.Envelope) error {
+func (w *fetch) receive(e wire.Envelope) error {
 	switch {
 	case isFlow(e.Type):
 		return w.receiveFlow(e)
@@ -54,14 +54,14 @@ func (w *window) receive(e wire.Envelope) error {
 	return w.keep(data)
 }
 
-func (w *window) record(r wire.Record) error {
+func (w *fetch) record(r wire.Record) error {
 	if _, err := w.from.Record(r); err != nil {
 		return err
 	}
 	return w.keep(r.Data)
 }
 
-func (w *window) keep(data []byte) error {
+func (w *fetch) keep(data []byte) error {
 	if w.got += int64(len(data)); w.got > w.want {
 		return errUnexpected
 	}
@@ -69,7 +69,7 @@ func (w *window) keep(data []byte) error {
 	return nil
 }
 
-func (w *window) fail(err error) {
+func (w *fetch) fail(err error) {
 	w.finish(err)
 	w.from.Cancel()
 	w.stop()
@@ -114,9 +114,9 @@ func (f *flows) initRead(c *Client, offer *wire.BulkOffer) {
 }
 
 // open asks for a piece of a file.
-func (f *File) open(offset, size int64) (*window, error) {
+func (f *File) open(offset, size int64) (*fetch, error) {
 	offer := f.offer(size)
-	w := &window{stream: newStream(math.MaxInt), want: size}
+	w := &fetch{stream: newStream(math.MaxInt), want: size}
 	w.initRead(f.c, offer)
 	stop, asked := givenUp(f.reads, func(why error) {
 		w.finish(why)
@@ -153,9 +153,9 @@ func (f *File) ask(offset, size int64, offer *wire.BulkOffer, r receiver, id *ui
 	return err
 }
 
-// reading is the windows that are open, in order, and where the next begins.
+// reading is the fetches that are open, in order, and where the next begins.
 type reading struct {
-	open []*window
+	open []*fetch
 	next int64
 	size int64 // Of the newest.
 }
@@ -169,14 +169,14 @@ func (r *reading) drop() {
 	*r = reading{}
 }
 
-// ahead returns the window that has the bytes at pos; it asks for them, and for
+// ahead returns the fetch that has the bytes at pos; it asks for them, and for
 // what follows, if it must.
-func (f *File) ahead(pos int64) (*window, error) {
+func (f *File) ahead(pos int64) (*fetch, error) {
 	r := &f.in
 	switch len(r.open) {
 	case 0:
-		r.next, r.size = pos, firstWindow
-	case windows:
+		r.next, r.size = pos, firstFetch
+	case fetches:
 		return r.open[0], nil
 	default:
 		r.size = min(2*r.size, f.longest())
@@ -195,7 +195,7 @@ func (f *File) longest() int64 {
 	if f.offer(bulkPiece) != nil {
 		return bulkPiece
 	}
-	return readWindow
+	return readFetch
 }
 
 // take reads from where the file's position is, by one of the ways to read a
@@ -220,8 +220,8 @@ func (f *File) take(read func(*stream) (int, error)) error {
 	}
 }
 
-// short reports whether the file ended in this window, whose end was read.
-func (w *window) short() bool {
+// short reports whether the file ended in this piece, whose end was read.
+func (w *fetch) short() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.got < w.want
@@ -424,7 +424,7 @@ func (c *Client) ReadFile(ctx context.Context, name string) ([]byte, error) {
 // contents reads a whole file. Most are small: only one that does not fit the
 // first piece is asked for its size.
 func (f *File) contents() ([]byte, error) {
-	b := make([]byte, firstWindow)
+	b := make([]byte, firstFetch)
 	n, err := f.ReadAt(b, 0)
 	if err != nil {
 		return b[:n:n], noEOF(err)

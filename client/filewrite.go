@@ -21,11 +21,11 @@ const (
 	// fileQueue holds two frames, one to fill while the other is written.
 	fileQueue = 8 * mux.Quantum
 
-	// writeWindow is how much is written before an answer is asked for, 1 MiB, and twice
+	// writePiece is how much is written before an answer is asked for, 1 MiB, and twice
 	// that how much may be without one. There is no other credit: an agent holds
 	// what it cannot write yet in memory (ours 4 MiB for each stream) and then on
 	// its disk, and refuses what is too much.
-	writeWindow = 8 * fileChunk
+	writePiece = 8 * fileChunk
 )
 
 // An upload is a piece of a file on its way to the guest.
@@ -165,7 +165,7 @@ func (f *File) upload() (*upload, error) {
 
 // begin asks the guest to take bytes from an offset on.
 func (f *File) begin(offset int64, offer *wire.BulkOffer) (*upload, error) {
-	p := &upload{out: f.c.writer.Outbox(fileQueue), most: writeWindow, done: make(chan struct{})}
+	p := &upload{out: f.c.writer.Outbox(fileQueue), most: writePiece, done: make(chan struct{})}
 	if offer != nil {
 		p.most = bulkPiece
 	}
