@@ -32,9 +32,9 @@ type Writer struct {
 	wake chan struct{}
 	done chan struct{}
 
-	pen   sync.Mutex // Held from the taking of frames to the end of their writing.
-	batch []queued   // What was taken, under pen.
-	stage []byte     // Small frames gather here, up to one Quantum, under pen.
+	writing sync.Mutex // Held from the taking of frames to the end of their writing.
+	batch   []queued   // What was taken, under writing.
+	stage   []byte     // Small frames gather here, up to one Quantum, under writing.
 
 	mu      sync.Mutex
 	fresh   fifo[*Outbox] // Outboxes that had nothing to send until now.
@@ -81,26 +81,26 @@ func (w *Writer) Run() error {
 
 // turn writes one batch, and reports whether there was one.
 func (w *Writer) turn() bool {
-	w.pen.Lock()
-	defer w.pen.Unlock()
+	w.writing.Lock()
+	defer w.writing.Unlock()
 	return w.writeLocked()
 }
 
 // help is turn for who has just queued a frame, if nobody writes: that saves a switch
 // to Run and back. What is more than a batch is left to Run.
 func (w *Writer) help() {
-	if !w.pen.TryLock() {
+	if !w.writing.TryLock() {
 		w.rouse()
 		return
 	}
-	defer w.pen.Unlock()
+	defer w.writing.Unlock()
 	w.writeLocked()
 	if w.waiting() {
 		w.rouse()
 	}
 }
 
-// writeLocked takes the frames of one turn and writes them, with pen held.
+// writeLocked takes the frames of one turn and writes them, with writing held.
 func (w *Writer) writeLocked() bool {
 	w.batch = w.take(w.batch[:0])
 	if len(w.batch) == 0 {
