@@ -69,7 +69,7 @@ func NewWriter(w io.Writer, total int) *Writer {
 // Every outbox is closed then.
 func (w *Writer) Run() error {
 	for {
-		for w.turn() {
+		for w.writeBatch() {
 		}
 		select {
 		case <-w.wake:
@@ -79,14 +79,14 @@ func (w *Writer) Run() error {
 	}
 }
 
-// turn writes one batch, and reports whether there was one.
-func (w *Writer) turn() bool {
+// writeBatch writes one batch, and reports whether there was one.
+func (w *Writer) writeBatch() bool {
 	w.writing.Lock()
 	defer w.writing.Unlock()
 	return w.writeLocked()
 }
 
-// help is turn for who has just queued a frame, if nobody writes: that saves a switch
+// help writes a batch itself, after a frame was queued, if nobody else writes: that saves a switch
 // to Run and back. What is more than a batch is left to Run.
 func (w *Writer) help() {
 	if !w.writing.TryLock() {
@@ -198,7 +198,7 @@ func (w *Writer) emptyLocked() bool { return w.total == 0 && w.aside == 0 }
 
 func (w *Writer) collectLocked(batch []queued) []queued {
 	for size := 0; len(batch) < maxBatch; {
-		o := w.turnLocked()
+		o := w.nextLocked()
 		if o == nil {
 			break
 		}
@@ -216,8 +216,8 @@ func (w *Writer) collectLocked(batch []queued) []queued {
 	return batch
 }
 
-// turnLocked returns the outbox whose turn it is, with a frame in it, or nil.
-func (w *Writer) turnLocked() *Outbox {
+// nextLocked returns the outbox whose turn it is, with a frame in it, or nil.
+func (w *Writer) nextLocked() *Outbox {
 	for {
 		from := &w.fresh
 		if from.empty() {
