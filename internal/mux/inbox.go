@@ -59,7 +59,7 @@ type InboxConfig struct {
 	Storage func() (Storage, error) // Opens the overflow when it is first needed; nil is none.
 	Stored  int64                   // Bytes in the overflow, at most.
 
-	Patience *Patience // Of Pace, shared with other inboxes; nil is no shared bound.
+	Pauses *PauseBudget // Of Pace, shared with other inboxes; nil is no shared bound.
 }
 
 // An Inbox is what has arrived for one session and was not yet taken. Push
@@ -206,25 +206,25 @@ const (
 	// hundred KiB, and little for everybody else who waits meanwhile.
 	pacePause = 3 * time.Millisecond
 
-	// patience is how long one session is waited for while it takes nothing: it takes
+	// maxPauses is how long one session is waited for while it takes nothing: it takes
 	// piece by piece, and on a busy host that emulates, one can take some 20 ms.
-	patience = 100 * time.Millisecond
+	maxPauses = 100 * time.Millisecond
 
-	// patienceShare is which part of the time may pass so, for all sessions together.
-	patienceShare = 10
+	// pauseShare is which part of the time may pass so, for all sessions together.
+	pauseShare = 10
 )
 
-// A Patience bounds the time in which somebody waits for inboxes of which nothing is
+// A PauseBudget bounds the time in which somebody waits for inboxes of which nothing is
 // taken: a moment at first, and later a tenth of the time, however many there are.
 // Time in which something was taken after all does not count.
-type Patience struct {
+type PauseBudget struct {
 	mu   sync.Mutex
 	left time.Duration
 	at   time.Time // When left was what it says.
 }
 
 // take takes the time of one pause, if there is so much.
-func (p *Patience) take() bool {
+func (p *PauseBudget) take() bool {
 	if p == nil {
 		return true
 	}
@@ -232,9 +232,9 @@ func (p *Patience) take() bool {
 	defer p.mu.Unlock()
 	now := time.Now()
 	if p.at.IsZero() {
-		p.left = patience
+		p.left = maxPauses
 	}
-	p.left, p.at = min(patience, p.left+now.Sub(p.at)/patienceShare), now
+	p.left, p.at = min(maxPauses, p.left+now.Sub(p.at)/pauseShare), now
 	if p.left < pacePause {
 		return false
 	}
@@ -242,13 +242,13 @@ func (p *Patience) take() bool {
 	return true
 }
 
-func (p *Patience) give(d time.Duration) {
+func (p *PauseBudget) give(d time.Duration) {
 	if p == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.left = min(patience, p.left+d)
+	p.left = min(maxPauses, p.left+d)
 }
 
 // Pace lets a session that takes its input catch up: it returns when little is
@@ -258,7 +258,7 @@ func (p *Patience) give(d time.Duration) {
 // storage, which is slower than both.
 func (b *Inbox) Pace() {
 	b.mu.Lock()
-	if b.vain >= patience || b.dropped || b.bytes <= paceAbove || !b.cfg.Patience.take() {
+	if b.vain >= maxPauses || b.dropped || b.bytes <= paceAbove || !b.cfg.Pauses.take() {
 		b.mu.Unlock()
 		return
 	}
@@ -280,7 +280,7 @@ func (b *Inbox) Pace() {
 // tookLocked notes that the session is moving: the pauses were not in vain.
 func (b *Inbox) tookLocked() {
 	if b.vain > 0 {
-		b.cfg.Patience.give(b.vain)
+		b.cfg.Pauses.give(b.vain)
 		b.vain = 0
 	}
 	if b.paced != nil && b.bytes <= paceAbove/2 {

@@ -25,7 +25,7 @@ func TestPace(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				in := mux.NewInbox(mux.InboxConfig{Memory: 2 * pieces * piece, Patience: &mux.Patience{}})
+				in := mux.NewInbox(mux.InboxConfig{Memory: 2 * pieces * piece, Pauses: &mux.PauseBudget{}})
 				defer in.Drop()
 				var taker sync.WaitGroup
 				if tt.takes > 0 {
@@ -60,12 +60,12 @@ func fill(t *testing.T, in *mux.Inbox, piece, pieces int) (took time.Duration) {
 
 // However many sessions take nothing, what they may hold up is a moment and then a
 // tenth of the time. One that takes something again gives the time back.
-func TestPatience(t *testing.T) {
+func TestPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const piece, pieces, silent = 64 << 10, 50, 30
-		var shared mux.Patience
+		var shared mux.PauseBudget
 		quiet := func() *mux.Inbox {
-			return mux.NewInbox(mux.InboxConfig{Memory: 2 * pieces * piece, Patience: &shared})
+			return mux.NewInbox(mux.InboxConfig{Memory: 2 * pieces * piece, Pauses: &shared})
 		}
 		var took time.Duration
 		for range silent {

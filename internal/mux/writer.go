@@ -21,7 +21,7 @@ const (
 	// so that fairness and not the bound decides who sends.
 	DefaultTotal = 32 * 2 * Quantum
 
-	// maxBatch is how many frames one turn of the loop collects at most; beyond
+	// maxBatch is how many frames a batch has at most; beyond
 	// it the lock is held longer for no fewer writes.
 	maxBatch = 64
 )
@@ -100,7 +100,7 @@ func (w *Writer) help() {
 	}
 }
 
-// writeLocked takes the frames of one turn and writes them, with writing held.
+// writeLocked takes the frames of one batch and writes them, with writing held.
 func (w *Writer) writeLocked() bool {
 	w.batch = w.take(w.batch[:0])
 	if len(w.batch) == 0 {
@@ -145,7 +145,7 @@ func (w *Writer) Drain(ctx context.Context) error {
 	}
 }
 
-// take collects the frames of one turn: up to a Quantum of bytes, at least one
+// take collects the frames of one batch: up to a Quantum of bytes, at least one
 // frame, none if nothing waits or the Writer has ended.
 func (w *Writer) take(batch []queued) []queued {
 	w.mu.Lock()

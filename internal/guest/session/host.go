@@ -46,7 +46,7 @@ type Host struct {
 
 	windows windows // Of the flows into the guest.
 
-	patience mux.Patience // With sessions that do not take what the host sends.
+	pauses mux.PauseBudget // With sessions that do not take what the host sends.
 }
 
 // spillDirs are where input waits on disk, the first that can be used. The first
@@ -68,7 +68,7 @@ func spill() (mux.Storage, error) {
 // Inbox is where what the host sends to one session waits, up to memory bytes in memory.
 func (h *Host) Inbox(memory int) *mux.Inbox {
 	return mux.NewInbox(mux.InboxConfig{
-		Memory: memory, Budget: h.Input, Storage: spill, Stored: inputStored, Patience: &h.patience,
+		Memory: memory, Budget: h.Input, Storage: spill, Stored: inputStored, Pauses: &h.pauses,
 	})
 }
 
