@@ -86,7 +86,7 @@ func newConn(c *Client, network string, req *wire.TCPConnect) *Conn {
 		n.in.limit = math.MaxInt
 	}
 	n.init(c, wire.BulkTCP, wire.FlowHostToGuest|wire.FlowGuestToHost, req.Bulk, wire.TypeTCPData, new(wire.TCPEOF))
-	n.in.patience = UnreadTimeout
+	n.in.pushTimeout = UnreadTimeout
 	n.readTime.apply = n.in.expire
 	n.writeTime.apply = n.expireWrites
 	return n

@@ -39,9 +39,9 @@ type stream struct {
 	closed bool  // By the reader: everything is discarded.
 	late   bool  // The reader's deadline has passed.
 
-	// patience bounds a push that waits, and ends the stream with ErrUnread where
+	// pushTimeout bounds a push that waits, and ends the stream with ErrUnread where
 	// it is over; 0 is for ever.
-	patience time.Duration
+	pushTimeout time.Duration
 }
 
 func newStream(limit int) *stream {
@@ -60,8 +60,8 @@ func (s *stream) push(p []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fullLocked(cost) {
-		if s.patience > 0 {
-			t := time.AfterFunc(s.patience, func() { s.finish(ErrUnread) })
+		if s.pushTimeout > 0 {
+			t := time.AfterFunc(s.pushTimeout, func() { s.finish(ErrUnread) })
 			defer t.Stop()
 		}
 		for s.fullLocked(cost) {

@@ -47,7 +47,7 @@ func TestStreamKeepsToItsOwn(t *testing.T) {
 func TestStreamPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStream(10)
-		s.patience = time.Minute
+		s.pushTimeout = time.Minute
 		s.push([]byte("kept"))
 		start := time.Now()
 		if s.push([]byte("lost")) || time.Since(start) != time.Minute {
