@@ -30,7 +30,7 @@ type heartbeat struct {
 // beat tells the host at once and then every second that we live, until stop is
 // closed. A share that does not answer holds up nothing but this.
 func beat(stop <-chan struct{}, activity *session.Activity, pool *mux.Pool) {
-	tidy := thrift{pool: pool}
+	tidy := memoryReturner{pool: pool}
 	b := heartbeat{changed: time.Now()}
 	tick := time.NewTicker(heartbeatInterval)
 	defer tick.Stop()

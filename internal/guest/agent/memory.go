@@ -12,16 +12,16 @@ import (
 // done little holds half of it, and nothing can be saved there.
 const worthTidying = 3 << 20
 
-// A thrift gives memory back to the guest when the agent has fallen silent: what a
+// A memoryReturner gives memory back to the guest when the agent has fallen silent: what a
 // flood has left would else stay with it for minutes.
-type thrift struct {
+type memoryReturner struct {
 	pool *mux.Pool
 	seq  uint64 // Activity at the last look,
 	tidy uint64 // and when memory was last given back.
 }
 
 // look is called about once a second.
-func (t *thrift) look(c session.Counters) {
+func (t *memoryReturner) look(c session.Counters) {
 	silent := c.Seq == t.seq
 	t.seq = c.Seq
 	if !silent || c.Seq == t.tidy {

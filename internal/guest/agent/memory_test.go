@@ -9,13 +9,13 @@ import (
 
 // What a session held for long is given back behind its end, though nothing has
 // moved meanwhile.
-func TestThrift(t *testing.T) {
+func TestMemoryReturner(t *testing.T) {
 	const size = 64 << 20
 	held := make([]byte, size)
 	for i := range held {
 		held[i] = 1
 	}
-	tidy := thrift{pool: session.NewPool()}
+	tidy := memoryReturner{pool: session.NewPool()}
 	silence := func(seq uint64) {
 		for range 2 {
 			tidy.look(session.Counters{Seq: seq})
