@@ -162,11 +162,11 @@ func copyFile(op *wire.OpCopy) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(fill(dst, src, &from), dst.Close())
+	return errors.Join(copyContents(dst, src, &from), dst.Close())
 }
 
-// fill makes dst the same as src.
-func fill(dst, src *os.File, from *sys.FileStat) error {
+// copyContents makes dst the same as src.
+func copyContents(dst, src *os.File, from *sys.FileStat) error {
 	to, err := sys.StatFile(dst)
 	if err != nil || (to.Device == from.Device && to.Node == from.Node) {
 		return err
