@@ -57,14 +57,14 @@ func (c *Client) offer(size int64) *wire.BulkOffer {
 	if b.Off || c.generation < wire.BulkSince {
 		return nil
 	}
-	o := &wire.BulkOffer{Format: flow.Format, MaxRecordPayload: uint32(within(b.Record, bulkRecord, flow.MinRecord, flow.MaxRecord))}
+	o := &wire.BulkOffer{Format: flow.Format, MaxRecordPayload: uint32(clamp(b.Record, bulkRecord, flow.MinRecord, flow.MaxRecord))}
 	if size > 0 {
-		o.GuestToHostCreditLimit = uint64(min(size, int64(within(b.Window, bulkWindow, 1, flow.MaxWindow))))
+		o.GuestToHostCreditLimit = uint64(min(size, int64(clamp(b.Window, bulkWindow, 1, flow.MaxWindow))))
 	}
 	return o
 }
 
-func within(n, usual, least, most int) int {
+func clamp(n, usual, least, most int) int {
 	if n == 0 {
 		return usual
 	}
