@@ -59,8 +59,8 @@ func (r *Request) perform(j job) (result wire.FSResult, err error) {
 	if j.do == nil { // Releasing the handle is all.
 		return nil, nil
 	}
-	if turn := r.client.call(func() { result, err = j.do(r) }); turn != nil {
-		err = turn
+	if refused := r.client.call(func() { result, err = j.do(r) }); refused != nil {
+		err = refused
 	}
 	return result, err
 }

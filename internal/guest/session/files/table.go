@@ -328,9 +328,9 @@ func (h *handle) io(f func() (int, error)) (n int, err error) {
 	if h.polled {
 		return f()
 	}
-	turn := h.client.call(func() { n, err = f() })
-	if turn != nil {
-		return 0, turn
+	refused := h.client.call(func() { n, err = f() })
+	if refused != nil {
+		return 0, refused
 	}
 	return n, err
 }
@@ -338,7 +338,7 @@ func (h *handle) io(f func() (int, error)) (n int, err error) {
 // call does what may hang in the kernel, when it is its turn. The error says
 // that its turn did not come.
 func (c *client) call(f func()) error {
-	if err := c.turn(); err != nil {
+	if err := c.takeCall(); err != nil {
 		return err
 	}
 	defer func() { <-c.calls }()
@@ -347,8 +347,8 @@ func (c *client) call(f func()) error {
 	return nil
 }
 
-// turn takes both places of a call. Mostly they are free.
-func (c *client) turn() error {
+// takeCall takes both places of a call. Mostly they are free.
+func (c *client) takeCall() error {
 	if tryTake(c.calls) {
 		if tryTake(c.files.calls) {
 			return nil
