@@ -74,7 +74,7 @@ func (f *stopFlags) register(flags *pflag.FlagSet) {
 func (f *stopFlags) request() (q machines.StopRequest, err error) {
 	if f.signal != "" {
 		if q.Signal, err = machines.ParseSignal(f.signal); err != nil {
-			return q, fmt.Errorf("--signal: %w", err)
+			return q, misuse(fmt.Errorf("--signal: %w", err))
 		}
 	}
 	if f.flags.Changed("timeout") || f.flags.Changed("time") {
@@ -116,6 +116,7 @@ started.
 
 // startExit is of what starts machines with commands.
 const startExit = `  0  done
+  2  the words or flags cannot be meant so; nothing was done
   125  failed; the error is on standard error
   126  the machine's command is not executable
   127  the machine's command was not found
@@ -188,7 +189,7 @@ func portsOf(name string) ([]machines.Port, error) {
 func onlyPort(ports []machines.Port, text string) (some []machines.Port, err error) {
 	number, protocol, named := strings.Cut(text, "/")
 	if _, err := strconv.ParseUint(number, 10, 16); err != nil || named && protocol != "tcp" {
-		return nil, fmt.Errorf("port %q: want a number, or NUMBER/tcp", text)
+		return nil, misuse(fmt.Errorf("port %q: want a number, or NUMBER/tcp", text))
 	}
 	for _, p := range ports {
 		if guestPort(p) == number {

@@ -86,7 +86,7 @@ func TestSignals(t *testing.T) {
 func TestMachineFlags(t *testing.T) {
 	t.Setenv(machines.StateVariable, t.TempDir())
 	for _, tt := range []struct{ args, want string }{
-		{"--cpus 0 -- true", "--cpus 0"},
+		{"--cpus 0 -- true", `--cpus "0": want a whole number from 1`},
 		{"--memory nonsense -- true", `--memory "nonsense"`},
 		{"--configure-by magic -- true", "--configure-by magic"},
 		{"--accel magic -- true", `accelerator "magic"`},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -41,6 +40,7 @@ The command's input ended when it was started, and it has no terminal: both are 
 	}
 	cmd.Flags().BoolVar(&proxy, "sig-proxy", true, "pass signals on to the command")
 	cmd.Flags().BoolVar(&noInput, "no-stdin", true, "pass no input on; it never is")
+	refuseFlags(cmd.Flags(), detachKeys)
 	return cmd
 }
 
@@ -100,17 +100,11 @@ func endOf(m *machines.Machine, s machines.State) error {
 
 // detachExec starts a command in the hands of the machine's supervisor.
 func (f *commandFlags) detachExec(ctx context.Context, name string, args []string) (err error) {
-	if f.tty {
-		return errors.New("exec: -d and -t: a command in the background has no terminal")
-	}
-	if f.input {
-		return errors.New("exec: -d and -i: a command in the background has no input")
-	}
 	m, _, err := lookupRunning(name)
 	if err != nil {
 		return err
 	}
-	env, err := machines.Environment(f.env)
+	env, err := environmentOf(f.envFiles, f.env)
 	if err != nil {
 		return err
 	}

@@ -68,17 +68,11 @@ func (f *creator) check() error {
 
 // checkUse refuses, before anything is made, what the flags and words of run cannot
 // mean together.
-func (r *runner) checkUse(args []string, asJSON bool) error {
+func (r *runner) checkUse(args []string) error {
 	switch {
 	case r.entrypoint != nil && r.Image == "":
 		return errors.New("--entrypoint without an image: there is no entry point to replace; the command stands behind the flags")
-	case r.detach:
-		if err := r.refuseForeground(); err != nil {
-			return err
-		}
-	case asJSON:
-		return errors.New("run: --json without -d: standard output is the command's")
-	case len(args) == 0 && r.Image == "":
+	case len(args) == 0 && r.Image == "" && !r.detach:
 		return errors.New("run: no command; with -d a machine can be without one")
 	}
 	return errors.Join(r.checkTerminal(), r.check())

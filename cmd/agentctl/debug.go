@@ -41,7 +41,7 @@ flags (S starts a session, T ends it) and what it holds.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, command := args[0], behindDashes(args[1:])
 			if len(command) == 0 {
-				return errors.New("frames: no command")
+				return misuse(errors.New("debug frames: no command"))
 			}
 			return f.exec(cmd.Context(), func(ctx context.Context) (*client.Client, error) { return traced(ctx, name) }, command)
 		},

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/agentd-go/agentd/client"
-	"github.com/agentd-go/agentd/internal/machines"
 )
 
 const execExit = `  the command's own status, or
@@ -20,7 +20,7 @@ const execExit = `  the command's own status, or
 func newExec() *cobra.Command {
 	f := &commandFlags{}
 	var socket string
-	var detached bool
+	var detached, privileged bool
 	cmd := &cobra.Command{
 		Use:   "exec [flags] NAME [--] COMMAND [ARG...]",
 		Short: "Run a command in a running machine",
@@ -39,15 +39,20 @@ first argument is the command.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := ""
 			dial := func(ctx context.Context) (*client.Client, error) { return client.Connect(ctx, socket) }
+			if socket != "" && cmd.ArgsLenAtDash() > 0 {
+				return misuse(fmt.Errorf("exec: --socket is in place of the machine's name, and %q stands before --", args[0]))
+			}
 			if socket == "" {
 				name = args[0]
 				if args = behindDashes(args[1:]); len(args) == 0 {
-					return errors.New("exec: no command; 'agentctl shell " + name + "' starts a shell")
+					return misuse(errors.New("exec: no command; 'agentctl shell " + name + "' starts a shell"))
 				}
 				dial = func(ctx context.Context) (*client.Client, error) { return connect(ctx, name) }
 			}
-			if detached && socket != "" {
-				return errors.New("exec: -d and --socket: the machine's supervisor runs the command, so name the machine")
+			if privileged {
+				if err := refusePrivileged(name); err != nil {
+					return err
+				}
 			}
 			if detached {
 				return f.detachExec(cmd.Context(), name, args)
@@ -58,7 +63,20 @@ first argument is the command.
 	f.register(cmd.Flags())
 	cmd.Flags().BoolVarP(&detached, "detach", "d", false, "start it and return: it goes on until it, or the machine, ends, and its output goes nowhere")
 	cmd.Flags().StringVar(&socket, "socket", "", "the machine's socket, in place of a name")
+	cmd.Flags().StringArrayVar(&f.envFiles, "env-file", nil, "`file` of variables, one a line")
+	cmd.Flags().BoolVar(&privileged, "privileged", false, "all privileges in the machine, which commands of root have without it")
+	_ = cmd.Flags().MarkHidden("privileged") // It is there.
+	refuseFlags(cmd.Flags(), detachKeys)
 	return cmd
+}
+
+// refusePrivileged refuses what is not so.
+func refusePrivileged(name string) error {
+	m, err := lookup(name)
+	if err == nil && m.Record().Config.Restricted {
+		err = fmt.Errorf("exec: --privileged: machine %s was made with --security restricted, which takes privileges away", name)
+	}
+	return err
 }
 
 // behindDashes drops a -- that stands before the command: behind a name it is no
@@ -71,7 +89,7 @@ func behindDashes(args []string) []string {
 }
 
 func (f *commandFlags) exec(ctx context.Context, dial func(context.Context) (*client.Client, error), args []string) (err error) {
-	if f.env, err = machines.Environment(f.env); err != nil {
+	if f.env, err = environmentOf(f.envFiles, f.env); err != nil {
 		return err
 	}
 	if err := f.checkTerminal(); err != nil {

@@ -137,11 +137,11 @@ func (f *copier) copy(ctx context.Context, sources []string, target string) (err
 func (f *copier) stream(ctx context.Context, p *places, sources []string, target string) error {
 	switch {
 	case f.json:
-		return errors.New("--json: nothing is said of an archive on standard input or output")
+		return misuse(errors.New("cp: --json: nothing is said of an archive on standard input or output"))
 	case len(sources) > 1:
-		return fmt.Errorf("cp with -: one source and one target, not %d sources", len(sources))
+		return misuse(fmt.Errorf("cp with -: one source and one target, not %d sources", len(sources)))
 	case sources[0] == target:
-		return errors.New("cp - -: one of the two must be a place")
+		return misuse(errors.New("cp - -: one of the two must be a place"))
 	case target == "-":
 		from, err := p.end(ctx, sources[0])
 		if err != nil {
@@ -209,18 +209,20 @@ func (f *copier) progress(line func(now time.Time) string) (finish func(last str
 func place(s string) (name, path string, err error) {
 	name, path, ok := splitPlace(s)
 	if !ok {
-		return "", "", fmt.Errorf("%q: want NAME:PATH", s)
+		return "", "", misuse(fmt.Errorf("%q: want NAME:PATH", s))
 	}
 	return name, path, nil
 }
 
 // inMachine is a command on places in machines.
 func inMachine(cmd *cobra.Command, args []string, f func(ctx context.Context, c *client.Client, path string) error) (err error) {
-	for _, arg := range args {
-		name, path, bad := place(arg)
-		if bad != nil {
+	for _, arg := range args { // Before anything is done.
+		if _, _, bad := place(arg); bad != nil {
 			return bad
 		}
+	}
+	for _, arg := range args {
+		name, path, _ := splitPlace(arg)
 		err = errors.Join(err, withClient(cmd, name, func(ctx context.Context, c *client.Client) error { return f(ctx, c, path) }))
 	}
 	return err
@@ -349,11 +351,11 @@ func newPut() *cobra.Command {
 		Long:  "Write standard input to a file of a machine, which is made or replaced.\n" + exitHelp(plainExit),
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			bits, err := parseMode(mode)
+			if err != nil {
+				return err
+			}
 			return inMachine(cmd, args, func(ctx context.Context, c *client.Client, path string) error {
-				bits, err := parseMode(mode)
-				if err != nil {
-					return err
-				}
 				return transfer.Put(ctx, transfer.End{Side: transfer.Guest{Client: c}, Name: path}, standardInput(ctx), bits)
 			})
 		},
@@ -385,7 +387,7 @@ func parseMode(mode string) (*fs.FileMode, error) {
 	const octal, bits = 8, 9
 	n, err := strconv.ParseUint(mode, octal, bits)
 	if err != nil {
-		return nil, fmt.Errorf("--mode %s: want octal digits, 777 at most", mode)
+		return nil, misuse(fmt.Errorf("--mode %q: want octal digits, 777 at most", mode))
 	}
 	perm := fs.FileMode(n)
 	return &perm, nil

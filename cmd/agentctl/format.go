@@ -31,7 +31,7 @@ func parseFormat(text string) (f format, err error) {
 	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
 	f.template, err = template.New("").Option("missingkey=error").Funcs(templateFuncs).Parse(text)
 	if err != nil {
-		return f, fmt.Errorf("--format: %s", templateError(err))
+		return f, misuse(fmt.Errorf("--format: %s", templateError(err)))
 	}
 	return f, nil
 }

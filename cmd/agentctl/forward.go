@@ -26,7 +26,7 @@ listen. The agent makes the connections: the machine needs no network card.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ports, err := parsePorts(args[1:])
 			if err != nil {
-				return err
+				return misuse(err)
 			}
 			return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error {
 				return forward(ctx, c, ports, wantsJSON(cmd))

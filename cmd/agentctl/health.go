@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -47,14 +46,8 @@ func (f *healthFlags) given() string {
 	return ""
 }
 
-// check refuses what cannot be together, before anything is made.
+// check refuses values out of range, before anything is made.
 func (f *healthFlags) check() error {
-	switch name := f.given(); {
-	case f.none && name != "":
-		return fmt.Errorf("--no-healthcheck and --%s: want one of them", name)
-	case f.flags.Changed("health-cmd") && f.command == "":
-		return errors.New("--health-cmd is empty: want a line for a shell; --no-healthcheck is for none")
-	}
 	return machines.CheckHealth(f.over(&sandbox.Healthcheck{Test: []string{"CMD", "true"}}))
 }
 

@@ -18,18 +18,6 @@ func (f *commandFlags) checkTerminal() error {
 	return nil
 }
 
-// refuseForeground refuses what a command in the background cannot have.
-func (f *commandFlags) refuseForeground() error {
-	const advice = "; without a command the machine stays (--entrypoint \"\" where its image has one), and 'agentctl exec -it' works in it"
-	if f.tty {
-		return errors.New("-t and -d: a command in the background has no terminal" + advice)
-	}
-	if f.input {
-		return errors.New("-i and -d: a command in the background has no input" + advice)
-	}
-	return nil
-}
-
 // connectInput gives the command its standard input and its terminal, and returns
 // what gives ours back as it was.
 func (f *commandFlags) connectInput(c *client.Cmd) (restore func(), err error) {

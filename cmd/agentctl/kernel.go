@@ -13,7 +13,7 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-const plainExit = "  0  done\n  125  failed; the error is on standard error\n"
+const plainExit = "  0  done\n  2  the words or flags cannot be meant so; nothing was done\n  125  failed; the error is on standard error\n"
 
 func newKernel() *cobra.Command {
 	kernel := &cobra.Command{

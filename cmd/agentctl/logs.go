@@ -51,7 +51,7 @@ before now (10m).
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.parse(time.Now()); err != nil {
-				return err
+				return misuse(err)
 			}
 			ctx, stop := interruptible(cmd)
 			defer stop()
@@ -136,7 +136,7 @@ func (f *logFlags) show(ctx context.Context, m *machines.Machine, asJSON bool) e
 		})
 	}
 	if f.timestamps || f.since != "" || f.until != "" {
-		return fmt.Errorf("logs: the log of the %s has no times; --timestamps, --since and --until are for the output of a command", kind)
+		return misuse(fmt.Errorf("logs: the log of the %s has no times; --timestamps, --since and --until are for the output of a command", kind))
 	}
 	return f.copyLines(ctx, m, kind, func(line []byte) error {
 		text := strings.TrimRight(string(line), "\r\n")

@@ -57,7 +57,7 @@ func (f *machineFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.profile, "security", "default", "privileges of commands: default or restricted")
 	flags.Bool("help", false, "help for this command") // Without -h, which is the host name's.
 	f.containerFlags.register(flags)
-	refuseFlags(flags)
+	refuseFlags(flags, refusals...)
 	// Everything behind the first word that is no flag is the command's.
 	flags.SetInterspersed(false)
 }
@@ -189,15 +189,19 @@ func (f *nameFlags) register(flags *pflag.FlagSet) {
 
 // environment returns the entries of files and then of flags, so that these win.
 func (f *nameFlags) environment() ([]string, error) {
+	return environmentOf(f.envFile, f.env)
+}
+
+func environmentOf(files, flags []string) ([]string, error) {
 	var entries []string
-	for _, file := range f.envFile {
+	for _, file := range files {
 		more, err := machines.EnvironmentFile(file)
 		if err != nil {
 			return nil, err
 		}
 		entries = append(entries, more...)
 	}
-	return machines.Environment(append(entries, f.env...))
+	return machines.Environment(append(entries, flags...))
 }
 
 // record describes the machine.

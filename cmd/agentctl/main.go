@@ -41,7 +41,7 @@ func main() {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	cmd, err := newRoot().ExecuteC()
-	code := status(err, wantsJSON(cmd))
+	code := status(withStatus(cmd, err), wantsJSON(cmd))
 	os.Exit(code)
 }
 
@@ -92,6 +92,7 @@ func newRoot() *cobra.Command {
 		newExec(), newShell(), newPs(), newInspect(), newLogs(),
 		newCp(), newLs(), newCat(), newPut(), newTar(),
 		newBootTimes(), newKernel(), newImage(), newPull(),
+		newTop(), atTop(newImageList(), "images"), atTop(newImageRemove(), "rmi"), atTop(newImageTag(), "tag"), atTop(newImageSave(), "save"), newLoad(),
 	)
 	root.AddCommand(newVolume(), newSystem(), newVersion())
 	root.AddCommand(extras()...)

@@ -115,26 +115,24 @@ type creator struct {
 }
 
 func newCreate() *cobra.Command {
-	f := &creator{}
+	f := &runner{detach: true}
 	cmd := &cobra.Command{
 		Use:   "create [flags] NAME [-- COMMAND [ARG...]]",
 		Short: "Make a machine that stays",
 		Long: `Make a machine that stays, and print its name. 'agentctl start' starts it; its
 files stay until 'agentctl rm'. With a command it is started for that command
 and ends with it; without one it runs until it is stopped.
-` + exitHelp(plainExit),
+
+With --name the words are those of 'agentctl run -d', as with containers: 'create
+--name web debian:12' is a machine of that image, for the image's own command.
+` + exitHelp("  0  done\n  125  failed; the error is on standard error\n"),
 		Example: `  agentctl create -v .:/work -p 8080:80 dev
   agentctl start dev
   agentctl shell dev`,
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f.name = args[0]
-			if err := f.check(); err != nil {
-				return err
-			}
 			ctx, stop := interruptible(cmd)
 			defer stop()
-			m, err := f.create(ctx, behindDashes(args[1:]), false)
+			m, err := f.made(quietly(ctx, f.quiet), args, cmd.ArgsLenAtDash() == 0)
 			if err != nil {
 				return err
 			}
@@ -142,8 +140,46 @@ and ends with it; without one it runs until it is stopped.
 		},
 	}
 	f.register(cmd)
+	cmd.Flags().StringVar(&f.name, "name", "", "the machine's `name`; the first word is an image or a program then")
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "say nothing but errors")
+	refuseFlags(cmd.Flags(), notCreated...)
 	return offerJSON(cmd)
 }
+
+// notCreated are flags of containers' tools that create has not.
+var notCreated = []refusal{
+	{names: "interactive,i tty,t", bool: true, use: "a command in the background has no input and no terminal" + inBackground},
+	{names: "rm", bool: true, use: "what was created stays; 'agentctl run -d --rm' removes it at its end"},
+	{names: "entrypoint", use: "the command stands after NAME --; 'agentctl run -d --entrypoint' replaces an image's"},
+}
+
+// made makes the machine of NAME [-- COMMAND...], or of [IMAGE] [COMMAND...] where a
+// flag has the name.
+func (r *runner) made(ctx context.Context, args []string, dashed bool) (*machines.Machine, error) {
+	if r.name == "" {
+		if len(args) == 0 || dashed {
+			return nil, errNoName
+		}
+		r.name = args[0]
+		if err := r.check(); err != nil {
+			return nil, err
+		}
+		return r.create(ctx, behindDashes(args[1:]), false)
+	}
+	args, err := r.takeImage(args, dashed)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.checkUse(args); err != nil {
+		return nil, err
+	}
+	if args, err = r.ownCommand(ctx, args); err != nil {
+		return nil, err
+	}
+	return r.create(ctx, args, false)
+}
+
+var errNoName = misuse(errors.New("create: no name; usage: agentctl create [flags] NAME [-- COMMAND [ARG...]]"))
 
 func (f *creator) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
@@ -361,7 +397,7 @@ other than KILL, send it to the command that a machine was started for.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sig, err := machines.ParseSignal(name)
 			if err != nil {
-				return fmt.Errorf("--signal: %w", err)
+				return misuse(fmt.Errorf("--signal: %w", err))
 			}
 			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
 				if sig == syscall.SIGKILL {
@@ -429,7 +465,7 @@ func newWait() *cobra.Command {
 		Short: "Wait until machines have ended",
 		Long: `Wait until machines have ended, and print for each the status of its command, or 0
 if it has none and ended well.
-` + exitHelp("  0  all have ended\n  125  failed, or a machine did; the error is on standard error\n"),
+` + exitHelp("  0  all have ended\n  2  the words or flags cannot be meant so\n  125  failed, or a machine did; the error is on standard error\n"),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {

@@ -66,10 +66,13 @@ health=starting|healthy|unhealthy|none or label=KEY[=VALUE].
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				if err := f.onlyInside(cmd); err != nil {
+				if err := onlyFor("for the list of machines, and not for the processes in one", cmd, "filter", "last", "latest", "format", "quiet"); err != nil {
 					return err
 				}
 				return withClient(cmd, args[0], f.inside)
+			}
+			if err := onlyFor("for the processes in a machine, which has to be named", cmd, "tree"); err != nil {
+				return err
 			}
 			return f.machines()
 		},
@@ -86,11 +89,11 @@ health=starting|healthy|unhealthy|none or label=KEY[=VALUE].
 	return cmd
 }
 
-// onlyInside refuses what is for lists of machines alone.
-func (f *psFlags) onlyInside(cmd *cobra.Command) error {
-	for _, name := range []string{"filter", "last", "latest", "format", "quiet"} {
-		if cmd.Flags().Changed(name) {
-			return fmt.Errorf("ps: --%s is for the list of machines, and not for the processes in one", name)
+// onlyFor refuses flags that are for something else.
+func onlyFor(what string, cmd *cobra.Command, names ...string) error {
+	for _, name := range names {
+		if given(cmd.Flags(), name) {
+			return misuse(fmt.Errorf("%s: --%s is %s", pathOf(cmd), name, what))
 		}
 	}
 	return nil
@@ -99,7 +102,7 @@ func (f *psFlags) onlyInside(cmd *cobra.Command) error {
 func (f *psFlags) machines() error {
 	filters, err := parseFilters(f.filters)
 	if err != nil {
-		return err
+		return misuse(err)
 	}
 	var as *format
 	if f.format != "" {

@@ -33,7 +33,7 @@ var refusals = []refusal{
 	{names: "cgroup-parent cgroupns cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares,c cpuset-mems io-maxbandwidth io-maxiops", use: noWeights},
 	{names: "memory-reservation memory-swap memory-swappiness kernel-memory oom-score-adj", use: noWeights},
 	{names: "oom-kill-disable", bool: true, use: noWeights},
-	{names: "detach-keys", use: "^C and other signals go to the command; 'agentctl exec -it' enters a machine that runs in the background"},
+	detachKeys,
 	{names: "device device-cgroup-rule gpus", use: "the devices are those of the machine's own kernel; --disk FILE attaches a block device or its image, -v a directory"},
 	{names: "disable-content-trust", use: "images are checked against their digests"},
 	{names: "domainname", use: "--hostname with dots"},
@@ -50,8 +50,11 @@ var refusals = []refusal{
 	{names: "volumes-from", use: "-v NAME:PATH shows a volume to several machines"},
 }
 
-// refuseFlags makes the flags of the table known.
-func refuseFlags(flags *pflag.FlagSet) {
+// detachKeys is of what has a terminal.
+var detachKeys = refusal{names: "detach-keys", use: "^C and other signals go to the command; 'agentctl exec -it' enters a machine that runs in the background"}
+
+// refuseFlags makes the flags of a table known.
+func refuseFlags(flags *pflag.FlagSet, refusals ...refusal) {
 	for _, r := range refusals {
 		for word := range strings.FieldsSeq(r.names) {
 			name, short, _ := strings.Cut(word, ",")
@@ -76,17 +79,10 @@ type refusedError struct{ name, use string }
 // Error says what to use.
 func (e *refusedError) Error() string { return fmt.Sprintf("a machine has no --%s: %s", e.name, e.use) }
 
-// refusedFlag leaves out what the library says of a refused flag's value.
-func refusedFlag(_ *cobra.Command, err error) error {
-	if r, ok := errors.AsType[*refusedError](err); ok {
-		return r
-	}
-	return err
-}
-
 // strict makes a command and those below it refuse what cobra passes over: words that
-// are no command, which it answers with a help and success, and flags whose value is
-// the -- that was meant to end them.
+// are no command, which it answers with a help and success, flags whose value is the --
+// that was meant to end them, values that would be guessed at (checkValues), and flags
+// that contradict each other (checkRules).
 func strict(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		strict(c)
@@ -94,15 +90,24 @@ func strict(cmd *cobra.Command) {
 	if cmd.HasSubCommands() && cmd.Run == nil && cmd.RunE == nil {
 		cmd.Args, cmd.RunE = onlyCommands, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
+	checkValues(cmd.Flags())
+	cmd.SuggestionsMinimumDistance = nearest
 	if args := cmd.Args; cmd.HasParent() {
 		cmd.Args = func(cmd *cobra.Command, words []string) error {
-			if err := refuseDashes(cmd.Flags()); err != nil || args == nil {
-				return err
+			err := refuseDashes(cmd.Flags())
+			if err == nil {
+				err = checkRules(cmd)
 			}
-			return args(cmd, words)
+			if err != nil || args == nil {
+				return misuse(err)
+			}
+			return usageOf(cmd, args(cmd, words))
 		}
 	}
 }
+
+// nearest is how many letters a word may differ from the command that is suggested.
+const nearest = 2
 
 // newHelp is cobra's, which says of an unknown word that it is none and succeeds.
 func newHelp() *cobra.Command {
@@ -111,7 +116,7 @@ func newHelp() *cobra.Command {
 		RunE: func(cmd *cobra.Command, words []string) error {
 			found, rest, err := cmd.Root().Find(words)
 			if err != nil || len(rest) > 0 {
-				return fmt.Errorf("help: no command %q", strings.Join(words, " "))
+				return misuse(fmt.Errorf("help: no command %q; 'agentctl --help' lists them", strings.Join(words, " ")))
 			}
 			found.InitDefaultHelpFlag()
 			return found.Help()
@@ -124,10 +129,13 @@ func onlyCommands(cmd *cobra.Command, words []string) error {
 		return nil
 	}
 	text := fmt.Sprintf("unknown command %q for %q; '%s --help' lists them", words[0], cmd.CommandPath(), cmd.CommandPath())
+	if there := elsewhere[words[0]]; there != "" && !cmd.HasParent() {
+		return misuse(fmt.Errorf("unknown command %q: %s", words[0], there))
+	}
 	if near := cmd.SuggestionsFor(words[0]); len(near) > 0 {
 		text += "; is it " + strings.Join(near, ", ") + "?"
 	}
-	return &statusError{exitOwnFailure, text}
+	return misuse(errors.New(text))
 }
 
 // refuseDashes refuses a flag that has taken the -- before the command for its value.

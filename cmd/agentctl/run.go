@@ -38,11 +38,12 @@ type runner struct {
 
 // commandFlags are the flags of every command that runs one in a machine.
 type commandFlags struct {
-	env   []string
-	user  string
-	dir   string
-	tty   bool
-	input bool
+	env      []string
+	envFiles []string // Of exec; run has them for the machine.
+	user     string
+	dir      string
+	tty      bool
+	input    bool
 }
 
 func (f *commandFlags) register(flags *pflag.FlagSet) {
@@ -97,7 +98,7 @@ func newRun() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := r.checkUse(args, wantsJSON(cmd)); err != nil {
+			if err := r.checkUse(args); err != nil {
 				return err
 			}
 			cmd.SetContext(quietly(contextOrBackground(cmd.Context()), r.quiet))

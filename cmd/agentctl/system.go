@@ -83,8 +83,7 @@ users own may not be counted.
 		},
 	}
 	cmd.Flags().StringVar(&text, "format", "", formatHelp)
-	offerJSON(cmd).MarkFlagsMutuallyExclusive("json", "format")
-	return cmd
+	return offerJSON(cmd)
 }
 
 func printUsages(text string, lines []usage) error {

@@ -29,11 +29,11 @@ func newVolumeCreate() *cobra.Command {
 		Long:  "Make a volume, unless there is one, and print its name. -v NAME:PATH makes it too.\n" + exitHelp(plainExit),
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			store, err := machines.Open("")
-			if err != nil {
-				return err
-			}
 			all, err := parseLabels(labels)
+			if err != nil {
+				return misuse(err)
+			}
+			store, err := machines.Open("")
 			if err != nil {
 				return err
 			}
@@ -179,7 +179,7 @@ containers those that have a name go with -a alone; here all have one.
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !all {
-				return errors.New("volume prune: all volumes have names; -a removes those that no machine is made with")
+				return misuse(errors.New("volume prune: all volumes have names; -a removes those that no machine is made with"))
 			}
 			store, err := machines.Open("")
 			if err != nil {

@@ -25,15 +25,24 @@ func ParseMount(s string) (m sandbox.Mount, err error) {
 		return m, err
 	}
 	m.Target = guest
-	err = eachOption(options, func(name, _ string) bool {
+	err = eachOption(options, func(name, value string) bool {
 		m.ReadOnly, m.SetID = m.ReadOnly || name == "ro", m.SetID || name == "suid"
-		return name == "ro" || name == "rw" || name == "suid"
+		return value == "" && slices.Contains(mountWords, name)
 	})
+	if words := strings.Split(options, ","); err == nil && slices.Contains(words, "ro") && slices.Contains(words, "rw") {
+		err = errors.New("ro and rw: want one of them")
+	}
 	if err != nil {
 		return m, fmt.Errorf("volume %q: %w", s, err)
 	}
 	return m, nil
 }
+
+// mountWords are the options of -v. Those after suid are containers' words for what is
+// so anyway: a process of this host's user reads the files, so they need no label of
+// SELinux's (z, Z); mounts of neither side appear on the other; nothing is copied into a
+// volume; and the consistency is one.
+var mountWords = strings.Fields("ro rw suid z Z private rprivate nocopy consistent cached delegated")
 
 // threeParts splits A[:B[:C]].
 func threeParts(s string) (a, b, c string, err error) {

@@ -43,7 +43,7 @@ func TestParseMount(t *testing.T) {
 	forms(t, machines.ParseMount, map[string]string{
 		"/src:/work": "/src /work - -", "/src:/work:ro": "/src /work ro -", "/src:/work:rw": "/src /work - -",
 		"/src:/work:suid": "/src /work - suid", "/src:/work:ro,suid": "/src /work ro suid", ".:/work": wd + " /work - -",
-		"/src": "", "/src:work": "", ":/work": "", "/a:/b:ro:x": "", "/a:/b:z": "",
+		"/src": "", "/src:work": "", ":/work": "", "/a:/b:ro:x": "", "/a:/b:z": "/a /b - -", "/a:/b:ro,Z": "/a /b ro -", "/a:/b:ro,rw": "", "/a:/b:ro=1": "", "/a:/b:shared": "",
 	}, func(m sandbox.Mount) string {
 		return m.Source + " " + m.Target + " " + orDash(m.ReadOnly, "ro") + " " + orDash(m.SetID, "suid")
 	})

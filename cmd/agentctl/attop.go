@@ -1,0 +1,59 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// atTop is a command of image under the name that containers' tools have for it.
+func atTop(cmd *cobra.Command, name string) *cobra.Command {
+	own, rest, _ := strings.Cut(cmd.Use, " ")
+	cmd.Use = strings.TrimSpace(name + " " + rest)
+	cmd.Long = "As 'agentctl image " + own + "'. " + cmd.Long
+	cmd.Example = ""
+	return cmd
+}
+
+// newTop is 'ps NAME', as containers' tools call it.
+func newTop() *cobra.Command {
+	f := &psFlags{}
+	return &cobra.Command{
+		Use:               "top NAME",
+		Short:             "List the processes in a machine",
+		Long:              "List the processes in a running machine, as 'agentctl ps NAME' does, which has more flags.\n" + exitHelp(plainExit),
+		ValidArgsFunction: completeNames,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return errors.New("it takes no options of ps; 'agentctl exec NAME -- ps ...' has the machine's own")
+			}
+			return cobra.ExactArgs(1)(nil, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withClient(cmd, args[0], f.inside)
+		},
+	}
+}
+
+// newLoad is 'image import' of an archive, as containers' tools call it.
+func newLoad() *cobra.Command {
+	var f imageFlags
+	var file string
+	cmd := &cobra.Command{
+		Use:     "load -i FILE",
+		Short:   "Import the images of an archive",
+		Long:    "Import the images of an archive of 'docker save', as 'agentctl image import' does, which takes more.\n" + exitHelp(plainExit),
+		Example: "  agentctl load -i debian.tar",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				return misuse(errors.New("load: no file; -i FILE names an archive, which is read more than once, so that standard input cannot be one"))
+			}
+			return f.take(cmd, file, "")
+		},
+	}
+	f.registerPlatform(cmd.Flags())
+	cmd.Flags().StringVarP(&file, "input", "i", "", "`file` to read")
+	return offerJSON(cmd)
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// A rule is of flags that cannot be given together: no two of flags, or, where against
+// names some, none of flags with one of those. A flag with false is not given.
+type rule struct {
+	commands string // Without the program's name, separated by commas.
+	flags    string // Separated by blanks.
+	against  string
+	why      string
+}
+
+// starters are the commands that start a machine of their flags.
+const starters = "run,create,testexec,boot-times,debug plan"
+
+const inBackground = "; without a command the machine stays (--entrypoint \"\" where its image has one), and 'agentctl exec -it' works in it"
+
+// rules are all of them; checkRules keeps them, and a test walks through every pair of
+// switches: one that is new has to be declared here or there.
+var rules = []rule{
+	{"run", "detach", "tty", "a command in the background has no terminal" + inBackground},
+	{"run", "detach", "interactive", "a command in the background has no input" + inBackground},
+	{starters, "image root", "", "a machine has one root"},
+	{"run,create,testexec", "no-healthcheck", "health-cmd health-interval health-timeout health-retries health-start-period health-start-interval", "want one of them"},
+	{"exec", "detach", "tty", "a command in the background has no terminal"},
+	{"exec", "detach", "interactive", "a command in the background has no input"},
+	{"exec", "privileged", "socket", "what the machine takes from commands is known by its name alone"},
+	{"exec", "detach", "socket", "the machine's supervisor runs the command, so name the machine"},
+	{"ps", "json format quiet", "", "each says what is printed"},
+	{"ps", "json", "tree", "JSON has the parent of each process"},
+	{"ps", "last latest", "", "each says how many machines are listed"},
+	{"inspect", "json format", "", "each says what is printed; '{{json .}}' is JSON of a template"},
+	{"system df", "json format", "", "each says what is printed"},
+	{"volume ls", "json quiet", "", "each says what is printed"},
+	{"logs", "console agent supervisor", "", "each is a log of its own"},
+	{"logs", "console agent supervisor", "timestamps since until", "this log has no times; those are of a command's output"},
+}
+
+// A need is a flag that means something with another alone.
+type need struct{ command, flag, other, why string }
+
+var needs = []need{
+	{"run", "json", "detach", "standard output is the command's without it"},
+}
+
+// A constant is a switch that can only be on, as it is without: it is there for those
+// who know it from elsewhere.
+type constant struct{ command, flag, why string }
+
+var constants = []constant{
+	{"ps", "no-trunc", "whole texts are all that is printed"},
+	{"attach", "no-stdin", "no input is passed on; 'agentctl exec -i' does"},
+	{"inspect", "json", "what is printed is JSON, or a template's with -f"},
+	{"image inspect", "json", "what is printed is JSON"},
+	{"volume inspect", "json", "what is printed is JSON"},
+}
+
+// checkRules refuses what the flags of a command line cannot mean together.
+func checkRules(cmd *cobra.Command) error {
+	path, flags := pathOf(cmd), cmd.Flags()
+	for _, r := range rules {
+		if a, b := r.broken(path, flags); a != "" {
+			return fmt.Errorf("%s: --%s and --%s: %s", path, a, b, r.why)
+		}
+	}
+	for _, n := range needs {
+		if n.command == path && given(flags, n.flag) && !given(flags, n.other) {
+			return fmt.Errorf("%s: --%s without --%s: %s", path, n.flag, n.other, n.why)
+		}
+	}
+	for _, c := range constants {
+		if c.command == path && flags.Changed(c.flag) && !given(flags, c.flag) {
+			return fmt.Errorf("%s: --%s=false: %s", path, c.flag, c.why)
+		}
+	}
+	return nil
+}
+
+// broken returns two flags that are given and must not be, or "".
+func (r rule) broken(path string, flags *pflag.FlagSet) (a, b string) {
+	if !slices.Contains(strings.Split(r.commands, ","), path) {
+		return "", ""
+	}
+	for _, pair := range r.pairs() {
+		if given(flags, pair[0]) && given(flags, pair[1]) {
+			return pair[0], pair[1]
+		}
+	}
+	return "", ""
+}
+
+// pairs are all that a rule excludes.
+func (r rule) pairs() (all [][2]string) {
+	flags := strings.Fields(r.flags)
+	for i, a := range flags {
+		others := flags[i+1:]
+		if r.against != "" {
+			others = strings.Fields(r.against)
+		}
+		for _, b := range others {
+			all = append(all, [2]string{a, b})
+		}
+	}
+	return all
+}
+
+// given reports whether a flag is on the command line, and not switched off there.
+func given(flags *pflag.FlagSet, name string) bool {
+	f := flags.Lookup(name)
+	return f != nil && f.Changed && (f.Value.Type() != "bool" || f.Value.String() == "true")
+}
+
+// elsewhere are commands of containers' tools that are none here, and what there is.
+var elsewhere = map[string]string{
+	"build":     "images are built elsewhere (docker save, buildah); 'agentctl image import' takes the archive or its directory",
+	"buildx":    "images are built elsewhere; 'agentctl image import' takes the archive",
+	"commit":    "a machine's root becomes an image by 'agentctl tar NAME:/ >root.tar' and 'agentctl image import root.tar'",
+	"compose":   "machines are started one by one, with 'agentctl run -d'",
+	"container": "the command stands alone: 'agentctl run', 'agentctl ps', 'agentctl rm'",
+	"diff":      "what a machine has written is not listed; 'agentctl tar NAME:/' has all of its files",
+	"events":    "'agentctl wait NAME' waits for an end, 'agentctl ps --json' has the states",
+	"export":    "'agentctl tar NAME:/' writes a machine's files as an archive",
+	"history":   "'agentctl image inspect NAME' has the layers",
+	"info":      "'agentctl version' has the version, 'agentctl kernel ls' and 'agentctl image ls' what there is",
+	"login":     "credentials are those of 'docker login' or 'podman login', in ~/.docker/config.json",
+	"logout":    "credentials are those of 'docker login' or 'podman login', in ~/.docker/config.json",
+	"network":   noNetwork,
+	"pause":     "a machine cannot be held; 'agentctl kill -s STOP NAME' holds its command",
+	"push":      "'agentctl image save' writes an archive, which skopeo or docker pushes",
+	"search":    "registries are not searched; 'agentctl pull REFERENCE' fetches what is named",
+	"swarm":     "machines run on this host alone",
+	"unpause":   "'agentctl kill -s CONT NAME' lets its command go on",
+	"update":    "a machine is changed by making it again: 'agentctl rm' and 'agentctl create'",
+}
