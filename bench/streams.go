@@ -174,7 +174,7 @@ type connection struct {
 	id             uint32
 	connected, eof chan struct{}
 	failed         chan error
-	got            int64 // Read behind eof.
+	got            int64 // Read after eof.
 }
 
 func (m *machine) connect(ctx context.Context, s *server) (*connection, error) {

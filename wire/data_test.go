@@ -86,7 +86,7 @@ func TestDataOf(t *testing.T) {
 		"tagged":             {mapOf("data", "\xd8\x40"+bstr("ab")), true},
 		"trailing bytes":     {mapOf("data", bstr("ab")) + "x", true},
 		"another field":      {mapOf("x", null, "data", bstr("ab")), false},
-		"field behind":       {mapOf("data", bstr("ab"), "x", null), false},
+		"field after":        {mapOf("data", bstr("ab"), "x", null), false},
 		"in pieces":          {mapOf("data", anyBytes+bstr("ab")+stop), false},
 		"as integers":        {mapOf("data", ints("ab")), false},
 		"indefinite map":     {anyMap + tstr("data") + bstr("ab") + stop, false},

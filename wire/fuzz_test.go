@@ -29,7 +29,7 @@ func decMode(o cbor.DecOptions) cbor.DecMode {
 	return m
 }
 
-// checkWellFormed allows bytes behind the item, as we do.
+// checkWellFormed allows bytes after the item, as we do.
 func checkWellFormed(t *testing.T, b []byte) {
 	t.Helper()
 	var extra *cbor.ExtraneousDataError

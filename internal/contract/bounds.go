@@ -63,7 +63,7 @@ const (
 	dir  = "/dev/shm/many"
 )
 
-// touchFiles makes empty files with numbers for names, behind a prefix.
+// touchFiles makes empty files with numbers for names, after a prefix.
 func (p *Peer) touchFiles(prefix string, from, to int) error {
 	_, err := p.Say(fmt.Sprintf("mkdir -p %s && cd %s && seq %d %d | sed s/^/%s/ | xargs touch", dir, dir, from, to, prefix))
 	return err

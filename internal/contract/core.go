@@ -28,7 +28,7 @@ func core() []Behaviour {
 	return []Behaviour{
 		{Name: "core: every byte alone", Check: everyByteAlone},
 		{Name: "core: many frames in one write", Check: manyFrames},
-		{Name: "core: maximal frames back to back", Check: maximalFrames, Own: "a frame with more behind it exceeds its buffer, which ends it"},
+		{Name: "core: maximal frames back to back", Check: maximalFrames, Own: "a frame with more after it exceeds its buffer, which ends it"},
 		{Name: "core: any generation", Check: anyGeneration},
 		{Name: "core: first and last ids", Check: edgeIDs},
 		{Name: "core: recorded requests", Check: recordedRequests},

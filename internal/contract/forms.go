@@ -154,7 +154,7 @@ var (
 		func(p string) string { return "\xb9\x00\x03av\x18\x07atx\x11core.exec.requestap" + bytesHead(p) },  // Long heads.
 		func(p string) string { return "\xa3Av\x07Atqcore.exec.requestAp" + bytesHead(p) },                  // Keys of bytes.
 		func(p string) string { return "\xa3av\x07atqcore.exec.requestap\xd8\x40" + bytesHead(p) },          // Tagged bytes.
-		func(p string) string { return "\xa3av\x07atqcore.exec.requestap" + bytesHead(p) + "behind" },       // More behind it.
+		func(p string) string { return "\xa3av\x07atqcore.exec.requestap" + bytesHead(p) + "after" },        // More after it.
 		func(p string) string { return "\xa3av\x07atqcore.exec.requestap" + numbers(p) },                    // Bytes as numbers.
 	}
 	payloads = []string{

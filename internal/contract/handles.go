@@ -175,7 +175,7 @@ func fileStreams() []Behaviour {
 		{Name: "stream: 32 MiB there and back", Check: roundTrip},
 		{Name: "stream: where data goes", Check: placesOfData},
 		{Name: "stream: late data", Check: lateData},
-		{Name: "stream: frames behind a refused write", Check: behindRefusal},
+		{Name: "stream: frames after a refused write", Check: behindRefusal},
 		soon(Behaviour{Name: "stream: failure in the middle", Check: failsInTheMiddle}),
 		{Name: "stream: two of one handle", Check: twoStreams},
 	}
@@ -260,7 +260,7 @@ func placesOfData(p *Peer) error {
 		}
 		got, err = p.File(&wire.OpRead{Handle: small})
 		if err == nil {
-			err = same("the file behind "+tt.data, got, tt.file+"ok")
+			err = same("the file after "+tt.data, got, tt.file+"ok")
 		}
 		if err != nil {
 			return err
@@ -305,7 +305,7 @@ func behindRefusal(p *Peer) error {
 	return nil
 }
 
-// failsInTheMiddle writes to a full device. The reference agents write behind
+// failsInTheMiddle writes to a full device. The reference agents write after
 // their own backs and hear of it when they flush.
 func failsInTheMiddle(p *Peer) error {
 	full, err := p.OpenFile("/dev/full", wire.OpenOptions{Write: true})
@@ -325,7 +325,7 @@ func failsInTheMiddle(p *Peer) error {
 		err = fmt.Errorf("the outcome is %q", got)
 	}
 	err = errors.Join(err, p.closes(full))
-	p.dropped(4) // The end behind the failure may be answered too.
+	p.dropped(4) // The end after the failure may be answered too.
 	return err
 }
 

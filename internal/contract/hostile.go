@@ -31,7 +31,7 @@ func (p *Peer) Hostile(seed uint64, n int) error {
 	}
 	for sent := 0; sent < n; sent += burst {
 		if err := h.burst(p, min(burst, n-sent)); err != nil {
-			return fmt.Errorf("behind %d frames: %w", sent, err)
+			return fmt.Errorf("after %d frames: %w", sent, err)
 		}
 	}
 	err := errors.Join(p.Leave(), q.Leave(), r.Leave())

@@ -109,10 +109,10 @@ func (l *Link) judgeLocked(r Received) error {
 		l.generation = r.Generation
 	}
 	if r.Generation != l.generation {
-		return fmt.Errorf("%s of generation %d behind others of %d", r.Type, r.Generation, l.generation)
+		return fmt.Errorf("%s of generation %d after others of %d", r.Type, r.Generation, l.generation)
 	}
 	if last, over := l.over[r.ID]; over {
-		return fmt.Errorf("%s behind the terminal %s", r.Type, last)
+		return fmt.Errorf("%s after the terminal %s", r.Type, last)
 	}
 	if r.Flags&frame.Terminal != 0 {
 		l.over[r.ID] = r.Type

@@ -35,7 +35,7 @@ func (k talk) check(p *Peer, n uint32) error {
 	}
 	got, err := p.Said(n, k.want)
 	if err != nil {
-		return errors.Join(fmt.Errorf("%w, behind %.200q", err, got), p.Send(n, &wire.TCPClose{}))
+		return errors.Join(fmt.Errorf("%w, after %.200q", err, got), p.Send(n, &wire.TCPClose{}))
 	}
 	return same("the conversation", got, k.want)
 }
@@ -83,7 +83,7 @@ func talks() []talk {
 		{"an address that is none", "256.1.1.1", 80, fmt.Sprintf(lookup, "256.1.1.1", "Name does not resolve"), nil},
 		{"a name that nobody knows", "no.such.name", 80, fmt.Sprintf(lookup, "no.such.name", "Try again"), nil},
 		{"our end first", four, TailPort, "connected, data got all, eof", []step{says("all"), ends}},
-		{"closed behind both ends", four, EchoPort, "connected, data hi, eof, closed", hi},
+		{"closed after both ends", four, EchoPort, "connected, data hi, eof, closed", hi},
 		{"their end first", four, ByePort, "closed", []step{hears(wire.TypeTCPEOF), says("heard"), ends}},
 		{
 			"a peer that breaks", four, BreakPort,

@@ -68,7 +68,7 @@ func (p *Peer) Left(n uint32) int { return p.Kept(p.ID(n), p.ID(n)+1) }
 const roundSession = 0xffff
 
 // Round waits until the agent has read all that was sent: it answers something
-// behind it. It returns how long that took. A machine that is asked by ping does
+// after it. It returns how long that took. A machine that is asked by ping does
 // not see it as activity; an agent of a generation without pings is asked by a
 // file operation.
 func (p *Peer) Round() (time.Duration, error) {
@@ -124,7 +124,7 @@ func (p *Peer) Collect(n uint32) (r Result, err error) {
 		switch m := f.Message.(type) {
 		case *wire.ExecStarted:
 			if len(r.Stdout)+len(r.Stderr) > 0 {
-				return r, errors.New("started behind output")
+				return r, errors.New("started after output")
 			}
 		case *wire.ExecStdout:
 			r.Stdout = append(r.Stdout, m.Data...)
@@ -180,7 +180,7 @@ func (p *Peer) File(op wire.FSOp) (string, error) {
 	return string(data) + Outcome(r), nil
 }
 
-// Response is the end of a file operation, behind the data that it sent.
+// Response is the end of a file operation, after the data that it sent.
 func (p *Peer) Response(n uint32) (data []byte, r *wire.FSResponse, err error) {
 	for {
 		f, err := p.Hear(n)

@@ -28,7 +28,7 @@ type Receiver interface {
 	// Whole reports whether all has come that can come as records.
 	Whole() bool
 
-	// Behind reports whether the sender has finished and something is still to come.
+	// After reports whether the sender has finished and something is still to come.
 	Behind() bool
 
 	// Consumed notes that n bytes are where they belong. It grants more if it is time to.

@@ -389,7 +389,7 @@ func TestInterruptedImport(t *testing.T) {
 		cancel(cause)
 	}()
 	head := imagetest.Files(t, "a", "x")
-	stream := io.MultiReader(bytes.NewReader(head), e) // Zeros behind the end of the archive.
+	stream := io.MultiReader(bytes.NewReader(head), e) // Zeros after the end of the archive.
 	l := oci.Layer{DiffID: oci.DigestOf(head), Open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(stream), nil }}
 	if _, err := c.lowerOfLayers(ctx, []oci.Layer{l}); !errors.Is(err, cause) {
 		t.Errorf("got %v", err)

@@ -68,7 +68,7 @@ func TestImportKrunfwRefuses(t *testing.T) {
 	for name, edit := range map[string]func(*library){
 		"size above the object":   func(l *library) { l.size = 8192 },
 		"entry before the load":   func(l *library) { l.entry = 1 },
-		"entry behind the end":    func(l *library) { l.entry = l.load + 4096 },
+		"entry after the end":     func(l *library) { l.entry = l.load + 4096 },
 		"a negative number":       func(l *library) { l.load = 0x80000000 },
 		"no code that we know":    func(l *library) { l.code = []byte{0xc3} },
 		"two assignments":         func(l *library) { l.code = bytes.Repeat([]byte{0x48, 0xc7, 0, 0, 0, 0, 1}, 2) },

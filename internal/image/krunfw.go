@@ -17,7 +17,7 @@ const (
 	// larger one is not the three assignments that we look for.
 	getterBytes = 1 << 10
 	// The kernel's pages start here in the file that we write: one page
-	// behind its start, so that they are page aligned in it.
+	// after its start, so that they are page aligned in it.
 	wrapOffset = 0x1000
 	// What the kernel's end in memory lies behind its end in the file (bss,
 	// brk). The library does not say how much it is; the kernels take less

@@ -21,7 +21,7 @@ type modinfo struct {
 }
 
 // parseModinfo reads the .modinfo section of a module: strings key=value, each
-// with a NUL behind it.
+// with a NUL after it.
 func parseModinfo(module []byte) (modinfo, error) {
 	f, err := elf.NewFile(bytes.NewReader(module))
 	if err != nil {

@@ -134,7 +134,7 @@ func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) erro
 	if err := use(p); err != nil && (l.Unnamed || !errors.Is(err, archive.ErrNoEnd)) {
 		return err // An archive that has its digest is whole, with or without end blocks.
 	}
-	// What is behind the end of an archive is hashed too.
+	// What is after the end of an archive is hashed too.
 	if _, err := io.Copy(io.Discard, p); err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ func (l *Lines) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Flush passes on what was written behind the last end of a line, if anything was.
+// Flush passes on what was written after the last end of a line, if anything was.
 func (l *Lines) Flush() error {
 	line := l.line
 	l.line = l.line[:0]

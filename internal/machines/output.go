@@ -17,7 +17,7 @@ const (
 	outputFile = 32 << 20
 	// outputPiece is the longest text of one entry, as containers' tools have it.
 	outputPiece = 16 << 10
-	// olderSuffix is behind the name of the file before the one that is written.
+	// olderSuffix is after the name of the file before the one that is written.
 	olderSuffix = ".1"
 	// entryTime is RFC 3339 with all nine digits, so that texts sort as times do.
 	entryTime = "2006-01-02T15:04:05.000000000Z"
@@ -94,7 +94,7 @@ type outputLog struct {
 	why  error // Why they were lost.
 }
 
-// openOutput opens the file at path, to go on behind what is there.
+// openOutput opens the file at path, to go on after what is there.
 func openOutput(path string) (*outputLog, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

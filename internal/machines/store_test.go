@@ -125,7 +125,7 @@ func TestCreateAtOnce(t *testing.T) {
 	}
 }
 
-// List shows machines in the order of their making, goes on behind a broken one,
+// List shows machines in the order of their making, goes on after a broken one,
 // and sweeps away what a killed program has left.
 func TestList(t *testing.T) {
 	s := open(t)

@@ -239,7 +239,7 @@ func (l *Live) live(stop context.Context, command *client.Cmd) error {
 }
 
 // startCommand starts the machine's command, if it has one. What it prints goes to the
-// output's files, behind what it has printed before.
+// output's files, after what it has printed before.
 func (l *Live) startCommand(ctx context.Context) (*client.Cmd, error) {
 	argv := l.machine.record.Command
 	if len(argv) == 0 {

@@ -53,8 +53,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// A small piece behind a large one is not written over what the large one's
-// owner has behind it.
+// A small piece after a large one is not written over what the large one's
+// owner has after it.
 func TestInboxLeavesTheRestOfABufferAlone(t *testing.T) {
 	in := mux.NewInbox(mux.InboxConfig{Memory: 1 << 20})
 	defer in.Drop()
@@ -65,7 +65,7 @@ func TestInboxLeavesTheRestOfABufferAlone(t *testing.T) {
 		}
 	}
 	if !bytes.Equal(buffer, bytes.Repeat([]byte("a"), 10_000)) {
-		t.Error("the bytes behind the piece were changed")
+		t.Error("the bytes after the piece were changed")
 	}
 }
 
@@ -141,7 +141,7 @@ func TestInboxRoom(t *testing.T) {
 	want(40, false, "with little left for all")
 	other.Drop()
 	push(in, 41)
-	want(1, false, "behind stored bytes")
+	want(1, false, "after stored bytes")
 	for range 2 {
 		if _, err := in.Next(); err != nil {
 			t.Fatal(err)

@@ -98,7 +98,7 @@ func (b *Inbox) Push(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	// Behind stored bytes everything goes to the storage, or it would overtake.
+	// After stored bytes everything goes to the storage, or it would overtake.
 	if b.read == b.write && b.keepLocked(p) {
 		return nil
 	}
@@ -119,7 +119,7 @@ func (b *Inbox) keepLocked(p []byte) bool {
 	return true
 }
 
-// roomy copies a small piece to where more of its kind fit behind it.
+// roomy copies a small piece to where more of its kind fit after it.
 func roomy(p []byte) []byte {
 	switch {
 	case len(p) <= smallPiece:

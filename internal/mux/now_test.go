@@ -50,7 +50,7 @@ func TestPutNow(t *testing.T) {
 	})
 }
 
-// A last frame is over when it has been taken to be written, and none comes behind it.
+// A last frame is over when it has been taken to be written, and none comes after it.
 func TestPutLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{open: make(chan struct{})}
@@ -73,7 +73,7 @@ func TestPutLast(t *testing.T) {
 			t.Error("over with its last frame in it")
 		}
 		if err := o.Put(first); !errors.Is(err, mux.ErrClosed) {
-			t.Errorf("a frame behind the last one: %v", err)
+			t.Errorf("a frame after the last one: %v", err)
 		}
 		g.open <- struct{}{}
 		synctest.Wait()

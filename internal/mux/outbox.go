@@ -54,7 +54,7 @@ func (w *Writer) Keeping(limit int, all *Allowance) *Outbox {
 // cost for each is as much as the shortest.
 const keepChunk = 4 << 10
 
-// gatherLocked puts a frame behind the last one of an outbox that keeps many, if both
+// gatherLocked puts a frame after the last one of an outbox that keeps many, if both
 // are short.
 func (o *Outbox) gatherLocked(frame []byte) bool {
 	last := o.queue.tail()

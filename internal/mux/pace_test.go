@@ -39,7 +39,7 @@ func TestPace(t *testing.T) {
 					t.Errorf("it took %v, want %v to %v", took, tt.least, tt.most)
 				}
 				in.Drop()
-				taker.Wait() // It may sleep, and there is no time behind the test.
+				taker.Wait() // It may sleep, and there is no time after the test.
 			})
 		})
 	}

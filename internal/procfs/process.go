@@ -180,7 +180,7 @@ func parseStat(s string) (*Process, error) {
 	}, nil
 }
 
-// field returns what stands behind a name at the beginning of a line.
+// field returns what stands after a name at the beginning of a line.
 func field(text []byte, name string) string {
 	for line := range strings.Lines(string(text)) {
 		if rest, ok := strings.CutPrefix(line, name); ok {

@@ -91,7 +91,7 @@ func isStaticProgram(f *elf.File) bool {
 	return len(f.Progs) > 0
 }
 
-// fileEnd is where the file ends: behind the last of its segments, sections and
+// fileEnd is where the file ends: after the last of its segments, sections and
 // its section table. No field of the header says it.
 func fileEnd(f *elf.File, b []byte) uint64 {
 	// Elf64_Ehdr: e_shoff at 40, e_shentsize at 58, e_shnum at 60.

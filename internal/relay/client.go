@@ -144,7 +144,7 @@ func (c *client) write() {
 		if err != nil {
 			return
 		}
-		// Behind the write: if this does not see that the client is slow, then who finds
+		// After the write: if this does not see that the client is slow, then who finds
 		// that sees that nothing is being written.
 		if c.slow.Load() && c.in.Waiting() <= quickBelow {
 			c.relay.quick(c)

@@ -27,7 +27,7 @@
 //	                                                                     10 s └─▶ stale ─┘
 //
 //	ending   signal 9 is sent for each command whose end has not been seen
-//	closing  core.relay.client.disconnected is sent, and behind it a probe: a
+//	closing  core.relay.client.disconnected is sent, and after it a probe: a
 //	         request that the guest answers by one terminal frame on the range's
 //	         last id. Free when the answer is there and all commands have ended:
 //	         the guest answers in order, so nothing older can follow.

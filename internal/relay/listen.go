@@ -15,7 +15,7 @@ const (
 	// socketMode lets only the owner connect: whoever can, is root in the guest.
 	socketMode = 0o600
 
-	// maxPath is what a socket's address holds, with a zero behind it (unix(7):
+	// maxPath is what a socket's address holds, with a zero after it (unix(7):
 	// sun_path has 108 bytes; 104 on the BSDs, which say so themselves).
 	maxPath = 107
 

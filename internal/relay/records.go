@@ -10,7 +10,7 @@ import (
 )
 
 // records are the machine's second port (protocol section 14): raw records alone,
-// each behind the incarnation of the client that it is of. Between the two ports
+// each after the incarnation of the client that it is of. Between the two ports
 // there is no order; clients put it together by the records' offsets.
 type records struct {
 	frames *frame.Reader

@@ -42,7 +42,7 @@ type Config struct {
 	// Link is the machine's port, over which the agent has said that it is ready
 	// and nothing since has been read. The relay owns it.
 	Link io.ReadWriteCloser
-	// Records is the machine's second port, behind its greeting, for a guest that
+	// Records is the machine's second port, after its greeting, for a guest that
 	// has one and takes leases; nil is none. The relay owns it.
 	Records io.ReadWriteCloser
 	// Ready is the frame that said so, for the handshakes.
@@ -162,7 +162,7 @@ func (r *Relay) Connect() (net.Conn, error) {
 	return near, nil
 }
 
-// Send queues a frame of the machine's, behind those that were queued before. It
+// Send queues a frame of the machine's, after those that were queued before. It
 // does not wait: when the guest has not read 64 KiB of them it fails.
 func (r *Relay) Send(b []byte) error {
 	if !r.own.Offer(b) {
@@ -261,7 +261,7 @@ func (r *Relay) hold(c *client, n int) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Before the look at the inbox: who makes room behind that look sees it.
+	// Before the look at the inbox: who makes room after that look sees it.
 	r.held.Store(true)
 	defer r.held.Store(false)
 	for r.err == nil && c.slot.client == c && r.aloneLocked(c) && !c.in.Room(n) {

@@ -202,7 +202,7 @@ func (r *Relay) closeLocked(s *slot) {
 	r.limitLocked(s, settleTime)
 }
 
-// sayLocked queues a frame behind all that the slot's clients have said. Their
+// sayLocked queues a frame after all that the slot's clients have said. Their
 // number is bounded by that of commands.
 func (r *Relay) sayLocked(s *slot, b []byte) {
 	_ = s.out.Put(b) // Without a link nobody is left to hear it.

@@ -37,7 +37,7 @@ func (w *world) depart(c *peer) {
 }
 
 // A slot is used again when its commands have ended and the guest has answered
-// what came behind the news.
+// what came after the news.
 func TestDeparture(t *testing.T) {
 	play(t, func(w *world) {
 		c := w.connect()

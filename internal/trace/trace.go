@@ -54,7 +54,7 @@ func (t *Tracer) Serve(client, relay net.Conn) error {
 	return nil
 }
 
-// pass copies frames in one direction, behind so many bytes that are none.
+// pass copies frames in one direction, after so many bytes that are none.
 func (t *Tracer) pass(to io.Writer, from io.Reader, arrow string, before int64) error {
 	if _, err := io.CopyN(to, from, before); err != nil {
 		return err

@@ -405,7 +405,7 @@ func TestWrittenZeros(t *testing.T) {
 	for name, content := range map[string][]byte{
 		"between": slices.Concat([]byte("begin"), zeros, zeros, zeros, []byte("end")),
 		"aligned": slices.Concat(bytes.Repeat([]byte("x"), chunk), zeros, zeros, bytes.Repeat([]byte("y"), chunk), zeros, []byte("z")),
-		"behind":  slices.Concat(bytes.Repeat([]byte("x"), chunk), zeros, zeros),
+		"after":   slices.Concat(bytes.Repeat([]byte("x"), chunk), zeros, zeros),
 		"nothing": slices.Concat(zeros, zeros, zeros[:10]),
 	} {
 		from, to := filepath.Join(t.TempDir(), name), filepath.Join(t.TempDir(), name)

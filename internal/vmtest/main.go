@@ -10,7 +10,7 @@ import (
 
 // Main runs the tests of a package in a directory for temporary files of its
 // own, and returns the status to exit with. It fails if machines have left files
-// or processes behind.
+// or processes.
 func Main(m *testing.M) int { return run(m.Run) }
 
 func run(tests func() int) int {

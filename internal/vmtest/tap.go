@@ -19,9 +19,9 @@ import (
 type Tap struct {
 	*contract.Link
 
-	// Behind, if set before the start, goes out in one write with core.init.ack.
-	Behind []byte
-	// Quiet, if set before the start, is how long the host's first word behind
+	// WithAck, if set before the start, goes out in one write with core.init.ack.
+	WithAck []byte
+	// Quiet, if set before the start, is how long the host's first word after
 	// core.ready waits; see Early.
 	Quiet time.Duration
 
@@ -32,7 +32,7 @@ type Tap struct {
 	more  sync.Cond
 	held  bool
 	ready bool // core.ready has come,
-	heard int  // and so many frames before the host's first word behind it,
+	heard int  // and so many frames before the host's first word after it,
 	spoke bool // which has left.
 }
 
@@ -65,7 +65,7 @@ func (p *Tap) Hold(held bool) {
 	p.more.Broadcast()
 }
 
-// Early waits for the client's first word behind core.ready, which is the time, and
+// Early waits for the client's first word after core.ready, which is the time, and
 // returns how many frames came between the two.
 func (p *Tap) Early() int {
 	p.mu.Lock()
@@ -150,7 +150,7 @@ func (p *Tap) pass(f frame.Frame) error {
 	}
 	e, _ := wire.DecodeEnvelope(f.Body) // The client's own frame.
 	if e.Type == wire.TypeInitAck {
-		b = append(b, p.Behind...)
+		b = append(b, p.WithAck...)
 	}
 	p.hush()
 	p.writing.Lock()
@@ -159,7 +159,7 @@ func (p *Tap) pass(f frame.Frame) error {
 	return err
 }
 
-// hush lets the first word behind core.ready wait: what the guest says meanwhile
+// hush lets the first word after core.ready wait: what the guest says meanwhile
 // it should not.
 func (p *Tap) hush() {
 	p.mu.Lock()

@@ -73,7 +73,7 @@ func (r *Reader) Next() (Frame, error) {
 }
 
 // NextWhole is Next for who passes frames on: whole is the frame as it came, its
-// header and f.Body behind that.
+// header and f.Body after that.
 func (r *Reader) NextWhole() (f Frame, whole []byte, err error) {
 	f, whole, err = r.next(HeaderSize)
 	if err != nil {

@@ -10,7 +10,7 @@ const (
 	// once (what waits before its reader pauses, what is read, what is written).
 	spareBodies = 8
 
-	// slack is the room behind a new one: what is given back lacks what stood before
+	// slack is the room after a new one: what is given back lacks what stood before
 	// the data, some 50 bytes each time.
 	slack = 4 << 10
 )
@@ -24,7 +24,7 @@ type Spares struct{ kept chan []byte }
 func NewSpares() *Spares { return &Spares{make(chan []byte, spareBodies)} }
 
 // Give takes a body, or the rest of one, which nobody may use any more, the memory
-// behind it included.
+// after it included.
 func (s *Spares) Give(b []byte) {
 	if s == nil || cap(b) < leastSpare || cap(b) > mostSpare {
 		return

@@ -3,7 +3,7 @@
 // the kernel that let go of their devices before the agent starts and get them back
 // a while later.
 //
-// The agent's binary stands behind its own, followed by eight bytes with its
+// The agent's binary stands after its own, followed by eight bytes with its
 // length; the variable AGENTD_FAULT says which call it is (fault.ParsePoint). A
 // second process of it stays and answers the filter.
 package main

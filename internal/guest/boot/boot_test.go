@@ -281,7 +281,7 @@ func TestStepError(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		if _, err := os.Stat("/etc/hosts"); err == nil {
-			t.Error("the step behind was done")
+			t.Error("the next step was done")
 		}
 		_, err = up(t, only(plan.Mounts{List: []plan.Mount{
 			{Source: "x", Target: "/mnt", Type: "no-such-type", Optional: true},

@@ -198,7 +198,7 @@ func freshRoot(t *testing.T) {
 	}
 }
 
-// A root that is sealed can be written to by nobody, and a boot that fails behind
+// A root that is sealed can be written to by nobody, and a boot that fails after
 // that has the seal as any other step.
 //
 //holds:boot 2: a sealed root: nobody writes, the boot's files are there, over layers and disks

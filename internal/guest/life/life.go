@@ -43,7 +43,7 @@ const (
 	shutdownGrace = 1000 * time.Millisecond
 	killGrace     = 300 * time.Millisecond
 	downDeadline  = 5 * time.Second // Longer: a large sync is worth the host's 8 s.
-	lastSync      = time.Second     // For a boot that failed; behind a shutdown nothing is left to write.
+	lastSync      = time.Second     // For a boot that failed; after a shutdown nothing is left to write.
 )
 
 // A Life is the machine and what has been opened for it so far. It is used once,

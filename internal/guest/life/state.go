@@ -14,7 +14,7 @@ import (
 // An state is what the agent beside another init has to know of the boot. It is
 // written as words that end in NUL, each a key, '=' and a value; none of the
 // values can hold a NUL, since none in a plan can. An empty word ends them, and
-// what is behind it is the input that has been read ahead.
+// what is after it is the input that has been read ahead.
 type state struct {
 	started, init time.Duration
 	generation    wire.Generation

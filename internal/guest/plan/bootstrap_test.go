@@ -81,7 +81,7 @@ func TestBootstrapRejects(t *testing.T) {
 		{"user", "", "empty", message{User: new("")}},
 		{"user", "a\x00", "NUL", message{User: new("a\x00")}},
 		{"user", ":1", "before the colon", message{User: new(":1")}},
-		{"user", "1:", "behind the colon", message{User: new("1:")}},
+		{"user", "1:", "after the colon", message{User: new("1:")}},
 		{"default_cwd", "", "empty", message{DefaultCwd: new("")}},
 		{"default_cwd", "/\x00", "NUL", message{DefaultCwd: new("/\x00")}},
 		{"default_env[0].key", "", "empty", message{DefaultEnv: []wire.EnvVar{{Value: "x"}}}},

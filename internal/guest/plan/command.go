@@ -72,7 +72,7 @@ func (e *env) get(key string) string {
 }
 
 // Overlay returns base with the variables of over set in it: those that base
-// has in their places, the others behind. Later entries win; entries without
+// has in their places, the others after. Later entries win; entries without
 // '=' are dropped.
 func Overlay(base, over []string) []string {
 	e := newEnv(base)
@@ -113,7 +113,7 @@ const onceSince wire.Generation = 7
 //   - HOME is home unless the request has a HOME=; an empty home, that of a user
 //     without an entry in the password file, leaves the inherited one.
 //
-// A terminal's command sees the inherited order, new variables behind; any other
+// A terminal's command sees the inherited order, new variables after; any other
 // sees its variables sorted by key. The arguments are not changed.
 func CommandEnv(g wire.Generation, base, request []string, home string, tty bool) []string {
 	prefix := ScriptsPath

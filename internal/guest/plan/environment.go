@@ -19,7 +19,7 @@ type variable struct {
 }
 
 // variables returns the recognised variables in the order in which they are
-// parsed. The two side variables of the handover stand behind it, since they
+// parsed. The two side variables of the handover stand after it, since they
 // mean nothing without; the security profile applies to mounts that stand before
 // it, which is why mounts become steps only after all of them.
 func variables() []variable {

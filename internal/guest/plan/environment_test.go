@@ -211,8 +211,8 @@ func TestEnvironmentRejects(t *testing.T) {
 		{"MSB_HANDOFF_INIT", "Auto", "", "absolute path or"},
 
 		{"MSB_USER", ":1000", "", "a user before the colon"},
-		{"MSB_USER", "1000:", "", "a group behind the colon"},
-		{"MSB_USER", "root: ", "root:", "a group behind the colon"},
+		{"MSB_USER", "1000:", "", "a group after the colon"},
+		{"MSB_USER", "root: ", "root:", "a group after the colon"},
 	} {
 		t.Run(c.field+"/"+showValue(c.input), func(t *testing.T) {
 			p, err := FromEnvironment([]string{c.field + "=" + c.input})

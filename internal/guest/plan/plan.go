@@ -98,8 +98,8 @@ func (p *Plan) addRoot(c *config) {
 }
 
 // addMounts adds the mounts of the user and the two files about names. With the
-// environment tmpfs mounts come behind those files, as hosts of that generation
-// expect; the message sorts all mounts, so the files come behind them.
+// environment tmpfs mounts come after those files, as hosts of that generation
+// expect; the message sorts all mounts, so the files come after them.
 func (p *Plan) addMounts(c *config) {
 	var late []Step
 	for _, m := range c.mounts {

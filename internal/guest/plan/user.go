@@ -8,7 +8,7 @@ import (
 )
 
 // What is wrong with a user spec. The texts reach the host as they are here,
-// with the name that was not found behind the first two.
+// with the name that was not found after the first two.
 var (
 	ErrUserNotFound  = errors.New("guest user not found")
 	ErrGroupNotFound = errors.New("guest group not found")
@@ -48,7 +48,7 @@ func checkUser(s string) string {
 	case errors.Is(err, ErrEmptyUser):
 		return "must have a user before the colon"
 	case errors.Is(err, ErrEmptyGroup):
-		return "must have a group behind the colon"
+		return "must have a group after the colon"
 	}
 	return ""
 }

@@ -143,7 +143,7 @@ func TestResolveUserHostileFiles(t *testing.T) {
 		{"one endless line", bytes.Repeat([]byte("a"), 64<<20), nil, ErrUserNotFound},
 		{"nothing but colons", bytes.Repeat([]byte(":"), 64<<20), nil, ErrUserNotFound},
 		{"nothing but lines", bytes.Repeat([]byte("\n"), 64<<20), nil, ErrUserNotFound},
-		{"entry behind the bound", past, nil, ErrUserNotFound},
+		{"entry after the bound", past, nil, ErrUserNotFound},
 		{"entry cut by the bound", cut, nil, ErrUserNotFound},
 		{"endless number", []byte("alice:x:" + strings.Repeat("0", 1<<20) + ":0::/:\n"), nil, ErrUserNotFound},
 		{"too many groups", alice, many, ErrTooManyGroups},

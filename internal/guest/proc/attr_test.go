@@ -169,7 +169,7 @@ func TestUsers(t *testing.T) {
 	})
 }
 
-// A child's limits are set behind its change of user, and only for it.
+// A child's limits are set after its change of user, and only for it.
 func TestLimits(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
@@ -217,7 +217,7 @@ func limitsOf(t *testing.T) (all []uint64) {
 	return all
 }
 
-// Limits are set behind the change of user: an unprivileged user's command does
+// Limits are set after the change of user: an unprivileged user's command does
 // not get a higher hard limit by asking for it, as it would from root.
 func TestUserCannotPassLimits(t *testing.T) {
 	nstest.Run(t, func() {

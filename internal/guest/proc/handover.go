@@ -18,7 +18,7 @@ import (
 // program.
 const SecondName = "agentd-second"
 
-// The second agent's descriptors behind the standard ones: its link to PID 1,
+// The second agent's descriptors after the standard ones: its link to PID 1,
 // and then the files that it inherits.
 const (
 	linkFD    = 3

@@ -14,7 +14,7 @@ import (
 
 // RelayName is argv[0] of the copy of agentd that stands between it and a
 // command with resource limits of its own. Limits belong to a process and must
-// be set behind the change of user, so neither the spawner nor the command can.
+// be set after the change of user, so neither the spawner nor the command can.
 const RelayName = "agentd-relay"
 
 // reportFD is where the relay says what went wrong; success closes it unused.

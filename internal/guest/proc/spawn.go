@@ -240,7 +240,7 @@ func variable(env []string, key string) string {
 }
 
 // fork starts path and registers the child before its end can be taken. attr may
-// name its directory, which is entered behind the change of user, and files beside
+// name its directory, which is entered after the change of user, and files beside
 // Stdio.
 func (t *Table) fork(path string, argv []string, s *Spec, attr *syscall.ProcAttr) (*Child, error) {
 	attr.Env = s.Env

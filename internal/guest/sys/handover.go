@@ -36,7 +36,7 @@ func InheritPort(fd uintptr) *Port { return newPort(int(fd), "port") }
 
 // Pristine leaves to the next program of this process, and of the calling
 // thread, which must be locked, default signals and none that is blocked. A
-// caught signal is a default one behind an execution, so all are caught; an
+// caught signal is a default one after an execution, so all are caught; an
 // ignored one would stay ignored.
 func Pristine() error {
 	signal.Notify(make(chan os.Signal, 1)) // All of them.

@@ -119,7 +119,7 @@ func (p *Port) wait(done func(fd uintptr) bool, event int16) error {
 		}
 		if ask[0].Revents&unix.POLLHUP != 0 {
 			if event == unix.POLLOUT && !p.Patient.Load() {
-				return errHostGone // A read learns it from the kernel, behind what the host has said.
+				return errHostGone // A read learns it from the kernel, after what the host has said.
 			}
 			_, _ = unix.Poll(nil, absence)
 		}

@@ -25,14 +25,14 @@ func pairedPort(t *testing.T) (port *sys.Port, host *os.File) {
 	return port, host
 }
 
-// A port does the same before it joins the poller and behind that.
+// A port does the same before it joins the poller and after that.
 func TestPort(t *testing.T) {
 	for _, way := range []struct {
 		name string
 		join func(*sys.Port) error
 	}{
 		{"before", func(*sys.Port) error { return nil }},
-		{"behind", (*sys.Port).Join},
+		{"after", (*sys.Port).Join},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			open := func(t *testing.T) (*sys.Port, *os.File) {
@@ -141,7 +141,7 @@ func TestPortMetHost(t *testing.T) {
 		t.Errorf("what was said before: %d bytes, %v", n, err)
 	}
 	if _, err := port.Read(one); !errors.Is(err, io.EOF) {
-		t.Errorf("behind it: %v, want %v", err, io.EOF)
+		t.Errorf("after it: %v, want %v", err, io.EOF)
 	}
 	for _, way := range []struct {
 		name string

@@ -236,7 +236,7 @@ func appendTo(fd int, limit int64, more func(old []byte) []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := writeAll(fd, more(old)); err != nil { // Behind what was read.
+	if err := writeAll(fd, more(old)); err != nil { // After what was read.
 		return errors.Join(err, unix.Ftruncate(fd, int64(len(old))))
 	}
 	return nil

@@ -31,7 +31,7 @@ func TestDialWithoutFiles(t *testing.T) {
 				}
 			}
 			if after := runtime.NumGoroutine(); after > before {
-				t.Errorf("%s: %d goroutines before, %d behind", name, before, after)
+				t.Errorf("%s: %d goroutines before, %d after", name, before, after)
 			}
 			if _, err := sys.DialTCP(t.Context(), "::1", 1); err == nil || strings.Contains(err.Error(), name) {
 				t.Errorf("an address with a fifo %s: %v", name, err)

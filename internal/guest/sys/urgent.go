@@ -58,7 +58,7 @@ func RestWatcher(slack time.Duration) error {
 }
 
 // watcher returns the thread that the runtime has made first: the one with the lowest
-// number behind the process's own. As PID 1 it is behind the kernel's threads, some
+// number after the process's own. As PID 1 it is after the kernel's threads, some
 // hundred, and asking for each is less than a list of all threads is; where numbers
 // have begun again at the lowest there is the list.
 func watcher() (int, error) {

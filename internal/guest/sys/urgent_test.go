@@ -19,7 +19,7 @@ func TestUrgent(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		const nice, ordinary, urgent = 18, "0", "-20" // proc_pid_stat(5), behind the name.
+		const nice, ordinary, urgent = 18, "0", "-20" // proc_pid_stat(5), after the name.
 		field := func(stat string) string {
 			return strings.Fields(stat[strings.LastIndex(stat, ")"):])[nice-1]
 		}

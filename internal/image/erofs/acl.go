@@ -24,7 +24,7 @@ type aclEntry struct {
 }
 
 // encodeACL makes the attribute of an ACL in text form, as tar writes it: entries
-// TAG:NAME:rwx, with an id in place of the name or behind (star's form). It reports
+// TAG:NAME:rwx, with an id in place of the name or after (star's form). It reports
 // false for one that names users or groups without their numbers.
 func encodeACL(text string) (value string, ok bool) {
 	var all []aclEntry

@@ -13,7 +13,7 @@ type listing struct {
 	body  []byte   // Its attributes.
 	size  int      // Of its data: whole blocks and the used part of the last.
 	first int64    // The first block of its data.
-	tail  bool     // The last, partial block stands behind the inode.
+	tail  bool     // The last, partial block stands after the inode.
 }
 
 // Close writes the directories and the super block. It does not close the file.
@@ -140,7 +140,7 @@ func (w *Writer) writeListing(l *listing, super []byte) {
 	w.putInode(l.node.at, i, l.body, tail)
 }
 
-// list fills a block with entries, and behind them their names.
+// list fills a block with entries, and after them their names.
 func (n *node) list(names []string, block []byte) {
 	at := direntSize * len(names)
 	for i, name := range names {

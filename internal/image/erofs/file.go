@@ -42,7 +42,7 @@ func (e Entry) inode() inode {
 	return i
 }
 
-// inline tells whether size bytes have an end that can stand behind an inode with
+// inline tells whether size bytes have an end that can stand after an inode with
 // that much of attributes: all three must be in one block.
 func inline(size uint64, body int) bool {
 	tail := int(size % blockSize)
@@ -50,7 +50,7 @@ func inline(size uint64, body int) bool {
 }
 
 // writeData writes the data into blocks, and returns the end of it that is to
-// stand behind the inode.
+// stand after the inode.
 func (w *Writer) writeData(i *inode, body int, data io.Reader) (tail []byte, err error) {
 	if i.size == 0 {
 		return nil, nil
@@ -82,7 +82,7 @@ func noEOF(err error) error {
 	return err
 }
 
-// putInode writes an inode and what stands behind it, to a place that was reserved.
+// putInode writes an inode and what stands after it, to a place that was reserved.
 func (w *Writer) putInode(at int64, i inode, body, tail []byte) {
 	w.buffer = append(w.buffer[:0], zeros[:inodeSize]...)
 	i.encode(w.buffer)

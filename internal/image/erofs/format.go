@@ -17,7 +17,7 @@ const (
 
 	// A node number (nid) counts slots of 32 bytes from the start of the image:
 	// the super block says that metadata begins at block 0. The root's has 16 bits,
-	// so its inode is in the first 2 MiB: right behind the super block.
+	// so its inode is in the first 2 MiB: right after the super block.
 	slotSize   = 32
 	rootOffset = superOffset + superSize
 
@@ -42,7 +42,7 @@ const (
 // How an inode's data is laid out.
 const (
 	flatPlain  = 0 // In blocks alone.
-	flatInline = 2 // The last, partial block stands behind the inode.
+	flatInline = 2 // The last, partial block stands after the inode.
 )
 
 var le = binary.LittleEndian
@@ -78,7 +78,7 @@ func (s super) encode(block []byte) {
 // An inode is what stands in an extended inode.
 type inode struct {
 	layout     uint16
-	xattrUnits uint16 // 0, or 1 for the header and 1 for each 4 bytes behind it.
+	xattrUnits uint16 // 0, or 1 for the header and 1 for each 4 bytes after it.
 	mode       uint16
 	size       uint64
 	data       uint32 // The first block of the data, or the number of a device.
@@ -160,7 +160,7 @@ func SetUUID(f interface {
 	return nil
 }
 
-// sign puts the checksum into the super block: of everything behind superOffset
+// sign puts the checksum into the super block: of everything after superOffset
 // in the first block, with zeros in its own place. The kernel's crc32c has no
 // final complement.
 func sign(block []byte) {

@@ -105,7 +105,7 @@ func (r *reader) dir(path string, nid, parent uint64) error {
 			}
 			name := strings.TrimRight(block[le.Uint16(e[8:]):end], "\x00")
 			if name <= last || name == "" {
-				return fmt.Errorf("%q: %q behind %q", path, name, last)
+				return fmt.Errorf("%q: %q after %q", path, name, last)
 			}
 			last = name
 			child, err := r.entry(path, name, le.Uint64(e), nid, parent)

@@ -42,7 +42,7 @@ type Writer struct {
 	relinked map[*node]bool // Files whose inodes have a wrong number of links.
 	left     map[string]int // Attributes that are not taken.
 	super    super
-	buffer   []byte // An inode and what stands behind it.
+	buffer   []byte // An inode and what stands after it.
 }
 
 // NewWriter starts an image in f, which must be empty.

@@ -31,7 +31,7 @@ func TestLayers(t *testing.T) {
 		{"whiteout of nothing", []step{file("a", ""), layer, hide("b"), hide("c/d"), hide("a/b")}, "a"},
 		{"whiteout in its own layer", []step{file("a", ""), hide("a")}, "a"},
 		{"opaque", []step{file("a/x/1", ""), file("a/y", ""), layer, dir("a"), hideAll("a"), file("a/z", "")}, "a a/z"},
-		{"opaque behind", []step{file("a/x/1", ""), layer, file("a/x/2", ""), file("a/z", ""), hideAll("a")}, "a a/x a/x/2 a/z"},
+		{"opaque after", []step{file("a/x/1", ""), layer, file("a/x/2", ""), file("a/z", ""), hideAll("a")}, "a a/x a/x/2 a/z"},
 		{"opaque root", []step{file("a/x", ""), layer, hideAll("."), file("b", "")}, "b"},
 		{"opaque in its own layer", []step{file("a/x", ""), hideAll("a"), layer, file("a/y", ""), hideAll("a"), layer, hideAll("a")}, "a"},
 		{"file for directory", []step{file("a/x", ""), layer, file("a", "")}, "a"},

@@ -69,7 +69,7 @@ type xattrs struct {
 	seen  map[string]uint32 // Encoded attributes; 0 is one that is not in the shared area.
 }
 
-// encode returns the attributes of an inode as they stand behind it, or nil. With
+// encode returns the attributes of an inode as they stand after it, or nil. With
 // force all are shared, however rare: the root's inode has little room.
 func (x *xattrs) encode(all map[string]string, force bool) ([]byte, error) {
 	if len(all) == 0 {

@@ -82,7 +82,7 @@ func (l *layout) table() []byte {
 	return b
 }
 
-// bitmap has the first used of size bits set, and all behind size, which stand
+// bitmap has the first used of size bits set, and all after size, which stand
 // for nothing.
 func bitmap(used, size int) []byte {
 	b := make([]byte, blockSize)
@@ -116,7 +116,7 @@ func (l *layout) writeGroups(w *writer) {
 	}
 }
 
-// inode is one whose data is in blocks behind each other.
+// inode is one whose data is in blocks after each other.
 func (l *layout) inode(mode uint16, links, first, blocks int) []byte {
 	b := make([]byte, inodeSize)
 	le.PutUint16(b[0x0:], mode)

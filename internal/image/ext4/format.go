@@ -128,7 +128,7 @@ func hasSuper(group int) bool {
 	return false
 }
 
-// start is the group's first block behind the copies, that of its bitmap.
+// start is the group's first block after the copies, that of its bitmap.
 func (l *layout) start(group int) int {
 	start := group * groupBlocks
 	if hasSuper(group) {

@@ -135,7 +135,7 @@ func checkReason(t *testing.T, n int, err error) {
 	}
 	phase, _, _ := strings.Cut(failed.Reason, ": ")
 	inStep := phase != "init failed" || strings.HasPrefix(failed.Reason, "init failed: step ")
-	ended := strings.HasSuffix(phase, " failed") || phase == "agent loop error" // Behind core.ready.
+	ended := strings.HasSuffix(phase, " failed") || phase == "agent loop error" // After core.ready.
 	if !ended || !inStep || !strings.Contains(failed.Reason, "input/output error") {
 		t.Errorf("call %d: reason %q\n%v", n, failed.Reason, failed)
 	}

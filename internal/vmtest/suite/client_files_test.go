@@ -269,12 +269,12 @@ func positions(g *guest, name string) (string, error) {
 	}
 	n, err := f.Read(b)
 	if !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("behind the end: %w", err)
+		return "", fmt.Errorf("after the end: %w", err)
 	}
 	return fmt.Sprintf("%d bytes, %d of them, %v", i.Size(), n, f.Close()), nil
 }
 
-// appended writes behind what others wrote.
+// appended writes after what others wrote.
 func appended(g *guest, name string) (string, error) {
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_APPEND
 	for _, line := range []string{"first\n", "second\n"} {

@@ -44,7 +44,7 @@ var common = map[string]string{
 	"bound: a listing of 44,000":                     "what does not fit a frame is not answered at all",
 	"beside: the removal of a large tree":            "the agent's only loop removes it and answers nobody meanwhile",
 	"tcp: an address that is none":                   "it asks the name server, which here is none, for what no name can be",
-	"tcp: closed behind both ends":                   "the end of both halves is not told before generation 8",
+	"tcp: closed after both ends":                    "the end of both halves is not told before generation 8",
 	"tcp: their end first":                           "the same",
 	"tcp: 4 MiB to a peer that writes first":         "one task moves both directions, and each side waits for the other",
 	"departure: nothing is said any more":            "commands go on speaking on the ids of the client that has gone",

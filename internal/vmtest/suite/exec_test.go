@@ -124,7 +124,7 @@ func inputs() []behaviour {
 			func(d *dialog) error { return d.in.Close() }, hear("over\n"), exits(0)),
 		converse("input nobody takes", script("exec <&-; echo closed; sleep 1; exit 3"),
 			hear("closed\n"), tell("x"), exits(3)),
-		converse("input behind the end", script("exit 4"),
+		converse("input after the end", script("exit 4"),
 			hearEnd, func(d *dialog) error { _ = d.tell("late"); return nil }, exits(4)),
 	)
 }

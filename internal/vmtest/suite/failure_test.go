@@ -23,7 +23,7 @@ type failure struct {
 	kind    wire.FailureKind
 	errno   syscall.Errno // 0 is none.
 	stage   string        // "" is any.
-	message string        // Whole if it does not begin with a colon, else behind the quoted command.
+	message string        // Whole if it does not begin with a colon, else after the quoted command.
 }
 
 //holds:wire 8: kind, errno, name and text of every failed start

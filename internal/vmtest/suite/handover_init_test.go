@@ -200,7 +200,7 @@ func vanish(t *testing.T, host io.Closer, root string) {
 		t.Fatal(err)
 	}
 	waitFor(t, func() bool { return gone(root) > before })
-	// What the host said last may reach the guest behind the word that it has gone,
+	// What the host said last may reach the guest after the word that it has gone,
 	// and is followed by that word again.
 	time.Sleep(settle)
 }
@@ -273,7 +273,7 @@ func ticks(root string) (n int) {
 		return 0
 	}
 	_, rest, _ := strings.Cut(string(b), ") ")
-	const user, system = 11, 12 // Behind the name, from 0 on: utime, stime.
+	const user, system = 11, 12 // After the name, from 0 on: utime, stime.
 	if f := strings.Fields(rest); len(f) > system {
 		u, _ := strconv.Atoi(f[user])
 		s, _ := strconv.Atoi(f[system])

@@ -16,7 +16,7 @@ import (
 func TestHandoverInits(t *testing.T) {
 	ownOnly(t, needsHandover)
 	if !long() {
-		t.Skip("boots by scripts take minutes: AGENTD_LONG=1, behind scripts/setup inits")
+		t.Skip("boots by scripts take minutes: AGENTD_LONG=1, after scripts/setup inits")
 	}
 	eachKernel(t, func(t *testing.T, kernel string) {
 		t.Helper()

@@ -35,7 +35,7 @@ var systemdImages = []systemdImage{
 	}},
 	{name: "machine-id empty", change: identity("\x00")},
 	{name: "machine-id missing, etc a link", change: inTurn(identity(""), linkEtc)},
-	{name: "behind a script", init: "/entry.sh", change: inTurn(identity("uninitialized\n"), entry)},
+	{name: "after a script", init: "/entry.sh", change: inTurn(identity("uninitialized\n"), entry)},
 	{name: "with udev", root: "udev", change: identity("")},
 }
 

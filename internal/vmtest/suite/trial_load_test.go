@@ -133,7 +133,7 @@ func inputFlood(t *testing.T, m *trial) {
 	if want := fmt.Sprintf("%x  -\n", sha256.Sum256(data)); err != nil || string(r.Stdout) != want || len(r.StdinErrors) > 0 {
 		t.Errorf("the command got other bytes: %q, %d errors, %v", r.Stdout, len(r.StdinErrors), err)
 	}
-	// Each ping stands behind a chunk that is on the link already.
+	// Each ping stands after a chunk that is on the link already.
 	typical, bound := median(rounds), m.scaled(100*time.Millisecond)
 	t.Logf("%d pings beside the flood, typically %v", len(rounds), typical)
 	if typical > bound {
@@ -353,7 +353,7 @@ func heartbeats(t *testing.T, m *trial) {
 	countedBeats(t, m)
 }
 
-// pings asks for signs of life, one behind the other, for a while.
+// pings asks for signs of life, one after the other, for a while.
 func (m *trial) pings(t *testing.T, d time.Duration) {
 	t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); {
@@ -416,7 +416,7 @@ func judgeBeats(t *testing.T, lines []string) {
 		}
 		begun := b.Seq > first.Seq+1 // The first may be from before the commands.
 		if b.Seq < last.Seq || b.Activity < last.Activity || (begun && b.ActiveExec < 2) || b.ActiveSessions != b.ActiveExec {
-			t.Errorf("heartbeat %d: %+v behind %+v", i/2, b, last)
+			t.Errorf("heartbeat %d: %+v after %+v", i/2, b, last)
 		}
 		if b.Seq > last.Seq {
 			ticks++

@@ -53,7 +53,7 @@ func TestTrials(t *testing.T) {
 			continue // The stock kernel has ext4 in a module that no machine of ours needs.
 		}
 		tap := vmtest.NewTap()
-		tap.Behind = pingBehindAck(t)
+		tap.WithAck = pingBehindAck(t)
 		m, _ := vmtest.StartTapped(t, sandbox.Config{
 			Kernel: kernel, MemoryMiB: 1024, CPUs: 2, Root: vmtest.ServerRoot(t),
 			Disks: []sandbox.Disk{{Path: vmtest.Disk(t, "ext4", "")}},
@@ -63,7 +63,7 @@ func TestTrials(t *testing.T) {
 			name string
 			run  func(*testing.T, *trial)
 		}{
-			{"a frame behind the ack", behindAck},
+			{"a frame after the ack", behindAck},
 			{"volume on disks", diskVolume},
 			{"attempts", attempts},
 			{"no descriptors", noDescriptors},
