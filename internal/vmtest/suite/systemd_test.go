@@ -98,11 +98,12 @@ func isUp(t *testing.T, m *vmtest.Machine, kernel string) {
 		why, _ := g.say("for u in $(systemctl --failed --no-legend --plain | cut -d' ' -f1); do journalctl -b -u $u --no-pager; done")
 		t.Errorf("systemd is %q, %v, with\n%s", state, err, why)
 	}
-	const want = "active\n33\n0\n"
+	const want = "active\n33\n0\n0\n"
 	got, err := g.say("systemctl is-active multi-user.target; wc -c </etc/machine-id; " +
-		"systemctl list-units --no-legend --state=active serial-getty@ttyS0 serial-getty@hvc0 console-getty | wc -l")
+		"systemctl list-units --no-legend --state=active serial-getty@ttyS0 serial-getty@hvc0 console-getty | wc -l; " +
+		"journalctl -b --no-pager | grep -c 'Timed out waiting for device' || :")
 	if err != nil || got != want {
-		t.Errorf("target, length of the identity and logins at the console: %q, %v, want %q", got, err, want)
+		t.Errorf("target, length of the identity, logins at the console and devices waited for: %q, %v, want %q", got, err, want)
 	}
 }
 
