@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/agentd-go/agentd/internal/machines"
+	"github.com/agentd-go/agentd/internal/transfer"
 	"github.com/agentd-go/agentd/sandbox"
 )
 
@@ -35,51 +34,12 @@ func untilSignal(ctx context.Context, do func(context.Context) error) error {
 	return ended(ctx, do(ctx))
 }
 
-func newImageList() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "ls",
-		Short: "List the images, the newest import first",
-		Long:  "List the images, the newest import first. One that was only run has no name.\n" + exitHelp(plainExit),
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			all, err := inCache((*sandbox.Cache).Images)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return writeJSON(os.Stdout, all)
-			}
-			return listImages(os.Stdout, all)
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a list of what 'image inspect' prints")
-	return cmd
-}
-
-func listImages(out io.Writer, all []sandbox.Image) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0) // Flush has the errors.
-	_, _ = fmt.Fprintln(w, "NAME\tID\tSIZE\tTYPE\tIMPORTED")
-	for _, i := range all {
-		names := i.Names
-		if len(names) == 0 {
-			names = []string{"<none>"}
-		}
-		for _, n := range names {
-			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n, shortID(i.ID), megabytes(i.Size), i.FSType, i.Imported.Format("2006-01-02 15:04"))
-		}
-	}
-	return w.Flush()
-}
-
 // shortID is what a person types: as many digits as containers' tools show.
 func shortID(id string) string {
 	const digits = 12
 	id = strings.TrimPrefix(id, "sha256:")
 	return id[:min(len(id), digits)]
 }
-
-func megabytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
 func newImageInspect() *cobra.Command {
 	cmd := &cobra.Command{
@@ -206,7 +166,7 @@ were run from a file or a directory, and those whose name is now another's.
 			for _, i := range removed {
 				bytes += i.Size
 			}
-			fmt.Fprintf(os.Stderr, "removed %d images, %s\n", len(removed), megabytes(bytes))
+			fmt.Fprintf(os.Stderr, "removed %d images, %s\n", len(removed), transfer.Size(bytes))
 			return nil
 		},
 	}

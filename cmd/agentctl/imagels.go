@@ -1,0 +1,277 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentd-go/agentd/internal/transfer"
+	"github.com/agentd-go/agentd/sandbox"
+)
+
+// none is in place of a name, a tag or a digest that is not there.
+const none = "<none>"
+
+// imageListFlags are those of image ls.
+type imageListFlags struct {
+	quiet, whole, digests bool
+	filters               []string
+	format                string
+}
+
+func newImageList() *cobra.Command {
+	f := imageListFlags{}
+	cmd := &cobra.Command{
+		Use:   "ls [flags] [REPOSITORY[:TAG]]",
+		Short: "List the images, the newest import first",
+		Long: `List the images, the newest import first, a line for each name; one that was only run
+has none. With a repository, or a name, only those of that name. CREATED is when the
+image was built, or imported where it does not say; SIZE is that of the file with its
+file system.
+
+A filter is reference=PATTERN (a name, in which * is any text without a slash),
+dangling=true|false, label=KEY[=VALUE], before=IMAGE or since=IMAGE.
+` + exitHelp(plainExit),
+		Example: `  agentctl image ls -q -f dangling=true
+  agentctl image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}'`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range args {
+				f.filters = append(f.filters, "reference="+name)
+			}
+			return f.list(os.Stdout, wantsJSON(cmd))
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "IDs only")
+	flags.BoolVar(&f.whole, "no-trunc", false, "IDs as a whole")
+	flags.BoolVar(&f.digests, "digests", false, "show the digests by which images are named")
+	flags.StringArrayVarP(&f.filters, "filter", "f", nil, "only images with `KEY=VALUE`: reference, dangling, label, before or since")
+	flags.StringVar(&f.format, "format", "", formatHelp)
+	flags.Bool("json", false, "print a list of what 'image inspect' prints")
+	flags.BoolP("all", "a", false, "all; they always are")
+	_ = flags.MarkHidden("all") // It is there.
+	cmd.MarkFlagsMutuallyExclusive("json", "quiet", "format")
+	return cmd
+}
+
+func (f *imageListFlags) list(out io.Writer, asJSON bool) error {
+	all, err := inCache((*sandbox.Cache).Images)
+	if err != nil {
+		return err
+	}
+	lines, err := filterImages(imageLines(all), f.filters)
+	if err != nil {
+		return err
+	}
+	for i := range lines {
+		lines[i].whole = f.whole
+	}
+	switch {
+	case asJSON:
+		return writeJSON(out, imagesOf(lines))
+	case f.format != "":
+		return printImages(out, f.format, lines)
+	case f.quiet:
+		for _, i := range imagesOf(lines) {
+			if _, err := fmt.Fprintln(out, imageView{Image: i, whole: f.whole}.ID()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	columns := imageColumns
+	if f.digests {
+		columns = imageDigests
+	}
+	return printImages(out, columns, lines)
+}
+
+// What image ls prints without --format.
+const (
+	imageColumns = `table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`
+	imageDigests = `table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`
+)
+
+func printImages(out io.Writer, text string, lines []imageView) error {
+	as, err := parseFormat(text)
+	if err != nil {
+		return err
+	}
+	views := make([]any, len(lines))
+	for i, l := range lines {
+		views[i] = l
+	}
+	return as.each(out, views, imageHead{})
+}
+
+// An imageView is one name of an image for a template: with Docker's names, and as JSON
+// what image ls --json has.
+type imageView struct {
+	sandbox.Image
+	name  string // "" for none.
+	whole bool   // IDs are.
+}
+
+// imageLines are a line for each name.
+func imageLines(all []sandbox.Image) (lines []imageView) {
+	for _, i := range all {
+		names := i.Names
+		if len(names) == 0 {
+			names = []string{""}
+		}
+		for _, n := range names {
+			lines = append(lines, imageView{Image: i, name: n})
+		}
+	}
+	return lines
+}
+
+// imagesOf are the images of lines, each once.
+func imagesOf(lines []imageView) []sandbox.Image {
+	all := []sandbox.Image{}
+	for _, l := range lines {
+		if !slices.ContainsFunc(all, func(i sandbox.Image) bool { return i.ID == l.Image.ID }) {
+			all = append(all, l.Image)
+		}
+	}
+	return all
+}
+
+// splitName takes a name apart: REPOSITORY[:TAG][@DIGEST].
+func splitName(name string) (repository, tag, digest string) {
+	repository, digest, _ = strings.Cut(name, "@")
+	if i := strings.LastIndexByte(repository, ':'); i > strings.LastIndexByte(repository, '/') {
+		repository, tag = repository[:i], repository[i+1:]
+	}
+	return orNone(repository), orNone(tag), orNone(digest)
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return none
+	}
+	return s
+}
+
+// MarshalJSON writes the image.
+func (v imageView) MarshalJSON() ([]byte, error) { return json.Marshal(v.Image) }
+
+// ID is what a person types, or all of it.
+func (v imageView) ID() string {
+	if v.whole {
+		return v.Image.ID
+	}
+	return shortID(v.Image.ID)
+}
+
+// Repository is the name without its tag.
+func (v imageView) Repository() string { r, _, _ := splitName(v.name); return r }
+
+// Tag is behind the colon of a name.
+func (v imageView) Tag() string { _, t, _ := splitName(v.name); return t }
+
+// Digest is behind the @ of a name.
+func (v imageView) Digest() string { _, _, d := splitName(v.name); return d }
+
+func (v imageView) created() time.Time {
+	if v.Config.Created.Unix() <= 0 { // Not said, or a build that hides it.
+		return v.Imported
+	}
+	return v.Config.Created
+}
+
+// CreatedAt is when it was built, or imported.
+func (v imageView) CreatedAt() string { return v.created().Format("2006-01-02 15:04:05 -0700 MST") }
+
+// CreatedSince is how long ago that was.
+func (v imageView) CreatedSince() string { return ago(v.created()) }
+
+// Size is what its file takes.
+func (v imageView) Size() string { return transfer.Size(v.Image.Size) }
+
+// An imageHead is what stands above a table of imageViews, by the same names.
+type imageHead struct{}
+
+// The columns of Docker's table.
+func (imageHead) Repository() string   { return "REPOSITORY" }
+func (imageHead) Tag() string          { return "TAG" }
+func (imageHead) Digest() string       { return "DIGEST" }
+func (imageHead) ID() string           { return "IMAGE ID" }
+func (imageHead) CreatedSince() string { return "CREATED" }
+func (imageHead) CreatedAt() string    { return "CREATED AT" }
+func (imageHead) Size() string         { return "SIZE" }
+
+// filterImages leaves the lines that have one value of each key, and every label.
+func filterImages(lines []imageView, texts []string) ([]imageView, error) {
+	keys := map[string][]func(imageView) bool{}
+	for n, text := range texts {
+		key, value, _ := strings.Cut(text, "=")
+		match, err := imageFilter(key, value)
+		if err != nil {
+			return nil, fmt.Errorf("--filter %q: %w", text, err)
+		}
+		if key == "label" {
+			key += strconv.Itoa(n) // All of them.
+		}
+		keys[key] = append(keys[key], match)
+	}
+	return slices.DeleteFunc(lines, func(l imageView) bool {
+		for _, values := range keys {
+			if !slices.ContainsFunc(values, func(match func(imageView) bool) bool { return match(l) }) {
+				return true
+			}
+		}
+		return false
+	}), nil
+}
+
+func imageFilter(key, value string) (func(imageView) bool, error) {
+	if value == "" {
+		return nil, errors.New("want KEY=VALUE")
+	}
+	switch key {
+	case "reference":
+		_, err := path.Match(value, "")
+		return func(l imageView) bool { return l.isNamed(value) }, err
+	case "dangling":
+		want, err := strconv.ParseBool(value)
+		if err != nil {
+			return nil, errors.New("want true or false")
+		}
+		return func(l imageView) bool { return (l.name == "") == want }, nil
+	case "label":
+		name, text, valued := strings.Cut(value, "=")
+		return func(l imageView) bool {
+			got, ok := l.Config.Labels[name]
+			return ok && (!valued || got == text)
+		}, nil
+	case "before", "since":
+		i, err := findImage(value)
+		border := imageView{Image: i}.created()
+		return func(l imageView) bool {
+			at := l.created()
+			return key == "before" && at.Before(border) || key == "since" && at.After(border)
+		}, err
+	}
+	return nil, fmt.Errorf("unknown key %q; want reference=, dangling=, label=, before= or since=", key)
+}
+
+// isNamed reports whether a pattern is of the whole name or of its repository.
+func (v imageView) isNamed(pattern string) bool {
+	for _, name := range []string{v.name, v.Repository()} {
+		if ok, err := path.Match(pattern, name); ok && err == nil && v.name != "" {
+			return true
+		}
+	}
+	return false
+}
