@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -21,16 +22,25 @@ const statsPeriod = time.Second
 
 func newStats() *cobra.Command {
 	var once bool
+	var text string
 	cmd := &cobra.Command{
-		Use:   "stats NAME",
-		Short: "Show what a machine and its processes take",
-		Long: `Show memory, CPU, pressure, disks and network of a machine, and its busiest
-processes: every second on a terminal until ^C, else once. Percentages are of one
-CPU; pressure is the part of the last ten seconds in which something waited.
+		Use:   "stats [flags] [NAME...]",
+		Short: "Show what machines take, or a machine and its processes",
+		Long: `Show a line for each machine that runs, or for each of several names. Of one name
+show memory, CPU, pressure, disks and network, and its busiest processes. It is shown
+every second on a terminal until ^C, else once. Percentages are of one CPU; pressure is
+the part of the last ten seconds in which something waited.
+
+A machine that does not answer within 5 seconds is left out, if it was not named.
 ` + exitHelp(plainExit),
-		Args:              cobra.ExactArgs(1),
+		Example:           `  agentctl stats --no-stream --format '{{.Name}} {{.CPUPerc}} {{.MemUsage}}'`,
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 || text != "" {
+				ctx, stop := interruptible(cmd)
+				defer stop()
+				return statsOfAll(ctx, args, cmp.Or(text, statsColumns), wantsJSON(cmd), once)
+			}
 			return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error {
 				asJSON := wantsJSON(cmd)
 				live := !once && !asJSON && term.IsTerminal(int(os.Stdout.Fd()))
@@ -52,7 +62,9 @@ CPU; pressure is the part of the last ten seconds in which something waited.
 		},
 	}
 	cmd.Flags().BoolVar(&once, "no-stream", false, "once, on a terminal too")
-	return offerJSON(cmd)
+	cmd.Flags().StringVar(&text, "format", "", formatHelp+"; a line for each machine")
+	offerJSON(cmd).MarkFlagsMutuallyExclusive("json", "format")
+	return cmd
 }
 
 // eachRates calls show once, or every period until ctx ends.
