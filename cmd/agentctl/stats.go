@@ -51,11 +51,11 @@ A machine that does not answer within 5 seconds is left out, if it was not named
 					if asJSON {
 						return writeJSON(os.Stdout, r)
 					}
-					text := statsText(args[0], r)
+					shown := statsText(args[0], r)
 					if live {
-						text = screen(text, window(os.Stdout))
+						shown = screen(shown, window(os.Stdout))
 					}
-					_, err := io.WriteString(os.Stdout, text)
+					_, err := io.WriteString(os.Stdout, shown)
 					return err
 				})
 			})
