@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"syscall"
 
 	"github.com/agentd-go/agentd/client"
 )
@@ -23,6 +24,9 @@ func MakeDir(ctx context.Context, c *client.Client, dir string) error {
 	err := c.MkdirAll(ctx, dir, perm)
 	if failed, ok := errors.AsType[*fs.PathError](err); ok {
 		err = failed.Err
+	}
+	if errors.Is(err, syscall.EROFS) {
+		return fmt.Errorf("working directory %s: it is not there, and in a read-only root it cannot be made: mount something there, such as a tmpfs: %w", dir, err)
 	}
 	if err != nil {
 		return fmt.Errorf("working directory %s: it is not there and cannot be made: %w", dir, err)

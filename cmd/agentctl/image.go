@@ -140,12 +140,13 @@ func usersOfImages() (map[string][]string, error) {
 }
 
 func newImagePrune() *cobra.Command {
-	var asJSON bool
+	var asJSON, named bool
 	cmd := &cobra.Command{
-		Use:   "prune",
+		Use:   "prune [-a]",
 		Short: "Remove the images that have no name",
 		Long: `Remove the images that have no name and of which no machine is made: those that
-were run from a file or a directory, and those whose name is now another's.
+were run from a file or a directory, and those whose name is now another's. With -a
+those with a name go too. It does not ask.
 ` + exitHelp(plainExit),
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -156,6 +157,11 @@ were run from a file or a directory, and those whose name is now another's.
 			removed, err := inCache(func(c *sandbox.Cache) ([]sandbox.Image, error) {
 				return c.PruneImages(slices.Collect(maps.Keys(users))...)
 			})
+			if err == nil && named {
+				var more []sandbox.Image
+				more, err = removeUnused(users)
+				removed = append(removed, more...)
+			}
 			if err != nil {
 				return err
 			}
@@ -170,6 +176,26 @@ were run from a file or a directory, and those whose name is now another's.
 			return nil
 		},
 	}
+	cmd.Flags().BoolVarP(&named, "all", "a", false, "those with a name too")
+	cmd.Flags().BoolP("force", "f", false, "do not ask; it never does")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a list of what was removed, as 'image inspect' does")
 	return cmd
+}
+
+// removeUnused removes all images of which no machine is made.
+func removeUnused(users map[string][]string) (removed []sandbox.Image, err error) {
+	all, err := inCache((*sandbox.Cache).Images)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range all {
+		if users[i.ID] != nil {
+			continue
+		}
+		if err := deleteImage(i.ID); err != nil {
+			return removed, err
+		}
+		removed = append(removed, i)
+	}
+	return removed, nil
 }
