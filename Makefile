@@ -6,7 +6,7 @@ STRIP   = -trimpath -ldflags "-s -w$(if $(VERSION), -X main.version=$(VERSION))"
 FUZZ    ?= 10s
 SOURCES = go.mod go.sum $(shell find cmd client internal sandbox wire -name '*.go')
 
-.PHONY: man release run test build setup setup-test conformance bench bench-short size lint vet fuzz clean shim setup-shim install-shim pod test-shim test-trixie
+.PHONY: man release run test build setup setup-test conformance bench bench-short size lint vet fuzz clean shim setup-shim install-shim pod test-shim test-trixie examples
 
 ## run: boot a machine and run a command in it
 run: setup
@@ -66,6 +66,10 @@ test-shim: shim
 ## test-trixie: a machine by Debian 13's kernel, QEMU and virtiofsd, on any Debian
 test-trixie: setup
 	@scripts/trixie
+
+## examples: a module that uses ours as any other program does, built and run
+examples: setup bin/agentd
+	cd examples && ../scripts/go vet ./... && AGENTCTL_AGENTD=$(CURDIR)/bin/agentd ../scripts/go run ./tour
 
 ## setup: install and fetch what building and running needs
 setup:

@@ -242,8 +242,8 @@ func (f *File) settle() error {
 func (f *File) Flush() error { return pathError("flush", f.name, f.settle()) }
 
 // Sync cannot do what that of [os.File] does: the protocol has no word for putting a
-// file on a disk. It flushes and returns [errors.ErrUnsupported]. To have the files of
-// a machine on its disks, run sync(1) in it, or end it by its Shutdown.
+// file on a disk. It flushes and returns [errors.ErrUnsupported]. [Client.Sync] has an
+// agent of ours put a whole file system on its disk.
 func (f *File) Sync() error {
 	err := f.settle()
 	if err == nil {
