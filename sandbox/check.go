@@ -12,7 +12,7 @@ import (
 // it would refuse costs no boot. Another's agent has rules of its own, and so has the
 // author of a message or of words.
 func (c Config) checkPlan() error {
-	if c.Foreign || c.Bootstrap != nil || len(c.ExtraWords) > 0 {
+	if c.hooks.Foreign || c.hooks.Bootstrap != nil || len(c.hooks.ExtraWords) > 0 {
 		return nil
 	}
 	words, err := c.words()

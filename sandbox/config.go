@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/relay"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/wire"
@@ -47,6 +47,16 @@ const (
 	DefaultMemoryMiB = 512
 )
 
+func init() {
+	hooks.Of = func(config any) *hooks.Machine {
+		c, ok := config.(*Config)
+		if !ok {
+			return nil
+		}
+		return &c.hooks
+	}
+}
+
 // A Config says what machine to start. The zero value is a small machine. As JSON
 // it keeps what it says of the machine, without what it says of this program.
 type Config struct {
@@ -72,7 +82,6 @@ type Config struct {
 	Mounts []Mount `json:"mounts,omitempty"`
 	Tmpfs  []Tmpfs `json:"tmpfs,omitempty"`
 	Disks  []Disk  `json:"disks,omitempty"`
-	Card   bool    `json:"card,omitempty"` // A network card, eth0, that is connected to nothing.
 
 	// Taps are network cards on interfaces of the host, behind the one of Network.
 	Taps []Tap `json:"-"`
@@ -112,7 +121,7 @@ type Config struct {
 	// and so the newest that our agent speaks: 7, or 8 for raw records. 0 is the newest.
 	// A machine that names 8 or more has them go by a port of their own, unless it has
 	// an Init or a PortSocket.
-	Generation wire.Generation `json:"generation,omitempty"`
+	Generation int `json:"generation,omitempty"`
 
 	// Socket is the path of a Unix socket on which the running machine serves
 	// other clients (client.Connect), 127 at most beside Machine.Client; "" is none.
@@ -149,20 +158,7 @@ type Config struct {
 	// are, so that its command can be repeated by hand.
 	Keep bool `json:"keep,omitempty"`
 
-	// ExtraWords go on the kernel command line as they are, behind the others:
-	// the guest's environment, to the agent. A word that begins with MSB_
-	// configures a machine by environment.
-	ExtraWords []string `json:"extra_words,omitempty"`
-	// Bootstrap replaces the message that the other fields would make.
-	Bootstrap *wire.Bootstrap `json:"-"`
-
-	// Port, if set, is given the byte link to the guest before its first byte and
-	// returns what is to be used in its place: it can watch and speak itself.
-	Port func(net.Conn) net.Conn `json:"-"`
-
-	// Foreign is set for an agent that is not ours: it is started from the root
-	// itself, since it cannot change to another.
-	Foreign bool `json:"foreign,omitempty"`
+	hooks hooks.Machine // Of tests.
 }
 
 func (c Config) withDefaults() Config {
@@ -207,7 +203,7 @@ func (c Config) check() error {
 	if c.Configuration == ByEnvironment && c.InitDir != "" {
 		return errors.New("the directory of the init cannot be configured by environment")
 	}
-	if info, _ := wire.Lookup(wire.TypeBootstrap); c.Generation != 0 && (c.Generation < info.Since || c.Generation > wire.Newest) {
+	if info, _ := wire.Lookup(wire.TypeBootstrap); c.Generation != 0 && (c.Generation < int(info.Since) || c.Generation > int(wire.Newest)) {
 		return fmt.Errorf("generation %d: want %d to %d", c.Generation, info.Since, wire.Newest)
 	}
 	for _, check := range []func() error{c.checkSize, c.checkDevices, c.checkNaming, c.checkPlan} {
@@ -245,10 +241,10 @@ func (c Config) words() (words []string, err error) {
 		}
 		words = slices.Concat(words, said, c.Env)
 	}
-	return append(words, c.ExtraWords...), nil
+	return append(words, c.hooks.ExtraWords...), nil
 }
 
-// bootstrap is the configuration as a message.
+// rlimits says limits in the protocol's words.
 func rlimits(all []client.Limit) (l []wire.Rlimit) {
 	for _, limit := range all {
 		l = append(l, wire.Rlimit(limit))
@@ -256,9 +252,10 @@ func rlimits(all []client.Limit) (l []wire.Rlimit) {
 	return l
 }
 
+// bootstrap is the configuration as a message.
 func (c Config) bootstrap() *wire.Bootstrap {
-	if c.Bootstrap != nil {
-		return c.Bootstrap
+	if c.hooks.Bootstrap != nil {
+		return c.hooks.Bootstrap
 	}
 	b := &wire.Bootstrap{
 		Hostname:   optional(c.Hostname),

@@ -71,12 +71,12 @@ func TestBothConfigurations(t *testing.T) {
 	if got := wordsOf(t, cfg); !slices.Equal(got, want) {
 		t.Errorf("words %q, want %q", got, want)
 	}
-	cfg.ExtraWords = []string{"MSB_TMPFS=/x"}
+	cfg.hooks.ExtraWords = []string{"MSB_TMPFS=/x"}
 	if got := wordsOf(t, cfg); !slices.Equal(got, append(want, "MSB_TMPFS=/x")) {
 		t.Errorf("words %q do not end in the extra one", got)
 	}
-	cfg.Bootstrap = new(wire.Bootstrap)
-	if cfg.bootstrap() != cfg.Bootstrap {
+	cfg.hooks.Bootstrap = new(wire.Bootstrap)
+	if cfg.bootstrap() != cfg.hooks.Bootstrap {
 		t.Error("the message was not replaced")
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // A Share is a host directory that the guest can mount by its tag (virtiofs).
-// The configuration says where; see [Config.Bootstrap] and [Config.ExtraWords].
+// Who mounts it is the caller's business: [Config.Mounts] do that by themselves.
 type Share struct {
 	Tag      string `json:"tag"` // 1 to 36 printable bytes.
 	Dir      string `json:"dir"`
@@ -115,7 +115,7 @@ func (c Config) guestModules() []string {
 	if len(c.Disks) > 0 {
 		modules = append(modules, "virtio_blk", "erofs", "overlay", "ext4")
 	}
-	if c.Card || c.Network || len(c.Taps) > 0 {
+	if c.hooks.Card || c.Network || len(c.Taps) > 0 {
 		modules = append(modules, "virtio_net")
 	}
 	return append(modules, c.Modules...)

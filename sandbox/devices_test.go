@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/image"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
@@ -203,25 +204,23 @@ func newUserMachine(t *testing.T) userMachine {
 	text(t, file+"/one.conf", "one\n")
 	text(t, file+"/other.conf", "other\n")
 	size, mode := uint32(4), uint32(0o1777)
-	u.cfg = sandbox.Config{
+	u.cfg = hooks.With(sandbox.Config{
 		Shares: []sandbox.Share{{Tag: "data_bd47413b", Dir: u.data}, {Tag: "read", Dir: read}, {Tag: "fm_0a1b2c3d", Dir: file}},
 		Disks:  []sandbox.Disk{{Path: u.disk, Serial: "cache_4f7cfe6f"}},
-		Bootstrap: &wire.Bootstrap{
-			SecurityProfile: wire.ProfileRestricted,
-			DirMounts: []wire.DirMount{
-				{Tag: "data_bd47413b", GuestPath: "/data"},
-				{Tag: "read", GuestPath: "/srv/read", Flags: wire.MountFlags{ReadOnly: true, NoExec: true}},
-			},
-			FileMounts:  []wire.FileMount{{Tag: "fm_0a1b2c3d", Filename: "one.conf", GuestPath: "/etc/app/one.conf", Flags: wire.MountFlags{ReadOnly: true}}},
-			DiskMounts:  []wire.DiskMount{{ID: "cache_4f7cfe6f", GuestPath: "/data/cache"}},
-			TmpfsMounts: []wire.TmpfsMount{{Path: "/data/cache/tmp", SizeMiB: &size, Mode: &mode}},
+	}, hooks.Machine{Bootstrap: &wire.Bootstrap{
+		SecurityProfile: wire.ProfileRestricted,
+		DirMounts: []wire.DirMount{
+			{Tag: "data_bd47413b", GuestPath: "/data"},
+			{Tag: "read", GuestPath: "/srv/read", Flags: wire.MountFlags{ReadOnly: true, NoExec: true}},
 		},
-		ExtraWords: []string{
-			"MSB_SECURITY_PROFILE=restricted", "MSB_DIR_MOUNTS=data_bd47413b:/data;read:/srv/read:ro,noexec",
-			"MSB_FILE_MOUNTS=fm_0a1b2c3d:one.conf:/etc/app/one.conf:ro", "MSB_DISK_MOUNTS=cache_4f7cfe6f:/data/cache",
-			"MSB_TMPFS=/data/cache/tmp:size=4,mode=1777",
-		},
-	}
+		FileMounts:  []wire.FileMount{{Tag: "fm_0a1b2c3d", Filename: "one.conf", GuestPath: "/etc/app/one.conf", Flags: wire.MountFlags{ReadOnly: true}}},
+		DiskMounts:  []wire.DiskMount{{ID: "cache_4f7cfe6f", GuestPath: "/data/cache"}},
+		TmpfsMounts: []wire.TmpfsMount{{Path: "/data/cache/tmp", SizeMiB: &size, Mode: &mode}},
+	}, ExtraWords: []string{
+		"MSB_SECURITY_PROFILE=restricted", "MSB_DIR_MOUNTS=data_bd47413b:/data;read:/srv/read:ro,noexec",
+		"MSB_FILE_MOUNTS=fm_0a1b2c3d:one.conf:/etc/app/one.conf:ro", "MSB_DISK_MOUNTS=cache_4f7cfe6f:/data/cache",
+		"MSB_TMPFS=/data/cache/tmp:size=4,mode=1777",
+	}})
 	return u
 }
 
@@ -233,7 +232,7 @@ func TestUserMounts(t *testing.T) {
 				u := newUserMachine(t)
 				u.cfg.Kernel, u.cfg.Configuration = kernel, sandbox.Configuration(way)
 				if u.cfg.Configuration == sandbox.ByBootstrap {
-					u.cfg.ExtraWords = nil
+					hooks.Of(&u.cfg).ExtraWords = nil
 				}
 				m := start(t, u.cfg)
 				u.check(t, m)
@@ -287,7 +286,7 @@ func TestDirtyDisk(t *testing.T) {
 			path := ext4(t, "")
 			disk := sandbox.Disk{Path: path, Serial: "seed"}
 			mount := wire.DiskMount{ID: "seed", GuestPath: "/seed"}
-			m := start(t, sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{disk}, Bootstrap: &wire.Bootstrap{DiskMounts: []wire.DiskMount{mount}}})
+			m := start(t, hooks.With(sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{disk}}, hooks.Machine{Bootstrap: &wire.Bootstrap{DiskMounts: []wire.DiskMount{mount}}}))
 			say(t, m, "echo kept >/seed/file; sync; echo more >/seed/other; sync /seed/other")
 			if err := m.Kill(); err != nil {
 				t.Fatal(err)
@@ -297,7 +296,7 @@ func TestDirtyDisk(t *testing.T) {
 			}
 			for _, readOnly := range []bool{false, true} {
 				disk.ReadOnly, mount.Flags.ReadOnly = readOnly, !readOnly
-				m := start(t, sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{disk}, Bootstrap: &wire.Bootstrap{DiskMounts: []wire.DiskMount{mount}}})
+				m := start(t, hooks.With(sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{disk}}, hooks.Machine{Bootstrap: &wire.Bootstrap{DiskMounts: []wire.DiskMount{mount}}}))
 				got := say(t, m, "grep /seed /proc/self/mounts")
 				if !strings.HasPrefix(got, "/dev/vda /seed ext4 ro,relatime") {
 					t.Errorf("mounted as %s", got)
@@ -315,9 +314,9 @@ func TestBlockRoot(t *testing.T) {
 	for _, kernel := range kernels(t) {
 		t.Run(kernel+"/erofs and ext4", func(t *testing.T) {
 			upper := ext4(t, "")
-			cfg := sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{lower, {Path: upper}}, Bootstrap: &wire.Bootstrap{
+			cfg := hooks.With(sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{lower, {Path: upper}}}, hooks.Machine{Bootstrap: &wire.Bootstrap{
 				BlockRoot: &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperDevice{Device: "/dev/vdb", FSType: "ext4"}},
-			}}
+			}})
 			checkRoot(t, cfg, "overlay / overlay rw,")
 			clean(t, upper)
 			m := start(t, cfg)
@@ -327,14 +326,14 @@ func TestBlockRoot(t *testing.T) {
 		})
 		t.Run(kernel+"/erofs and tmpfs", func(t *testing.T) {
 			size := uint32(16)
-			checkRoot(t, sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{lower}, Bootstrap: &wire.Bootstrap{
+			checkRoot(t, hooks.With(sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{lower}}, hooks.Machine{Bootstrap: &wire.Bootstrap{
 				BlockRoot: &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperTmpfs{SizeMiB: &size}},
-			}}, "overlay / overlay rw,")
+			}}), "overlay / overlay rw,")
 		})
 		t.Run(kernel+"/ext4", func(t *testing.T) {
 			disk := ext4(t, dir)
 			cfg := sandbox.Config{Kernel: kernel, Configuration: sandbox.ByEnvironment, Disks: []sandbox.Disk{{Path: disk}}}
-			cfg.ExtraWords = []string{"MSB_BLOCK_ROOT=kind=disk-image,device=/dev/vda"}
+			hooks.Of(&cfg).ExtraWords = []string{"MSB_BLOCK_ROOT=kind=disk-image,device=/dev/vda"}
 			checkRoot(t, cfg, "/dev/vda / ext4 rw,relatime")
 			clean(t, disk)
 		})
@@ -381,9 +380,9 @@ func TestReadOnlyRoot(t *testing.T) {
 	disk := sandbox.Disk{Path: ext4(t, dir), ReadOnly: true}
 	for _, kernel := range kernels(t) {
 		t.Run(kernel, func(t *testing.T) {
-			m := start(t, sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{disk}, Bootstrap: &wire.Bootstrap{
+			m := start(t, hooks.With(sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{disk}}, hooks.Machine{Bootstrap: &wire.Bootstrap{
 				BlockRoot: &wire.DiskImage{Device: "/dev/vda"}, TmpfsMounts: []wire.TmpfsMount{{Path: "/tmp"}},
-			}})
+			}}))
 			if all := say(t, m, "cat /proc/self/mounts"); !strings.HasPrefix(all, "/dev/vda / ext4 ro,") {
 				t.Errorf("mounts\n%s", all)
 			}
@@ -423,7 +422,7 @@ func TestMissing(t *testing.T) {
 			tag:    "step dir-mount: mount data_bd47413b (type virtiofs, ro) on /data: invalid argument (the host may give no share with this tag)",
 			serial: `step disk-mount: mount of a disk on /cache: after 5s: no such disk: serial "cache", there are [] (the host has to attach it`,
 		} {
-			m, err := tryStart(t, sandbox.Config{Kernel: kernel, Bootstrap: bootstrap})
+			m, err := tryStart(t, hooks.With(sandbox.Config{Kernel: kernel}, hooks.Machine{Bootstrap: bootstrap}))
 			if err == nil {
 				stop(t, m)
 			}
@@ -436,7 +435,7 @@ func TestMissing(t *testing.T) {
 
 func badRoot(t *testing.T, cfg sandbox.Config, wants ...string) {
 	t.Helper()
-	cfg.Bootstrap = &wire.Bootstrap{BlockRoot: &wire.DiskImage{Device: "/dev/vda"}}
+	hooks.Of(&cfg).Bootstrap = &wire.Bootstrap{BlockRoot: &wire.DiskImage{Device: "/dev/vda"}}
 	m, err := tryStart(t, cfg)
 	if err == nil {
 		stop(t, m)

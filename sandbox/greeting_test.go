@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
@@ -27,7 +28,7 @@ func startSilent(t *testing.T, kernel string, words ...string) *silent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	vm, remove, err := sandbox.StartSilent(t.Context(), sandbox.Config{Kernel: kernel, Agent: agent, ExtraWords: words})
+	vm, remove, err := sandbox.StartSilent(t.Context(), hooks.With(sandbox.Config{Kernel: kernel, Agent: agent}, hooks.Machine{ExtraWords: words}))
 	if err != nil {
 		t.Fatal(err)
 	}

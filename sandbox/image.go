@@ -43,7 +43,7 @@ func (c Config) checkUpper() error {
 		return errors.New("an upper without an image")
 	case u.Tmpfs && u.Disk != "":
 		return errors.New("an upper on a disk and in memory: want one of them")
-	case c.Image != "" && c.ReadOnlyRoot && c.Foreign:
+	case c.Image != "" && c.ReadOnlyRoot && c.hooks.Foreign:
 		return errors.New("a read-only root over an image: only our own agent can have one")
 	case u.Tmpfs && c.Configuration == ByEnvironment:
 		return errors.New("an upper in memory cannot be configured by environment")
@@ -81,7 +81,7 @@ func (l *layout) fromImage(ctx context.Context, cfg Config, cache *image.Cache) 
 	}
 	b := *cfg.bootstrap()
 	b.BlockRoot = root
-	cfg.Bootstrap = &b
+	cfg.hooks.Bootstrap = &b
 	return cfg, nil
 }
 

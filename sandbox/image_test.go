@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/image"
 	"github.com/agentd-go/agentd/internal/imagetest"
 	"github.com/agentd-go/agentd/internal/vmtest"
@@ -211,13 +212,12 @@ func (c comparison) run(t *testing.T, kernel string) {
 // withDisk starts a machine that has an image's disk at /image, as it is.
 func withDisk(t *testing.T, kernel, disk, programs string) *sandbox.Machine {
 	t.Helper()
-	return start(t, sandbox.Config{
+	return start(t, hooks.With(sandbox.Config{
 		Kernel: kernel, Disks: []sandbox.Disk{{Path: disk, ReadOnly: true, Serial: "image"}}, Shares: []sandbox.Share{{Tag: "scan", Dir: programs}},
-		Bootstrap: &wire.Bootstrap{
-			DiskMounts: []wire.DiskMount{{ID: "image", GuestPath: "/image", Flags: wire.MountFlags{ReadOnly: true}}},
-			DirMounts:  []wire.DirMount{{Tag: "scan", GuestPath: "/scan"}},
-		},
-	})
+	}, hooks.Machine{Bootstrap: &wire.Bootstrap{
+		DiskMounts: []wire.DiskMount{{ID: "image", GuestPath: "/image", Flags: wire.MountFlags{ReadOnly: true}}},
+		DirMounts:  []wire.DirMount{{Tag: "scan", GuestPath: "/scan"}},
+	}}))
 }
 
 func lines(s string) []string { return strings.Split(strings.TrimSpace(s), "\n") }
@@ -394,7 +394,7 @@ func TestImageRefused(t *testing.T) {
 		{"want one of them", sandbox.Config{Image: "x", Upper: sandbox.Upper{Tmpfs: true, Disk: "x"}}},
 		{"cannot be configured by environment", sandbox.Config{Image: "x", Upper: sandbox.Upper{Tmpfs: true}, Configuration: sandbox.ByEnvironment}},
 		{"upper of -1 MiB", sandbox.Config{Image: "x", Upper: sandbox.Upper{SizeMiB: -1}}},
-		{"only our own agent can", sandbox.Config{Image: "x", ReadOnlyRoot: true, Foreign: true}},
+		{"only our own agent can", hooks.With(sandbox.Config{Image: "x", ReadOnlyRoot: true}, hooks.Machine{Foreign: true})},
 		{"./nothing: no such file", sandbox.Config{Image: "./nothing"}},
 	} {
 		tt.cfg.Agent = agent

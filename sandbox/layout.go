@@ -114,7 +114,7 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 		Affinity:  cfg.Affinity,
 		Network:   cfg.Network,
 		Cmdline:   words,
-		Card:      cfg.Card,
+		Card:      cfg.hooks.Card,
 		Records:   cfg.hasSecond(),
 	}
 	if l.machine.Records {
@@ -219,7 +219,7 @@ func copyOnce(dir, master string) error {
 // fromInitramfs is the way of stock kernels: the agent starts in memory, loads
 // what the machine needs and changes to the root.
 func (l *layout) fromInitramfs(cfg Config, cache *image.Cache, kernel image.Kernel, agent []byte, root string, private bool) (err error) {
-	if cfg.Foreign {
+	if cfg.hooks.Foreign {
 		return fmt.Errorf("kernel %s starts from an initramfs, which only our own agent can", kernel.Name)
 	}
 	var modules []string
@@ -243,7 +243,7 @@ func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) e
 	switch {
 	case cfg.Image != "":
 		first = filepath.Join(l.dir, "first")
-	case (!private || cfg.ReadOnlyRoot) && !cfg.Foreign:
+	case (!private || cfg.ReadOnlyRoot) && !cfg.hooks.Foreign:
 		first = filepath.Join(l.dir, "first")
 		l.enter(root, cfg.ReadOnlyRoot, private || cfg.OwnRoot)
 	}

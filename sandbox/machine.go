@@ -204,8 +204,8 @@ func (m *Machine) boot(ctx context.Context, cfg Config, start time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	port := m.vm.Port()
-	if cfg.Port != nil {
-		port = cfg.Port(port)
+	if cfg.hooks.Port != nil {
+		port = cfg.hooks.Port(port)
 	}
 	h := &handshake{machine: m}
 	second := m.vm.Records()
@@ -256,7 +256,7 @@ func (h *handshake) run(ctx context.Context, cfg Config, port net.Conn, start ti
 	m := h.machine
 	says := client.Handshake{Resolved: func(wire.User) { m.timings.Resolved = time.Since(start) }}
 	if cfg.Configuration == ByBootstrap {
-		says.Bootstrap, says.Generation = cfg.bootstrap(), cmp.Or(cfg.Generation, wire.Newest)
+		says.Bootstrap, says.Generation = cfg.bootstrap(), cmp.Or(wire.Generation(cfg.Generation), wire.Newest)
 		h.leased = says.Generation >= wire.BulkSince
 	}
 	if h.Greeting, err = says.Run(ctx, port); err != nil {

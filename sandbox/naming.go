@@ -60,7 +60,7 @@ func (c Config) checkNaming() error {
 			return fmt.Errorf("host %q: a machine without a network card reaches no host", s)
 		}
 	}
-	if len(said) > 0 && c.Foreign {
+	if len(said) > 0 && c.hooks.Foreign {
 		return errors.New("hosts and a resolver: only our own agent can have them")
 	}
 	return nil

@@ -26,7 +26,7 @@ type binding struct {
 // hasSecond reports whether a machine gets a second port: one that is asked for
 // by its generation, and that has one host for its life.
 func (c Config) hasSecond() bool {
-	return c.Generation >= wire.BulkSince && c.Configuration == ByBootstrap && c.Init == "" && c.PortSocket == ""
+	return wire.Generation(c.Generation) >= wire.BulkSince && c.Configuration == ByBootstrap && c.Init == "" && c.PortSocket == ""
 }
 
 // answerSecond answers the guest's greeting when it comes.

@@ -7,7 +7,7 @@ import "github.com/agentd-go/agentd/internal/image"
 // which virtiofsd needs. The small root is then a disk instead of a directory, for
 // which the kernel must be one that starts from an initramfs.
 func (c Config) shareless(kernel image.Kernel) bool {
-	return c.Root == "" && c.Runtime == "" && len(c.Shares) == 0 && kernel.Initrd && !c.Foreign
+	return c.Root == "" && c.Runtime == "" && len(c.Shares) == 0 && kernel.Initrd && !c.hooks.Foreign
 }
 
 // withoutShares has the small root as an image, unless there is one.

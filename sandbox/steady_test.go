@@ -35,7 +35,7 @@ func TestWhatTheUserSharesIsNotSteady(t *testing.T) {
 	}
 	cfg := Config{Shares: []Share{{Tag: "data", Dir: dir}}, Mounts: []Mount{{Source: dir, Target: "/a"}, {Source: file, Target: "/b"}}}
 	readOnly, foreign := cfg, cfg
-	readOnly.ReadOnlyRoot, foreign.Foreign = true, true
+	readOnly.ReadOnlyRoot, foreign.hooks.Foreign = true, true
 	for name, tt := range map[string]struct {
 		cfg     Config
 		accel   vmm.Accel

@@ -25,7 +25,8 @@ var may = map[string][]string{
 	"wire":                         {"wire/frame"},
 	"wire/bootenv":                 {"wire"},
 	"client":                       {"wire", "wire/frame", "internal/mux", "internal/flow"},
-	"sandbox":                      {"wire", "wire/bootenv", "wire/frame", "client", "internal/relay", "internal/vmm", "internal/image", "internal/image/ext4", "internal/guest/plan"},
+	"sandbox":                      {"wire", "wire/bootenv", "wire/frame", "client", "internal/hooks", "internal/relay", "internal/vmm", "internal/image", "internal/image/ext4", "internal/guest/plan"},
+	"internal/hooks":               {"wire"},
 	"internal/mux":                 {"wire/frame"},
 	"internal/flow":                {"wire", "wire/frame"},         // Moves nothing by itself.
 	"internal/relay":               {"wire/frame", "internal/mux"}, // Cannot decode.
@@ -61,9 +62,9 @@ var may = map[string][]string{
 	"internal/fault/init":     {"internal/fault"},
 	"internal/reference":      {"internal/image"},
 	"internal/contract":       {"wire", "wire/frame"},
-	"internal/vmtest":         {"wire", "wire/frame", "client", "sandbox", "internal/contract", "internal/image", "internal/reference"},
-	"internal/vmtest/suite":   {"wire", "wire/frame", "client", "sandbox", "internal/contract", "internal/vmtest"},
-	"internal/vmtest/boots":   {"wire", "client", "sandbox", "internal/vmtest"},
+	"internal/vmtest":         {"wire", "wire/frame", "client", "sandbox", "internal/hooks", "internal/contract", "internal/image", "internal/reference"},
+	"internal/vmtest/suite":   {"wire", "wire/frame", "client", "sandbox", "internal/hooks", "internal/contract", "internal/vmtest"},
+	"internal/vmtest/boots":   {"wire", "client", "sandbox", "internal/hooks", "internal/vmtest"},
 	"bench":                   {"wire", "wire/frame", "client", "internal/vmm", "internal/image", "internal/reference"},
 	"bench/guest":             {"internal/guest/boot", "internal/guest/sys"},
 }

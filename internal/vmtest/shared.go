@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/sandbox"
 )
 
@@ -107,7 +108,7 @@ func (s *Shared) startLocked() error {
 	if s.dir, err = os.MkdirTemp("", "shared-"); err != nil {
 		return err
 	}
-	s.Config.Agent, s.Config.Foreign = program, Version() != ""
+	s.Config.Agent, hooks.Of(&s.Config).Foreign = program, Version() != ""
 	s.Config.Socket = filepath.Join(s.dir, "agent.sock")
 	s.machine, err = sandbox.Start(context.Background(), s.Config)
 	return err

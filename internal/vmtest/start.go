@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/sandbox"
 )
 
@@ -51,7 +52,7 @@ func Config(t *testing.T, cfg sandbox.Config) sandbox.Config {
 	if cfg.Agent == "" {
 		cfg.Agent = Agent(t)
 	}
-	cfg.Foreign = Version() != ""
+	hooks.Of(&cfg).Foreign = Version() != ""
 	return cfg
 }
 

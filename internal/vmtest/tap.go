@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/internal/contract"
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
@@ -183,7 +184,7 @@ func StartTapped(t *testing.T, cfg sandbox.Config, p *Tap) (*Machine, *Tap) {
 	if p == nil {
 		p = NewTap()
 	}
-	cfg.Port = p.Port
+	hooks.Of(&cfg).Port = p.Port
 	m := Start(t, cfg)
 	t.Cleanup(func() {
 		p.Hold(false) // The machine's last words want to be read.

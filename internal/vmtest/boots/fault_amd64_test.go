@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
@@ -43,11 +44,10 @@ func faulty(t *testing.T, kernel, call string) sandbox.Config {
 	b := hostileMessage(&wire.DiskImage{Device: "/dev/vda"})
 	b.FileMounts = []wire.FileMount{{Tag: "fm_00000001", Filename: "f", GuestPath: "/etc/f", Flags: wire.MountFlags{ReadOnly: true}}}
 	b.TmpfsMounts = []wire.TmpfsMount{{Path: "/data"}}
-	return sandbox.Config{
-		Kernel: kernel, Agent: vmtest.FaultyAgent(t), ExtraWords: []string{"AGENTD_FAULT=" + call}, Card: true,
-		Shares: []sandbox.Share{{Tag: "fm_00000001", Dir: holding(t, "f", "f\n")}},
-		Disks:  []sandbox.Disk{{Path: vmtest.Disk(t, "ext4", root)}}, Bootstrap: b,
-	}
+	return hooks.With(sandbox.Config{
+		Kernel: kernel, Agent: vmtest.FaultyAgent(t), Shares: []sandbox.Share{{Tag: "fm_00000001", Dir: holding(t, "f", "f\n")}},
+		Disks: []sandbox.Disk{{Path: vmtest.Disk(t, "ext4", root)}},
+	}, hooks.Machine{ExtraWords: []string{"AGENTD_FAULT=" + call}, Card: true, Bootstrap: b})
 }
 
 // A system call of the agent fails, and the machine ends with the step named, on

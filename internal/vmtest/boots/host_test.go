@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
@@ -25,7 +26,7 @@ type guest struct {
 // words are a configuration by variables, as a published host of generation 4
 // writes it on the kernel command line.
 func (g *guest) words(words ...string) {
-	g.cfg.Configuration, g.cfg.ExtraWords = sandbox.ByEnvironment, words
+	g.cfg.Configuration, hooks.Of(&g.cfg).ExtraWords = sandbox.ByEnvironment, words
 }
 
 // run boots it on the kernel, looks at everything and ends it.
@@ -190,7 +191,7 @@ func TestEnvironments(t *testing.T) {
 func environment1(t *testing.T, _ string) (g guest) {
 	t.Helper()
 	lower, upper := base(t)
-	g.cfg = sandbox.Config{Disks: []sandbox.Disk{lower, upper}, Card: true}
+	g.cfg = hooks.With(sandbox.Config{Disks: []sandbox.Disk{lower, upper}}, hooks.Machine{Card: true})
 	g.words(
 		"MSB_BLOCK_ROOT=kind=oci-erofs,lower=/dev/vda,upper=/dev/vdb,upper_fstype=ext4", "MSB_SECURITY_PROFILE=default",
 		"LANG=C.UTF-8", "PATH=/.msb/scripts:/usr/local/bin:/usr/bin:/bin", "MSB_HOSTNAME=web-1",
@@ -308,7 +309,7 @@ func environment3(t *testing.T, _ string) (g guest) {
 
 func bootstrap4(t *testing.T) (g guest) {
 	t.Helper()
-	g.cfg.Bootstrap = &wire.Bootstrap{
+	hooks.Of(&g.cfg).Bootstrap = &wire.Bootstrap{
 		BlockRoot: &wire.DiskImage{Device: "/dev/vda"}, Hostname: new("vm"), SecurityProfile: wire.ProfileDefault,
 		HandoffInit: &wire.HandoffInit{
 			Cmd: "/lib/systemd/systemd", Args: []string{"--unit=multi-user.target"}, Cwd: new("/opt/app"),
@@ -323,7 +324,7 @@ func bootstrap4(t *testing.T) (g guest) {
 //holds:boot 19: a login shell finds a script
 func TestDebianDirectory(t *testing.T) {
 	root := vmtest.DebianRoot(t)
-	m := vmtest.Start(t, sandbox.Config{Kernel: vmtest.Kernels(t)[0], Root: root, Runtime: runtime(t), Bootstrap: &wire.Bootstrap{Hostname: new("box"), User: new("nobody")}})
+	m := vmtest.Start(t, hooks.With(sandbox.Config{Kernel: vmtest.Kernels(t)[0], Root: root, Runtime: runtime(t)}, hooks.Machine{Bootstrap: &wire.Bootstrap{Hostname: new("box"), User: new("nobody")}}))
 	expect(
 		t, m,
 		"grep -c debian /etc/os-release >/dev/null && hostname && id -u", "box\n0\n",
@@ -364,7 +365,7 @@ func TestBootstraps(t *testing.T) {
 
 func bootstrap1(t *testing.T) (g guest) {
 	t.Helper()
-	g.cfg.Bootstrap = &wire.Bootstrap{Hostname: new("scratch"), SecurityProfile: wire.ProfileDefault}
+	hooks.Of(&g.cfg).Bootstrap = &wire.Bootstrap{Hostname: new("scratch"), SecurityProfile: wire.ProfileDefault}
 	g.scripts = []string{"hostname", "scratch\n"}
 	return g
 }
@@ -373,7 +374,7 @@ func bootstrap2(t *testing.T) (g guest) {
 	t.Helper()
 	lower, upper := base(t)
 	gateway, address := [16]byte{0xfd, 0x42, 0x6d, 0x73, 0, 0x62, 0, 0x2a, 15: 1}, [16]byte{0xfd, 0x42, 0x6d, 0x73, 0, 0x62, 0, 0x2a, 15: 2}
-	g.cfg = sandbox.Config{Disks: []sandbox.Disk{lower, upper}, Card: true, Bootstrap: &wire.Bootstrap{
+	g.cfg = hooks.With(sandbox.Config{Disks: []sandbox.Disk{lower, upper}}, hooks.Machine{Card: true, Bootstrap: &wire.Bootstrap{
 		BlockRoot: &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperDevice{Device: "/dev/vdb", FSType: "ext4"}},
 		Hostname:  new("web-1"), HostAlias: new("host.microsandbox.internal"),
 		Network: &wire.Network{
@@ -383,7 +384,7 @@ func bootstrap2(t *testing.T) (g guest) {
 		},
 		DefaultCwd: new("/app"), SecurityProfile: wire.ProfileDefault,
 		DefaultEnv: []wire.EnvVar{{Key: "PATH", Value: "/usr/local/bin:/usr/bin:/bin"}, {Key: "OPENAI_API_KEY", Value: "$MSB_OPENAI_API_KEY"}},
-	}}
+	}})
 	g.mounts, g.disks = []string{"overlay / overlay rw,relatime" + layers}, []string{upper.Path}
 	g.scripts = append(
 		slices.Clone(overlaid), `pwd; echo "$OPENAI_API_KEY $PATH $HOME"`,
@@ -397,19 +398,18 @@ func bootstrap3(t *testing.T) (g guest) {
 	t.Helper()
 	disk := sandbox.Disk{Path: vmtest.Disk(t, "ext4", ""), Serial: "workspace_p_e576ea72"}
 	size, tmp := uint32(512), uint32(64)
-	g.cfg = sandbox.Config{
+	g.cfg = hooks.With(sandbox.Config{
 		Disks:  []sandbox.Disk{{Path: vmtest.Disk(t, "erofs", appRoot(t)), ReadOnly: true}, disk},
 		Shares: []sandbox.Share{{Tag: "workspace_c52ddf65", Dir: holding(t, "work", "work\n")}, {Tag: "fm_0a1b2c3d", Dir: holding(t, "app.toml", "toml\n")}},
-		Bootstrap: &wire.Bootstrap{
-			BlockRoot:   &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperTmpfs{SizeMiB: &size}},
-			DirMounts:   []wire.DirMount{{Tag: "workspace_c52ddf65", GuestPath: "/workspace"}},
-			FileMounts:  []wire.FileMount{{Tag: "fm_0a1b2c3d", Filename: "app.toml", GuestPath: "/workspace/persist/app.toml", Flags: wire.MountFlags{ReadOnly: true, NoExec: true}}},
-			DiskMounts:  []wire.DiskMount{{ID: "workspace_p_e576ea72", GuestPath: "/workspace/persist", FSType: new("ext4")}},
-			TmpfsMounts: []wire.TmpfsMount{{Path: "/workspace/persist/cache", SizeMiB: &tmp, Flags: wire.MountFlags{NoExec: true, NoSuid: true, NoDev: true}}},
-			Hostname:    new("job-7"), User: new("1000:1000"), SecurityProfile: wire.ProfileRestricted,
-			Rlimits: []wire.Rlimit{{Resource: "nofile", Soft: 4096, Hard: 65535}},
-		},
-	}
+	}, hooks.Machine{Bootstrap: &wire.Bootstrap{
+		BlockRoot:   &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperTmpfs{SizeMiB: &size}},
+		DirMounts:   []wire.DirMount{{Tag: "workspace_c52ddf65", GuestPath: "/workspace"}},
+		FileMounts:  []wire.FileMount{{Tag: "fm_0a1b2c3d", Filename: "app.toml", GuestPath: "/workspace/persist/app.toml", Flags: wire.MountFlags{ReadOnly: true, NoExec: true}}},
+		DiskMounts:  []wire.DiskMount{{ID: "workspace_p_e576ea72", GuestPath: "/workspace/persist", FSType: new("ext4")}},
+		TmpfsMounts: []wire.TmpfsMount{{Path: "/workspace/persist/cache", SizeMiB: &tmp, Flags: wire.MountFlags{NoExec: true, NoSuid: true, NoDev: true}}},
+		Hostname:    new("job-7"), User: new("1000:1000"), SecurityProfile: wire.ProfileRestricted,
+		Rlimits: []wire.Rlimit{{Resource: "nofile", Soft: 4096, Hard: 65535}},
+	}})
 	g.disks = []string{disk.Path}
 	g.mounts = []string{
 		"overlay / overlay rw,relatime" + layers, "workspace_c52ddf65 /workspace virtiofs rw,nosuid,nodev,relatime",
@@ -425,7 +425,7 @@ func bootstrap3(t *testing.T) (g guest) {
 
 func bootstrap5(t *testing.T) (g guest) {
 	t.Helper()
-	g.cfg.Bootstrap = &wire.Bootstrap{SecurityProfile: wire.ProfileDefault}
+	hooks.Of(&g.cfg).Bootstrap = &wire.Bootstrap{SecurityProfile: wire.ProfileDefault}
 	g.scripts = []string{
 		"cat /etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
 		"ls /etc/hostname 2>/dev/null || echo none", "none\n",

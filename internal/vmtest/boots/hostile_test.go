@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
@@ -109,10 +110,10 @@ func TestHostileImages(t *testing.T) {
 			t.Parallel()
 			disk := vmtest.Disk(t, "ext4", hostileRoot(t, planted(tt.links)))
 			before := within(t, disk, outside)
-			failed := refused(t, sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{{Path: disk}}, Bootstrap: &wire.Bootstrap{
+			failed := refused(t, hooks.With(sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{{Path: disk}}}, hooks.Machine{Bootstrap: &wire.Bootstrap{
 				BlockRoot:   &wire.DiskImage{Device: "/dev/vda"},
 				TmpfsMounts: []wire.TmpfsMount{{Path: "/data"}, {Path: "/srv/dir"}},
-			}})
+			}}))
 			if !strings.HasPrefix(failed.Reason, "init failed: "+tt.want) || failed.Failure != "unknown" {
 				t.Errorf("reason %q (%q), want %q", failed.Reason, failed.Failure, tt.want)
 			}
@@ -149,7 +150,7 @@ func TestHostileFiles(t *testing.T) {
 		before := tree(t, dir+outside)
 		look := func(t *testing.T, cfg sandbox.Config) {
 			t.Helper()
-			cfg.Kernel, cfg.Card = kernel, true
+			cfg.Kernel, hooks.Of(&cfg).Card = kernel, true
 			m := vmtest.Start(t, cfg)
 			expect(
 				t, m,
@@ -164,21 +165,21 @@ func TestHostileFiles(t *testing.T) {
 			}
 		}
 		t.Run("disk", func(t *testing.T) {
-			look(t, sandbox.Config{Disks: []sandbox.Disk{{Path: disk}}, Bootstrap: hostileMessage(&wire.DiskImage{Device: "/dev/vda"})})
+			look(t, hooks.With(sandbox.Config{Disks: []sandbox.Disk{{Path: disk}}}, hooks.Machine{Bootstrap: hostileMessage(&wire.DiskImage{Device: "/dev/vda"})}))
 			clean(t, disk)
 		})
 		t.Run("layers", func(t *testing.T) {
 			lower := sandbox.Disk{Path: vmtest.Disk(t, "erofs", dir), ReadOnly: true}
-			look(t, sandbox.Config{Disks: []sandbox.Disk{lower, {Path: upper}}, Bootstrap: hostileMessage(
+			look(t, hooks.With(sandbox.Config{Disks: []sandbox.Disk{lower, {Path: upper}}}, hooks.Machine{Bootstrap: hostileMessage(
 				&wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperDevice{Device: "/dev/vdb", FSType: "ext4"}},
-			)})
+			)}))
 			clean(t, upper)
 			if got := within(t, upper, "/upper"); strings.Contains(got, "outside") {
 				t.Errorf("the upper has\n%s", got)
 			}
 		})
 		t.Run("directory", func(t *testing.T) {
-			look(t, sandbox.Config{Root: dir, Bootstrap: hostileMessage(nil)})
+			look(t, hooks.With(sandbox.Config{Root: dir}, hooks.Machine{Bootstrap: hostileMessage(nil)}))
 			if after := tree(t, dir+outside); after != before {
 				t.Errorf("outside was\n%sand is\n%s", before, after)
 			}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
@@ -61,7 +62,7 @@ func trusted(t *testing.T, m *vmtest.Machine) {
 func TestReboots(t *testing.T) {
 	eachKernel(t, func(t *testing.T, kernel string) {
 		t.Helper()
-		cfg := sandbox.Config{Kernel: kernel, Runtime: runtime(t), Bootstrap: &wire.Bootstrap{Hostname: new("box"), HostAlias: new("host.test")}}
+		cfg := hooks.With(sandbox.Config{Kernel: kernel, Runtime: runtime(t)}, hooks.Machine{Bootstrap: &wire.Bootstrap{Hostname: new("box"), HostAlias: new("host.test")}})
 		if roomy(kernel) || os.Getenv("AGENTD_LONG") == "1" {
 			t.Run("layers", func(t *testing.T) { rebootLayers(t, cfg) })
 		}
@@ -81,9 +82,9 @@ func rebootLayers(t *testing.T, cfg sandbox.Config) {
 	t.Helper()
 	lower, upper := sandbox.Disk{Path: vmtest.Disk(t, "erofs", trusting(t)), ReadOnly: true}, vmtest.Disk(t, "ext4", "")
 	cfg.Disks = []sandbox.Disk{lower, {Path: upper}}
-	message := *cfg.Bootstrap
+	message := *hooks.Of(&cfg).Bootstrap
 	message.BlockRoot = &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperDevice{Device: "/dev/vdb", FSType: "ext4"}}
-	cfg.Bootstrap = &message
+	hooks.Of(&cfg).Bootstrap = &message
 	reboot(t, cfg, func() string {
 		clean(t, upper)
 		return within(t, upper, "/upper/etc") + within(t, upper, "/upper/usr")
@@ -124,10 +125,9 @@ func TestHungShare(t *testing.T) {
 	eachKernel(t, func(t *testing.T, kernel string) {
 		t.Helper()
 		data, disk := t.TempDir(), vmtest.Disk(t, "ext4", "")
-		m := vmtest.Start(t, sandbox.Config{
+		m := vmtest.Start(t, hooks.With(sandbox.Config{
 			Kernel: kernel, Shares: []sandbox.Share{{Tag: "data", Dir: data}}, Disks: []sandbox.Disk{{Path: disk, Serial: "disk"}},
-			Bootstrap: &wire.Bootstrap{DirMounts: []wire.DirMount{{Tag: "data", GuestPath: "/data"}}, DiskMounts: []wire.DiskMount{{ID: "disk", GuestPath: "/disk"}}},
-		})
+		}, hooks.Machine{Bootstrap: &wire.Bootstrap{DirMounts: []wire.DirMount{{Tag: "data", GuestPath: "/data"}}, DiskMounts: []wire.DiskMount{{ID: "disk", GuestPath: "/disk"}}}}))
 		say(t, m, "echo kept >/disk/file; echo before >/data/file")
 		pid := daemon(t, data)
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
@@ -223,9 +223,9 @@ func TestStubbornOnDisk(t *testing.T) {
 	eachKernel(t, func(t *testing.T, kernel string) {
 		t.Helper()
 		lower, upper := sandbox.Disk{Path: vmtest.Disk(t, "erofs", vmtest.Root(t)), ReadOnly: true}, vmtest.Disk(t, "ext4", "")
-		m := vmtest.Start(t, sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{lower, {Path: upper}}, Bootstrap: &wire.Bootstrap{
+		m := vmtest.Start(t, hooks.With(sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{lower, {Path: upper}}}, hooks.Machine{Bootstrap: &wire.Bootstrap{
 			BlockRoot: &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperDevice{Device: "/dev/vdb", FSType: "ext4"}},
-		}})
+		}}))
 		m.Allow("Out of memory") // The kernel may end a fork bomb itself.
 		const deaf = "trap '' TERM; exec 3>/open; while :; do echo more >&3; sleep 0.1; done"
 		if err := m.Client().Command("sh", "-c", deaf).Start(); err != nil {
@@ -260,11 +260,9 @@ func TestLateDevices(t *testing.T) {
 	eachKernel(t, func(t *testing.T, kernel string) {
 		t.Helper()
 		lower, upper := base(t)
-		m := vmtest.Start(t, sandbox.Config{
-			Kernel: kernel, Agent: vmtest.FaultyAgent(t), Disks: []sandbox.Disk{lower, upper}, Card: true, Debug: []string{"boot"},
-			ExtraWords: []string{"AGENTD_LATE=virtio_blk,virtio_net"},
-			Bootstrap:  hostileMessage(&wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperDevice{Device: "/dev/vdb", FSType: "ext4"}}),
-		})
+		m := vmtest.Start(t, hooks.With(sandbox.Config{
+			Kernel: kernel, Agent: vmtest.FaultyAgent(t), Disks: []sandbox.Disk{lower, upper}, Debug: []string{"boot"},
+		}, hooks.Machine{Card: true, ExtraWords: []string{"AGENTD_LATE=virtio_blk,virtio_net"}, Bootstrap: hostileMessage(&wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperDevice{Device: "/dev/vdb", FSType: "ext4"}})}))
 		expect(t, m, "cat /app/file; cat /sys/class/net/eth0/address", "image\n02:6d:73:00:2a:02\n")
 		for _, step := range m.Steps() {
 			if step.Name == "block-root" && !roomy(kernel) && step.Took < time.Second/2 {
@@ -282,7 +280,7 @@ func TestLateDevices(t *testing.T) {
 func TestUppers(t *testing.T) {
 	lower := sandbox.Disk{Path: vmtest.Disk(t, "erofs", appRoot(t)), ReadOnly: true}
 	kernel := vmtest.Kernels(t)[0]
-	cfg := sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{lower}, Bootstrap: &wire.Bootstrap{BlockRoot: &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperTmpfs{}}}}
+	cfg := hooks.With(sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{lower}}, hooks.Machine{Bootstrap: &wire.Bootstrap{BlockRoot: &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperTmpfs{}}}})
 	for range 2 {
 		m := vmtest.Start(t, cfg)
 		expect(t, m, "cat /app/file; ls /new 2>/dev/null || echo none; echo x >/new", "image\nnone\n")
@@ -295,9 +293,9 @@ func TestUppers(t *testing.T) {
 		"none":  "init failed: step block-root: mount /dev/vdb (type none) on /.msb/rootfs/upperfs: the kernel has no such file system",
 	} {
 		disk := sandbox.Disk{Path: vmtest.Disk(t, "ext4", "")}
-		failed := refused(t, sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{lower, disk}, Bootstrap: &wire.Bootstrap{
+		failed := refused(t, hooks.With(sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{lower, disk}}, hooks.Machine{Bootstrap: &wire.Bootstrap{
 			BlockRoot: &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperDevice{Device: "/dev/vdb", FSType: fstype}},
-		}})
+		}}))
 		if !strings.HasPrefix(failed.Reason, want) {
 			t.Errorf("%s: %q, want %q", fstype, failed.Reason, want)
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
@@ -92,13 +93,12 @@ func TestHandoverSystemd(t *testing.T) {
 		for _, way := range ways {
 			t.Run(way, func(t *testing.T) {
 				upper := vmtest.Disk(t, "ext4", "")
-				m := vmtest.Start(t, sandbox.Config{
+				m := vmtest.Start(t, hooks.With(sandbox.Config{
 					Kernel: kernel, Disks: []sandbox.Disk{{Path: lower, ReadOnly: true}, {Path: upper}},
-					Bootstrap: &wire.Bootstrap{
-						BlockRoot:   &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperDevice{Device: "/dev/vdb", FSType: "ext4"}},
-						HandoffInit: &wire.HandoffInit{Cmd: "auto", Env: []wire.EnvVar{{Key: "container", Value: "agentd"}}},
-					},
-				})
+				}, hooks.Machine{Bootstrap: &wire.Bootstrap{
+					BlockRoot:   &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperDevice{Device: "/dev/vdb", FSType: "ext4"}},
+					HandoffInit: &wire.HandoffInit{Cmd: "auto", Env: []wire.EnvVar{{Key: "container", Value: "agentd"}}},
+				}}))
 				g := within(t, m, initPatience)
 				underSystemd(t, g)
 				inside(t, g, way)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
@@ -29,9 +30,9 @@ func TestHandoverInits(t *testing.T) {
 		} {
 			t.Run(c.root+" "+c.init+" "+c.way, func(t *testing.T) {
 				disk := vmtest.Disk(t, "ext4", vmtest.InitRoot(t, c.root))
-				m := vmtest.Start(t, sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{{Path: disk}}, Bootstrap: &wire.Bootstrap{
+				m := vmtest.Start(t, hooks.With(sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{{Path: disk}}}, hooks.Machine{Bootstrap: &wire.Bootstrap{
 					BlockRoot: &wire.DiskImage{Device: "/dev/vda"}, HandoffInit: &wire.HandoffInit{Cmd: c.init},
-				}})
+				}}))
 				underScripts(t, m, c.name)
 				if c.way == "shutdown" {
 					end(t, m)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
@@ -166,9 +167,9 @@ func stubbornOnDisk(t *testing.T, kernel, init string) {
 	root := vmtest.Root(t)
 	plant(t, filepath.Join(root, "sbin/the init"), init)
 	disk := vmtest.Disk(t, "ext4", root)
-	m := vmtest.Start(t, sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{{Path: disk}}, Bootstrap: &wire.Bootstrap{
+	m := vmtest.Start(t, hooks.With(sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{{Path: disk}}}, hooks.Machine{Bootstrap: &wire.Bootstrap{
 		BlockRoot: &wire.DiskImage{Device: "/dev/vda"}, HandoffInit: &wire.HandoffInit{Cmd: "/sbin/the init"},
-	}})
+	}}))
 	if _, err := in(t, m).say("until [ -e /up ]; do sleep 0.05; done"); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
@@ -91,10 +92,10 @@ func TestRefusals(t *testing.T) {
 
 func (r refusal) check(t *testing.T, kernel string) {
 	t.Helper()
-	cfg := sandbox.Config{Kernel: kernel, ExtraWords: r.words, Bootstrap: r.sent, Debug: []string{"boot"}}
+	cfg := hooks.With(sandbox.Config{Kernel: kernel, Debug: []string{"boot"}}, hooks.Machine{ExtraWords: r.words, Bootstrap: r.sent})
 	if r.sent == nil {
 		cfg.Configuration = sandbox.ByEnvironment
-		cfg.Bootstrap = new(wire.Bootstrap) // The host leaves the words to the agent, whose refusal this is.
+		hooks.Of(&cfg).Bootstrap = new(wire.Bootstrap) // The host leaves the words to the agent, whose refusal this is.
 	}
 	start := time.Now()
 	m, err := sandbox.Start(t.Context(), vmtest.Config(t, cfg))

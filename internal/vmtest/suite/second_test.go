@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/wire"
@@ -100,9 +101,9 @@ func TestSecondPortMissing(t *testing.T) {
 		t.Skip("the agent waits for the port for a minute: AGENTD_LONG=1")
 	}
 	start := time.Now()
-	_, err := sandbox.Start(t.Context(), vmtest.Config(t, sandbox.Config{
-		Kernel: vmtest.Kernels(t)[0], ExtraWords: []string{wire.SecondPortWord},
-	}))
+	_, err := sandbox.Start(t.Context(), vmtest.Config(t, hooks.With(sandbox.Config{
+		Kernel: vmtest.Kernels(t)[0],
+	}, hooks.Machine{ExtraWords: []string{wire.SecondPortWord}})))
 	if err == nil || !strings.Contains(err.Error(), "bulk transport binding failed") || !strings.Contains(err.Error(), `"agent-bulk"`) {
 		t.Errorf("after %v: %v", time.Since(start), err)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/image"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
@@ -53,12 +54,11 @@ func TestSystemdIsUp(t *testing.T) {
 			t.Run(c.String()+"/"+i.name, func(t *testing.T) {
 				t.Parallel()
 				root := i.make(t)
-				m := vmtest.Start(t, c.Config(sandbox.Config{
+				m := vmtest.Start(t, c.Config(hooks.With(sandbox.Config{
 					Disks: []sandbox.Disk{{Path: vmtest.Disk(t, "ext4", root)}},
-					Bootstrap: &wire.Bootstrap{
-						BlockRoot: &wire.DiskImage{Device: "/dev/vda"}, HandoffInit: &wire.HandoffInit{Cmd: cmp.Or(i.init, sandbox.AutoInit)},
-					},
-				}))
+				}, hooks.Machine{Bootstrap: &wire.Bootstrap{
+					BlockRoot: &wire.DiskImage{Device: "/dev/vda"}, HandoffInit: &wire.HandoffInit{Cmd: cmp.Or(i.init, sandbox.AutoInit)},
+				}})))
 				isUp(t, m, c.Kernel)
 			})
 		}

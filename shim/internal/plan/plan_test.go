@@ -17,8 +17,11 @@ func spec() *specs.Spec {
 		Linux: &specs.Linux{
 			CgroupsPath: "/kubepods/a",
 			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace, Path: "/proc/7/ns/ipc"}, {Type: specs.UTSNamespace},
-				{Type: specs.MountNamespace}, {Type: specs.NetworkNamespace, Path: "/run/netns/a"},
+				{Type: specs.PIDNamespace},
+				{Type: specs.IPCNamespace, Path: "/proc/7/ns/ipc"},
+				{Type: specs.UTSNamespace},
+				{Type: specs.MountNamespace},
+				{Type: specs.NetworkNamespace, Path: "/run/netns/a"},
 			},
 			Resources: &specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: "0-7", Mems: "0"}, HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB"}}},
 		},

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	task "github.com/containerd/containerd/api/runtime/task/v2"
 	"github.com/containerd/ttrpc"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -19,8 +20,6 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/shim/internal/host"
 	"github.com/agentd-go/agentd/shim/internal/pact"
-
-	task "github.com/containerd/containerd/api/runtime/task/v2"
 )
 
 // readyTime is for agentd-pod to set the pod up: 0.3 s in software emulation on an
