@@ -4,9 +4,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"sync"
 	"time"
+
+	"github.com/agentd-go/agentd/internal/mux"
 )
 
 const (
@@ -20,10 +21,6 @@ const (
 	// some 50 bytes, the slice and the allocator's rounding. It keeps an agent
 	// that sends single bytes within the limit too.
 	chunkCost = 128
-
-	// smallChunk is the largest piece that is gathered with its neighbours, in a
-	// chunk of twice the size.
-	smallChunk = 2 << 10
 )
 
 // A stream is a bounded queue of bytes between one writer and one reader.
@@ -33,7 +30,7 @@ type stream struct {
 	mu     sync.Mutex
 	more   sync.Cond // Something to read, or the end.
 	room   sync.Cond // Something was read, or nobody will.
-	chunks [][]byte  // None is empty.
+	chunks mux.Bytes
 	held   int
 	end    error // Follows the chunks; nil while there may be more.
 	closed bool  // By the reader: everything is discarded.
@@ -71,26 +68,11 @@ func (s *stream) push(p []byte) bool {
 	if s.overLocked() {
 		return false
 	}
-	s.keepLocked(p)
+	if s.held += len(p); s.chunks.Push(p) {
+		s.held += chunkCost
+	}
 	s.more.Signal()
 	return true
-}
-
-// keepLocked appends p. Small pieces are gathered: one alone costs a hundred times
-// its bytes.
-func (s *stream) keepLocked(p []byte) {
-	s.held += len(p)
-	if n := len(s.chunks) - 1; n >= 0 && len(p) <= smallChunk && cap(s.chunks[n])-len(s.chunks[n]) >= len(p) {
-		s.chunks[n] = append(s.chunks[n], p...)
-		return
-	}
-	s.held += chunkCost
-	if len(p) <= smallChunk {
-		p = append(make([]byte, 0, 2*smallChunk), p...)
-	} else {
-		p = slices.Clip(p) // What lies behind is not ours to append to.
-	}
-	s.chunks = append(s.chunks, p)
 }
 
 func (s *stream) fullLocked(cost int) bool {
@@ -121,11 +103,9 @@ func (s *stream) Close() error {
 func (s *stream) discard() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.chunks {
-		n += len(p)
-	}
+	n = s.chunks.Len()
 	s.closed = true
-	s.chunks, s.held = nil, 0
+	s.chunks, s.held = mux.Bytes{}, 0
 	s.more.Broadcast()
 	s.room.Broadcast()
 	return n
@@ -154,7 +134,7 @@ func (s *stream) waitLocked() error {
 			return fs.ErrClosed
 		case s.late:
 			return os.ErrDeadlineExceeded
-		case len(s.chunks) > 0:
+		case !s.chunks.Empty():
 			return nil
 		case s.end != nil:
 			return s.end
@@ -173,19 +153,12 @@ func (s *stream) Read(p []byte) (int, error) {
 	if err := s.waitLocked(); err != nil {
 		return 0, err
 	}
-	n := copy(p, s.chunks[0])
-	s.held -= n
-	if s.chunks[0] = s.chunks[0][n:]; len(s.chunks[0]) == 0 {
-		s.popLocked()
+	n, whole := s.chunks.Copy(p)
+	if s.held -= n; whole {
+		s.held -= chunkCost
 	}
 	s.room.Signal()
 	return n, nil
-}
-
-func (s *stream) popLocked() {
-	s.chunks[0] = nil
-	s.chunks = s.chunks[1:]
-	s.held -= chunkCost
 }
 
 // next takes the oldest chunk.
@@ -195,9 +168,8 @@ func (s *stream) next() ([]byte, error) {
 	if err := s.waitLocked(); err != nil {
 		return nil, err
 	}
-	p := s.chunks[0]
-	s.held -= len(p)
-	s.popLocked()
+	p := s.chunks.Pop()
+	s.held -= len(p) + chunkCost
 	s.room.Signal()
 	return p, nil
 }

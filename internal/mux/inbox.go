@@ -3,7 +3,6 @@ package mux
 import (
 	"errors"
 	"io"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,14 +43,6 @@ func (b *Budget) take(n int) bool {
 
 func (b *Budget) give(n int) { b.left.Add(int64(n)) }
 
-// smallPiece is the largest piece that is gathered with its neighbours. A byte
-// alone would cost what holds it as well, the body of a frame and a place in the
-// queue, a hundred times what the bounds count; gathered it costs at most thrice.
-const smallPiece = 2 << 10
-
-// gathered is the room of small pieces together.
-const gathered = 2 * smallPiece
-
 // An InboxConfig says what an [Inbox] may hold.
 type InboxConfig struct {
 	Memory  int                     // Bytes in memory, at most.
@@ -69,7 +60,7 @@ type Inbox struct {
 
 	mu      sync.Mutex
 	more    sync.Cond
-	memory  fifo[[]byte]
+	memory  Bytes
 	bytes   int // In memory.
 	storage Storage
 	read    int64         // What has been taken from the storage,
@@ -109,25 +100,10 @@ func (b *Inbox) keepLocked(p []byte) bool {
 	if b.bytes+len(p) > b.cfg.Memory || (b.cfg.Budget != nil && !b.cfg.Budget.take(len(p))) {
 		return false
 	}
-	if tail := b.memory.tail(); len(p) <= smallPiece && tail != nil && cap(*tail) <= gathered && cap(*tail)-len(*tail) >= len(p) {
-		*tail = append(*tail, p...)
-	} else {
-		b.memory.push(roomy(p))
-	}
+	b.memory.Push(p)
 	b.bytes += len(p)
 	b.more.Signal()
 	return true
-}
-
-// roomy copies a small piece to where more of its kind fit after it.
-func roomy(p []byte) []byte {
-	switch {
-	case len(p) <= smallPiece:
-		return append(make([]byte, 0, gathered), p...)
-	case cap(p) <= gathered:
-		return slices.Clip(p) // What lies behind is not ours to append to.
-	}
-	return p // Nor here, and it has too much room to be taken for ours.
 }
 
 func (b *Inbox) storeLocked(p []byte) error {
@@ -171,8 +147,8 @@ func (b *Inbox) Next() ([]byte, error) {
 		switch {
 		case b.dropped:
 			return nil, ErrClosed
-		case !b.memory.empty():
-			p := b.memory.pop()
+		case !b.memory.Empty():
+			p := b.memory.Pop()
 			b.releaseLocked(len(p))
 			b.tookLocked()
 			return p, nil
@@ -190,10 +166,10 @@ func (b *Inbox) Next() ([]byte, error) {
 func (b *Inbox) Poll() []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.dropped || b.memory.empty() {
+	if b.dropped || b.memory.Empty() {
 		return nil
 	}
-	p := b.memory.pop()
+	p := b.memory.Pop()
 	b.releaseLocked(len(p))
 	return p
 }
@@ -349,7 +325,7 @@ func (b *Inbox) Drop() {
 	b.ended, b.dropped = true, true
 	b.releaseLocked(b.bytes)
 	b.tookLocked()
-	b.memory = fifo[[]byte]{}
+	b.memory = Bytes{}
 	b.read, b.write = 0, 0
 	if b.storage != nil {
 		_ = b.storage.Close() // Unlinked scratch space: nothing of it is needed.

@@ -83,29 +83,41 @@ func (q queued) release() {
 // Send queues a whole frame, which then belongs to the queue. It waits while
 // the queue is full and returns [ErrClosed] after Close, Discard or the end of
 // the link.
-func (o *Outbox) Send(frame []byte) error { return o.send(queued{frame: frame}) }
+func (o *Outbox) Send(frame []byte) error {
+	_, err := o.send(queued{frame: frame}, nil)
+	return err
+}
 
 // SendBuffer is Send for a frame that lies in a lent buffer, which goes back to
 // its pool when the frame has left, or at once if there is an error.
-func (o *Outbox) SendBuffer(b *Buffer, frame []byte) error { return o.send(queued{frame, b}) }
-
-func (o *Outbox) send(q queued) error {
-	o.w.mu.Lock()
-	defer o.w.mu.Unlock()
-	for !o.endedLocked() && o.fullLocked(len(q.frame)) {
-		o.room.Wait()
-	}
-	return o.queueLocked(q)
+func (o *Outbox) SendBuffer(b *Buffer, frame []byte) error {
+	_, err := o.send(queued{frame, b}, nil)
+	return err
 }
 
 // SendUntil is Send that gives up once stop is closed: taken is false then, and
 // the frame still the caller's. A nil stop never closes.
 func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (taken bool, err error) {
+	return o.send(queued{frame: frame}, stop)
+}
+
+func (o *Outbox) send(q queued, stop <-chan struct{}) (taken bool, err error) {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
-	if o.endedLocked() || !o.fullLocked(len(frame)) {
-		return true, o.queueLocked(queued{frame: frame})
+	if o.waitsLocked(len(q.frame)) {
+		o.awaitLocked(len(q.frame), stop)
 	}
+	if o.waitsLocked(len(q.frame)) {
+		return false, nil
+	}
+	return true, o.queueLocked(q)
+}
+
+// waitsLocked reports whether a frame of n bytes has to wait for room.
+func (o *Outbox) waitsLocked(n int) bool { return !o.endedLocked() && o.fullLocked(n) }
+
+// awaitLocked waits for room for n bytes, for the end, or for stop.
+func (o *Outbox) awaitLocked(n int, stop <-chan struct{}) {
 	stopped := false // Guarded by w.mu.
 	if stop != nil {
 		over := make(chan struct{})
@@ -121,13 +133,9 @@ func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (taken bool, err 
 			o.room.Broadcast()
 		}()
 	}
-	for !stopped && !o.endedLocked() && o.fullLocked(len(frame)) {
+	for !stopped && o.waitsLocked(n) {
 		o.room.Wait()
 	}
-	if !o.endedLocked() && o.fullLocked(len(frame)) {
-		return false, nil
-	}
-	return true, o.queueLocked(queued{frame: frame})
 }
 
 // Put queues a frame without waiting, whatever the bound says. It is for the
