@@ -30,8 +30,8 @@ func ends(t *testing.T, records bool) (s Sender, r Receiver, take func(b []byte)
 	}
 	s = SendRecords(wire.BulkTCP, wire.FlowHostToGuest, nil)
 	r = ReceiveRecords(wire.BulkTCP, wire.FlowHostToGuest, func(m wire.Message) {
-		if err := s.Credit(m.(*wire.BulkCredit)); err != nil {
-			t.Error(err)
+		if credit, ok := m.(*wire.BulkCredit); !ok || s.Credit(credit) != nil {
+			t.Errorf("told %+v", m)
 		}
 	})
 	for _, open := range []func(int, uint64) error{s.Open, r.Open} {
