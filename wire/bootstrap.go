@@ -22,6 +22,17 @@ type Bootstrap struct {
 	DefaultEnv      []EnvVar
 	SecurityProfile SecurityProfile // "" when left out, which means ProfileDefault
 	HandoffInit     *HandoffInit
+
+	// Fresh, an extension of ours, is for a guest that others began as well: it was
+	// started from a template. The agent acts on it before anything else, and says so
+	// by Ready.Fresh.
+	Fresh *Fresh
+}
+
+// Fresh is what makes a guest differ from others that have the same memory.
+type Fresh struct {
+	Entropy       [64]byte // of the host's random generator, for this guest alone
+	UnixTimeNanos uint64   // the wall clock
 }
 
 // BlockRoot is where the guest's root file system comes from: *DiskImage or *OCIErofs.

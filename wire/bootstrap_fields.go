@@ -20,6 +20,7 @@ func (m *Bootstrap) fields() []field {
 		omitted("default_env", objects(&m.DefaultEnv)),
 		omitted("security_profile", oneOf(&m.SecurityProfile, ProfileDefault, ProfileRestricted)),
 		omitted("handoff_init", optionalObject(&m.HandoffInit)),
+		omitted("fresh", optionalObject(&m.Fresh)),
 	}
 }
 
@@ -153,5 +154,12 @@ func (h *HandoffInit) fields() []field {
 		omitted("args", texts(&h.Args)),
 		omitted("cwd", optionalText(&h.Cwd)),
 		omitted("env", objects(&h.Env)),
+	}
+}
+
+func (f *Fresh) fields() []field {
+	return []field{
+		required("entropy", array(f.Entropy[:])),
+		required("unix_time_nanos", num(&f.UnixTimeNanos)),
 	}
 }

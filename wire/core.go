@@ -47,6 +47,10 @@ type Ready struct {
 	// WorkloadTransportBarrierVersion, of generation 9, makes the host count
 	// what it sends against the guest's transport credit. The only value is 2.
 	WorkloadTransportBarrierVersion *uint8
+
+	// Fresh, an extension of ours, answers Bootstrap.Fresh: clock and random
+	// generator are this guest's own. It is sent to nobody else.
+	Fresh bool
 }
 
 // Type returns TypeReady.
@@ -62,6 +66,7 @@ func (m *Ready) fields() []field {
 		omitted("relay_lease", optionalObject(&m.RelayLease)).since(8),
 		omitted("local_transport", optionalObject(&m.LocalTransport)).since(8),
 		omitted("workload_transport_barrier_version", optionalNumber(&m.WorkloadTransportBarrierVersion)).since(9),
+		omitted("fresh", truth(&m.Fresh)).since(7),
 	}
 }
 

@@ -165,6 +165,8 @@ var badPayloads = map[string]struct {
 	"root without upper":     {TypeBootstrap, mapOf("block_root", mapOf("kind", tstr("oci-erofs"), "lower", tstr("/x"))), "block_root.upper", errMissing},
 	"upper null":             {TypeBootstrap, mapOf("block_root", mapOf("kind", tstr("oci-erofs"), "lower", tstr("/x"), "upper", null)), "block_root.upper", errNotMap},
 	"address as text":        {TypeBootstrap, mapOf("network", mapOf("interface", tstr("e"), "mac", tstr("02:00"))), "network.mac", errNotBytes},
+	"entropy too short":      {TypeBootstrap, mapOf("fresh", mapOf("entropy", ints("0123"), "unix_time_nanos", "\x01")), "fresh.entropy", errLength},
+	"fresh without time":     {TypeBootstrap, mapOf("fresh", mapOf("entropy", ints("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"))), "fresh.unix_time_nanos", errMissing},
 	"address too short":      {TypeBootstrap, mapOf("network", mapOf("ipv4", mapOf("address", ints("\x01\x02\x03")))), "network.ipv4.address", errLength},
 	"address too long":       {TypeBootstrap, mapOf("network", mapOf("ipv4", mapOf("dns", ints("\x01\x02\x03\x04\x05")))), "network.ipv4.dns", errLength},
 	"cut in a head":          {TypeClockSync, mapOf("unix_time_nanos", "\x1b\x00"), "unix_time_nanos", errTruncated},

@@ -59,6 +59,9 @@ func roundTrips(t *testing.T) map[string]struct {
 			"user", tstr("1000:1000"), "default_cwd", tstr("/app"), "default_env", env, "security_profile", tstr("restricted"),
 			"handoff_init", mapOf("cmd", tstr("auto"), "args", listOf(tstr("-x")), "cwd", tstr("/"), "env", env),
 		)},
+		"bootstrap, fresh": {TypeBootstrap, mapOf("fresh", mapOf(
+			"entropy", ints("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"), "unix_time_nanos", "\x01"))},
+		"ready, fresh": {TypeReady, mapOf("boot_time_ns", "\x01", "init_time_ns", "\x02", "ready_time_ns", "\x03", "fresh", yes)},
 		"bootstrap, overlay in memory": {TypeBootstrap, mapOf("block_root", mapOf("kind", tstr("oci-erofs"), "lower", tstr("/dev/vda"),
 			"upper", mapOf("kind", tstr("tmpfs"), "size_mib", uintOf(512))))},
 		"bootstrap, disk": {TypeBootstrap, mapOf("block_root", mapOf("kind", tstr("disk-image"), "device", tstr("/dev/vda")),

@@ -73,6 +73,7 @@ func TestEncodeRefuses(t *testing.T) {
 	for field, b := range map[string]*wire.Bootstrap{
 		"default_cwd":           {DefaultCwd: new("/")},
 		"default_env":           {DefaultEnv: []wire.EnvVar{{Key: "A"}}},
+		"fresh":                 {Fresh: &wire.Fresh{}},
 		"block_root.upper":      {BlockRoot: &wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperTmpfs{}}},
 		"block_root.device":     {BlockRoot: &wire.DiskImage{Device: "/dev/a,b"}},
 		"dir_mounts[1]":         {DirMounts: []wire.DirMount{{Tag: "a", GuestPath: "/a"}, {Tag: "b", GuestPath: "/a;b"}}},

@@ -38,6 +38,7 @@ func Encode(b *wire.Bootstrap) ([]string, error) {
 	var e encoder
 	e.refuse("default_cwd", b.DefaultCwd != nil)
 	e.refuse("default_env", b.DefaultEnv != nil)
+	e.refuse("fresh", b.Fresh != nil) // A command line is as old as its machine.
 	profile := cmp.Or(b.SecurityProfile, wire.ProfileDefault)
 	e.word(SecurityProfile, e.text("security_profile", string(profile)))
 	e.word(Hostname, e.text("hostname", deref(b.Hostname)))

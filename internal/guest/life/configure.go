@@ -2,6 +2,8 @@ package life
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -55,11 +57,30 @@ func (l *Life) receive() error {
 	if err != nil {
 		return bootenv.BootstrapReceive.Wrap(err)
 	}
+	if b.Fresh != nil {
+		if err := freshen(b.Fresh); err != nil {
+			return bootenv.BootstrapReceive.Wrap(fmt.Errorf("fresh: %w", err))
+		}
+		l.fresh = true
+	}
 	if l.plan, err = plan.FromBootstrap(b, os.Environ()); err != nil {
 		return bootenv.BootstrapValidation.Wrap(err)
 	}
 	l.plan.Generation = l.agent.Speaks()
 	return nil
+}
+
+// freshen makes the guest differ from all that began with the same memory. Whatever
+// is drawn from the random generator before it is known to the others, so nothing
+// of the boot comes first, and a boot that cannot do it ends.
+func freshen(f *wire.Fresh) error {
+	if f.UnixTimeNanos > math.MaxInt64 {
+		return fmt.Errorf("unix_time_nanos %d: want at most %d", f.UnixTimeNanos, int64(math.MaxInt64))
+	}
+	if err := sys.Reseed(&f.Entropy); err != nil {
+		return err
+	}
+	return sys.SetTime(time.Unix(0, int64(f.UnixTimeNanos)))
 }
 
 // listen waits for the port and opens it.

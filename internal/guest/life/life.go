@@ -66,7 +66,8 @@ type Life struct {
 	port    *sys.Port
 	second  *sys.Port // For raw records; nil without one.
 
-	hard bool // See harden.
+	hard  bool // See harden.
+	fresh bool // The host has asked for a clock and a random generator of its own.
 
 	// Of the agent beside another init:
 	terminated chan struct{} // Closed when the init tells us to end.
@@ -163,6 +164,7 @@ func (l *Life) serve() (end agent.End, err error) {
 		BootTimeNS:   uint64(l.started),
 		InitTimeNS:   uint64(l.init),
 		AgentVersion: l.version,
+		Fresh:        l.fresh,
 	})
 }
 

@@ -159,6 +159,13 @@ func TestRefusedMessage(t *testing.T) {
 	})
 }
 
+// A guest that cannot be made fresh does not boot: it would have the numbers of others.
+func TestNotFresh(t *testing.T) {
+	nstest.Run(t, func() {
+		fails(t, &wire.Bootstrap{Fresh: &wire.Fresh{UnixTimeNanos: 1 << 63}}, "bootstrap receive failed: fresh: unix_time_nanos 9223372036854775808: ", "unknown")
+	})
+}
+
 func TestFailedStep(t *testing.T) {
 	nstest.Run(t, func() {
 		fails(t, &wire.Bootstrap{

@@ -22,6 +22,7 @@ type state struct {
 	commands      plan.Commands
 	limits        []plan.Limit
 	remains       []string
+	fresh         bool
 	unread        []byte
 }
 
@@ -32,6 +33,7 @@ func (e *state) encode() []byte {
 	word("init", number(int64(e.init)))
 	word("generation", number(int64(e.generation)))
 	word("debug", e.debug)
+	word("fresh", strconv.FormatBool(e.fresh))
 	word("user", e.commands.User)
 	word("cwd", e.commands.Cwd)
 	word("restricted", strconv.FormatBool(e.commands.Restricted))
@@ -81,6 +83,8 @@ func (e *state) set(key, value string) (err error) {
 		e.generation = wire.Generation(g)
 	case "debug":
 		e.debug = value
+	case "fresh":
+		e.fresh, err = strconv.ParseBool(value)
 	case "user":
 		e.commands.User = value
 	case "cwd":

@@ -14,7 +14,7 @@ func TestState(t *testing.T) {
 	for name, e := range map[string]*state{
 		"empty": {},
 		"full": {
-			started: 3 * time.Second, init: 40 * time.Millisecond, generation: 7, debug: "boot,plan",
+			started: 3 * time.Second, init: 40 * time.Millisecond, generation: 7, debug: "boot,plan", fresh: true,
 			commands: plan.Commands{User: "a:b", Cwd: "/x y\n", Env: []string{"A=", "B=c=d\n"}, Restricted: true},
 			limits:   []plan.Limit{{Resource: 7, Soft: 1, Hard: plan.Infinity}},
 			remains:  []string{"mount:/.msb", "pin:", "pin:/a b"},
