@@ -45,6 +45,19 @@ type RuntimePaths struct {
 	Records             Backend // Of a machine that has the port.
 	Shares              []Backend
 	Taps                []string // Options of -netdev tap, one for each of [Machine.Taps].
+
+	// Memory is a file that the guest's memory is; nil for memory of QEMU's own.
+	Memory *Memory
+	// Incoming makes QEMU wait for the state of a machine instead of booting one.
+	Incoming bool
+}
+
+// A Memory is a file that QEMU inherits as descriptor FD, as large as the guest's memory.
+type Memory struct {
+	FD int
+	// Shared has all that the guest writes in the file. Otherwise the file is only
+	// read, and what the guest writes is the machine's own.
+	Shared bool
 }
 
 // QEMUArgs returns the arguments of qemu-system-x86_64 for a machine that has
@@ -53,7 +66,8 @@ type RuntimePaths struct {
 func (m Machine) QEMUArgs(run RuntimePaths) []string {
 	return slices.Concat(
 		m.boardArgs(),
-		m.kernelArgs(),
+		m.kernelArgs(run.Incoming),
+		m.memoryArgs(run.Memory),
 		m.linkArgs(run),
 		m.shareArgs(run.Shares),
 		m.diskArgs(),
@@ -96,13 +110,36 @@ func (m Machine) processors() string {
 	return strconv.Itoa(m.CPUs)
 }
 
-func (m Machine) kernelArgs() []string {
+// kernelArgs leave out what is in the memory of a machine that comes in.
+func (m Machine) kernelArgs(incoming bool) []string {
+	if incoming {
+		return []string{"-incoming", "defer"}
+	}
 	args := []string{"-kernel", m.Kernel, "-append", m.cmdline()}
 	if m.Initrd != "" {
 		args = append(args, "-initrd", m.Initrd)
 	}
 	return args
 }
+
+// memoryArgs name the file by its descriptor: a name that is missing would be made
+// anew by QEMU, and a guest would go on in memory that is all zeros.
+func (m Machine) memoryArgs(file *Memory) []string {
+	if file == nil {
+		return nil
+	}
+	share := "off"
+	if file.Shared {
+		share = "on"
+	}
+	return []string{
+		"-object", fmt.Sprintf("memory-backend-file,id=mem,size=%dM,mem-path=/proc/self/fd/%d,share=%s", m.MemoryMiB, file.FD, share),
+		"-machine", "memory-backend=mem",
+	}
+}
+
+// portID is the name of the agent's port in QEMU's events.
+const portID = "agent"
 
 // linkArgs are the console, the control link and the agent's ports.
 func (m Machine) linkArgs(run RuntimePaths) []string {
@@ -115,7 +152,7 @@ func (m Machine) linkArgs(run RuntimePaths) []string {
 	args = append(
 		args,
 		"-chardev", chardev("qmp", run.QMP), "-mon", "chardev=qmp,mode=control",
-		"-chardev", chardev("agent", run.Agent), "-device", "virtserialport,chardev=agent,name=agent",
+		"-chardev", chardev("agent", run.Agent), "-device", "virtserialport,chardev=agent,name=agent,id="+portID,
 	)
 	if m.Records {
 		args = append(args, "-chardev", chardev("records", run.Records), "-device", "virtserialport,chardev=records,name=agent-bulk")
@@ -146,11 +183,13 @@ func (m Machine) shareArgs(ends []Backend) []string {
 func (m Machine) diskArgs() []string {
 	var args []string
 	for i, d := range m.Disks {
-		id := "disk" + strconv.Itoa(i)
+		id := diskID(i)
 		args = append(args, "-blockdev", d.blockdev(id), "-device", d.device(id))
 	}
 	return args
 }
+
+func diskID(i int) string { return "disk" + strconv.Itoa(i) }
 
 // cardArgs are the network card, with QEMU's user network at its far end or a hub
 // that has no other port.
@@ -187,6 +226,9 @@ func (d Disk) blockdev(id string) string {
 	mode := "read-only=off,discard=unmap"
 	if d.ReadOnly {
 		mode = "read-only=on"
+	}
+	if d.placeholder {
+		return fmt.Sprintf("driver=null-co,node-name=%s,%s,size=%d,read-zeroes=on", id, mode, int64(PlaceholderBytes))
 	}
 	return fmt.Sprintf("driver=%s,node-name=%s,%s,file.driver=file,file.filename=%s", d.Format, id, mode, escape(d.Path))
 }

@@ -24,7 +24,7 @@ type ExitError struct {
 // the console, and the command. A disk that is somebody else's says enough alone.
 func (e *ExitError) Error() string {
 	if disk := heldDisk(e.Output); disk != "" {
-		return "disk " + disk + ": another machine or program has it open; several can only read it"
+		return (&HeldError{disk}).Error()
 	}
 	var b strings.Builder
 	b.WriteString("qemu: " + e.Err.Error())

@@ -61,6 +61,8 @@ type Disk struct {
 	Serial   string // at most 20 printable bytes; "" for none
 	ReadOnly bool
 	Format   Format
+
+	placeholder bool // There is no file: see [Machine.placeholders].
 }
 
 // A Machine is everything that decides what is started. Its zero value is not

@@ -231,3 +231,26 @@ func groupOf(info os.FileInfo) string {
 	}
 	return strconv.FormatUint(uint64(st.Gid), 10)
 }
+
+// lockFile locks an open file. A file server would take the lock for QEMU's own, of
+// which it knows one kind, and refuse QEMU.
+func lockFile(f *os.File) error {
+	var st syscall.Statfs_t
+	if err := syscall.Fstatfs(int(f.Fd()), &st); err != nil {
+		return &os.PathError{Op: "statfs", Path: f.Name(), Err: err}
+	}
+	// Of statfs(2); the syscall package lacks them.
+	const nfs, cifs, smb2, ninep = 0x6969, 0xff534d42, 0xfe534d42, 0x01021997
+	switch uint32(st.Type) {
+	case nfs, cifs, smb2, ninep:
+		return fmt.Errorf("disk %s: it lies on a file server, where it cannot be locked", f.Name())
+	}
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	for errors.Is(err, syscall.EINTR) { // The runtime's own signals.
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return errHeld
+	}
+	return os.NewSyscallError("flock", err)
+}

@@ -26,3 +26,5 @@ func readHost(context.Context) (hostFacts, error) { return hostFacts{}, errNotLi
 func lockedOptions(string) ([]string, error) { return nil, errNotLinux }
 
 func groupOf(os.FileInfo) string { return "" }
+
+func lockFile(*os.File) error { return errNotLinux }

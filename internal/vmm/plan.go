@@ -15,7 +15,7 @@ const (
 	fdAgent = 3 + iota
 	fdConsole
 	fdQMP
-	fdShares // the first share; the others follow, then the second port, then the taps
+	fdShares // the first share; the others follow, then the second port, the taps, memory and state
 )
 
 // fdListen is where a virtiofsd finds its listening socket.
@@ -38,8 +38,11 @@ type plan struct {
 	qemu   []string
 	shares [][]string // one virtiofsd each
 	tags   []string
-	second bool   // there is a second port
-	hand   string // the same as a script for sh
+	second bool // there is a second port
+
+	// stateFD is the descriptor of a state that QEMU is to read or write.
+	stateFD int
+	hand    string // the same as a script for sh
 }
 
 // prepare looks at the host, and changes nothing.
@@ -51,7 +54,7 @@ func prepare(ctx context.Context, m Machine, o Options) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	return newPlan(m, t, o.PortSocket != "")
+	return newPlan(m, t, o)
 }
 
 // Script returns the machine as lines for sh, as [VM.Command] does, without
@@ -74,7 +77,9 @@ func (m Machine) checkFiles() error {
 		files = append(files, m.Initrd)
 	}
 	for _, d := range m.Disks {
-		files = append(files, d.Path)
+		if !d.placeholder {
+			files = append(files, d.Path)
+		}
 	}
 	for _, f := range files {
 		_, err := os.Stat(f)
@@ -136,7 +141,7 @@ func orFind(given string, find func() (string, error)) (string, error) {
 }
 
 // newPlan lets the agent's port accept connections if it shall.
-func newPlan(m Machine, t tools, accepting bool) (plan, error) {
+func newPlan(m Machine, t tools, o Options) (plan, error) {
 	p := plan{second: m.Records}
 	var hand [][]string
 	for i, s := range m.Shares {
@@ -147,9 +152,10 @@ func newPlan(m Machine, t tools, accepting bool) (plan, error) {
 		p.shares, hand, p.tags = append(p.shares, run), append(hand, byHand), append(p.tags, s.Tag)
 	}
 	run := inheritedPaths(m)
-	if accepting {
+	if o.PortSocket != "" {
 		run.Agent = Accepting(fdAgent)
 	}
+	p.stateFD = o.addMemory(&run, fdShares+m.inherited())
 	p.qemu = t.words(m, run)
 	byHand := handPaths(len(m.Shares))
 	for _, tap := range m.Taps {
@@ -189,6 +195,15 @@ func bind(cpus []int) []string {
 		list[i] = strconv.Itoa(cpu)
 	}
 	return []string{"taskset", "--cpu-list", strings.Join(list, ",")}
+}
+
+// inherited is how many descriptors QEMU inherits beside those that every machine has.
+func (m Machine) inherited() int {
+	n := len(m.Shares) + len(m.Taps)
+	if m.Records {
+		n++
+	}
+	return n
 }
 
 func inheritedPaths(m Machine) RuntimePaths {

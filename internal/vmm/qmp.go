@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -36,18 +37,31 @@ type qmp struct {
 	mu      sync.Mutex
 	lastID  uint64
 	waiting map[uint64]chan qmpMessage // one slot each; nil after the end
+	watched []*watcher
+
+	ended chan struct{} // closed at the end of the link
 }
 
-// qmpMessage is a greeting, a reply, or an event, which has none of these fields.
+// qmpMessage is a greeting, a reply, or an event.
 type qmpMessage struct {
-	QMP   json.RawMessage `json:"QMP"`
-	ID    *uint64         `json:"id"`
-	Error *QMPError       `json:"error"`
+	QMP    json.RawMessage `json:"QMP"`
+	ID     *uint64         `json:"id"`
+	Return json.RawMessage `json:"return"`
+	Error  *QMPError       `json:"error"`
+	Event  string          `json:"event"`
+	Data   json.RawMessage `json:"data"`
 }
 
 type qmpCommand struct {
-	Execute string `json:"execute"`
-	ID      uint64 `json:"id"`
+	Execute   string `json:"execute"`
+	Arguments any    `json:"arguments,omitempty"`
+	ID        uint64 `json:"id"`
+}
+
+// A watcher waits for one event.
+type watcher struct {
+	match func(event string, data json.RawMessage) bool
+	seen  chan struct{} // closed by the event
 }
 
 // newQMP does the handshake on conn, which it then owns. ctx bounds it.
@@ -62,7 +76,7 @@ func newQMP(ctx context.Context, conn net.Conn) (*qmp, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("qmp greeting: %w", err), conn.Close())
 	}
-	q := &qmp{conn: conn, waiting: make(map[uint64]chan qmpMessage)}
+	q := &qmp{conn: conn, waiting: make(map[uint64]chan qmpMessage), ended: make(chan struct{})}
 	go q.read(lines)
 	if err := q.execute(ctx, "qmp_capabilities"); err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -91,36 +105,99 @@ func scanEnd(lines *bufio.Scanner) error {
 	return io.ErrUnexpectedEOF
 }
 
-// execute runs a command without arguments and waits for its reply. The wait ends
-// with ctx; a reply that comes later is dropped.
+// execute runs a command without arguments.
 func (q *qmp) execute(ctx context.Context, command string) error {
-	id, reply, err := q.register()
+	return q.call(ctx, command, nil, nil)
+}
+
+// call runs a command with arguments, nil for none, and waits for its reply, which
+// result gets unless it is nil. The wait ends with ctx; a reply that comes later is
+// dropped.
+func (q *qmp) call(ctx context.Context, command string, arguments, result any) error {
+	err := q.callOnce(ctx, qmpCommand{Execute: command, Arguments: arguments}, result)
 	if err != nil {
-		return fmt.Errorf("qmp %s: %w", command, err)
-	}
-	defer q.forget(id)
-	if err := q.send(ctx, qmpCommand{Execute: command, ID: id}); err != nil {
-		return fmt.Errorf("qmp %s: %w", command, err)
-	}
-	if err := await(ctx, reply); err != nil {
 		return fmt.Errorf("qmp %s: %w", command, err)
 	}
 	return nil
 }
 
-func await(ctx context.Context, reply <-chan qmpMessage) error {
+func (q *qmp) callOnce(ctx context.Context, c qmpCommand, result any) error {
+	id, reply, err := q.register()
+	if err != nil {
+		return err
+	}
+	defer q.forget(id)
+	c.ID = id
+	if err := q.send(ctx, c); err != nil {
+		return err
+	}
+	returned, err := await(ctx, reply)
+	if err != nil || result == nil {
+		return err
+	}
+	return json.Unmarshal(returned, result)
+}
+
+func await(ctx context.Context, reply <-chan qmpMessage) (returned json.RawMessage, err error) {
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	case m, ok := <-reply:
 		switch {
 		case !ok:
-			return errQMPEnd
+			return nil, errQMPEnd
 		case m.Error != nil:
-			return m.Error
+			return nil, m.Error
 		}
-		return nil
+		return m.Return, nil
 	}
+}
+
+// watch begins to wait for an event that match takes, of those that come from now on.
+// Match is called by the reader of the link: it must be quick.
+func (q *qmp) watch(match func(event string, data json.RawMessage) bool) *watcher {
+	w := &watcher{match, make(chan struct{})}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.watched = append(q.watched, w)
+	return w
+}
+
+// awaitEvent waits for the event of w, which nobody waits for afterwards.
+func (q *qmp) awaitEvent(ctx context.Context, w *watcher) error {
+	defer q.unwatch(w)
+	select {
+	case <-w.seen:
+		return nil
+	default:
+	}
+	select {
+	case <-w.seen:
+		return nil
+	case <-q.ended:
+		return errQMPEnd
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (q *qmp) unwatch(w *watcher) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.watched = slices.DeleteFunc(q.watched, func(o *watcher) bool { return o == w })
+}
+
+// tell gives an event to those who wait for it.
+func (q *qmp) tell(m qmpMessage) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.watched = slices.DeleteFunc(q.watched, func(w *watcher) bool {
+		taken := w.match(m.Event, m.Data)
+		if taken {
+			close(w.seen)
+		}
+		return taken
+	})
 }
 
 func (q *qmp) register() (id uint64, reply chan qmpMessage, err error) {
@@ -159,10 +236,15 @@ func (q *qmp) send(ctx context.Context, c qmpCommand) error {
 func (q *qmp) read(lines *bufio.Scanner) {
 	for lines.Scan() {
 		var m qmpMessage
-		if json.Unmarshal(lines.Bytes(), &m) == nil && m.ID != nil {
+		switch err := json.Unmarshal(lines.Bytes(), &m); {
+		case err != nil:
+		case m.ID != nil:
 			q.deliver(*m.ID, m)
+		case m.Event != "":
+			q.tell(m)
 		}
 	}
+	close(q.ended)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, reply := range q.waiting {

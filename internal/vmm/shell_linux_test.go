@@ -18,7 +18,7 @@ func TestScript(t *testing.T) {
 	m := machines()["full"]
 	m.Shares = []Share{{Tag: "rootfs", Dir: t.TempDir()}}
 	m.Affinity = []int{0, 2}
-	p, err := newPlan(m, host, false)
+	p, err := newPlan(m, host, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

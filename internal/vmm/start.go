@@ -40,6 +40,11 @@ type Options struct {
 	// their order. QEMU inherits them; they stay the caller's to close.
 	Taps []*os.File
 
+	// From starts the machine in a state that [Save] has written, instead of booting it.
+	From *Saved
+
+	saving *Saved // See [Save].
+
 	// Console is given every byte of the console, in order, until it returns an
 	// error. It must not block: the guest would wait with it.
 	Console io.Writer
@@ -55,6 +60,9 @@ func Start(ctx context.Context, m Machine, o Options) (*VM, error) {
 	if len(o.Taps) != len(m.Taps) {
 		return nil, fmt.Errorf("machine: %d descriptors for %d taps", len(o.Taps), len(m.Taps))
 	}
+	if err := o.checkSaved(m); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	m, note := m.resolve()
@@ -64,7 +72,14 @@ func Start(ctx context.Context, m Machine, o Options) (*VM, error) {
 	}
 	v := &VM{accel: note, command: p.hand, done: make(chan struct{})}
 	var u undo
-	if err := v.launch(ctx, p, o, &u); err != nil {
+	err = v.hold(m, o, &u)
+	if err == nil {
+		err = v.launch(ctx, p, o, &u)
+	}
+	if err == nil && o.From != nil {
+		err = v.restore(ctx, m, p.stateFD)
+	}
+	if err != nil {
 		u.run()
 		return nil, v.explain(err)
 	}
@@ -103,7 +118,7 @@ func (v *VM) launch(ctx context.Context, p plan, o Options, u *undo) error {
 			return err
 		}
 	}
-	if v.qemu, err = v.nursery.start("qemu", p.qemu, append(slices.Clip(ends), o.Taps...)...); err != nil {
+	if v.qemu, err = v.nursery.start("qemu", p.qemu, slices.Concat(ends, o.Taps, o.savedFiles())...); err != nil {
 		return err
 	}
 	u.push(func() { v.qemu.stop(0) })

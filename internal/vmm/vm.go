@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -36,6 +37,7 @@ type VM struct {
 	records  net.Conn // nil without a second port
 	terminal net.Conn
 	console  *console
+	held     []*os.File // Locks of disks, see hold.
 
 	cause atomic.Pointer[error] // why we ended it ourselves, if that was no caller's wish
 	done  chan struct{}
@@ -136,6 +138,7 @@ func (v *VM) watch() {
 	v.console.drain(v.terminal)
 	_ = v.qmp.close() // It has nobody at its far end.
 	v.nursery.stop()
+	v.letGo()
 	v.err = v.result()
 	close(v.done)
 }

@@ -1,0 +1,291 @@
+package vmm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// PlaceholderBytes is the size of the disks that a machine has while it is made into
+// a template: no disk of a machine that starts from it may be larger. The guest is told
+// the true size of those that it writes to, and has this one of the others.
+const PlaceholderBytes = 64 << 30
+
+// Saved are the files of a machine's state. They are open, and stay the caller's to
+// close.
+type Saved struct {
+	Memory *os.File // As large as the guest's memory.
+	State  *os.File // What QEMU says of its devices; never a pipe, see [Save].
+}
+
+// A RefusedError is a saved state in which QEMU did not start the machine.
+type RefusedError struct {
+	Err    error
+	Output string // What QEMU said.
+}
+
+// Error has QEMU's last line, which tells more than that it ended.
+func (e *RefusedError) Error() string {
+	if line := lastLines(e.Output, 1); line != "" {
+		return line
+	}
+	return e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// Save boots the machine, waits until its agent has opened the port and waits for its
+// host, and writes that state to the files: the memory while the guest runs, the rest
+// at the end. Its disks are placeholders: the guest sees [PlaceholderBytes] of zeros
+// in place of each. The machine may have no shares, whose server's state QEMU cannot
+// write. The files are worth nothing when Save returns an error.
+//
+// The state is written to and read from files, because QEMU 7.2 and 10 lose the
+// completions of a busy port when they have to wait for the next bytes of a pipe.
+func Save(ctx context.Context, m Machine, o Options, to Saved) (err error) {
+	m = m.placeholders()
+	if err := to.Memory.Truncate(int64(m.MemoryMiB) << 20); err != nil {
+		return err
+	}
+	o.saving, o.From = &to, nil
+	v, err := Start(ctx, m, o)
+	if err != nil {
+		return err
+	}
+	defer v.Kill() // After its end it does nothing.
+	if err := v.save(ctx, fdShares+m.inherited()+1); err != nil {
+		return v.whyEnded(err)
+	}
+	return v.Quit(ctx)
+}
+
+// save writes the state to a descriptor that QEMU has.
+func (v *VM) save(ctx context.Context, fd int) error {
+	if err := v.awaitPort(ctx); err != nil {
+		return fmt.Errorf("wait for the agent to open its port: %w", err)
+	}
+	if err := v.qmp.execute(ctx, "stop"); err != nil {
+		return err
+	}
+	return v.migrate(ctx, "migrate", fd)
+}
+
+// awaitPort waits until the guest has opened the agent's port.
+func (v *VM) awaitPort(ctx context.Context) error {
+	opened := v.qmp.watch(func(event string, data json.RawMessage) bool {
+		var port struct {
+			ID   string `json:"id"`
+			Open bool   `json:"open"`
+		}
+		return event == "VSERPORT_CHANGE" && json.Unmarshal(data, &port) == nil && port.Open && port.ID == portID
+	})
+	defer v.qmp.unwatch(opened)
+	var devices []struct {
+		Label string `json:"label"`
+		Open  bool   `json:"frontend-open"`
+	}
+	if err := v.qmp.call(ctx, "query-chardev", nil, &devices); err != nil {
+		return err
+	}
+	for _, d := range devices {
+		if d.Label == portID && d.Open {
+			return nil
+		}
+	}
+	return v.qmp.awaitEvent(ctx, opened)
+}
+
+// capability turns one of QEMU's abilities to migrate on.
+type capability struct {
+	Name string `json:"capability"`
+	On   bool   `json:"state"`
+}
+
+// migrate has QEMU write or read the state, without the memory, and waits for the end
+// of that.
+func (v *VM) migrate(ctx context.Context, command string, fd int) error {
+	on := map[string]any{"capabilities": []capability{{"x-ignore-shared", true}, {"events", true}}}
+	if err := v.qmp.call(ctx, "migrate-set-capabilities", on, nil); err != nil {
+		return err
+	}
+	var status string // Written before the event is seen.
+	ended := v.qmp.watch(func(event string, data json.RawMessage) bool {
+		var m struct {
+			Status string `json:"status"`
+		}
+		if event != "MIGRATION" || json.Unmarshal(data, &m) != nil {
+			return false
+		}
+		status = m.Status
+		return status == "completed" || status == "failed" || status == "cancelled"
+	})
+	defer v.qmp.unwatch(ended)
+	if err := v.qmp.call(ctx, command, map[string]string{"uri": "fd:" + strconv.Itoa(fd)}, nil); err != nil {
+		return err
+	}
+	if err := v.qmp.awaitEvent(ctx, ended); err != nil {
+		return fmt.Errorf("qmp %s: %w", command, err)
+	}
+	if status != "completed" {
+		return fmt.Errorf("qmp %s: %s: %w", command, status, v.whyFailed(ctx))
+	}
+	return nil
+}
+
+// whyFailed asks QEMU why a migration has failed.
+func (v *VM) whyFailed(ctx context.Context) error {
+	var info struct {
+		Why string `json:"error-desc"`
+	}
+	if err := v.qmp.call(ctx, "query-migrate", nil, &info); err != nil {
+		return err
+	}
+	if info.Why == "" {
+		return errors.New("qemu does not say why")
+	}
+	return errors.New(info.Why)
+}
+
+// restore puts the machine into the state and lets it go on from there.
+func (v *VM) restore(ctx context.Context, m Machine, fd int) error {
+	if err := v.migrate(ctx, "migrate-incoming", fd); err != nil {
+		return v.refused(err)
+	}
+	if err := v.resize(ctx, m.Disks); err != nil {
+		return v.refused(err)
+	}
+	if err := v.qmp.execute(ctx, "cont"); err != nil {
+		if refusal, ok := errors.AsType[*QMPError](err); ok && strings.Contains(refusal.Desc, " lock") {
+			return &HeldError{Disk: firstWritable(m.Disks)}
+		}
+		return v.refused(err)
+	}
+	return nil
+}
+
+// resize tells the guest the sizes of the disks that it writes to: what it knows is
+// the placeholders'. Of disks that are only read QEMU refuses to.
+func (v *VM) resize(ctx context.Context, disks []Disk) error {
+	for i, d := range disks {
+		if d.ReadOnly {
+			continue
+		}
+		info, err := os.Stat(d.Path)
+		if err != nil {
+			return err
+		}
+		to := map[string]any{"node-name": diskID(i), "size": info.Size()}
+		if err := v.qmp.call(ctx, "block_resize", to, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refused has what QEMU said of the state: when it cannot load it, it ends.
+func (v *VM) refused(err error) error {
+	err = v.whyEnded(err)
+	return &RefusedError{Err: err, Output: string(v.qemu.output.Bytes())}
+}
+
+// whyEnded prefers QEMU's own end to the end of a link.
+func (v *VM) whyEnded(err error) error {
+	if errors.Is(err, errQMPEnd) && v.qemu.ended(2*pipeDelay) && v.qemu.err != nil {
+		return v.qemu.err
+	}
+	return err
+}
+
+// placeholders is the machine with disks that are no files.
+func (m Machine) placeholders() Machine {
+	disks := make([]Disk, len(m.Disks))
+	for i, d := range m.Disks {
+		disks[i] = Disk{Path: "/placeholder", Serial: d.Serial, ReadOnly: d.ReadOnly, placeholder: true}
+	}
+	m.Disks = disks
+	return m
+}
+
+// StateArgs are the arguments that decide what a state of the machine is, without
+// what differs from run to run: paths of disks, sockets and the kernel, and what the
+// kernel is told of the processor's clock. Whoever keeps a state keeps them with it:
+// QEMU takes a state that was made with others, and then the guest is mute.
+func (m Machine) StateArgs() []string {
+	m.Kernel, m.TSCkHz = "kernel", 0
+	if m.Initrd != "" {
+		m.Initrd = "initrd"
+	}
+	return m.placeholders().QEMUArgs(inheritedPaths(m))
+}
+
+// checkSaved refuses what cannot be in a state.
+func (o Options) checkSaved(m Machine) error {
+	s := o.saved()
+	switch {
+	case s == nil:
+		return nil
+	case len(m.Shares) > 0:
+		return fmt.Errorf("machine: share %s: the state of a machine with shared directories cannot be saved", m.Shares[0].Tag)
+	}
+	info, err := s.Memory.Stat()
+	if err != nil {
+		return err
+	}
+	if want := int64(m.MemoryMiB) << 20; info.Size() != want {
+		return fmt.Errorf("saved memory of %d bytes: the machine has %d", info.Size(), want)
+	}
+	for _, d := range m.Disks {
+		if err := d.checkSaved(); err != nil {
+			return fmt.Errorf("disk %s: %w", d.Path, err)
+		}
+	}
+	return nil
+}
+
+// checkSaved refuses a disk that no placeholder stands for.
+func (d Disk) checkSaved() error {
+	if d.placeholder {
+		return nil
+	}
+	if d.Format != Raw {
+		return fmt.Errorf("format %v: a machine in a saved state has raw disks", d.Format)
+	}
+	info, err := os.Stat(d.Path)
+	if err != nil {
+		return err
+	}
+	if info.Size() > PlaceholderBytes {
+		return fmt.Errorf("%d bytes: a machine in a saved state has disks of at most %d", info.Size(), int64(PlaceholderBytes))
+	}
+	return nil
+}
+
+// saved are the files of a machine that has any.
+func (o Options) saved() *Saved {
+	if o.saving != nil {
+		return o.saving
+	}
+	return o.From
+}
+
+func (o Options) savedFiles() []*os.File {
+	if s := o.saved(); s != nil {
+		return []*os.File{s.Memory, s.State}
+	}
+	return nil
+}
+
+// addMemory names the inherited files, of which the memory is descriptor fd, and
+// returns that of the state.
+func (o Options) addMemory(run *RuntimePaths, fd int) (state int) {
+	if o.saved() != nil {
+		run.Memory = &Memory{FD: fd, Shared: o.saving != nil}
+		run.Incoming = o.From != nil
+	}
+	return fd + 1
+}
