@@ -25,7 +25,7 @@ var may = map[string][]string{
 	"wire":                         {"wire/frame"},
 	"wire/bootenv":                 {"wire"},
 	"client":                       {"wire", "wire/frame", "internal/mux", "internal/flow"},
-	"sandbox":                      {"wire", "wire/bootenv", "wire/frame", "client", "internal/hooks", "internal/relay", "internal/vmm", "internal/image", "internal/image/ext4", "internal/guest/plan"},
+	"sandbox":                      {"wire", "wire/bootenv", "wire/frame", "client", "internal/hooks", "internal/relay", "internal/vmm", "internal/snapshot", "internal/image", "internal/image/ext4", "internal/guest/plan"},
 	"internal/hooks":               {"wire"},
 	"internal/mux":                 {"wire/frame"},
 	"internal/flow":                {"wire", "wire/frame"},         // Moves nothing by itself.
@@ -40,6 +40,7 @@ var may = map[string][]string{
 	"internal/guest/session/tcp":   {"wire", "internal/guest/session", "internal/guest/sys"},
 	"internal/guest/agent":         {"wire", "wire/frame", "internal/mux", "internal/guest/session", "internal/guest/session/exec", "internal/guest/session/files", "internal/guest/session/tcp", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys"},
 	"internal/vmm":                 {},
+	"internal/snapshot":            {"internal/vmm"},
 	"internal/image":               {"internal/archive", "internal/image/erofs", "internal/image/oci"},
 	"internal/archive":             {},
 	"internal/image/erofs":         {"internal/archive"},

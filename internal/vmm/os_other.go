@@ -19,6 +19,8 @@ func childAttr() *syscall.SysProcAttr { return nil }
 
 func socketPair() (net.Conn, *os.File, error) { return nil, nil, errNotLinux }
 
+func listening(string) (net.Conn, *os.File, error) { return nil, nil, errNotLinux }
+
 func lifeline() (listener, client *os.File, err error) { return nil, nil, errNotLinux }
 
 func readHost(context.Context) (hostFacts, error) { return hostFacts{}, errNotLinux }

@@ -1,0 +1,132 @@
+package snapshot
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"syscall"
+)
+
+const (
+	// digBytes is a piece that is read, pageBytes what is left out where it is all
+	// zeros: the unit of the guest's memory and of most file systems.
+	digBytes  = 1 << 20
+	pageBytes = 4 << 10
+
+	// Of lseek(2) and fallocate(2); the syscall package lacks them.
+	seekData  = 3
+	seekHole  = 4
+	punchHole = 0x03 // FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+)
+
+// dig makes holes of the pages of zeros: a third of what a guest has touched when it
+// waits for its configuration. A file system without holes keeps them.
+func dig(f *os.File) error {
+	for at := int64(0); ; {
+		start, err := f.Seek(at, seekData)
+		if errors.Is(err, syscall.ENXIO) {
+			return nil // Nothing but a hole is left.
+		}
+		if err != nil {
+			return err
+		}
+		if at, err = f.Seek(start, seekHole); err != nil {
+			return err
+		}
+		if err := digRange(f, start, at); errors.Is(err, errors.ErrUnsupported) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+func digRange(f *os.File, start, end int64) error {
+	b := make([]byte, min(digBytes, end-start))
+	for at := start; at < end; {
+		n, err := f.ReadAt(b[:min(int64(len(b)), end-at)], at)
+		if err != nil && (err != io.EOF || n == 0) { //nolint:errorlint // A reader's end is not wrapped.
+			return err
+		}
+		if err := digPiece(f, b[:n], at); err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	return nil
+}
+
+// digPiece makes one hole of each run of pages.
+func digPiece(f *os.File, b []byte, at int64) error {
+	var zero [pageBytes]byte
+	run := int64(0)
+	for page := range slices.Chunk(b, pageBytes) {
+		if len(page) == pageBytes && bytes.Equal(page, zero[:]) {
+			run += pageBytes
+		} else if err := punch(f, at-run, run); err != nil {
+			return err
+		} else {
+			run = 0
+		}
+		at += int64(len(page))
+	}
+	return punch(f, at-run, run)
+}
+
+func punch(f *os.File, at, length int64) error {
+	if length == 0 {
+		return nil
+	}
+	err := syscall.Fallocate(int(f.Fd()), punchHole, at, length)
+	for errors.Is(err, syscall.EINTR) {
+		err = syscall.Fallocate(int(f.Fd()), punchHole, at, length)
+	}
+	return os.NewSyscallError("fallocate", err)
+}
+
+func inodeOf(info os.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Ino
+	}
+	return 0
+}
+
+// allocated is what a file takes on the disk.
+func allocated(info os.FileInfo) int64 {
+	const sector = 512 // stat(2): st_blocks counts these, whatever the file system has.
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Blocks * sector
+	}
+	return info.Size()
+}
+
+// room is how many bytes a file system has left for this user.
+func room(dir string) (int64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}
+
+// lockMaker locks a file, which it makes, for as long as it is open; [ErrBusy] where
+// somebody else has the lock.
+func lockMaker(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	for errors.Is(err, syscall.EINTR) { // The runtime's own signals.
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = ErrBusy
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}

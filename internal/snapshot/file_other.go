@@ -1,0 +1,22 @@
+//go:build !linux
+
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+)
+
+// errNotLinux is what making a state returns elsewhere, as starting a machine does.
+var errNotLinux = fmt.Errorf("states of machines need a Linux host: %w", errors.ErrUnsupported)
+
+func dig(*os.File) error { return errNotLinux }
+
+func inodeOf(os.FileInfo) uint64 { return 0 }
+
+func allocated(info os.FileInfo) int64 { return info.Size() }
+
+func room(string) (int64, error) { return 0, errNotLinux }
+
+func lockMaker(string) (*os.File, error) { return nil, errNotLinux }

@@ -1,0 +1,253 @@
+package snapshot
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/vmm"
+)
+
+const (
+	// mostTemplates and mostBytes bound what templates take: two kernels in some
+	// sizes, of about 100 MiB each.
+	mostTemplates = 16
+	mostBytes     = 2 << 30
+
+	// leastRoom is what a disk must have left before a template is made: several times
+	// what one takes. A monitor that finds no room for its guest's memory is killed.
+	leastRoom = 1 << 30
+
+	// failedFor is how long a template that could not be made, or that did no good, is
+	// not tried again: whoever starts machines pays for each attempt.
+	failedFor = time.Hour
+
+	lockName = "lock"
+	failed   = ".failed" // At the end of the name of a note of that.
+)
+
+// ErrBusy says that another process is making a template.
+var ErrBusy = errors.New("another process is making a template")
+
+// A FailedError is a template that is not tried again for a while.
+type FailedError struct {
+	Why string
+	At  time.Time
+}
+
+// Error says why, and when it was.
+func (e *FailedError) Error() string {
+	return fmt.Sprintf("%s (at %s; tried again after %v)", e.Why, e.At.Format(time.TimeOnly), failedFor)
+}
+
+// Templates are the templates in a directory, by their keys. Many processes may use
+// them at once.
+type Templates struct{ dir string }
+
+// At returns the templates in dir, which is made when it is needed.
+func At(dir string) Templates { return Templates{dir} }
+
+func (t Templates) path(key string) string { return filepath.Join(t.dir, key) }
+
+// Use opens the template of a key and notes the use. There is none where the error is
+// fs.ErrNotExist, or a [FailedError]: then none is to be made. One that is damaged is
+// removed.
+func (t Templates) Use(key string) (*State, error) {
+	s, err := Open(t.path(key))
+	if err == nil && s.Manifest.Key != key {
+		err = &DamagedError{t.path(key), errors.Join(fmt.Errorf("it has the key %.12s", s.Manifest.Key), s.Close())}
+	}
+	if _, damaged := errors.AsType[*DamagedError](err); damaged {
+		if _, gone := os.Stat(t.path(key)); !errors.Is(gone, fs.ErrNotExist) {
+			return nil, errors.Join(err, t.Remove(key))
+		}
+		err = fs.ErrNotExist // Somebody has removed it while we looked.
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, cmp.Or(t.noted(key), err)
+	}
+	if err == nil {
+		now := time.Now()
+		_ = os.Chtimes(t.path(key), now, now) // A cache of somebody else's has no order of ours.
+	}
+	return s, err
+}
+
+// noted returns the note of a failure, nil if there is none or it is old.
+func (t Templates) noted(key string) error {
+	path := t.path(key) + failed
+	info, err := os.Stat(path)
+	if err != nil || time.Since(info.ModTime()).Abs() > failedFor {
+		return nil
+	}
+	why, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	return &FailedError{string(why), info.ModTime()}
+}
+
+// Make makes the template of the manifest's key, unless somebody else is making one:
+// that is [ErrBusy], at once. A failure is noted. The least recently used templates
+// go, beyond a number and a size.
+func (t Templates) Make(m Manifest, fill func(vmm.Saved) error) (err error) {
+	if err := os.MkdirAll(t.dir, 0o700); err != nil {
+		return err
+	}
+	lock, err := lockMaker(t.path(lockName))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	if _, err := os.Stat(t.path(m.Key)); err == nil {
+		return nil // Somebody has made it just now.
+	}
+	t.sweep()
+	if free, err := room(t.dir); err == nil && free < leastRoom {
+		return fmt.Errorf("%s: %d MiB are free: a template is made where there are %d", t.dir, free>>20, int64(leastRoom)>>20)
+	}
+	m.Kind, m.Made = Template, time.Now().UTC()
+	if err := Create(t.path(m.Key), m, fill); err != nil {
+		t.note(m.Key, err)
+		return err
+	}
+	return t.bound(m.Key)
+}
+
+// Refuse removes a template that did no good, and notes why.
+func (t Templates) Refuse(key string, why error) error {
+	t.note(key, why)
+	return t.Remove(key)
+}
+
+// note may fail: then it is tried again sooner.
+func (t Templates) note(key string, why error) {
+	_ = os.WriteFile(t.path(key)+failed, []byte(why.Error()), 0o600)
+}
+
+// sweep removes what makers have left that did not live to their end, and old notes.
+// Its caller is the maker.
+func (t Templates) sweep() {
+	entries, _ := os.ReadDir(t.dir)
+	for _, e := range entries {
+		name := e.Name()
+		key, isNote := strings.CutSuffix(name, failed)
+		if strings.HasSuffix(name, unfinished) || isNote && t.noted(key) == nil {
+			_ = os.RemoveAll(t.path(name)) // What stays is tried again by the next.
+		}
+	}
+}
+
+// An Entry is a template as it is listed.
+type Entry struct {
+	Manifest
+	Used  time.Time // For the last time.
+	Bytes int64     // On the disk.
+}
+
+// List returns the templates, the least recently used first.
+func (t Templates) List() ([]Entry, error) {
+	entries, err := os.ReadDir(t.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []Entry
+	for _, e := range entries {
+		if !e.IsDir() || strings.HasSuffix(e.Name(), unfinished) {
+			continue
+		}
+		found, err := t.entry(e.Name())
+		if err != nil {
+			continue // It went away meanwhile, or is damaged: whoever uses it removes it.
+		}
+		all = append(all, found)
+	}
+	slices.SortFunc(all, func(a, b Entry) int { return a.Used.Compare(b.Used) })
+	return all, nil
+}
+
+func (t Templates) entry(key string) (e Entry, err error) {
+	dir := t.path(key)
+	info, err := os.Stat(dir)
+	if err != nil {
+		return e, err
+	}
+	e.Used = info.ModTime()
+	for _, name := range []string{memoryName, stateName, manifestName} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			return e, err
+		}
+		e.Bytes += allocated(info)
+	}
+	return e, e.read(dir)
+}
+
+// Remove removes the template of a key, if there is one. Machines that have started
+// from it go on.
+func (t Templates) Remove(key string) error {
+	gone, err := os.MkdirTemp(t.dir, "gone-*"+unfinished)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = os.Rename(t.path(key), gone) // First, so that nobody finds a half of it.
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, os.RemoveAll(gone))
+}
+
+// Prune removes all templates and what is noted of them, and returns how many there
+// were and how many bytes they took.
+func (t Templates) Prune() (removed []Entry, err error) {
+	all, err := t.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range all {
+		if err := t.Remove(e.Key); err != nil {
+			return removed, err
+		}
+		removed = append(removed, e)
+	}
+	notes, err := filepath.Glob(t.path("*" + failed))
+	for _, n := range notes {
+		err = errors.Join(err, os.Remove(n))
+	}
+	return removed, err
+}
+
+// bound removes the least recently used templates beyond the bounds, but not the one
+// that was just made.
+func (t Templates) bound(made string) error {
+	all, err := t.List()
+	if err != nil {
+		return err
+	}
+	var bytes int64
+	for _, e := range all {
+		bytes += e.Bytes
+	}
+	for n := len(all); len(all) > 0 && (n > mostTemplates || bytes > mostBytes); all = all[1:] {
+		if all[0].Key == made {
+			continue
+		}
+		if err := t.Remove(all[0].Key); err != nil {
+			return err
+		}
+		n, bytes = n-1, bytes-all[0].Bytes
+	}
+	return nil
+}
