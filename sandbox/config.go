@@ -77,6 +77,8 @@ type Config struct {
 	CPUs      int   `json:"cpus,omitempty"`       // 0 is DefaultCPUs.
 	MemoryMiB int   `json:"memory_mib,omitempty"` // 0 is DefaultMemoryMiB.
 	Accel     Accel `json:"accel,omitempty"`
+	// Warm says whether the machine may start from a template. See [Machine.Cold].
+	Warm WarmStart `json:"warm,omitempty"`
 
 	Shares []Share `json:"shares,omitempty"` // Directories that the guest is not told to mount.
 	Mounts []Mount `json:"mounts,omitempty"`
@@ -177,6 +179,9 @@ func (c Config) Check() error { return c.withDefaults().check() }
 
 func (c Config) check() error {
 	if _, err := c.accel(); err != nil {
+		return err
+	}
+	if err := c.Warm.check(); err != nil {
 		return err
 	}
 	if c.Root != "" {

@@ -64,6 +64,11 @@ func (l *layout) fromImage(ctx context.Context, cfg Config, cache *image.Cache) 
 	if err != nil {
 		return cfg, err
 	}
+	return l.fromLower(cfg, img)
+}
+
+// fromLower is fromImage for an image that was found.
+func (l *layout) fromLower(cfg Config, img image.Image) (Config, error) {
 	if cfg.ReadOnlyRoot && img.FSType == "erofs" && cfg.Upper.Disk == "" && cfg.Configuration == ByBootstrap {
 		cfg.Upper.Tmpfs = true // What the boot writes is not worth a disk.
 	}

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,8 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 
+	"github.com/agentd-go/agentd/internal/guest/plan"
 	"github.com/agentd-go/agentd/internal/image"
+	"github.com/agentd-go/agentd/internal/snapshot"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/bootenv"
@@ -36,6 +40,12 @@ type layout struct {
 	sharing *vmm.Sharing // How this host shares directories, if it was looked at.
 	// unshared is why this host shares no directories with the machine, nil if it does.
 	unshared error
+	// shareless says that the machine has no shared directory.
+	shareless bool
+
+	templates snapshot.Templates
+	cold      error      // Why the machine boots; nil while it may start from a template.
+	tsc       func() int // What vmm.Machine.TSCkHz is, which is measured beside the rest.
 }
 
 // prepare makes everything that the machine needs before its start. It returns
@@ -58,22 +68,55 @@ func prepare(ctx context.Context, cfg Config) (_ *layout, complete Config, err e
 			err = errors.Join(err, l.remove())
 		}
 	}()
-	if cfg.shareless(kernel) {
-		if l.sharing, l.unshared = vmm.FindSharing(ctx, vmm.Options{}); l.unshared != nil {
-			if cfg, err = withoutShares(cfg, cache); err != nil {
-				return nil, cfg, err
-			}
-		}
+	if err := l.choose(ctx, cfg, cache); err != nil {
+		return nil, cfg, err
 	}
-	if cfg.Image != "" {
-		if cfg, err = l.fromImage(ctx, cfg, cache); err != nil {
-			return nil, cfg, err
-		}
+	switch {
+	case cfg.Image != "":
+		cfg, err = l.fromImage(ctx, cfg, cache)
+	case l.shareless:
+		cfg, err = l.fromSmallRoot(cfg, cache)
+	}
+	if err != nil {
+		return nil, cfg, err
 	}
 	if err := l.lay(cfg, cache, kernel); err != nil {
 		return nil, cfg, err
 	}
 	return l, cfg, nil
+}
+
+// choose settles what decides the rest: what executes the machine, whether it may start
+// from a template, and whether it has shared directories.
+func (l *layout) choose(ctx context.Context, cfg Config, cache *image.Cache) (err error) {
+	accel, err := cfg.accel()
+	if err != nil {
+		return err
+	}
+	l.note = "using " + accel.String() + ", as asked"
+	if accel == vmm.Auto {
+		accel, l.note = vmm.DetectAccel()
+	}
+	l.machine.Accel = accel
+	l.templates = snapshot.At(filepath.Join(cache.Path(), templateKind))
+	l.tsc = func() int { return 0 }
+	if accel == vmm.TCG {
+		l.tsc = later(vmm.MeasureTSC)
+	}
+	l.cold = cmp.Or(cfg.whyCold(accel), l.whyCold(cfg))
+	l.shareless = l.cold == nil || l.hasUpper(cfg)
+	if !l.shareless && cfg.needsNoShares() {
+		l.sharing, l.unshared = vmm.FindSharing(ctx, vmm.Options{})
+		l.shareless = l.unshared != nil
+	}
+	return nil
+}
+
+// later begins to find a value, and returns what waits for it.
+func later(find func() int) func() int {
+	found := make(chan int, 1)
+	go func() { found <- find() }()
+	return sync.OnceValue(func() int { return <-found })
 }
 
 // newLayout makes the machine's directory, or takes the given one.
@@ -94,23 +137,15 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 	if err != nil {
 		return err
 	}
-	accel, err := cfg.accel()
-	if err != nil {
-		return err
-	}
 	words, err := cfg.words()
 	if err != nil {
 		return err
-	}
-	l.note = "using " + accel.String() + ", as asked"
-	if accel == vmm.Auto {
-		accel, l.note = vmm.DetectAccel()
 	}
 	l.machine = vmm.Machine{
 		Kernel:    kernel.Path,
 		CPUs:      cfg.CPUs,
 		MemoryMiB: cfg.MemoryMiB,
-		Accel:     accel,
+		Accel:     l.machine.Accel,
 		Affinity:  cfg.Affinity,
 		Network:   cfg.Network,
 		Cmdline:   words,
@@ -120,7 +155,7 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 	if l.machine.Records {
 		l.machine.Cmdline = append(l.machine.Cmdline, wire.SecondPortWord)
 	}
-	if l.unshared != nil {
+	if l.shareless {
 		l.machine.Cmdline = append(l.machine.Cmdline, bootenv.Word(bootenv.Share, bootenv.ShareInMemory))
 	} else if err := l.runtime(cfg.Runtime); err != nil {
 		return err
@@ -139,10 +174,16 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 			return err
 		}
 	}
-	if kernel.Initrd {
-		return l.fromInitramfs(cfg, cache, kernel, agent, root, private)
+	switch {
+	case kernel.Initrd:
+		err = l.fromInitramfs(cfg, cache, kernel, agent, root, private)
+	case l.shareless:
+		err = l.fromDisk(cache, agent)
+	default:
+		err = l.fromRoot(cfg, agent, root, private)
 	}
-	return l.fromRoot(cfg, agent, root, private)
+	l.machine.TSCkHz = l.tsc()
+	return err
 }
 
 func readAgent(path string) ([]byte, error) {
@@ -258,6 +299,26 @@ func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) e
 	l.machine.Shares = append(l.machine.Shares, rootShare(rootTag, first, false, private || first != root, l.machine.Accel))
 	l.machine.Cmdline = append([]string{
 		"root=" + rootTag, "rootfstype=virtiofs", "rw", "init=/" + initName,
+	}, l.machine.Cmdline...)
+	return nil
+}
+
+// fromDisk is fromRoot without a share: the kernel mounts a disk that holds nothing but
+// the agent, behind all others, so that their names stay.
+func (l *layout) fromDisk(cache *image.Cache, agent []byte) error {
+	path, err := cache.FirstRoot(agent, initName, "dev", "proc", "sys", plan.NewRoot)
+	if err != nil {
+		return err
+	}
+	const most = 'z' - 'a' // Before the names have two letters, which no machine's slots reach.
+	n := len(l.machine.Disks)
+	if n > most {
+		return fmt.Errorf("%d disks: a machine has at most %d", n, most)
+	}
+	l.machine.Disks = append(l.machine.Disks, vmm.Disk{Path: path, ReadOnly: true, Fixed: true})
+	l.enter("", false, true)
+	l.machine.Cmdline = append([]string{
+		"root=/dev/vd" + string(rune('a'+n)), "rootfstype=erofs", "ro", "init=/" + initName,
 	}, l.machine.Cmdline...)
 	return nil
 }

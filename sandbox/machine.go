@@ -12,6 +12,7 @@ import (
 
 	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/relay"
+	"github.com/agentd-go/agentd/internal/snapshot"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/wire"
 )
@@ -39,6 +40,8 @@ type Machine struct {
 	relay   *relay.Relay // nil if nobody else may connect.
 	timings Timings
 	killed  atomic.Bool // We have ended it by force.
+	warm    bool        // It has started from a template.
+	spoke   atomic.Bool // The guest has said a word.
 	windows sync.Once
 	loops   sync.WaitGroup
 
@@ -64,28 +67,64 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	start := time.Now()
-	vm, err := vmm.Start(ctx, l.machine, vmm.Options{
-		Console: cfg.Console, ConsoleFile: cfg.ConsoleFile, PortSocket: cfg.PortSocket, Sharing: l.sharing, Taps: cfg.tapFiles(),
-	})
+	m, err := l.begin(ctx, cfg)
+	if failed, ok := errors.AsType[*BootError](err); ok && cfg.Keep {
+		failed.Kept = l.dir
+		return nil, failed
+	}
 	if err != nil {
 		return nil, errors.Join(err, l.remove())
-	}
-	m := &Machine{vm: vm, layout: l}
-	if err := m.boot(ctx, cfg, start); err != nil {
-		failed := m.bootError(ctx, err)
-		m.vm.Kill()
-		m.disconnect()
-		if cfg.Keep {
-			failed.Kept = l.dir
-			return nil, failed
-		}
-		return nil, errors.Join(failed, l.remove())
 	}
 	if err := MakeDir(ctx, m.client, cfg.Dir); err != nil {
 		return nil, errors.Join(err, m.Kill())
 	}
 	return m, nil
+}
+
+// begin starts the machine from a template, or boots it where there is none or that was
+// no good.
+func (l *layout) begin(ctx context.Context, cfg Config) (*Machine, error) {
+	if s := l.template(ctx); s != nil {
+		m, err := l.attempt(ctx, cfg, s)
+		if closed := s.Close(); err == nil {
+			return m, closed
+		}
+		fault, blamed := errors.AsType[*faultError](err)
+		if !blamed {
+			return nil, err
+		}
+		l.refuse(s, fault.Err)
+	}
+	return l.attempt(ctx, cfg, nil)
+}
+
+// attempt starts the machine, from a template if there is one, and leads it to
+// core.ready. A failure that is the template's fault is a faultError.
+func (l *layout) attempt(ctx context.Context, cfg Config, from *snapshot.State) (*Machine, error) {
+	options := vmm.Options{
+		Console: cfg.Console, ConsoleFile: cfg.ConsoleFile, PortSocket: cfg.PortSocket, Sharing: l.sharing, Taps: cfg.tapFiles(),
+	}
+	if from != nil {
+		options.From = &from.Files
+	}
+	start := time.Now()
+	vm, err := vmm.Start(ctx, l.machine, options)
+	if err != nil {
+		return nil, blame(from, err)
+	}
+	m := &Machine{vm: vm, layout: l, warm: from != nil}
+	err = m.boot(ctx, cfg, start)
+	if err == nil {
+		return m, nil
+	}
+	if m.warm && ctx.Err() == nil && (!m.spoke.Load() || errors.Is(err, errNotFresh)) {
+		err = &faultError{err}
+	} else {
+		err = m.bootError(ctx, err)
+	}
+	m.vm.Kill()
+	m.disconnect()
+	return nil, err
 }
 
 // Client returns the client of the machine's agent. It ends with the machine. A
@@ -254,13 +293,31 @@ type handshake struct {
 // run leads the agent to core.ready (protocol sections 6 and 7).
 func (h *handshake) run(ctx context.Context, cfg Config, port net.Conn, start time.Time) (err error) {
 	m := h.machine
-	says := client.Handshake{Resolved: func(wire.User) { m.timings.Resolved = time.Since(start) }}
+	heard := func() { m.spoke.Store(true) }
+	says := client.Handshake{Resolved: func(wire.User) {
+		heard()
+		m.timings.Resolved = time.Since(start)
+	}}
 	if cfg.Configuration == ByBootstrap {
 		says.Bootstrap, says.Generation = cfg.bootstrap(), cmp.Or(wire.Generation(cfg.Generation), wire.Newest)
 		h.leased = says.Generation >= wire.BulkSince
 	}
+	if m.warm {
+		renewed := *says.Bootstrap
+		renewed.Fresh = fresh()
+		says.Bootstrap = &renewed
+		var done func()
+		ctx, done = m.listen(ctx)
+		defer done()
+	}
 	if h.Greeting, err = says.Run(ctx, port); err != nil {
+		if _, refused := errors.AsType[*client.InitError](err); refused {
+			heard()
+		}
 		return err
+	}
+	if m.warm && !h.Ready.Fresh {
+		return errNotFresh
 	}
 	m.timings.Ready = time.Since(start)
 	return h.settleSecond(&h.Ready, cfg.Log)

@@ -1,24 +1,41 @@
 package sandbox
 
-import "github.com/agentd-go/agentd/internal/image"
+import (
+	"os"
+	"path/filepath"
 
-// shareless reports whether a machine can do without shared directories, where
+	"github.com/agentd-go/agentd/internal/image"
+)
+
+// needsNoShares reports whether a machine can do without shared directories, where
 // the host cannot serve any: an ordinary user in a chroot gets no user namespace,
-// which virtiofsd needs. The small root is then a disk instead of a directory, for
-// which the kernel must be one that starts from an initramfs.
-func (c Config) shareless(kernel image.Kernel) bool {
-	return c.Root == "" && c.Runtime == "" && len(c.Shares) == 0 && kernel.Initrd && !c.hooks.Foreign
+// which virtiofsd needs. The small root is then a disk instead of a directory.
+func (c Config) needsNoShares() bool {
+	return c.Root == "" && c.Runtime == "" && len(c.Shares) == 0 && !c.hooks.Foreign
 }
 
-// withoutShares has the small root as an image, unless there is one.
-func withoutShares(cfg Config, cache *image.Cache) (Config, error) {
-	if cfg.Image != "" {
-		return cfg, nil
-	}
+// hasUpper reports whether the small root of an earlier life of the machine is a disk,
+// which it then stays.
+func (l *layout) hasUpper(cfg Config) bool {
+	return cfg.Image == "" && cfg.needsNoShares() && l.hasFile("upper") && !l.hasFile("root")
+}
+
+// hasFile looks into the machine's directory.
+func (l *layout) hasFile(name string) bool {
+	_, err := os.Lstat(filepath.Join(l.dir, name))
+	return err == nil
+}
+
+// fromSmallRoot is fromImage for the small root.
+func (l *layout) fromSmallRoot(cfg Config, cache *image.Cache) (Config, error) {
 	busybox, err := image.FindBusybox()
 	if err != nil {
 		return cfg, err
 	}
-	cfg.Image, err = cache.BusyboxRoot(busybox)
-	return cfg, err
+	path, err := cache.SmallRoot(busybox)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Image = path
+	return l.fromLower(cfg, image.Image{FSType: "erofs", Path: path})
 }

@@ -58,6 +58,9 @@ func Notes(m *sandbox.Machine) (lines []string) {
 	if why := m.Unshared(); why != nil {
 		lines = append(lines, "the root is a disk, no directory is shared: "+why.Error())
 	}
+	if why, ok := errors.AsType[*sandbox.TemplateError](m.Cold()); ok {
+		lines = append(lines, why.Error())
+	}
 	return lines
 }
 

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,6 +45,16 @@ type FailedError struct {
 // Error says why, and when it was.
 func (e *FailedError) Error() string {
 	return fmt.Sprintf("%s (at %s; tried again after %v)", e.Why, e.At.Format(time.TimeOnly), failedFor)
+}
+
+// A RoomError is a disk that has no room for a template.
+type RoomError struct {
+	Dir  string
+	Free int64
+}
+
+func (e *RoomError) Error() string {
+	return fmt.Sprintf("%s: %d MiB are free: a template is made where there are %d", e.Dir, e.Free>>20, int64(leastRoom)>>20)
 }
 
 // Templates are the templates in a directory, by their keys. Many processes may use
@@ -93,10 +104,11 @@ func (t Templates) noted(key string) error {
 	return &FailedError{string(why), info.ModTime()}
 }
 
-// Make makes the template of the manifest's key, unless somebody else is making one:
-// that is [ErrBusy], at once. A failure is noted. The least recently used templates
-// go, beyond a number and a size.
-func (t Templates) Make(m Manifest, fill func(vmm.Saved) error) (err error) {
+// Make makes the template of the manifest's key, unless somebody else is making one
+// (that is [ErrBusy], at once) or the disk has no room for one ([RoomError]). A failure
+// is noted, unless ctx has ended. The least recently used templates go, beyond a number
+// and a size.
+func (t Templates) Make(ctx context.Context, m Manifest, fill func(context.Context, vmm.Saved) error) (err error) {
 	if err := os.MkdirAll(t.dir, 0o700); err != nil {
 		return err
 	}
@@ -110,11 +122,14 @@ func (t Templates) Make(m Manifest, fill func(vmm.Saved) error) (err error) {
 	}
 	t.sweep()
 	if free, err := room(t.dir); err == nil && free < leastRoom {
-		return fmt.Errorf("%s: %d MiB are free: a template is made where there are %d", t.dir, free>>20, int64(leastRoom)>>20)
+		return &RoomError{t.dir, free}
 	}
 	m.Kind, m.Made = Template, time.Now().UTC()
-	if err := Create(t.path(m.Key), m, fill); err != nil {
-		t.note(m.Key, err)
+	err = Create(t.path(m.Key), m, func(files vmm.Saved) error { return fill(ctx, files) })
+	if err != nil {
+		if ctx.Err() == nil {
+			t.note(m.Key, err)
+		}
 		return err
 	}
 	return t.bound(m.Key)

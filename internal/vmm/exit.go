@@ -23,6 +23,9 @@ type ExitError struct {
 // Error tells all of it, several lines long: the cause, QEMU's output, the end of
 // the console, and the command. A disk that is somebody else's says enough alone.
 func (e *ExitError) Error() string {
+	if held, ok := errors.AsType[*HeldError](e.Err); ok {
+		return held.Error()
+	}
 	if disk := heldDisk(e.Output); disk != "" {
 		return (&HeldError{disk}).Error()
 	}

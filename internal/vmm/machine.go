@@ -62,6 +62,10 @@ type Disk struct {
 	ReadOnly bool
 	Format   Format
 
+	// Fixed says that the disk is the same in every machine that starts from one
+	// saved state: the machine that is saved has it too. See [Save].
+	Fixed bool
+
 	placeholder bool // There is no file: see [Machine.placeholders].
 }
 

@@ -254,3 +254,28 @@ func lockFile(f *os.File) error {
 	}
 	return os.NewSyscallError("flock", err)
 }
+
+// FileID tells whether a file is the one that it was: a file that was changed or
+// replaced has another, and so has a copy of it.
+func FileID(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return "", fmt.Errorf("%s: no inode", path)
+	}
+	return fmt.Sprintf("%d:%d %d bytes %d.%09d %d.%09d", st.Dev, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec), nil
+}
+
+// writeWith writes a message to a Unix socket with a descriptor beside it (unix(7),
+// SCM_RIGHTS).
+func writeWith(conn net.Conn, message []byte, f *os.File) error {
+	link, ok := conn.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("%T passes no descriptors", conn)
+	}
+	_, _, err := link.WriteMsgUnix(message, syscall.UnixRights(int(f.Fd())), nil)
+	return err
+}

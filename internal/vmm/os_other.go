@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 )
 
 // errNotLinux is what Start returns elsewhere: virtiofsd and the way children
@@ -30,3 +31,11 @@ func lockedOptions(string) ([]string, error) { return nil, errNotLinux }
 func groupOf(os.FileInfo) string { return "" }
 
 func lockFile(*os.File) error { return errNotLinux }
+
+// Starved is 0: see Linux's.
+func (v *VM) Starved() time.Duration { return 0 }
+
+// FileID has no answer: see Linux's.
+func FileID(string) (string, error) { return "", errNotLinux }
+
+func writeWith(net.Conn, []byte, *os.File) error { return errNotLinux }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -56,6 +57,8 @@ type qmpCommand struct {
 	Execute   string `json:"execute"`
 	Arguments any    `json:"arguments,omitempty"`
 	ID        uint64 `json:"id"`
+
+	file *os.File // QEMU gets its descriptor with the command.
 }
 
 // A watcher waits for one event.
@@ -228,7 +231,11 @@ func (q *qmp) send(ctx context.Context, c qmpCommand) error {
 	if err := q.conn.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
-	_, err = q.conn.Write(append(line, '\n'))
+	line = append(line, '\n')
+	if c.file != nil {
+		return writeWith(q.conn, line, c.file)
+	}
+	_, err = q.conn.Write(line)
 	return err
 }
 

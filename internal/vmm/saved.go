@@ -42,7 +42,7 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 // Save boots the machine, waits until its agent has opened the port and waits for its
 // host, and writes that state to the files: the memory while the guest runs, the rest
 // at the end. Its disks are placeholders: the guest sees [PlaceholderBytes] of zeros
-// in place of each. The machine may have no shares, whose server's state QEMU cannot
+// in place of each that is not fixed. The machine may have no shares, whose server's state QEMU cannot
 // write. The files are worth nothing when Save returns an error.
 //
 // The state is written to and read from files, because QEMU 7.2 and 10 lose the
@@ -58,21 +58,27 @@ func Save(ctx context.Context, m Machine, o Options, to Saved) (err error) {
 		return err
 	}
 	defer v.Kill() // After its end it does nothing.
-	if err := v.save(ctx, fdShares+m.inherited()+1); err != nil {
+	if err := v.save(ctx, to.State); err != nil {
 		return v.whyEnded(err)
 	}
 	return v.Quit(ctx)
 }
 
-// save writes the state to a descriptor that QEMU has.
-func (v *VM) save(ctx context.Context, fd int) error {
+// save writes the state to a file, whose descriptor QEMU gets by a name: it takes the
+// number of an inherited one for reading only.
+func (v *VM) save(ctx context.Context, to *os.File) error {
 	if err := v.awaitPort(ctx); err != nil {
 		return fmt.Errorf("wait for the agent to open its port: %w", err)
 	}
 	if err := v.qmp.execute(ctx, "stop"); err != nil {
 		return err
 	}
-	return v.migrate(ctx, "migrate", fd)
+	const name = "state"
+	err := v.qmp.callOnce(ctx, qmpCommand{Execute: "getfd", Arguments: map[string]string{"fdname": name}, file: to}, nil)
+	if err != nil {
+		return fmt.Errorf("qmp getfd: %w", err)
+	}
+	return v.migrate(ctx, "migrate", name)
 }
 
 // awaitPort waits until the guest has opened the agent's port.
@@ -108,7 +114,7 @@ type capability struct {
 
 // migrate has QEMU write or read the state, without the memory, and waits for the end
 // of that.
-func (v *VM) migrate(ctx context.Context, command string, fd int) error {
+func (v *VM) migrate(ctx context.Context, command, fd string) error {
 	on := map[string]any{"capabilities": []capability{{"x-ignore-shared", true}, {"events", true}}}
 	if err := v.qmp.call(ctx, "migrate-set-capabilities", on, nil); err != nil {
 		return err
@@ -125,7 +131,7 @@ func (v *VM) migrate(ctx context.Context, command string, fd int) error {
 		return status == "completed" || status == "failed" || status == "cancelled"
 	})
 	defer v.qmp.unwatch(ended)
-	if err := v.qmp.call(ctx, command, map[string]string{"uri": "fd:" + strconv.Itoa(fd)}, nil); err != nil {
+	if err := v.qmp.call(ctx, command, map[string]string{"uri": "fd:" + fd}, nil); err != nil {
 		return err
 	}
 	if err := v.qmp.awaitEvent(ctx, ended); err != nil {
@@ -153,7 +159,7 @@ func (v *VM) whyFailed(ctx context.Context) error {
 
 // restore puts the machine into the state and lets it go on from there.
 func (v *VM) restore(ctx context.Context, m Machine, fd int) error {
-	if err := v.migrate(ctx, "migrate-incoming", fd); err != nil {
+	if err := v.migrate(ctx, "migrate-incoming", strconv.Itoa(fd)); err != nil {
 		return v.refused(err)
 	}
 	if err := v.resize(ctx, m.Disks); err != nil {
@@ -205,7 +211,10 @@ func (v *VM) whyEnded(err error) error {
 func (m Machine) placeholders() Machine {
 	disks := make([]Disk, len(m.Disks))
 	for i, d := range m.Disks {
-		disks[i] = Disk{Path: "/placeholder", Serial: d.Serial, ReadOnly: d.ReadOnly, placeholder: true}
+		disks[i] = d
+		if !d.Fixed {
+			disks[i] = Disk{Path: "/placeholder", Serial: d.Serial, ReadOnly: d.ReadOnly, placeholder: true}
+		}
 	}
 	m.Disks = disks
 	return m
@@ -220,7 +229,13 @@ func (m Machine) StateArgs() []string {
 	if m.Initrd != "" {
 		m.Initrd = "initrd"
 	}
-	return m.placeholders().QEMUArgs(inheritedPaths(m))
+	m = m.placeholders()
+	for i, d := range m.Disks {
+		if d.Fixed {
+			m.Disks[i].Path = "/fixed"
+		}
+	}
+	return m.QEMUArgs(inheritedPaths(m))
 }
 
 // checkSaved refuses what cannot be in a state.
@@ -249,7 +264,7 @@ func (o Options) checkSaved(m Machine) error {
 
 // checkSaved refuses a disk that no placeholder stands for.
 func (d Disk) checkSaved() error {
-	if d.placeholder {
+	if d.placeholder || d.Fixed {
 		return nil
 	}
 	if d.Format != Raw {

@@ -14,6 +14,10 @@ const (
 // rdtsc reads the CPU's time stamp counter.
 func rdtsc() uint64
 
+// MeasureTSC returns what [Machine.TSCkHz] is on this host, 0 where it is unknown; it
+// takes 20 ms.
+func MeasureTSC() int { return measureTSC() }
+
 // measureTSC returns the counter's frequency in kHz. A guest under software
 // emulation sees the same counter.
 func measureTSC() int {

@@ -1,0 +1,253 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/snapshot"
+	"github.com/agentd-go/agentd/internal/vmm"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// A WarmStart says whether a machine may start from a template: the memory of a machine
+// with the same kernel, agent, size and devices that waits for its configuration. It is
+// made when it is missing, and kept in the cache.
+type WarmStart string
+
+// What a WarmStart can be.
+const (
+	WarmAuto WarmStart = ""    // In software emulation, where nothing of the configuration stands in the way.
+	WarmTry  WarmStart = "try" // With hardware virtualization too, where nobody has tried it yet.
+	WarmNone WarmStart = "none"
+)
+
+func (w WarmStart) check() error {
+	switch w {
+	case WarmAuto, WarmTry, WarmNone:
+		return nil
+	}
+	return fmt.Errorf("warm start %q: want %q, %q or none of them", w, WarmTry, WarmNone)
+}
+
+const (
+	templateKind = "templates"
+
+	// templateRecipe is part of the key of every template. Change it when the same
+	// machine gets another one.
+	templateRecipe = "template 1"
+
+	// firstWord is how long a machine from a template may be silent while it has a
+	// processor: it says its first word after 0.2 s in software emulation.
+	firstWord = 5 * time.Second
+
+	// tscTolerance is a part of the frequency of the time stamp counter that two
+	// measurements of one processor differ by, tenfold.
+	tscTolerance = 1000
+)
+
+// A TemplateError is why a machine has booted that should have started from a template.
+type TemplateError struct{ Err error }
+
+// Error is a line for the user.
+func (e *TemplateError) Error() string { return "no start from a template: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *TemplateError) Unwrap() error { return e.Err }
+
+// Cold says why the machine has booted, nil if it has started from a template. It is a
+// [TemplateError] where that was tried and did not work, and something else where the
+// configuration, the host or another start at the same time stood in the way.
+func (m *Machine) Cold() error { return m.layout.cold }
+
+// whyCold is what of the configuration stands in the way of a template.
+func (c Config) whyCold(accel vmm.Accel) error {
+	for _, obstacle := range []struct {
+		there bool
+		what  string
+	}{
+		{c.Warm == WarmNone, "not wanted"},
+		{accel == vmm.KVM && c.Warm != WarmTry, "hardware virtualization, where nobody has tried it"},
+		{c.Foreign, "another agent than ours"},
+		{c.Configuration != ByBootstrap, "a configuration by environment"},
+		{c.Bootstrap != nil, "a message of the caller's"},
+		{c.Generation != 0 && c.Generation < wire.Newest, "an older generation of the protocol"},
+		{c.Root != "" || c.Runtime != "" || len(c.Shares)+len(c.Mounts) > 0, "shared directories"},
+		{len(c.Disks) > 0, "disks of its own"},
+		{len(c.Taps) > 0 || c.Card, "a network card other than the user network's"},
+		{c.Init != "", "an init of its own"},
+		{c.Port != nil || c.PortSocket != "", "a port that others use"},
+		{len(c.ExtraWords)+len(c.Debug)+len(c.Hosts) > 0 || !c.Resolver.empty(), "words of its own for the kernel"},
+		{len(c.Modules) > 0, "modules of its own"},
+		{c.Upper.SizeMiB > vmm.PlaceholderBytes>>20, "a disk that is larger than a template's"},
+	} {
+		if obstacle.there {
+			return errors.New(obstacle.what)
+		}
+	}
+	return nil
+}
+
+func (r Resolver) empty() bool { return len(r.Servers)+len(r.Search)+len(r.Options) == 0 }
+
+// whyCold is what of an earlier life stands in the way.
+func (l *layout) whyCold(cfg Config) error {
+	if cfg.Image == "" && l.hasFile("root") {
+		return errors.New("a root directory of an earlier life")
+	}
+	return nil
+}
+
+// template returns the state that the machine starts from, nil if it boots: then cold
+// says why.
+func (l *layout) template(ctx context.Context) *snapshot.State {
+	if l.cold != nil {
+		return nil
+	}
+	key, err := l.templateKey()
+	if err == nil {
+		var s *snapshot.State
+		if s, err = l.useTemplate(ctx, key); err == nil {
+			return s
+		}
+	}
+	l.cold = err
+	_, failed := errors.AsType[*snapshot.FailedError](err)
+	_, small := errors.AsType[*snapshot.RoomError](err)
+	if !errors.Is(err, snapshot.ErrBusy) && !failed && !small {
+		l.cold = &TemplateError{err}
+	}
+	return nil
+}
+
+// useTemplate makes the template if there is none.
+func (l *layout) useTemplate(ctx context.Context, key string) (*snapshot.State, error) {
+	s, err := l.templates.Use(key)
+	if err == nil {
+		if err = l.checkClock(s.Manifest); err == nil {
+			return s, nil
+		}
+		if err := errors.Join(s.Close(), l.templates.Remove(key)); err != nil {
+			return nil, err
+		}
+		err = fs.ErrNotExist // It is no failure: the next is made here.
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	m := snapshot.Manifest{
+		Key: key, Kernel: l.machine.Kernel, CPUs: l.machine.CPUs, MemoryMiB: l.machine.MemoryMiB, TSCkHz: l.machine.TSCkHz,
+	}
+	err = l.templates.Make(ctx, m, func(ctx context.Context, files vmm.Saved) error {
+		ctx, cancel := context.WithTimeout(ctx, slowDeadline)
+		defer cancel()
+		return vmm.Save(ctx, l.machine, vmm.Options{}, files)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return l.templates.Use(key)
+}
+
+// checkClock refuses a template whose guest counts with another processor's frequency.
+func (l *layout) checkClock(m snapshot.Manifest) error {
+	has := l.machine.TSCkHz
+	if diff := m.TSCkHz - has; max(diff, -diff) > has/tscTolerance {
+		return fmt.Errorf("its processor counts %d kHz, this one %d", m.TSCkHz, has)
+	}
+	return nil
+}
+
+// templateKey is the digest of all that must be equal: QEMU checks the number and kind
+// of devices, and nothing else.
+func (l *layout) templateKey() (string, error) {
+	qemu, err := vmm.FindQEMU()
+	if err != nil {
+		return "", err
+	}
+	parts := append([]string{templateRecipe, fmt.Sprint(snapshot.Format)}, l.machine.StateArgs()...)
+	files := []string{qemu, l.machine.Kernel}
+	if l.machine.Initrd != "" {
+		files = append(files, l.machine.Initrd)
+	}
+	for _, d := range l.machine.Disks {
+		if d.Fixed {
+			files = append(files, d.Path)
+		}
+	}
+	for _, f := range files {
+		id, err := vmm.FileID(f)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, id)
+	}
+	parts = append(parts, vmm.ProcessorID())
+	sum := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(sum, "%d:%s", len(p), p)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// refuse gives a template up that did no good.
+func (l *layout) refuse(s *snapshot.State, why error) {
+	l.cold = &TemplateError{errors.Join(why, l.templates.Refuse(s.Manifest.Key, why))}
+}
+
+// fresh is what makes the machine differ from others that start from its template.
+func fresh() *wire.Fresh {
+	f := &wire.Fresh{UnixTimeNanos: uint64(time.Now().UnixNano())}
+	_, _ = rand.Read(f.Entropy[:]) // It does not fail.
+	return f
+}
+
+var (
+	errSilent   = fmt.Errorf("the machine has said nothing for %v", firstWord)
+	errNotFresh = errors.New("the agent does not say that it has renewed its random generator: it is too old")
+)
+
+// listen returns a context that ends with errSilent if the machine does not say its
+// first word in time. A machine that has no processor to speak with gets longer.
+func (m *Machine) listen(ctx context.Context) (listening context.Context, done func()) {
+	listening, cancel := context.WithCancelCause(ctx)
+	start, ended := time.Now(), make(chan struct{})
+	m.loops.Go(func() {
+		for wait := firstWord; wait > 0 && !m.spoke.Load(); wait = firstWord - (time.Since(start) - m.vm.Starved()) {
+			timer := time.NewTimer(wait)
+			select {
+			case <-ended:
+				timer.Stop()
+				return
+			case <-timer.C:
+			}
+		}
+		if !m.spoke.Load() {
+			cancel(errSilent)
+		}
+	})
+	return listening, func() {
+		close(ended)
+		cancel(nil)
+	}
+}
+
+// A faultError is a start that failed by the fault of its template: QEMU has refused
+// that, or the guest has not said a word, or is not fresh.
+type faultError struct{ Err error }
+
+func (e *faultError) Error() string { return e.Err.Error() }
+func (e *faultError) Unwrap() error { return e.Err }
+
+// blame makes a faultError of QEMU's refusal of a template.
+func blame(from *snapshot.State, err error) error {
+	if refusal, ok := errors.AsType[*vmm.RefusedError](err); ok && from != nil {
+		return &faultError{refusal}
+	}
+	return err
+}
