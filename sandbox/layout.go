@@ -103,7 +103,9 @@ func (l *layout) choose(ctx context.Context, cfg Config, cache *image.Cache) (er
 	if accel == vmm.TCG {
 		l.tsc = later(vmm.MeasureTSC)
 	}
-	l.cold = cmp.Or(cfg.whyCold(accel), l.whyCold(cfg))
+	if l.cold = cmp.Or(cfg.whyCold(accel), l.whyCold(cfg)); l.cold != nil && cfg.Warm == WarmTry {
+		l.cold = &TemplateError{l.cold}
+	}
 	l.shareless = l.cold == nil || l.hasUpper(cfg)
 	if !l.shareless && cfg.needsNoShares() {
 		l.sharing, l.unshared = vmm.FindSharing(ctx, vmm.Options{})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,6 +30,8 @@ type machineFlags struct {
 	tmpfs   []string
 	disks   []string
 	limits  []string
+
+	cold, warm bool
 }
 
 func (f *machineFlags) register(flags *pflag.FlagSet) {
@@ -42,6 +45,8 @@ func (f *machineFlags) register(flags *pflag.FlagSet) {
 	flags.StringVarP(&f.Hostname, "hostname", "h", "", "host `name` of the machine (default: the machine's name)")
 	flags.StringVar(&f.Init, "init", "", "`program` that becomes the first process, with the agent beside it: a path in the machine, or auto or systemd to look for it")
 	flags.StringVar(&f.accel, "accel", "", "what executes the machine: kvm or tcg (default: kvm where it works)")
+	flags.BoolVar(&f.cold, "cold", false, "boot the machine: do not start it from a template, and make none")
+	flags.BoolVar(&f.warm, "warm", false, "start from a template with hardware virtualization too, and say why where that cannot be")
 	flags.StringVar(&f.by, "configure-by", "bootstrap", "how the machine is told what to be: bootstrap or environment")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end the machine after this long, for example 30s")
 	flags.StringVar(&f.ConsoleFile, "console", "", "`file` that takes the machine's console")
@@ -86,6 +91,9 @@ func (f *machineFlags) config() (cfg sandbox.Config, err error) {
 	}); err != nil {
 		return cfg, err
 	}
+	if cfg.Warm, err = f.parseWarm(); err != nil {
+		return cfg, err
+	}
 	if cfg.Network, err = parseNetwork(f.network); err != nil {
 		return cfg, err
 	}
@@ -96,6 +104,19 @@ func (f *machineFlags) config() (cfg sandbox.Config, err error) {
 		return cfg, err
 	}
 	return cfg, f.apply(&cfg)
+}
+
+// parseWarm reads --cold and --warm.
+func (f *machineFlags) parseWarm() (sandbox.WarmStart, error) {
+	switch {
+	case f.cold && f.warm:
+		return "", errors.New("--cold and --warm: want one of them")
+	case f.cold:
+		return sandbox.WarmNone, nil
+	case f.warm:
+		return sandbox.WarmTry, nil
+	}
+	return sandbox.WarmAuto, nil
 }
 
 // parseUpper reads --upper and --upper-size. A file that is called tmpfs has to be

@@ -217,7 +217,7 @@ func (t Templates) Remove(key string) error {
 	if err != nil {
 		return err
 	}
-	err = os.Rename(t.path(key), gone) // First, so that nobody finds a half of it.
+	err = os.Rename(t.path(key), filepath.Join(gone, key)) // First, so that nobody finds a half of it.
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
