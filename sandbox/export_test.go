@@ -3,8 +3,13 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 
+	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/image"
 	"github.com/agentd-go/agentd/internal/vmm"
+	"github.com/agentd-go/agentd/wire"
 )
 
 // StartSilent starts a machine and says nothing to it: the port is the test's. The
@@ -20,3 +25,48 @@ func StartSilent(ctx context.Context, cfg Config) (*vmm.VM, func() error, error)
 	}
 	return vm, l.remove, nil
 }
+
+// StartTwin starts a machine from its template, made if it is missing, with the words
+// for its freshness that are given, nil for none: Start would always have its own.
+func StartTwin(ctx context.Context, cfg Config, fresh *wire.Fresh) (*client.Client, func() error, error) {
+	l, cfg, err := prepare(ctx, cfg.withDefaults())
+	if err != nil {
+		return nil, nil, err
+	}
+	s := l.template(ctx)
+	if s == nil {
+		return nil, nil, errors.Join(l.cold, l.remove())
+	}
+	defer func() { _ = s.Close() }()
+	vm, err := vmm.Start(ctx, l.machine, vmm.Options{From: &s.Files})
+	if err != nil {
+		return nil, nil, errors.Join(err, l.remove())
+	}
+	end := func() error {
+		vm.Kill()
+		return l.remove()
+	}
+	b := *cfg.bootstrap()
+	b.Fresh = fresh
+	c, err := client.Boot(ctx, vm.Port(), client.Handshake{Bootstrap: &b, Generation: 7})
+	if err != nil {
+		return nil, nil, errors.Join(err, end())
+	}
+	return c, end, nil
+}
+
+// TemplateDir is the directory of the machine's template.
+func TemplateDir(ctx context.Context, cfg Config) (string, error) {
+	l, _, err := prepare(ctx, cfg.withDefaults())
+	if err != nil {
+		return "", err
+	}
+	key, err := l.templateKey()
+	return filepath.Join(os.Getenv(image.CacheVariable), templateKind, key), errors.Join(err, l.remove())
+}
+
+// WhyCold is what of a configuration stands in the way of a template.
+func (c Config) WhyCold(accel vmm.Accel) error { return c.whyCold(accel) }
+
+// Fresh is what Start makes.
+func Fresh() *wire.Fresh { return fresh() }

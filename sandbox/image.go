@@ -69,6 +69,9 @@ func (l *layout) fromImage(ctx context.Context, cfg Config, cache *image.Cache) 
 
 // fromLower is fromImage for an image that was found.
 func (l *layout) fromLower(cfg Config, img image.Image) (Config, error) {
+	if img.FSType != "erofs" && l.cold == nil {
+		l.cold = errors.New("an image that is a disk")
+	}
 	if cfg.ReadOnlyRoot && img.FSType == "erofs" && cfg.Upper.Disk == "" && cfg.Configuration == ByBootstrap {
 		cfg.Upper.Tmpfs = true // What the boot writes is not worth a disk.
 	}

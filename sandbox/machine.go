@@ -90,10 +90,15 @@ func (l *layout) begin(ctx context.Context, cfg Config) (*Machine, error) {
 			return m, closed
 		}
 		fault, blamed := errors.AsType[*faultError](err)
-		if !blamed {
+		unfit, isUnfit := errors.AsType[*vmm.UnfitError](err)
+		switch {
+		case blamed:
+			l.refuse(s, fault.Err)
+		case isUnfit:
+			l.cold = &TemplateError{unfit}
+		default:
 			return nil, err
 		}
-		l.refuse(s, fault.Err)
 	}
 	return l.attempt(ctx, cfg, nil)
 }

@@ -67,13 +67,14 @@ var may = map[string][]string{
 	"internal/vmtest/suite":   {"wire", "wire/frame", "client", "sandbox", "internal/hooks", "internal/contract", "internal/vmtest"},
 	"internal/vmtest/boots":   {"wire", "client", "sandbox", "internal/hooks", "internal/vmtest"},
 	"bench":                   {"wire", "wire/frame", "client", "internal/vmm", "internal/image", "internal/reference"},
+	"bench/warm":              {"sandbox"},
 	"bench/guest":             {"internal/guest/boot", "internal/guest/sys"},
 }
 
 // testOnly are packages that no shipped program may link.
 var testOnly = []string{
 	"internal/nstest", "internal/imagetest", "internal/imagetest/scan", "internal/fault", "internal/fault/init", "internal/reference",
-	"internal/contract", "internal/vmtest", "internal/vmtest/suite", "internal/vmtest/boots", "bench", "bench/guest",
+	"internal/contract", "internal/vmtest", "internal/vmtest/suite", "internal/vmtest/boots", "bench", "bench/guest", "bench/warm",
 }
 
 // never is what a package must not link at all, not even through others, and why.

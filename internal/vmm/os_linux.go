@@ -243,7 +243,7 @@ func lockFile(f *os.File) error {
 	const nfs, cifs, smb2, ninep = 0x6969, 0xff534d42, 0xfe534d42, 0x01021997
 	switch uint32(st.Type) {
 	case nfs, cifs, smb2, ninep:
-		return fmt.Errorf("disk %s: it lies on a file server, where it cannot be locked", f.Name())
+		return &UnfitError{fmt.Errorf("disk %s: it lies on a file server, where it cannot be locked", f.Name())}
 	}
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	for errors.Is(err, syscall.EINTR) { // The runtime's own signals.

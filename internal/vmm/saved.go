@@ -39,6 +39,14 @@ func (e *RefusedError) Error() string {
 // Unwrap returns the cause.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
+// An UnfitError is a machine that cannot start from any saved state, or be saved.
+type UnfitError struct{ Err error }
+
+func (e *UnfitError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UnfitError) Unwrap() error { return e.Err }
+
 // Save boots the machine, waits until its agent has opened the port and waits for its
 // host, and writes that state to the files: the memory while the guest runs, the rest
 // at the end. Its disks are placeholders: the guest sees [PlaceholderBytes] of zeros
@@ -245,7 +253,7 @@ func (o Options) checkSaved(m Machine) error {
 	case s == nil:
 		return nil
 	case len(m.Shares) > 0:
-		return fmt.Errorf("machine: share %s: the state of a machine with shared directories cannot be saved", m.Shares[0].Tag)
+		return &UnfitError{fmt.Errorf("machine: share %s: the state of a machine with shared directories cannot be saved", m.Shares[0].Tag)}
 	}
 	info, err := s.Memory.Stat()
 	if err != nil {
@@ -256,7 +264,7 @@ func (o Options) checkSaved(m Machine) error {
 	}
 	for _, d := range m.Disks {
 		if err := d.checkSaved(); err != nil {
-			return fmt.Errorf("disk %s: %w", d.Path, err)
+			return &UnfitError{fmt.Errorf("disk %s: %w", d.Path, err)}
 		}
 	}
 	return nil

@@ -1,0 +1,415 @@
+package sandbox_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/image"
+	"github.com/agentd-go/agentd/internal/vmm"
+	"github.com/agentd-go/agentd/sandbox"
+	"github.com/agentd-go/agentd/wire"
+)
+
+// ownTemplates gives the test a cache that has all of the user's but the templates.
+func ownTemplates(t *testing.T) (dir string) {
+	t.Helper()
+	cache, err := image.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(cache.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = t.TempDir()
+	for _, e := range entries {
+		if e.Name() == "templates" || e.Name() == "tmp" {
+			continue
+		}
+		if err := os.Symlink(filepath.Join(cache.Path(), e.Name()), filepath.Join(dir, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv(image.CacheVariable, dir)
+	return dir
+}
+
+// warm is a machine that may start from a template, of the agent under test.
+func warm(t *testing.T, kernel string) sandbox.Config {
+	t.Helper()
+	agent, err := agentFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sandbox.Config{Kernel: kernel, Agent: agent, MemoryMiB: 256, Accel: "tcg"}
+}
+
+func startWarm(t *testing.T, cfg sandbox.Config) *sandbox.Machine {
+	t.Helper()
+	m, err := sandbox.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, m) })
+	return m
+}
+
+func output(t *testing.T, m *sandbox.Machine, script string) string {
+	t.Helper()
+	out, err := m.Client().Command("sh", "-c", script).Output()
+	if err != nil {
+		t.Fatalf("%s: %v", script, err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// Machines from one template have nothing of its in common that they must not have.
+func TestTwins(t *testing.T) {
+	for _, kernel := range kernels(t) {
+		t.Run(kernel, func(t *testing.T) {
+			ownTemplates(t)
+			const numbers = "head -c 32 /dev/urandom | od -An -tx1; cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid"
+			seen := map[string]bool{}
+			for range 3 {
+				start := time.Now()
+				cfg := warm(t, kernel)
+				cfg.Hostname = "twin"
+				m := startWarm(t, cfg)
+				if why := m.Cold(); why != nil {
+					t.Fatal(why)
+				}
+				for line := range strings.Lines(output(t, m, numbers)) {
+					if seen[line] {
+						t.Errorf("two machines have %q", line)
+					}
+					seen[line] = true
+				}
+				// A file of the boot is no older than the boot: the clock was set before it.
+				for _, clock := range []string{"date +%s", "stat -c %Y /etc/hostname"} {
+					now, err := strconv.ParseInt(output(t, m, clock), 10, 64)
+					if off := time.Since(time.Unix(now, 0)); err != nil || off < -2*time.Second || off > time.Since(start)+2*time.Second {
+						t.Errorf("%s is %v behind, %v", clock, off, err)
+					}
+				}
+			}
+			if len(seen) != 12 {
+				t.Errorf("%d numbers, want 12", len(seen))
+			}
+		})
+	}
+}
+
+// prompt is the time from a start to the first command's answer in which no kernel has
+// renewed its generator by itself: it does so at an age of some seconds.
+const prompt = 3 * time.Second
+
+// Without a host's bytes they have the same numbers: the test above can fail.
+func TestTwinsThatAreNotFresh(t *testing.T) {
+	ownTemplates(t)
+	cfg := warm(t, kernelWithoutModules(t)) // Debian's renews its generator now and then at that age.
+	for range 5 {
+		first, quick := numbersOf(t, cfg, nil)
+		second, alsoQuick := numbersOf(t, cfg, nil)
+		if first == second {
+			if third, _ := numbersOf(t, cfg, sandbox.Fresh()); first == third {
+				t.Error("a fresh machine has the numbers of the others")
+			}
+			return
+		}
+		if quick && alsoQuick {
+			t.Fatal("two machines of one template have different numbers: what makes them fresh cannot be seen")
+		}
+	}
+	t.Skipf("this host is too busy: no two machines have answered within %v", prompt)
+}
+
+// numbersOf are the first random numbers that a machine gives, and whether it was quick.
+func numbersOf(t *testing.T, cfg sandbox.Config, fresh *wire.Fresh) (numbers string, quick bool) {
+	t.Helper()
+	start := time.Now()
+	c, end, err := sandbox.StartTwin(t.Context(), cfg, fresh)
+	check(t, err)
+	out, err := c.Command("head", "-c", "32", "/dev/urandom").Output()
+	quick = time.Since(start) < prompt
+	check(t, errors.Join(err, end()))
+	return string(out), quick
+}
+
+func kernelWithoutModules(t *testing.T) string {
+	t.Helper()
+	kernels(t)
+	all, err := sandbox.Kernels()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range all {
+		if !k.Modules {
+			return k.Name
+		}
+	}
+	t.Skip("no kernel without modules is in the cache")
+	return ""
+}
+
+// A template that is not good is given up with a word, and the machine boots. The
+// next start does not try again.
+func TestBadTemplates(t *testing.T) {
+	all := kernels(t)
+	for name, c := range map[string]struct {
+		spoil func(t *testing.T, dir string)
+		want  string
+	}{
+		"memory deleted": {func(t *testing.T, dir string) { check(t, os.Remove(filepath.Join(dir, "mem"))) }, "no such file"},
+		"memory cut":     {func(t *testing.T, dir string) { check(t, os.Truncate(filepath.Join(dir, "mem"), 1<<20)) }, "not the file that was made"},
+		"state cut":      {func(t *testing.T, dir string) { check(t, os.Truncate(filepath.Join(dir, "state"), 100)) }, "state: 100 bytes"},
+		"memory of zeros, well described": {func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "mem")
+			check(t, os.Truncate(path, 0))
+			check(t, os.Truncate(path, 256<<20))
+			describe(t, dir, "memory", func(file map[string]any) {
+				info, err := os.Stat(path)
+				check(t, err)
+				file["modified"] = info.ModTime()
+			})
+		}, "the machine"},
+		"no state, well described": {func(t *testing.T, dir string) {
+			check(t, os.WriteFile(filepath.Join(dir, "state"), []byte("devices"), 0o600))
+			describe(t, dir, "state", func(file map[string]any) {
+				file["size"], file["sha256"] = 7, "a76f5b09da2d2b3a9ff0a9a0c8ac1c86ee9c77b5d6df2ce0bca1ae5bd6a1d6b6"
+			})
+		}, "state: 7 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ownTemplates(t)
+			cfg := warm(t, all[0])
+			if m := startWarm(t, cfg); m.Cold() != nil {
+				t.Fatal(m.Cold())
+			}
+			dir, err := sandbox.TemplateDir(t.Context(), cfg)
+			check(t, err)
+			c.spoil(t, dir)
+			m := startWarm(t, cfg)
+			why, fault := errors.AsType[*sandbox.TemplateError](m.Cold())
+			if !fault || !strings.Contains(why.Error(), c.want) {
+				t.Errorf("the reason is %v, want %q", m.Cold(), c.want)
+			}
+			if got := output(t, m, "echo works"); got != "works" {
+				t.Errorf("the machine says %q", got)
+			}
+			if _, err := os.Stat(dir); err == nil {
+				t.Error("the template is still there")
+			}
+		})
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// describe changes what the manifest says of a file.
+func describe(t *testing.T, dir, file string, change func(map[string]any)) {
+	t.Helper()
+	path := filepath.Join(dir, "manifest.json")
+	b, err := os.ReadFile(path)
+	check(t, err)
+	var m map[string]any
+	check(t, json.Unmarshal(b, &m))
+	part, ok := m[file].(map[string]any)
+	if !ok {
+		t.Fatalf("the manifest has no %s: %s", file, b)
+	}
+	change(part)
+	b, err = json.Marshal(m)
+	check(t, err)
+	check(t, os.WriteFile(path, b, 0o600))
+}
+
+// QEMU takes a state of another processor, and the guest is mute. The key keeps that
+// from happening; here the program itself is another at the second start.
+func TestMuteTemplate(t *testing.T) {
+	all := kernels(t)
+	ownTemplates(t)
+	qemu, err := vmm.FindQEMU()
+	check(t, err)
+	wrapper := filepath.Join(t.TempDir(), "qemu")
+	script := "#!/bin/bash\ncase \" $* \" in *\" -incoming \"*) set -- \"${@/#max/qemu64}\";; esac\nexec " + qemu + " \"$@\"\n"
+	check(t, os.WriteFile(wrapper, []byte(script), 0o700))
+	t.Setenv(vmm.EnvQEMU, wrapper)
+	start := time.Now()
+	m := startWarm(t, warm(t, all[0]))
+	why, fault := errors.AsType[*sandbox.TemplateError](m.Cold())
+	if !fault || !strings.Contains(why.Error(), "has said nothing for 5s") && !strings.Contains(why.Error(), "the machine ended") {
+		t.Errorf("the reason is %v", m.Cold())
+	}
+	if got := output(t, m, "echo works"); got != "works" {
+		t.Errorf("the machine says %q after %v", got, time.Since(start))
+	}
+	second := startWarm(t, warm(t, all[0]))
+	if _, fault := errors.AsType[*sandbox.TemplateError](second.Cold()); fault || second.Cold() == nil {
+		t.Errorf("the second start says %v, want a reason that is no news", second.Cold())
+	}
+}
+
+// Two machines do not write to one disk, whichever way they start.
+func TestOneWriter(t *testing.T) {
+	all := kernels(t)
+	ownTemplates(t)
+	files := t.TempDir()
+	cfg := warm(t, all[0])
+	cfg.Files = files
+	m := startWarm(t, cfg)
+	check(t, m.Cold())
+	for name, way := range map[string]sandbox.WarmStart{"warm": sandbox.WarmAuto, "cold": sandbox.WarmNone} {
+		cfg.Warm = way
+		if other, err := sandbox.Start(t.Context(), cfg); err == nil {
+			t.Errorf("%s: a second machine has the disk", name)
+			stop(t, other)
+		} else if want := filepath.Join(files, "upper") + ": another machine or program has it open"; !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+	stop(t, m)
+	cold := startWarm(t, cfg) // The last way is any.
+	cfg.Warm = sandbox.WarmAuto
+	if _, err := sandbox.Start(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "has it open") {
+		t.Errorf("beside one that has booted (%v): %v", cold.Cold(), err)
+	}
+}
+
+// A machine that no template fits boots, and the template stays.
+func TestUnfitDisk(t *testing.T) {
+	all := kernels(t)
+	ownTemplates(t)
+	cfg := warm(t, all[0])
+	check(t, startWarm(t, cfg).Cold())
+	cfg.Files = t.TempDir()
+	m := startWarm(t, cfg)
+	check(t, m.Cold())
+	stop(t, m)
+	check(t, os.Truncate(filepath.Join(cfg.Files, "upper"), 65<<30))
+	m = startWarm(t, cfg)
+	if why, fault := errors.AsType[*sandbox.TemplateError](m.Cold()); !fault || !strings.Contains(why.Error(), "disks of at most") {
+		t.Errorf("the reason is %v", m.Cold())
+	}
+	check(t, startWarm(t, warm(t, all[0])).Cold())
+}
+
+// What a machine has written is there in its next life, however that starts.
+func TestLivesOfBothKinds(t *testing.T) {
+	all := kernels(t)
+	ownTemplates(t)
+	for _, first := range []sandbox.WarmStart{sandbox.WarmAuto, sandbox.WarmNone} {
+		cfg := warm(t, all[0])
+		cfg.Files, cfg.Warm = t.TempDir(), first
+		m := startWarm(t, cfg)
+		output(t, m, "echo kept >/root/x; sync")
+		check(t, m.Close())
+		for _, next := range []sandbox.WarmStart{sandbox.WarmNone, sandbox.WarmAuto} {
+			cfg.Warm = next
+			m := startWarm(t, cfg)
+			if got := output(t, m, "cat /root/x"); got != "kept" {
+				t.Errorf("first %q, then %q: %q (%v)", first, next, got, m.Cold())
+			}
+			check(t, m.Close())
+		}
+	}
+}
+
+// Many that start at once: one makes the template, nobody waits for it, all work.
+func TestManyFirstStarts(t *testing.T) {
+	all := kernels(t)
+	ownTemplates(t)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	warmOnes := 0
+	for range 3 {
+		cfg := warm(t, all[0])
+		wg.Go(func() {
+			m, err := sandbox.Start(t.Context(), cfg)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = m.Close() }()
+			if _, fault := errors.AsType[*sandbox.TemplateError](m.Cold()); fault {
+				t.Error(m.Cold())
+			}
+			if out, err := m.Client().Command("echo", "works").Output(); err != nil || string(out) != "works\n" {
+				t.Errorf("%q, %v", out, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if m.Cold() == nil {
+				warmOnes++
+			}
+		})
+	}
+	wg.Wait()
+	if warmOnes == 0 {
+		t.Error("nobody has made a template")
+	}
+}
+
+// An interrupted start is no failure of the template's.
+func TestInterruptedMaker(t *testing.T) {
+	all := kernels(t)
+	dir := ownTemplates(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if m, err := sandbox.Start(ctx, warm(t, all[0])); err == nil {
+		stop(t, m)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "templates", "*.*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+func TestWhyCold(t *testing.T) {
+	for want, cfg := range map[string]sandbox.Config{
+		"not wanted":                   {Warm: sandbox.WarmNone},
+		"another agent":                {Foreign: true},
+		"by environment":               {Configuration: sandbox.ByEnvironment},
+		"a message of the caller's":    {Bootstrap: &wire.Bootstrap{}},
+		"an older generation":          {Generation: 7},
+		"shared directories":           {Mounts: []sandbox.Mount{{}}},
+		"disks of its own":             {Disks: []sandbox.Disk{{}}},
+		"a network card":               {Card: true},
+		"an init":                      {Init: "/sbin/init"},
+		"a port that others use":       {Port: func(c net.Conn) net.Conn { return c }},
+		"words of its own":             {Hosts: []string{"a=1.2.3.4"}},
+		"modules":                      {Modules: []string{"loop"}},
+		"a disk that is larger than a": {Upper: sandbox.Upper{SizeMiB: 65 << 10}},
+	} {
+		if err := cfg.WhyCold(vmm.TCG); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", cfg, err, want)
+		}
+	}
+	fine := sandbox.Config{Network: true, Hostname: "h", Env: []string{"A=1"}, Upper: sandbox.Upper{Tmpfs: true}, Socket: "/s", ReadOnlyRoot: true}
+	if err := fine.WhyCold(vmm.TCG); err != nil {
+		t.Error(err)
+	}
+	if fine.WhyCold(vmm.KVM) == nil {
+		t.Error("hardware virtualization stands in no way")
+	}
+	if fine.Warm = sandbox.WarmTry; fine.WhyCold(vmm.KVM) != nil {
+		t.Error("it does where it is asked for")
+	}
+	if err := (sandbox.Config{Warm: "hot"}).Check(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", "hot")) {
+		t.Errorf("warm start hot: %v", err)
+	}
+}
