@@ -50,8 +50,8 @@ func write(dir string, m Manifest, fill func(vmm.Saved) error) (err error) {
 	if err := fill(files); err != nil {
 		return err
 	}
-	if err := dig(files.Memory); err != nil {
-		return fmt.Errorf("%s: leave out zeros: %w", memoryName, err)
+	if err := dig(files.Memory, m.Kind); err != nil {
+		return fmt.Errorf("%s: leave out pages of nothing: %w", memoryName, err)
 	}
 	// Their names say that they are whole: a crash must not leave less behind them.
 	if err := errors.Join(files.Memory.Sync(), files.State.Sync()); err != nil {

@@ -21,9 +21,20 @@ const (
 	punchHole = 0x03 // FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 )
 
-// dig makes holes of the pages of zeros: a third of what a guest has touched when it
-// waits for its configuration. A file system without holes keeps them.
-func dig(f *os.File) error {
+// poison is what x86 Linux fills the memory of its own start with when it frees that
+// (POISON_FREE_INITMEM of linux/poison.h): the initramfs and what ran once, 14 MiB of a
+// distribution's kernel.
+const poison = 0xcc
+
+// dig makes holes of the pages that hold nothing: of zeros, a third of what a guest has
+// touched when it waits for its configuration. In a guest that has run nothing but the
+// agent, pages of poison are free too, or the space between parts of the kernel's code,
+// which is never executed. A file system without holes keeps them all.
+func dig(f *os.File, kind Kind) error {
+	blank := [][]byte{make([]byte, pageBytes)}
+	if kind == Template {
+		blank = append(blank, bytes.Repeat([]byte{poison}, pageBytes))
+	}
 	for at := int64(0); ; {
 		start, err := f.Seek(at, seekData)
 		if errors.Is(err, syscall.ENXIO) {
@@ -35,7 +46,7 @@ func dig(f *os.File) error {
 		if at, err = f.Seek(start, seekHole); err != nil {
 			return err
 		}
-		if err := digRange(f, start, at); errors.Is(err, errors.ErrUnsupported) {
+		if err := digRange(f, start, at, blank); errors.Is(err, errors.ErrUnsupported) {
 			return nil
 		} else if err != nil {
 			return err
@@ -43,14 +54,14 @@ func dig(f *os.File) error {
 	}
 }
 
-func digRange(f *os.File, start, end int64) error {
+func digRange(f *os.File, start, end int64, blank [][]byte) error {
 	b := make([]byte, min(digBytes, end-start))
 	for at := start; at < end; {
 		n, err := f.ReadAt(b[:min(int64(len(b)), end-at)], at)
 		if err != nil && (err != io.EOF || n == 0) { //nolint:errorlint // A reader's end is not wrapped.
 			return err
 		}
-		if err := digPiece(f, b[:n], at); err != nil {
+		if err := digPiece(f, b[:n], at, blank); err != nil {
 			return err
 		}
 		at += int64(n)
@@ -59,11 +70,10 @@ func digRange(f *os.File, start, end int64) error {
 }
 
 // digPiece makes one hole of each run of pages.
-func digPiece(f *os.File, b []byte, at int64) error {
-	var zero [pageBytes]byte
+func digPiece(f *os.File, b []byte, at int64, blank [][]byte) error {
 	run := int64(0)
 	for page := range slices.Chunk(b, pageBytes) {
-		if len(page) == pageBytes && bytes.Equal(page, zero[:]) {
+		if slices.ContainsFunc(blank, func(b []byte) bool { return bytes.Equal(page, b) }) {
 			run += pageBytes
 		} else if err := punch(f, at-run, run); err != nil {
 			return err

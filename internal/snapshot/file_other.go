@@ -11,7 +11,7 @@ import (
 // errNotLinux is what making a state returns elsewhere, as starting a machine does.
 var errNotLinux = fmt.Errorf("states of machines need a Linux host: %w", errors.ErrUnsupported)
 
-func dig(*os.File) error { return errNotLinux }
+func dig(*os.File, Kind) error { return errNotLinux }
 
 func inodeOf(os.FileInfo) uint64 { return 0 }
 

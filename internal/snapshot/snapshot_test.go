@@ -1,6 +1,7 @@
 package snapshot_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,10 @@ func fill(_ context.Context, s vmm.Saved) error {
 	}
 	page[7] = 1
 	if _, err := s.Memory.WriteAt(page, mib); err != nil {
+		return err
+	}
+	freed := bytes.Repeat([]byte{0xcc}, mib/2)
+	if _, err := s.Memory.WriteAt(freed, mib/2); err != nil {
 		return err
 	}
 	_, err := s.State.WriteString("devices")
@@ -64,8 +69,8 @@ func TestTemplate(t *testing.T) {
 		t.Errorf("memory %v, %v", b, err)
 	}
 	list, err := all.List()
-	if err != nil || len(list) != 1 || list[0].Bytes == 0 || list[0].Bytes >= mib {
-		t.Errorf("listed %+v, %v: pages of zeros take room", list, err)
+	if err != nil || len(list) != 1 || list[0].Bytes == 0 || list[0].Bytes >= mib/4 {
+		t.Errorf("listed %+v, %v: pages of nothing take room", list, err)
 	}
 	info, err := os.Stat(filepath.Join(dir, "key", "mem"))
 	if err != nil || info.Mode().Perm() != 0o600 {
