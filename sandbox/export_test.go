@@ -66,7 +66,7 @@ func TemplateDir(ctx context.Context, cfg Config) (string, error) {
 }
 
 // WhyCold is what of a configuration stands in the way of a template.
-func (c Config) WhyCold(accel vmm.Accel) error { return c.whyCold(accel) }
+func (c Config) WhyCold() error { return c.whyCold() }
 
 // Fresh is what Start makes.
 func Fresh() *wire.Fresh { return fresh() }

@@ -103,7 +103,7 @@ func (l *layout) choose(ctx context.Context, cfg Config, cache *image.Cache) (er
 	if accel == vmm.TCG {
 		l.tsc = later(vmm.MeasureTSC)
 	}
-	if l.cold = cmp.Or(cfg.whyCold(accel), l.whyCold(cfg)); l.cold != nil && cfg.Warm == WarmTry {
+	if l.cold = cmp.Or(cfg.whyCold(), l.whyCold(cfg)); l.cold != nil && cfg.Warm == WarmTry {
 		l.cold = &TemplateError{l.cold}
 	}
 	l.shareless = l.cold == nil || l.hasUpper(cfg)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/snapshot"
@@ -20,11 +21,12 @@ import (
 // made when it is missing, and kept in the cache.
 type WarmStart string
 
-// What a WarmStart can be.
+// What a WarmStart can be. Of two that boot, the one that is not WarmNone is to change when
+// more is known of machines from templates.
 const (
-	WarmAuto WarmStart = ""    // In software emulation, where nothing of the configuration stands in the way.
-	WarmTry  WarmStart = "try" // With hardware virtualization too, where nobody has tried it yet.
-	WarmNone WarmStart = "none"
+	WarmAuto WarmStart = ""     // The machine boots, at present.
+	WarmTry  WarmStart = "try"  // From a template, unless something of the configuration stands in the way.
+	WarmNone WarmStart = "none" // The machine boots.
 )
 
 func (w WarmStart) check() error {
@@ -66,13 +68,12 @@ func (e *TemplateError) Unwrap() error { return e.Err }
 func (m *Machine) Cold() error { return m.layout.cold }
 
 // whyCold is what of the configuration stands in the way of a template.
-func (c Config) whyCold(accel vmm.Accel) error {
+func (c Config) whyCold() error {
 	for _, obstacle := range []struct {
 		there bool
 		what  string
 	}{
-		{c.Warm == WarmNone, "not wanted"},
-		{accel == vmm.KVM && c.Warm != WarmTry, "hardware virtualization, where nobody has tried it"},
+		{c.Warm != WarmTry, "not wanted"},
 		{c.Foreign, "another agent than ours"},
 		{c.Configuration != ByBootstrap, "a configuration by environment"},
 		{c.Bootstrap != nil, "a message of the caller's"},
@@ -106,7 +107,7 @@ func (l *layout) whyCold(cfg Config) error {
 // template returns the state that the machine starts from, nil if it boots: then cold
 // says why.
 func (l *layout) template(ctx context.Context) *snapshot.State {
-	if l.cold != nil {
+	if l.cold != nil || l.machine.Check() != nil { // The start says what is wrong with it.
 		return nil
 	}
 	key, err := l.templateKey()
@@ -137,7 +138,7 @@ func (l *layout) useTemplate(ctx context.Context, key string) (*snapshot.State, 
 		}
 		err = fs.ErrNotExist // It is no failure: the next is made here.
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	if _, damaged := errors.AsType[*snapshot.DamagedError](err); damaged || !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	m := snapshot.Manifest{
@@ -170,7 +171,7 @@ func (l *layout) templateKey() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	parts := append([]string{templateRecipe, fmt.Sprint(snapshot.Format)}, l.machine.StateArgs()...)
+	parts := append([]string{templateRecipe, strconv.Itoa(snapshot.Format)}, l.machine.StateArgs()...)
 	files := []string{qemu, l.machine.Kernel}
 	if l.machine.Initrd != "" {
 		files = append(files, l.machine.Initrd)
@@ -190,7 +191,7 @@ func (l *layout) templateKey() (string, error) {
 	parts = append(parts, vmm.ProcessorID())
 	sum := sha256.New()
 	for _, p := range parts {
-		fmt.Fprintf(sum, "%d:%s", len(p), p)
+		_, _ = fmt.Fprintf(sum, "%d:%s", len(p), p) // A hash takes all.
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }

@@ -58,7 +58,7 @@ func digRange(f *os.File, start, end int64, blank [][]byte) error {
 	b := make([]byte, min(digBytes, end-start))
 	for at := start; at < end; {
 		n, err := f.ReadAt(b[:min(int64(len(b)), end-at)], at)
-		if err != nil && (err != io.EOF || n == 0) { //nolint:errorlint // A reader's end is not wrapped.
+		if err != nil && (!errors.Is(err, io.EOF) || n == 0) {
 			return err
 		}
 		if err := digPiece(f, b[:n], at, blank); err != nil {

@@ -90,18 +90,16 @@ func (t Templates) Use(key string) (*State, error) {
 	return s, err
 }
 
-// noted returns the note of a failure, nil if there is none or it is old.
+// noted returns the note of a failure, nil if there is none or it is old. One that
+// cannot be read is none: then it is tried again.
 func (t Templates) noted(key string) error {
 	path := t.path(key) + failed
 	info, err := os.Stat(path)
-	if err != nil || time.Since(info.ModTime()).Abs() > failedFor {
-		return nil
+	why, unread := os.ReadFile(path)
+	if errors.Join(err, unread) == nil && time.Since(info.ModTime()).Abs() < failedFor {
+		return &FailedError{string(why), info.ModTime()}
 	}
-	why, err := os.ReadFile(path)
-	if err != nil {
-		return nil
-	}
-	return &FailedError{string(why), info.ModTime()}
+	return nil
 }
 
 // Make makes the template of the manifest's key, unless somebody else is making one
