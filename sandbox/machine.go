@@ -122,9 +122,14 @@ func (l *layout) attempt(ctx context.Context, cfg Config, from *snapshot.State) 
 	if err == nil {
 		return m, nil
 	}
-	if m.warm && ctx.Err() == nil && (!m.spoke.Load() || errors.Is(err, errNotFresh)) {
+	switch {
+	case !m.warm || ctx.Err() != nil:
+		err = m.bootError(ctx, err)
+	case !m.spoke.Load():
+		err = &faultError{fmt.Errorf("the machine from it has not said a word: %w", err)}
+	case errors.Is(err, errNotFresh):
 		err = &faultError{err}
-	} else {
+	default:
 		err = m.bootError(ctx, err)
 	}
 	m.vm.Kill()

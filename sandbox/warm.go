@@ -209,7 +209,7 @@ func fresh() *wire.Fresh {
 }
 
 var (
-	errSilent   = fmt.Errorf("the machine has said nothing for %v", firstWord)
+	errSilent   = fmt.Errorf("%v are over", firstWord)
 	errNotFresh = errors.New("the agent does not say that it has renewed its random generator: it is too old")
 )
 
