@@ -141,7 +141,7 @@ func (o options) crowd(ctx context.Context, cfg sandbox.Config) (ready, each flo
 	start := time.Now()
 	var all sync.WaitGroup
 	for i := range machines {
-		all.Go(func() { machines[i], failures[i] = sandbox.Start(ctx, cfg) })
+		all.Go(func() { machines[i], failures[i] = insist(ctx, cfg) })
 	}
 	all.Wait()
 	ready = time.Since(start).Seconds()
@@ -162,6 +162,22 @@ func (o options) crowd(ctx context.Context, cfg sandbox.Config) (ready, each flo
 	}
 	<-time.After(restful)
 	return ready, (memory() - one) / float64(o.many), nil
+}
+
+// attempts are for a kernel that gives up on a busy host before it has a console, as the
+// reference's does now and then when many boot at once.
+const attempts = 3
+
+// insist starts a machine, and says so where that takes more than one attempt.
+func insist(ctx context.Context, cfg sandbox.Config) (m *sandbox.Machine, err error) {
+	for range attempts {
+		if m, err = sandbox.Start(ctx, cfg); err == nil {
+			return m, nil
+		}
+		line, _, _ := strings.Cut(err.Error(), "\n")
+		fmt.Fprintf(os.Stderr, "warm: once more (%s, %q): %s\n", cfg.Kernel, cfg.Warm, line)
+	}
+	return nil, err
 }
 
 // memory is the PSS of all processes below this one, in MiB.
