@@ -74,16 +74,16 @@ func (c Config) whyCold() error {
 		what  string
 	}{
 		{c.Warm != WarmTry, "not wanted"},
-		{c.Foreign, "another agent than ours"},
+		{c.hooks.Foreign, "another agent than ours"},
 		{c.Configuration != ByBootstrap, "a configuration by environment"},
-		{c.Bootstrap != nil, "a message of the caller's"},
-		{c.Generation != 0 && c.Generation < wire.Newest, "an older generation of the protocol"},
+		{c.hooks.Bootstrap != nil, "a message of the caller's"},
+		{c.Generation != 0 && c.Generation < int(wire.Newest), "an older generation of the protocol"},
 		{c.Root != "" || c.Runtime != "" || len(c.Shares)+len(c.Mounts) > 0, "shared directories"},
 		{len(c.Disks) > 0, "disks of its own"},
-		{len(c.Taps) > 0 || c.Card, "a network card other than the user network's"},
+		{len(c.Taps) > 0 || c.hooks.Card, "a network card other than the user network's"},
 		{c.Init != "", "an init of its own"},
-		{c.Port != nil || c.PortSocket != "", "a port that others use"},
-		{len(c.ExtraWords)+len(c.Debug)+len(c.Hosts) > 0 || !c.Resolver.empty(), "words of its own for the kernel"},
+		{c.hooks.Port != nil || c.PortSocket != "", "a port that others use"},
+		{len(c.hooks.ExtraWords)+len(c.Debug)+len(c.Hosts) > 0 || !c.Resolver.empty(), "words of its own for the kernel"},
 		{len(c.Modules) > 0, "modules of its own"},
 		{c.Upper.SizeMiB > vmm.PlaceholderBytes>>20, "a disk that is larger than a template's"},
 	} {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/hooks"
 	"github.com/agentd-go/agentd/internal/image"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/sandbox"
@@ -149,7 +150,7 @@ func numbersOf(t *testing.T, cfg sandbox.Config, fresh *wire.Fresh) (numbers str
 func kernelWithoutModules(t *testing.T) string {
 	t.Helper()
 	kernels(t)
-	all, err := sandbox.Kernels()
+	all, err := allKernels()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,18 +374,20 @@ func TestInterruptedMaker(t *testing.T) {
 	}
 }
 
+func hooked(m hooks.Machine) sandbox.Config { return hooks.With(sandbox.Config{}, m) }
+
 func TestWhyCold(t *testing.T) {
 	for want, cfg := range map[string]sandbox.Config{
 		"not wanted":                   {Warm: sandbox.WarmNone},
-		"another agent":                {Foreign: true},
+		"another agent":                hooked(hooks.Machine{Foreign: true}),
 		"by environment":               {Configuration: sandbox.ByEnvironment},
-		"a message of the caller's":    {Bootstrap: &wire.Bootstrap{}},
+		"a message of the caller's":    hooked(hooks.Machine{Bootstrap: &wire.Bootstrap{}}),
 		"an older generation":          {Generation: 7},
 		"shared directories":           {Mounts: []sandbox.Mount{{}}},
 		"disks of its own":             {Disks: []sandbox.Disk{{}}},
-		"a network card":               {Card: true},
+		"a network card":               hooked(hooks.Machine{Card: true}),
 		"an init":                      {Init: "/sbin/init"},
-		"a port that others use":       {Port: func(c net.Conn) net.Conn { return c }},
+		"a port that others use":       hooked(hooks.Machine{Port: func(c net.Conn) net.Conn { return c }}),
 		"words of its own":             {Hosts: []string{"a=1.2.3.4"}},
 		"modules":                      {Modules: []string{"loop"}},
 		"a disk that is larger than a": {Upper: sandbox.Upper{SizeMiB: 65 << 10}},

@@ -62,7 +62,11 @@ func (o options) names() (names []string, err error) {
 	if o.kernels != "" {
 		return strings.Split(o.kernels, ","), nil
 	}
-	all, err := sandbox.Kernels()
+	cache, err := sandbox.OpenCache("")
+	if err != nil {
+		return nil, err
+	}
+	all, err := cache.Kernels()
 	for _, k := range all {
 		names = append(names, k.Name)
 	}
