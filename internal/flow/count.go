@@ -88,7 +88,7 @@ func (r *receiveCount) Record(offset uint64, n int) error {
 	case n > r.record:
 		return fmt.Errorf("bulk record of %d bytes exceeds the agreed %d", n, r.record)
 	case r.finished && end > r.final:
-		return fmt.Errorf("bulk record ends at %d after the finish offset %d", end, r.final)
+		return fmt.Errorf("bulk record ends at %d behind the finish offset %d", end, r.final)
 	case end > r.limit:
 		return errLimit
 	}

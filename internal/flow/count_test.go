@@ -27,7 +27,7 @@ func TestReceiverRecord(t *testing.T) {
 		{name: "all the credit", before: []record{{0, 10}}, last: record{10, 10}},
 		{name: "a byte more", before: []record{{0, 10}, {10, 6}}, last: record{16, 5}, wantErr: "bulk record exceeds the granted credit"},
 		{name: "up to the finish", final: 3, last: record{0, 3}},
-		{name: "after the finish", final: 3, last: record{0, 4}, wantErr: "bulk record ends at 4 after the finish offset 3"},
+		{name: "after the finish", final: 3, last: record{0, 4}, wantErr: "bulk record ends at 4 behind the finish offset 3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
