@@ -15,8 +15,8 @@ import (
 	"github.com/agentd-go/agentd/internal/image/erofs"
 )
 
-// A treeReader adds a directory of the host's to an image: owners, modes, times,
-// attributes and hard links as they are.
+// A treeReader adds a directory of the host to an image, with its owners, modes, times,
+// attributes and hard links.
 type treeReader struct {
 	ctx    context.Context //nolint:containedctx // The reader is the call.
 	writer *erofs.Writer
@@ -24,18 +24,18 @@ type treeReader struct {
 	dir    string
 	device any
 	links  map[inode]linked
-	room   int // Bytes of memory that are left for names; see treeRoom.
+	room   int // Bytes of memory that names may still take; see treeRoom.
 }
 
-// A linked file has names that are still to come.
+// A linked file has further names that the walk has not reached yet.
 type linked struct {
 	first string
 	more  uint64
 }
 
-// treeRoom bounds the names of the directories that are being read, which are all read
-// before the first is added, and those of files with other names to come. A name counts
-// its bytes and nameCost.
+// treeRoom bounds the memory for names: those of the directories on the current path,
+// each of which is listed whole before its first entry is added, and those of linked
+// files. A name costs its bytes plus nameCost.
 const (
 	treeRoom = 48 << 20
 	nameCost = 64
@@ -53,7 +53,7 @@ func addTree(ctx context.Context, w *erofs.Writer, dir string) error {
 	return t.walk(".")
 }
 
-// walk adds what is at name, and all that is beneath it, in the order of names.
+// walk adds the file at name and everything beneath it, sorted by name.
 func (t *treeReader) walk(name string) error {
 	if err := context.Cause(t.ctx); err != nil {
 		return err
@@ -81,7 +81,7 @@ func (t *treeReader) walk(name string) error {
 	return nil
 }
 
-// take counts a name that is kept.
+// take charges a kept name to the room.
 func (t *treeReader) take(name string) error {
 	if t.room -= len(name) + nameCost; t.room < 0 {
 		return fmt.Errorf("%s: %w: the names of large directories and of linked files take more than %d bytes of memory", name, ErrTooLarge, treeRoom)
@@ -142,7 +142,7 @@ func (t *treeReader) visit(name string, info fs.FileInfo) error {
 	return t.add(name, info, st)
 }
 
-// known returns the first name of a file, and forgets it with the last.
+// known returns the first name of a file. It forgets the file after its last name.
 func (t *treeReader) known(id inode) (first string, ok bool) {
 	l, ok := t.links[id]
 	if !ok {
@@ -157,7 +157,8 @@ func (t *treeReader) known(id inode) (first string, ok bool) {
 	return l.first, true
 }
 
-// mountPoint adds a directory that hides another file system, and not that.
+// mountPoint adds the directory that a file system is mounted on, without that file
+// system.
 func (t *treeReader) mountPoint(name string, info fs.FileInfo) error {
 	const perm = 0o755
 	if err := t.writer.Add(erofs.Entry{Name: name, Mode: uint16(syscall.S_IFDIR) | perm, Mtime: info.ModTime()}, nil); err != nil {
@@ -166,8 +167,8 @@ func (t *treeReader) mountPoint(name string, info fs.FileInfo) error {
 	return fs.SkipDir
 }
 
-// owner is the owner in the image. What an ordinary user has made is root's there,
-// as it is where that user's directory is shared with a machine.
+// owner returns the owner in the image. Files of an ordinary user belong to root there,
+// as they do when that user's directory is shared with a machine.
 func (t *treeReader) owner(st *syscall.Stat_t) (uid, gid uint32) {
 	uid, gid = st.Uid, st.Gid
 	if me := os.Geteuid(); me != 0 && uid == uint32(me) {

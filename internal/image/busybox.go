@@ -21,7 +21,7 @@ import (
 const (
 	rootKind   = "roots"
 	rootRecipe = "busybox root 2"
-	// The largest builds of busybox have 3 MiB.
+	// The largest builds of busybox take 3 MiB.
 	busyboxBytes = 64 << 20
 	// Printing a list takes milliseconds; the rest is for a loaded host.
 	busyboxDeadline = 10 * time.Second
@@ -29,11 +29,10 @@ const (
 	maxApplets = 2000
 )
 
-// ErrNoBusybox is found in the error when the host has no busybox that a guest
-// could run.
+// ErrNoBusybox says that the host has no busybox that a guest could run.
 var ErrNoBusybox = errors.New("no usable busybox: install the package busybox-static (its name in Debian and Ubuntu)")
 
-// machines are the processors that a guest can have, by Go's names.
+// machines maps Go's names of a guest's possible processors to those of ELF.
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
 // FindBusybox returns the path of a static busybox of this machine's
@@ -75,8 +74,8 @@ func staticMachine(name string) (elf.Machine, error) {
 	return f.Machine, nil
 }
 
-// BusyboxRoot returns a root directory with the given busybox, as the function
-// [BusyboxRoot] makes it. A machine that may write needs its own copy: [CopyTree].
+// BusyboxRoot returns a root directory that the function [BusyboxRoot] has made with
+// the given busybox. A machine that writes to it needs its own copy: [CopyTree].
 func (c *Cache) BusyboxRoot(busybox string) (string, error) {
 	key := newKeyer(rootRecipe)
 	if err := key.addFile(busybox); err != nil {
@@ -89,8 +88,8 @@ func (c *Cache) BusyboxRoot(busybox string) (string, error) {
 // applets, the usual directories, and users root, daemon, user (1000) and
 // nobody. There is no /etc/hosts and no resolv.conf: the agent writes them.
 //
-// Run by root, /home/user belongs to its user; otherwise all belongs to the
-// caller, and the guest sees what the file server makes of that.
+// If root runs it, /home/user belongs to user. Otherwise everything belongs to the
+// caller, and the file server decides which owner the guest sees.
 func BusyboxRoot(dir, busybox string) error {
 	if err := buildRoot(dir, busybox); err != nil {
 		return fmt.Errorf("busybox root: %w", err)
@@ -129,7 +128,7 @@ type rootDir struct {
 	mode os.FileMode
 }
 
-// rootDirs has parents before children.
+// rootDirs lists parents before their children.
 var rootDirs = []rootDir{
 	{".", 0o755},
 	{"bin", 0o755},
@@ -158,7 +157,8 @@ var rootDirs = []rootDir{
 	{"var/tmp", 0o777 | os.ModeSticky},
 }
 
-// makeDirs sets the modes apart from making the directories, because of the umask.
+// makeDirs makes the directories first and then sets their modes, because the umask
+// limits the modes of mkdir.
 func makeDirs(root *os.Root) error {
 	for _, d := range rootDirs {
 		if err := root.MkdirAll(d.path, 0o755); err != nil {
@@ -190,7 +190,8 @@ func copyBusybox(root *os.Root, busybox string) error {
 	return root.Chmod("bin/busybox", 0o755)
 }
 
-// linkApplets uses relative links: a host tool that follows one stays in the root.
+// linkApplets makes relative links, so that a host tool that follows one stays in the
+// root.
 func linkApplets(root *os.Root, applets []string) error {
 	for _, a := range applets {
 		up, err := filepath.Rel(path.Dir(a), "bin/busybox")
@@ -207,8 +208,8 @@ func linkApplets(root *os.Root, applets []string) error {
 //go:embed applets.txt
 var usualApplets []byte
 
-// applets are the paths of busybox's links. The program knows its own; one of
-// another architecture, or without the option, is taken to have the usual ones.
+// applets returns the paths of busybox's links. It asks the program for them. For
+// another architecture, or a program without that option, it returns the usual ones.
 func applets(busybox string, m elf.Machine) []string {
 	if m == machines[runtime.GOARCH] {
 		if list := askApplets(busybox); len(list) > 0 {
@@ -218,8 +219,8 @@ func applets(busybox string, m elf.Machine) []string {
 	return parseApplets(usualApplets)
 }
 
-// crashes reports whether an applet is ended by a signal. The wget of Debian 12's
-// busybox is (1.35.0), by its option for a timeout.
+// crashes reports whether a signal ends an applet. The wget of Debian 12's busybox
+// (1.35.0) crashes on its option for a timeout.
 func crashes(busybox string, words ...string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), busyboxDeadline)
 	defer cancel()
@@ -232,7 +233,7 @@ func askApplets(busybox string) []string {
 	ctx, cancel := context.WithTimeout(context.Background(), busyboxDeadline)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, busybox, "--list-full")
-	cmd.Args[0] = "busybox" // By this name it looks for its own options.
+	cmd.Args[0] = "busybox" // Busybox reads its own options only under this name.
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
 	if err != nil {
@@ -241,8 +242,8 @@ func askApplets(busybox string) []string {
 	return parseApplets(out)
 }
 
-// parseApplets keeps lines that lie in the directories for programs, which is
-// where the root has directories.
+// parseApplets keeps the paths in directories for programs, because the root has only
+// those directories.
 func parseApplets(list []byte) (out []string) {
 	for s := bufio.NewScanner(bytes.NewReader(list)); s.Scan() && len(out) < maxApplets; {
 		a := strings.TrimSpace(s.Text())
@@ -257,7 +258,7 @@ func parseApplets(list []byte) (out []string) {
 	return out
 }
 
-// etc is what the files in /etc say.
+// etc holds the contents of the files in /etc.
 var etc = map[string]string{ //nolint:gosec // G101: accounts, but no password that opens one.
 	"etc/passwd": `root:x:0:0:root:/root:/bin/sh
 daemon:x:1:1:daemon:/usr/sbin:/bin/false

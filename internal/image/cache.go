@@ -17,15 +17,15 @@ import (
 // CacheVariable names the environment variable that moves the cache.
 const CacheVariable = "AGENTCTL_CACHE"
 
-// staleAfter is the age at which an unfinished build belongs to nobody: no
-// build takes more than minutes, and a day allows for a suspended laptop.
+// staleAfter is the age at which an unfinished build counts as abandoned. A build takes
+// minutes; a day allows for a suspended laptop.
 const staleAfter = 24 * time.Hour
 
-// A Cache is a directory of finished things, each named by the hash of what it
-// was made from. It is safe for use by many processes at once.
+// A Cache is a directory of finished entries, each named by the hash of its inputs. It
+// is safe for use by many processes at once.
 type Cache struct {
 	dir  string
-	host string // The root beneath which installed kernels are looked for.
+	host string // The root directory in which installed kernels are searched.
 }
 
 // Open returns the cache in dir and creates the directory when it is missing.
@@ -74,9 +74,9 @@ func (c *Cache) temporary() string { return filepath.Join(c.dir, "tmp") }
 // lockFile is held locked by the process that fills a temporary directory.
 const lockFile = "lock"
 
-// sweep removes builds that nobody works on: whose process has ended, or which
-// have no lock and are older than t. An error costs disk space only, so none is
-// reported.
+// sweep removes abandoned builds: those whose process has ended, and those without a
+// lock that are older than t. It reports no errors, because an error only costs disk
+// space.
 func (c *Cache) sweep(t time.Time) {
 	entries, _ := os.ReadDir(c.temporary())
 	for _, e := range entries {
@@ -92,11 +92,12 @@ func abandoned(dir string, old bool) bool {
 	if err != nil {
 		return old && !errors.Is(err, errLocked)
 	}
-	_ = l.Close() // It was only to see.
+	_ = l.Close() // Only the attempt to lock it counts.
 	return true
 }
 
-// A scratch is a directory to build something in. It goes away with its process.
+// A scratch is a temporary directory for a build. The cache sweeps it after its process
+// has ended.
 type scratch struct {
 	dir  string
 	lock io.Closer
@@ -107,7 +108,8 @@ func (c *Cache) scratch(kind string) (*scratch, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Under its name it is locked from the start, or somebody could sweep it.
+	// It gets its final name only when it is locked: otherwise another process could
+	// sweep it.
 	unlocked := filepath.Join(dir, "new")
 	l, err := newLock(unlocked)
 	if err == nil {
@@ -121,7 +123,7 @@ func (c *Cache) scratch(kind string) (*scratch, error) {
 	return s, nil
 }
 
-// remove may fail: what it leaves is swept when the process has ended.
+// remove may fail: sweep removes the rest after the process has ended.
 func (s *scratch) remove() {
 	_ = os.RemoveAll(s.dir)
 	if s.lock != nil {
@@ -129,9 +131,9 @@ func (s *scratch) remove() {
 	}
 }
 
-// Dir returns the directory kind/key of the cache. When there is none, build
-// fills an empty directory, which then takes that place in one step. Nobody may
-// change the directory afterwards.
+// Dir returns the directory kind/key of the cache. If it does not exist, build fills an
+// empty directory, and a rename then publishes it in one step. The directory must not
+// be changed afterwards.
 func (c *Cache) Dir(kind, key string, build func(dir string) error) (string, error) {
 	final, err := c.place(kind, key)
 	if err != nil || isDir(final) {
@@ -140,7 +142,8 @@ func (c *Cache) Dir(kind, key string, build func(dir string) error) (string, err
 	return c.stage(kind, func(dir string) (string, error) { return key, build(dir) })
 }
 
-// stage is Dir for what has its key only when it is made: build returns it.
+// stage is like Dir for an entry whose key is known only after it is built: build
+// returns the key.
 func (c *Cache) stage(kind string, build func(dir string) (key string, err error)) (string, error) {
 	tmp, err := c.scratch(kind)
 	if err != nil {
@@ -169,8 +172,8 @@ func (c *Cache) place(kind, key string) (string, error) {
 	return filepath.Join(c.dir, kind, key), nil
 }
 
-// publish renames made to final. That fails when another process was first,
-// and then its directory is as good as ours.
+// publish renames made to final. The rename fails if another process was first; its
+// directory is then equal to ours.
 func publish(made, final string) error {
 	if err := os.MkdirAll(filepath.Dir(final), 0o750); err != nil {
 		return err
@@ -190,8 +193,8 @@ func isDir(path string) bool {
 // so that no two lists of inputs give the same key.
 type keyer struct{ h hash.Hash }
 
-// newKeyer starts with the recipe: the name and version of what is done with
-// the inputs. Change it whenever the same inputs give another result.
+// newKeyer starts with the recipe: the name and version of the way in which the entry
+// is built. Change it whenever the same inputs give another result.
 func newKeyer(recipe string) keyer {
 	k := keyer{sha256.New()}
 	k.add([]byte(recipe))
@@ -219,8 +222,9 @@ func (k keyer) addFile(path string) error {
 
 func (k keyer) key() string { return hex.EncodeToString(k.h.Sum(nil)) }
 
-// writeNew writes a file that must not exist yet and waits until it is on disk:
-// the rename of its directory may otherwise survive a crash that its bytes do not.
+// writeNew writes a file that must not exist yet and waits until it is on disk.
+// Otherwise the rename of its directory could survive a crash that loses the file's
+// bytes.
 func writeNew(path string, write func(io.Writer) error) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -229,7 +233,7 @@ func writeNew(path string, write func(io.Writer) error) error {
 	return errors.Join(write(f), f.Sync(), f.Close())
 }
 
-// exists tells whether path is there, in whatever form.
+// exists reports whether path exists, as a file of any type.
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return !errors.Is(err, fs.ErrNotExist)

@@ -10,16 +10,16 @@ import (
 	"syscall"
 )
 
-// CopyTree copies the directory src to dst, which must be empty or not exist.
-// It keeps modes, links (hard ones within the tree, too) and times of files and
-// directories, and as root the owners. The copy shares no inode with src: what
-// a guest writes to it does not come back.
+// CopyTree copies the directory src to dst, which must be empty or not exist. It keeps
+// modes, symbolic links, hard links within the tree, and times of files and
+// directories; as root also the owners. The copy shares no inode with src, so a guest's
+// writes to the copy never reach src.
 //
-// On file systems that can (btrfs, xfs) the files share their blocks until they
-// are written: the kernel does that by itself when it copies between two files.
-// Devices, pipes and sockets are refused: they belong to no image of ours.
+// On btrfs and xfs the files share their blocks until they are written: the kernel does
+// so when it copies between two files. Devices, pipes and sockets are refused, because
+// no root that this package makes has any.
 //
-// After an error, dst holds a part of the copy; the caller removes it.
+// After an error dst holds a part of the copy, which the caller removes.
 func CopyTree(dst, src string) error {
 	if err := copyTree(dst, src); err != nil {
 		return fmt.Errorf("copy tree: %w", err)
@@ -45,7 +45,7 @@ func copyTree(dst, src string) error {
 	return c.finishDirs()
 }
 
-// apart refuses a copy into its own source, which would not end.
+// apart refuses to copy a directory into itself, which would never end.
 func apart(dst, src string) error {
 	dst, err := filepath.EvalSymlinks(dst)
 	if err != nil {
@@ -73,13 +73,12 @@ func emptyDir(dir string) error {
 	return err
 }
 
-// An inode tells a file from all others. The types of its numbers differ from
-// system to system.
+// An inode identifies a file. The types of its numbers differ between systems.
 type inode struct{ dev, ino any }
 
 type treeCopy struct {
 	dst, src string
-	links    map[inode]string // Where a file with several names was copied to first.
+	links    map[inode]string // The first copied name of a file with several names.
 	dirs     []copiedDir
 }
 
@@ -112,7 +111,8 @@ func (c *treeCopy) visit(p string, _ fs.DirEntry, err error) error {
 	return fmt.Errorf("%s: neither a file, a directory nor a link", p)
 }
 
-// dir leaves the directory's mode and time for the end: files are yet to come.
+// dir leaves the directory's mode and time to finishDirs, because files are still added
+// to it.
 func (c *treeCopy) dir(to string, info fs.FileInfo) error {
 	c.dirs = append(c.dirs, copiedDir{to, info})
 	if err := os.Mkdir(to, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -121,8 +121,8 @@ func (c *treeCopy) dir(to string, info fs.FileInfo) error {
 	return nil
 }
 
-// finishDirs goes from the leaves up: to change a directory changes its
-// parent's time, and a directory may forbid its owner to enter.
+// finishDirs works from the leaves up, for two reasons: changing a directory changes
+// its parent's time, and the final mode may forbid the owner to enter.
 func (c *treeCopy) finishDirs() error {
 	for _, d := range slices.Backward(c.dirs) {
 		if err := attributes(d.path, d.info); err != nil {
@@ -156,8 +156,8 @@ func copyFile(to, from string) error {
 	if err != nil {
 		return err
 	}
-	// File to file and nothing between them: only so is it copy_file_range,
-	// which shares blocks.
+	// Both ends must be plain files: only then does Go use copy_file_range, which
+	// shares blocks.
 	_, err = out.ReadFrom(in)
 	return errors.Join(err, out.Close())
 }
@@ -173,7 +173,7 @@ func copySymlink(to, from string, info fs.FileInfo) error {
 	return owner(to, info)
 }
 
-// attributes sets the owner first: that takes set-user-ID bits away.
+// attributes sets the owner first, because a change of owner clears set-user-ID bits.
 func attributes(path string, info fs.FileInfo) error {
 	if err := owner(path, info); err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 const (
 	arMagic  = "!<arch>\n"
 	arHeader = 60 // ar(5): name 16, mtime 12, uid 6, gid 6, mode 8, size 10, end mark 2.
-	// A package has three members; signed ones have one or two more.
+	// A package has three members; a signed one has one or two more.
 	arMembers = 16
 	// The largest kernel package (linux-modules-extra, decompressed) stays
 	// below 1 GiB and 10,000 files.
@@ -24,9 +24,9 @@ const (
 
 var errNoData = errors.New("no data.tar member: not a Debian package")
 
-// walkDeb calls visit with each regular file of the Debian package r: its path,
-// clean and relative, and its content, which is valid during the call only. A
-// name that leaves the package's root fails the whole package.
+// walkDeb calls visit with each regular file of the Debian package r: its path, clean
+// and relative, and its content, which is valid only during the call. A name that leads
+// out of the package's root fails the whole package.
 func walkDeb(r io.Reader, visit func(name string, r io.Reader) error) error {
 	data, err := debData(r)
 	if err != nil {
@@ -42,7 +42,7 @@ func walkDeb(r io.Reader, visit func(name string, r io.Reader) error) error {
 	if err != nil && bounded.N == 0 {
 		return fmt.Errorf("data.tar: %w (%d bytes)", ErrTooLarge, int64(debBytes))
 	}
-	if err == nil { // The trailer of the compression comes after the end of the archive.
+	if err == nil { // The compressed stream's trailer follows the archive's end.
 		if _, err = io.Copy(io.Discard, bounded); err != nil {
 			err = fmt.Errorf("data.tar: %w", err)
 		}
@@ -50,7 +50,7 @@ func walkDeb(r io.Reader, visit func(name string, r io.Reader) error) error {
 	return err
 }
 
-// An exactReader reads left bytes of r, and calls an earlier end an error.
+// An exactReader reads exactly left bytes of r; an earlier end is an error.
 type exactReader struct {
 	r    io.Reader
 	left int64

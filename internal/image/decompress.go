@@ -13,24 +13,23 @@ import (
 )
 
 const (
-	// zstdWindow is the largest window that is accepted: what zstd --ultra -22
-	// makes, and what zstd reads without being told otherwise.
+	// zstdWindow is the largest accepted window: zstd --ultra -22 uses it, and it is
+	// the most that zstd reads by default.
 	zstdWindow = 128 << 20
-	// xzDictionary is the largest dictionary that is accepted: that of xz -9.
+	// xzDictionary is the largest accepted dictionary, the one of xz -9.
 	xzDictionary = 64 << 20
 )
 
-// ErrTooLarge is found in the error for an input, or a part of one, that is
-// larger than anything of its kind has a reason to be.
+// ErrTooLarge says that an input, or a part of it, exceeds the bound for its kind.
 var ErrTooLarge = errors.New("larger than allowed")
 
 var (
 	gzipMagic = []byte{0x1f, 0x8b}
 	xzMagic   = []byte{0xfd, '7', 'z', 'X', 'Z', 0}
 	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
-	// skipMagic is that of a frame that holds no data: 0x184d2a50 to 0x184d2a5f,
-	// of which a reader passes over the low four bits (RFC 8878, section 3.1.2).
-	// Parallel compressors begin with one.
+	// skipMagic is the magic number of a frame without data: 0x184d2a50 to 0x184d2a5f;
+	// a reader ignores the low four bits (RFC 8878, section 3.1.2). Parallel
+	// compressors begin with such a frame.
 	skipMagic = []byte{0x50, 0x2a, 0x4d, 0x18}
 )
 
@@ -39,11 +38,10 @@ func hasZstdMagic(head []byte) bool {
 	return skip || bytes.HasPrefix(head, zstdMagic)
 }
 
-// decompress reads r as what its first bytes say that it is: gzip, xz, zstd or
-// none of them. Several streams that follow each other are one, as for the programs
-// of those names. Whatever stands after the last one is an error, except zeros
-// after gzip, and zeros of a multiple of four bytes after xz. Close releases the
-// decoder, not r.
+// decompress detects gzip, xz, zstd or no compression by the first bytes of r. It joins
+// consecutive streams, as the programs of those names do. Bytes after the last stream
+// are an error, except zeros after gzip, and zeros of a multiple of four bytes after
+// xz. Close releases the decoder, not r.
 //
 // A stream that is cut gives an error that is not io.EOF, often
 // io.ErrUnexpectedEOF: callers must not take the latter for an end.
@@ -74,7 +72,7 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	return io.NopCloser(b), nil
 }
 
-// unended says of an end inside a header that it is too early.
+// unended turns the io.EOF of a cut header into io.ErrUnexpectedEOF.
 func unended(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -82,8 +80,8 @@ func unended(err error) error {
 	return err
 }
 
-// gzipMembers reads the members of a gzip file, and passes over the zeros that
-// follow one: programs that write whole blocks leave them, and gzip(1) does so.
+// gzipMembers reads the members of a gzip file. It skips zeros after a member, as
+// gzip(1) does: programs that write whole blocks leave them.
 type gzipMembers struct {
 	from *bufio.Reader
 	*gzip.Reader
@@ -97,7 +95,7 @@ func (g *gzipMembers) Read(b []byte) (int, error) {
 	return n, g.next()
 }
 
-// next goes to the next member; io.EOF says that there is none.
+// next starts the next member, or returns io.EOF if there is none.
 func (g *gzipMembers) next() error {
 	for {
 		c, err := g.from.ReadByte()
@@ -118,9 +116,9 @@ func (g *gzipMembers) next() error {
 	}
 }
 
-// fill reads until b is full. Unlike io.ReadFull it returns the reader's own error,
-// so that io.EOF alone is an end: io.ErrUnexpectedEOF is that of a decompressor
-// whose stream is cut.
+// fill reads until b is full. Unlike io.ReadFull it returns the reader's own error:
+// io.EOF is a regular end, and io.ErrUnexpectedEOF comes from a decompressor whose
+// stream is cut.
 func fill(r io.Reader, b []byte) (n int, err error) {
 	for n < len(b) && err == nil {
 		var m int
@@ -139,7 +137,7 @@ func readBounded(r io.Reader, limit int64) ([]byte, error) {
 	return b, err
 }
 
-// decompressAll returns the content of a file that may be compressed.
+// decompressAll returns the content of a file, decompressed if it is compressed.
 func decompressAll(r io.Reader, limit int64) ([]byte, error) {
 	d, err := decompress(r)
 	if err != nil {

@@ -19,13 +19,13 @@ const (
 	diskKind   = "disks"
 	diskFile   = "disk"
 	diskRecipe = "disk 1"
-	// copyBytes is a piece of a disk that is copied, holePiece one that is left out
-	// if it is all zeros.
+	// copyBytes is how much of a disk is read at once. holePiece is the piece that is
+	// not written if it is all zeros.
 	copyBytes = 1 << 20
 	holePiece = 64 << 10
 )
 
-// File systems that an image may be; the names are the kernel's.
+// File systems that an image may have, by the kernel's names.
 const (
 	fsErofs = "erofs"
 	fsExt4  = "ext4"
@@ -33,14 +33,14 @@ const (
 	fsBtrfs = "btrfs"
 )
 
-// superBytes is what is read of a super block.
+// superBytes is how much of a super block is read.
 const superBytes = 512
 
-// superOffsets are the places of super blocks.
+// superOffsets are the offsets of super blocks in bytes.
 var superOffsets = map[string]int64{fsErofs: 1024, fsExt4: 1024, fsXFS: 0, fsBtrfs: 64 << 10}
 
-// signatures tell a file system by its first bytes; the guest finds them so too
-// (boot section 14). The order is of no importance.
+// signatures identify a file system by its first bytes, as the guest does (boot section
+// 14). Their order does not matter.
 var signatures = []struct {
 	fstype string
 	offset int64
@@ -63,18 +63,18 @@ func diskType(r io.ReaderAt) string {
 	return ""
 }
 
-// isPartitioned sees the signature of a boot sector, which a GPT has too.
+// isPartitioned looks for the signature of a boot sector, which a GPT has too.
 func isPartitioned(r io.ReaderAt) bool {
 	var b [2]byte
 	_, err := r.ReadAt(b[:], 510)
 	return err == nil && b == [2]byte{0x55, 0xaa}
 }
 
-// errCut is a disk image that is shorter than the file system on it.
+// errCut says that a disk image is shorter than its file system.
 var errCut = errors.New("cut short")
 
-// checkWhole refuses a disk image of size bytes that is shorter than its super
-// block says. A file may be longer: disks have sizes that no file system fills.
+// checkWhole refuses a disk image of size bytes that is shorter than its super block
+// says. A longer file is accepted: a file system need not fill its disk.
 func checkWhole(r io.ReaderAt, fstype string, size int64) error {
 	claimed, err := claimedSize(r, fstype)
 	if err != nil {
@@ -86,9 +86,9 @@ func checkWhole(r io.ReaderAt, fstype string, size int64) error {
 	return nil
 }
 
-// claimedSize reads how long a file system is, in bytes. The offsets are those of
-// struct ext4_super_block, erofs_super_block, xfs_dsb and btrfs_super_block (its
-// dev_item) in the kernel's headers.
+// claimedSize reads the size of a file system in bytes from its super block. The
+// offsets are those of struct ext4_super_block, erofs_super_block, xfs_dsb and
+// btrfs_super_block (its dev_item) in the kernel's headers.
 func claimedSize(r io.ReaderAt, fstype string) (uint64, error) {
 	b := make([]byte, superBytes)
 	if _, err := r.ReadAt(b, superOffsets[fstype]); err != nil {
@@ -114,7 +114,7 @@ func claimedSize(r io.ReaderAt, fstype string) (uint64, error) {
 
 // scaled returns blocks of 1<<shift bytes in bytes.
 func scaled(blocks, shift uint64) (uint64, error) {
-	const largest = 16 // 64 KiB: no file system here has larger blocks.
+	const largest = 16 // 64 KiB, the largest block of these file systems.
 	if shift > largest || blocks > math.MaxInt64>>largest {
 		return 0, fmt.Errorf("%d blocks of 1<<%d bytes: not a size", blocks, shift)
 	}
@@ -141,7 +141,7 @@ func (c *Cache) keepDisk(ctx context.Context, f *os.File, fstype, kind, name str
 	})
 }
 
-// copySparse writes r to a new file and leaves out what is zeros.
+// copySparse writes r to a new file and leaves holes in place of zeros.
 func copySparse(path string, r io.Reader) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

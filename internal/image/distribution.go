@@ -12,17 +12,18 @@ import (
 	"strings"
 )
 
-// metaPackages name the distribution's newest small kernel: Debian's for clouds,
+// metaPackages name the newest small kernel of a distribution: Debian's for clouds,
 // Ubuntu's for virtual machines.
 var metaPackages = []string{"linux-image-cloud-amd64", "linux-image-virtual"}
 
-// ErrNoPackages is found in the error of FetchKernel on a host without apt.
+// ErrNoPackages is FetchKernel's error on a host without apt.
 var ErrNoPackages = errors.New("kernels are fetched by apt-get, which is not here")
 
 // FetchKernel downloads the newest small kernel of the host's distribution with its
-// modules, and imports it. It installs nothing, because that would change what the
-// host boots. It needs no root: the lists of packages are fetched into the cache, since
-// the host's own may name packages that the distribution no longer has.
+// modules, and imports it. It installs nothing, because an installation would change
+// what the host boots. It needs no root privilege. It fetches the package lists into
+// the cache, because the host's own lists may name packages that the distribution no
+// longer has.
 func (c *Cache) FetchKernel(ctx context.Context) (Kernel, error) {
 	k, err := c.fetchKernel(ctx)
 	if err != nil {
@@ -54,8 +55,7 @@ func (c *Cache) fetchKernel(ctx context.Context) (Kernel, error) {
 	return c.ImportKernel(files...)
 }
 
-// An apt asks the distribution's servers, with a directory of its own for all that
-// apt keeps.
+// An apt runs apt's tools with a state directory of its own.
 type apt struct {
 	dir  string
 	args []string
@@ -74,12 +74,12 @@ func newApt(dir string) (*apt, error) {
 	return &apt{dir, []string{
 		"-o", "Dir::State::Lists=" + filepath.Join(dir, "lists"),
 		"-o", "Dir::Cache=" + dir,
-		// Else apt changes to a user of its own, which may not write here.
+		// Otherwise apt changes to its own user, which may not write here.
 		"-o", "APT::Sandbox::User=" + who.Username,
 	}}, nil
 }
 
-// run returns the standard output of one of apt's tools, or what it said on its
+// run returns the standard output of one of apt's tools. Its error holds the tool's
 // standard error.
 func (a *apt) run(ctx context.Context, tool string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, tool, append(a.args, args...)...)
@@ -106,13 +106,13 @@ func (a *apt) download(ctx context.Context) error {
 	return err
 }
 
-// kernelPackages follows the metapackage to the package with the kernel, and adds the
-// one with its modules where the distribution packs them apart.
+// kernelPackages returns the package with the kernel that the metapackage depends on,
+// and the package with its modules if that is a separate one.
 func (a *apt) kernelPackages(ctx context.Context) ([]string, error) {
 	for _, meta := range metaPackages {
 		depends, err := a.run(ctx, "apt-cache", "depends", meta)
 		if err != nil {
-			continue // Another distribution's name.
+			continue // A name of another distribution.
 		}
 		kernel := dependedKernel(depends)
 		if kernel == "" {
@@ -129,7 +129,7 @@ func (a *apt) kernelPackages(ctx context.Context) ([]string, error) {
 
 const kernelPackage = "linux-image-"
 
-// dependedKernel finds linux-image-VERSION in what "apt-cache depends" prints.
+// dependedKernel finds linux-image-VERSION in the output of "apt-cache depends".
 func dependedKernel(depends string) string {
 	for line := range strings.Lines(depends) {
 		name, found := strings.CutPrefix(strings.TrimSpace(line), "Depends: ")

@@ -18,18 +18,18 @@ import (
 )
 
 const (
-	// fetchesAtOnce is what registries' own clients do: it fills a line whose
-	// connections are bounded one by one, and more would only divide it.
+	// fetchesAtOnce is the number that registries' own clients use. Several connections
+	// fill a network whose servers limit each one; more of them would not be faster.
 	fetchesAtOnce = 3
-	// stallWait ends a fetch of which nothing comes. A registry that has to look for
-	// a layer elsewhere takes seconds.
+	// stallWait is how long a fetch may receive nothing before it ends. A registry that
+	// looks for a layer elsewhere takes seconds.
 	stallWait = time.Minute
 )
 
 // ErrStalled is found in the error of an import whose registry sends nothing more.
 var ErrStalled = errors.New("the registry has sent nothing for " + stallWait.String())
 
-// A progress is how far an import is, in bytes of layers as they are stored.
+// A progress counts the stored bytes of an import's layers.
 type progress struct {
 	done, all atomic.Int64
 	tell      func(done, all int64)
@@ -37,22 +37,22 @@ type progress struct {
 
 type progressKey struct{}
 
-// WithProgress returns a context whose imports say how far they are: how many bytes
-// of layers, as they are stored, were read, and how many there are. Tell is called
-// for every piece, by several goroutines at once.
+// WithProgress returns a context whose imports report their progress: how many stored
+// bytes of layers were read, and how many there are. Several goroutines call tell at
+// once, for each piece that they read.
 func WithProgress(ctx context.Context, tell func(done, all int64)) context.Context {
 	return context.WithValue(ctx, progressKey{}, &progress{tell: tell})
 }
 
 type notesKey struct{}
 
-// WithNotes returns a context whose imports say, in a line each, what of an archive
-// the image does not have, though the image is good.
+// WithNotes returns a context whose imports report, one line each, the parts of an
+// archive that the image lacks. Such an image is still usable.
 func WithNotes(ctx context.Context, say func(line string)) context.Context {
 	return context.WithValue(ctx, notesKey{}, say)
 }
 
-// noteLeft says which attributes were left out.
+// noteLeft reports the attributes that were left out.
 func noteLeft(ctx context.Context, left map[string]int) {
 	for _, name := range slices.Sorted(maps.Keys(left)) {
 		noteLine(ctx, fmt.Sprintf("left out: extended attribute %q of %d files, which an image cannot have", name, left[name]))
@@ -65,14 +65,14 @@ func noteLine(ctx context.Context, line string) {
 	}
 }
 
-// advance tells whoever wants to know of more bytes.
+// advance reports more bytes to the context's progress function, if it has one.
 func advance(ctx context.Context, done, all int64) {
 	if p, ok := ctx.Value(progressKey{}).(*progress); ok {
 		p.tell(p.done.Add(done), p.all.Add(all))
 	}
 }
 
-// A countingReader says what was read.
+// A countingReader reports the number of bytes of each read.
 type countingReader struct {
 	io.Reader
 	count func(n int)
@@ -84,9 +84,9 @@ func (r countingReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// ahead has layers that are in a registry fetched, some at once and in their order,
-// while those before them are written: to files, which the layers that it returns
-// read. The caller calls end when it needs them no more.
+// ahead starts to fetch the layers that are in a registry into files, a few at once and
+// in order, while the caller writes the layers before them. The returned layers read
+// those files. The caller calls end when it no longer needs the layers.
 func (c *Cache) ahead(ctx context.Context, layers []oci.Layer) (near []oci.Layer, end func(), err error) {
 	if !slices.ContainsFunc(layers, func(l oci.Layer) bool { return l.Far }) {
 		return layers, func() {}, nil
@@ -124,10 +124,10 @@ type fetch struct {
 	layer oci.Layer
 	path  string
 	done  chan struct{} // Closed at its end.
-	err   error         // For readers behind done.
+	err   error         // Read it only after done is closed.
 }
 
-// open waits until the layer is here. Its file is the reader's.
+// open waits until the layer is fetched. The file then belongs to the returned reader.
 func (f *fetch) open(ctx context.Context) (io.ReadCloser, error) {
 	select {
 	case <-f.done:
@@ -141,7 +141,7 @@ func (f *fetch) open(ctx context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r, os.Remove(f.path) // Its room is free as soon as it was read.
+	return r, os.Remove(f.path) // The disk space is free as soon as the reader is closed.
 }
 
 func (f *fetch) run(ctx context.Context) {
@@ -169,7 +169,7 @@ func (f *fetch) copy(ctx context.Context, count func(n int)) error {
 	if err != nil {
 		return err
 	}
-	// A registry could send for ever.
+	// The limit ends a registry that sends for ever.
 	n, err := io.Copy(to, io.LimitReader(countingReader{from, count}, f.layer.Size+1))
 	if err == nil && n != f.layer.Size {
 		err = fmt.Errorf("%w: it has %d bytes or more, named were %d", oci.ErrDigest, n, f.layer.Size)

@@ -14,17 +14,16 @@ import (
 // vmlinux without debugging data below 100 MiB.
 const maxImage = 256 << 20
 
-// ErrUnknownFormat is found in the error for a file that is no kernel in any
-// form that this package reads.
+// ErrUnknownFormat says that a file is no kernel in any form that this package reads.
 var ErrUnknownFormat = errors.New("neither a libkrunfw library, a Debian package, a bzImage nor an x86-64 ELF kernel")
 
-// The consoles that a kernel may have built in: a virtio console, or a serial port.
+// The consoles that may be built into a kernel: a virtio console or a serial port.
 const (
 	consoleVirtio = "hvc0"
 	consoleSerial = "ttyS0"
 )
 
-// A form is what a file is by its content.
+// A form is the form of a kernel file, found by its content.
 type form int
 
 const (
@@ -35,7 +34,7 @@ const (
 	formKrunfw
 )
 
-// identify tells what r is. ELF files are told apart by their dynamic symbols.
+// identify returns the form of r. It tells ELF files apart by their dynamic symbols.
 func identify(r io.ReaderAt) (form, error) {
 	head, err := readBounded(io.NewSectionReader(r, 0, bzHeaderEnd), bzHeaderEnd)
 	switch {
@@ -71,8 +70,8 @@ const (
 	bzMagic     = 0x202 // "HdrS"
 	bzVersion   = 0x20e // u16: place of the version string, less 0x200
 	bzHeaderEnd = 0x210
-	// The version string is in the setup code, before offset 0x10200; 128 is
-	// more than uname's fields, which it starts with.
+	// The version string is in the setup code, before offset 0x10200. It starts with
+	// uname's fields, which take less than 128 bytes.
 	bzVersionBytes = 128
 )
 
@@ -97,7 +96,7 @@ func bzImageRelease(r io.ReaderAt) (string, error) {
 	return release(b)
 }
 
-// memoryRelease finds the release in a kernel that is not compressed.
+// memoryRelease finds the release in an uncompressed kernel.
 func memoryRelease(memory []byte) (string, error) {
 	_, rest, ok := bytes.Cut(memory, []byte("Linux version "))
 	if !ok {
@@ -106,8 +105,8 @@ func memoryRelease(memory []byte) (string, error) {
 	return release(rest[:min(len(rest), bzVersionBytes)])
 }
 
-// release takes the first word of b. It becomes part of file names, so it is
-// held to what a release is made of.
+// release returns the first word of b. It becomes part of file names, so release allows
+// only the characters of a kernel's release.
 func release(b []byte) (string, error) {
 	end := bytes.IndexAny(b, " \x00\n")
 	if end <= 0 || !isRelease(string(b[:end])) {
@@ -123,9 +122,9 @@ func isRelease(s string) bool {
 	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_+~") == "" && !strings.Contains(s, "..")
 }
 
-// traits tells from a kernel's memory what it was built with. The strings are
-// the name of the serial driver and a message of the initramfs loader: neither
-// is in a kernel without them.
+// traits finds out from a kernel's memory which console it has and whether it takes an
+// initramfs. It looks for the name of the serial driver and for a message of the
+// initramfs loader, which a kernel without these features lacks.
 func traits(memory []byte) (console string, initrd bool) {
 	console = consoleVirtio
 	if bytes.Contains(memory, []byte("serial8250")) {

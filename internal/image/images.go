@@ -21,27 +21,27 @@ const (
 	imageKind   = "images"
 	imageRecord = "image.json"
 	nameKind    = "names"
-	// importLock is held by all imports together, and by what removes alone.
+	// importLock is shared by all imports; a removal holds it exclusively.
 	importLock = "import.lock"
 	// latest is the tag of a name that has none.
 	latest = ":latest"
-	// maxImageName bounds what a user calls an image: registries' own bound.
+	// maxImageName bounds an image's name, as registries do.
 	maxImageName = 255
 )
 
-// ErrNoImage is found in the error when the cache has no image of a name.
+// ErrNoImage says that the cache has no image of that name.
 var ErrNoImage = errors.New("no such image")
 
-// An Image is a root file system that machines can start from, in the cache.
+// An Image is a root file system in the cache that machines can start from.
 type Image struct {
 	ID       string   // sha256:HEX: the digest of its configuration, or of its content.
 	Names    []string // NAME:TAG, sorted; none for one that was only run.
 	Config   oci.Config
 	Layers   []string  // Digests of the archives it is made of, the lowest first.
-	Source   string    // What was first imported: a path or a reference.
-	FSType   string    // erofs is a lower to put an upper on; all others are to be copied.
+	Source   string    // The path or reference of the first import.
+	FSType   string    // erofs serves as a lower under an upper; a disk of any other type is copied.
 	Path     string    // The file with the file system.
-	Size     int64     // Of the file on the host's disk, without holes.
+	Size     int64     // Bytes on the host's disk, without holes.
 	Imported time.Time // First.
 }
 
@@ -52,7 +52,7 @@ type imageEntry struct {
 	Layers  []string   `json:"layers,omitempty"`
 	Source  string     `json:"source"`
 	FSType  string     `json:"fstype"`
-	Content string     `json:"content"` // The directory of the file, KIND/KEY.
+	Content string     `json:"content"` // The directory KIND/KEY that holds the file.
 	File    string     `json:"file"`
 }
 
@@ -151,8 +151,7 @@ func readJSON[T any](path string) (v T, err error) {
 	return v, nil
 }
 
-// Image finds an image of the cache by a name, or by its ID or the first
-// characters of that.
+// Image finds an image of the cache by a name, an ID or the beginning of an ID.
 func (c *Cache) Image(nameOrID string) (Image, error) {
 	all, err := c.Images()
 	if err != nil {
@@ -181,7 +180,7 @@ func (c *Cache) Image(nameOrID string) (Image, error) {
 	return Image{}, fmt.Errorf("%s: %d images have an ID that begins so", nameOrID, len(found))
 }
 
-// FullName gives a name its tag, and refuses what could not be one.
+// FullName adds the default tag to a name without one, and refuses an invalid name.
 func FullName(name string) (string, error) {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:@+"
 	if name == "" || len(name) > maxImageName || strings.Trim(name, letters) != "" || strings.ContainsAny(name[:1], "./:@-+_") {
@@ -194,7 +193,7 @@ func FullName(name string) (string, error) {
 	return name, nil
 }
 
-// TagImage gives an image one more name, which another may have had.
+// TagImage gives an image one more name. It takes the name from the image that had it.
 func (c *Cache) TagImage(nameOrID, name string) (Image, error) {
 	unlock, err := c.lockImports()
 	if err != nil {
@@ -215,7 +214,7 @@ func (c *Cache) TagImage(nameOrID, name string) (Image, error) {
 	return c.Image(i.ID)
 }
 
-// tag gives an image a name, which another may have had.
+// tag gives an image a name, and takes it from the image that had it.
 func (c *Cache) tag(name, id string) error {
 	b, err := json.Marshal(nameEntry{name, id})
 	if err != nil {
@@ -243,7 +242,7 @@ func (c *Cache) nameFile(name string) string {
 	return filepath.Join(c.dir, nameKind, k.key()+".json")
 }
 
-// record keeps an image, unless it is kept already.
+// record writes image.json, unless the image is recorded already.
 func (c *Cache) record(e imageEntry) error {
 	digits, ok := strings.CutPrefix(e.ID, "sha256:")
 	if _, err := hex.DecodeString(digits); !ok || err != nil {

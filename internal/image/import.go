@@ -27,7 +27,7 @@ const (
 // several where a distribution packs modules apart (linux-modules). There must
 // be one image in them, and modules of its release only.
 //
-// A file that was imported before becomes the newest again.
+// Importing a file again makes its kernel the newest again.
 func (c *Cache) ImportKernel(paths ...string) (Kernel, error) {
 	k, err := c.importKernel(paths)
 	if err != nil {
@@ -40,8 +40,8 @@ func (c *Cache) ImportKernel(paths ...string) (Kernel, error) {
 	return k, nil
 }
 
-// importKernel leaves the age of a kernel that is there already: to boot a file
-// once does not make it the default.
+// importKernel keeps the import time of a kernel that is in the cache already, so that
+// booting a file once does not make it the default.
 
 func (c *Cache) importKernel(paths []string) (Kernel, error) {
 	key, err := importKey(paths)
@@ -89,7 +89,7 @@ type record struct {
 type importer struct {
 	root     *os.Root
 	record   record
-	releases map[string]bool // Of the modules that were seen.
+	releases map[string]bool // The releases of the modules found.
 }
 
 func unpack(dir string, paths []string) error {
@@ -130,7 +130,8 @@ func (im *importer) add(p string) error {
 	return im.image(kind, f)
 }
 
-// visit takes what a machine needs out of a package: the image and the modules.
+// visit keeps the files of a package that a machine needs: the kernel image and the
+// modules.
 func (im *importer) visit(name string, r io.Reader) error {
 	name = strings.TrimPrefix(filepath.ToSlash(name), "usr/") // Merged /usr.
 	if ok, _ := path.Match("boot/vmlinu[xz]-*", name); ok {
@@ -160,13 +161,13 @@ func (im *importer) module(name string, r io.Reader) error {
 	if err := im.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
-	// This does not wait for the disk: a package has a thousand modules, and
-	// one that a crash cut short is refused when it is read.
+	// This does not sync each file: a package has a thousand modules, and a module that
+	// a crash has cut is refused when it is read.
 	return im.write(name, r, moduleBytes, func(*os.File) error { return nil })
 }
 
-// keep writes a file and waits until it is on disk: nobody would notice that a
-// crash cut a kernel short.
+// keep writes a file and syncs it, because nothing would detect a kernel that a crash
+// has cut.
 func (im *importer) keep(name string, r io.Reader) error {
 	return im.write(name, r, maxImage, (*os.File).Sync)
 }
@@ -199,7 +200,7 @@ func (im *importer) image(kind form, r readerAt) error {
 	return ErrUnknownFormat
 }
 
-// A readerAt is an open file, or one that was read from a package.
+// A readerAt is an open file, or a file of a package in memory.
 type readerAt interface {
 	io.Reader
 	io.ReaderAt
@@ -245,7 +246,7 @@ func (im *importer) elf(r io.ReaderAt) error {
 	return im.keep(rec.File, bytes.NewReader(b))
 }
 
-// describeELF also returns the whole file, which it had to read.
+// describeELF also returns the content of the file, which it reads whole anyway.
 func describeELF(r io.ReaderAt) (record, []byte, error) {
 	f, err := elf.NewFile(r)
 	if err != nil {
@@ -263,7 +264,7 @@ func describeELF(r io.ReaderAt) (record, []byte, error) {
 	return record{Name: rel, File: "vmlinux", Release: rel, Console: console, Initrd: initrd}, b, err
 }
 
-// check refuses a kernel whose parts do not belong together.
+// check refuses files without a kernel image, and modules of another release.
 func (im *importer) check() error {
 	if im.record.File == "" {
 		return errors.New("no kernel image in it (a package without one names the package that has it in its dependencies)")

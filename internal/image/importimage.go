@@ -38,20 +38,19 @@ func (c *Cache) ImportImages(ctx context.Context, source string, o ImportOptions
 	return c.importImages(ctx, source, o, naming)
 }
 
-// ImportOptions say which images of a source are meant, and how they are called.
+// ImportOptions select images of a source and name them.
 type ImportOptions struct {
-	// Name is what the image is called; "" are the names that an archive or a reference
-	// has.
+	// Name is the image's name; "" keeps the names in the archive or the reference.
 	Name string
 	Want oci.Want
-	// Registry says that the source is a reference, whatever files there are.
+	// Registry takes the source as a reference, even if a file has that name.
 	Registry bool
-	// Local says that it is none.
+	// Local takes the source as a path, never as a reference.
 	Local bool
 }
 
-// Wanted is the image of a platform, OS/ARCHITECTURE[/VARIANT], for machines that have
-// amd64's variants up to level. "" is the best that they run.
+// Wanted selects the image of a platform, OS/ARCHITECTURE[/VARIANT], for machines that
+// run amd64's variants up to level. "" selects the best variant that they run.
 func Wanted(platform string, level int) (w oci.Want, err error) {
 	w.Level = level
 	if platform != "" {
@@ -60,7 +59,7 @@ func Wanted(platform string, level int) (w oci.Want, err error) {
 	return w, err
 }
 
-// ImportImage imports one image and gives it the name, "" for its own.
+// ImportImage imports one image and gives it the name; "" keeps its own names.
 func (c *Cache) ImportImage(ctx context.Context, source, name string) (Image, error) {
 	return one(c.ImportImages(ctx, source, ImportOptions{Name: name, Want: oci.Want{One: true}}))
 }
@@ -72,11 +71,11 @@ func one(all []Image, err error) (Image, error) {
 	return all[0], nil
 }
 
-// UseImage finds an image as [Cache.Image] does, and where there is none, or one of
-// another variant than is wanted, imports it. What comes from a registry is known by
-// its reference from then on; a path gives no name away.
+// UseImage finds an image as [Cache.Image] does. It imports the image if the cache
+// lacks it or has another variant. An image from a registry gets its reference as a
+// name; an image from a path gets no name.
 func (c *Cache) UseImage(ctx context.Context, nameOrSource string, o ImportOptions) (Image, error) {
-	isID := strings.HasPrefix(nameOrSource, "sha256:") // Which is no source.
+	isID := strings.HasPrefix(nameOrSource, "sha256:") // An ID cannot be imported.
 	if isID && o.Registry {
 		return Image{}, fmt.Errorf("image %s: an ID names nothing in a registry: name a reference", nameOrSource)
 	}
@@ -104,11 +103,11 @@ func isNamed(full, name string) bool {
 	return err == nil && f == full
 }
 
-// importImages gives the images the names that naming makes of their own.
+// importImages imports images; naming turns the names in the source into those to give.
 func (c *Cache) importImages(ctx context.Context, source string, o ImportOptions, naming func([]string) []string) ([]Image, error) {
 	all, err := c.importAs(ctx, source, o, naming)
 	if err != nil {
-		_, _ = c.collect(false) // What the images before the one that failed have left.
+		_, _ = c.collect(false) // Removes the content of the images before the failed one.
 		return nil, fmt.Errorf("import image %s: %w", source, err)
 	}
 	return all, nil
@@ -144,7 +143,7 @@ func fullNames(names []string) (full []string, err error) {
 	return full, nil
 }
 
-// keepAll records images and gives them their names, once all of them are good.
+// keepAll records and names images after all of them have been read without error.
 func (c *Cache) keepAll(all []taken) (images []Image, err error) {
 	for _, t := range all {
 		if err := c.record(t.entry); err != nil {

@@ -34,9 +34,9 @@ const (
 // WriteInitramfs writes an initramfs whose /init is agentd and whose modules
 // are in the given order. The same inputs give the same bytes.
 //
-// It is a cpio archive of the form newc, not compressed: it goes to the guest
-// through memory, where reading a few megabytes more costs nothing, and
-// decompressing them on an emulated processor would.
+// It is an uncompressed cpio archive of the form newc. The guest reads it from memory,
+// where a few megabytes more cost nothing, but an emulated processor would take long to
+// decompress them.
 func WriteInitramfs(w io.Writer, agentd []byte, modules []Module) error {
 	if err := checkInitramfs(agentd, modules); err != nil {
 		return fmt.Errorf("initramfs: %w", err)
@@ -79,8 +79,8 @@ func checkInitramfs(agentd []byte, modules []Module) error {
 	return nil
 }
 
-// isModuleName holds names to what the kernel allows: 56 bytes (MODULE_NAME_LEN)
-// of an identifier, and - for callers that spell it so.
+// isModuleName reports whether the kernel allows a name: an identifier shorter than 56
+// bytes (MODULE_NAME_LEN). It also allows "-", which some callers write for "_".
 func isModuleName(s string) bool {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 	return s != "" && len(s) < 56 && strings.Trim(s, letters) == ""
@@ -105,7 +105,7 @@ func (c *cpioWriter) entry(e cpioEntry) {
 	c.header(c.ino, e)
 }
 
-// header writes one entry. Owner and times are zero, and there is one link, so
+// header writes one entry's header. Owner and times are zero. The link count is one, so
 // that the kernel looks for no other name of the file.
 func (c *cpioWriter) header(ino uint32, e cpioEntry) {
 	links := 1
@@ -162,8 +162,8 @@ func (c *Cache) Initramfs(agentd []byte, k Kernel, modules ...string) (string, e
 	return filepath.Join(dir, initramfsFile), err
 }
 
-// resolve reads the modules each time, also when the initramfs exists already:
-// it takes milliseconds, and what an installed kernel's modules are can change.
+// resolve reads the modules each time, even if the initramfs exists: it takes
+// milliseconds, and the modules of an installed kernel can change.
 func (k Kernel) resolve(modules []string) ([]Module, error) {
 	if len(modules) == 0 {
 		return nil, nil

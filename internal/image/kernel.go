@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// ErrNoKernel is found in the error when there is no kernel to boot: none of
-// that name, or none at all.
+// ErrNoKernel says that there is no kernel of that name, or no kernel at all.
 var ErrNoKernel = errors.New("no kernel")
 
 // minID is the shortest part of an ID that names a kernel.
@@ -23,11 +22,11 @@ const minID = 8
 
 // A Kernel is something that a machine can boot.
 type Kernel struct {
-	Name     string      // What a user calls it by; not unique.
-	ID       string      // Its place in the cache; empty when it is not from there.
+	Name     string      // The name that users give; not unique.
+	ID       string      // Its directory in the cache; empty if it is not in the cache.
 	Path     string      // The file for QEMU's -kernel.
 	Release  string      // As uname -r says it.
-	Console  string      // The console that it has without modules: hvc0 or ttyS0.
+	Console  string      // The console that needs no module: hvc0 or ttyS0.
 	Initrd   bool        // It takes an initramfs.
 	Modules  *ModuleTree // nil when none were found.
 	Imported time.Time   // When it was last imported; zero when it is not from the cache.
@@ -70,7 +69,7 @@ func (c *Cache) loadKernel(dir string) (Kernel, error) {
 	}
 	k := r.kernel(filepath.Join(dir, filepath.Base(r.File)))
 	k.ID, k.Imported = filepath.Base(dir), info.ModTime()
-	if r.Initrd { // Without one, there is no way to load any.
+	if r.Initrd { // Without an initramfs no module can be loaded.
 		k.Modules = findModules(r.Release, dir, c.host)
 	}
 	return k, nil
@@ -105,8 +104,8 @@ func (c *Cache) Kernel(nameOrPath string) (Kernel, error) {
 	return Kernel{}, fmt.Errorf("%w %q: no such file, and imported are: %s", ErrNoKernel, nameOrPath, names(all))
 }
 
-// named returns the newest kernel of a name or ID. Of one name with modules and without
-// neither is meant more than the other: they boot differently.
+// named returns the newest kernel of a name or ID. It refuses a name that kernels with
+// and without modules share, because the two boot differently.
 func named(all []Kernel, name string) (found Kernel, err error) {
 	for _, k := range all {
 		byID := len(name) >= minID && strings.HasPrefix(k.ID, name)
@@ -169,15 +168,14 @@ func (c *Cache) openKernel(path string) (Kernel, error) {
 	return k, err
 }
 
-// describeBzImage guesses what is not visible in a compressed kernel: every
-// distribution's has a serial console and takes an initramfs.
+// describeBzImage assumes what a compressed kernel does not show: the kernels of all
+// distributions have a serial console and take an initramfs.
 func describeBzImage(r io.ReaderAt) (record, error) {
 	rel, err := bzImageRelease(r)
 	return record{Name: rel, File: "vmlinuz", Release: rel, Console: consoleSerial, Initrd: true}, err
 }
 
-// findModules returns the modules of a release beneath the first of roots that
-// has them.
+// findModules returns the modules of a release from the first of roots that has them.
 func findModules(release string, roots ...string) *ModuleTree {
 	for _, root := range roots {
 		if t, err := OpenModules(filepath.Join(root, "lib", "modules", release)); err == nil {

@@ -13,26 +13,25 @@ import (
 const (
 	bundleSymbol = "KERNEL_BUNDLE"
 	getterSymbol = "krunfw_get_kernel"
-	// The function that states the kernel's place is 58 or 62 bytes long; a
-	// larger one is not the three assignments that we look for.
+	// The function that returns the kernel's address is 58 or 62 bytes long. A much
+	// larger function cannot be the three assignments that we look for.
 	getterBytes = 1 << 10
-	// The kernel's pages start here in the file that we write: one page
-	// after its start, so that they are page aligned in it.
+	// Offset of the kernel's pages in the ELF file that we write: the second page, so
+	// that they are page aligned.
 	wrapOffset = 0x1000
-	// What the kernel's end in memory lies behind its end in the file (bss,
-	// brk). The library does not say how much it is; the kernels take less
-	// than 16 MiB, and memory that is claimed too much is given back at boot.
+	// The memory that the kernel takes beyond the end of its file (bss, brk). The
+	// library does not state it. The kernels take less than 16 MiB, and the kernel
+	// frees the surplus at boot.
 	wrapBSS = 32 << 20
 
 	notePVH = 18 // XEN_ELFNOTE_PHYS32_ENTRY, include/xen/interface/elfnote.h
 )
 
-// ErrNoPVH is found in the error for an ELF kernel that QEMU cannot start,
-// because it states no PVH entry.
+// ErrNoPVH says that QEMU cannot start an ELF kernel, because it has no PVH entry.
 var ErrNoPVH = errors.New("no PVH entry note (a kernel built without CONFIG_PVH)")
 
-// A bundle is the kernel inside a libkrunfw library: plain memory, and the
-// address that it belongs to.
+// A bundle is the kernel inside a libkrunfw library: its memory image and its load
+// address.
 type bundle struct {
 	load   uint64
 	memory []byte
@@ -82,7 +81,7 @@ func bundleSymbols(f *elf.File) (getter, object elf.Symbol, err error) {
 	return getter, object, nil
 }
 
-// readSymbol reads size bytes of what s names, which may be less than all.
+// readSymbol reads the first size bytes of the object s.
 func readSymbol(f *elf.File, s elf.Symbol, size uint64) ([]byte, error) {
 	for _, p := range f.Progs {
 		if p.Type != elf.PT_LOAD || s.Value < p.Vaddr || s.Value-p.Vaddr >= p.Filesz {
@@ -92,8 +91,7 @@ func readSymbol(f *elf.File, s elf.Symbol, size uint64) ([]byte, error) {
 		if size > p.Filesz-at || at > math.MaxInt64 {
 			break
 		}
-		// Read through a limit: a length that the file does not have must not
-		// be allocated first.
+		// ReadAll grows its buffer as it reads, so a false length allocates nothing.
 		b, err := io.ReadAll(io.NewSectionReader(p, int64(at), int64(size)))
 		if err == nil && uint64(len(b)) != size {
 			err = io.ErrUnexpectedEOF
@@ -106,9 +104,9 @@ func readSymbol(f *elf.File, s elf.Symbol, size uint64) ([]byte, error) {
 	return nil, fmt.Errorf("%s: not within the file's segments", s.Name)
 }
 
-// placement reads the load address, the entry address and the size out of the
-// code that returns them: movq $imm32, (%rax), three times in this order. Data
-// relocations cannot be used instead: the numbers exist as immediates only.
+// placement reads the load address, the entry address and the size from the code that
+// returns them: three times movq $imm32, (%rax), in this order. The numbers exist only
+// as immediates in that code.
 func placement(code []byte) (load, entry, size uint64, err error) {
 	var found []uint64
 	store := []byte{0x48, 0xc7, 0x00}
@@ -117,8 +115,8 @@ func placement(code []byte) (load, entry, size uint64, err error) {
 		code = code[i+7:]
 		i = bytes.Index(code, store)
 	}
-	// The processor extends the sign of imm32: from 2 GiB on it would not be
-	// the number that was written.
+	// The processor sign-extends imm32, so a number of 2 GiB or more would be read
+	// wrongly.
 	if len(found) != 3 || max(found[0], found[1], found[2]) > math.MaxInt32 {
 		return 0, 0, 0, fmt.Errorf("%s: its code is not the three known assignments", getterSymbol)
 	}
@@ -162,9 +160,9 @@ func noteValue(b []byte, size int) uint64 {
 	return uint64(binary.LittleEndian.Uint32(b))
 }
 
-// writeELF writes the kernel as an ELF file that QEMU's -kernel starts: one
-// segment with all of its memory, and a note segment over the PVH note in it.
-// A file has to have both: QEMU looks for the note in the program headers.
+// writeELF writes the kernel as an ELF file that QEMU's -kernel starts: one segment
+// with all of its memory, and a note segment over the PVH note in it. The file needs
+// both, because QEMU looks for the note in the program headers.
 func (b bundle) writeELF(w io.Writer) error {
 	at, length, entry, err := b.pvh()
 	if err != nil {

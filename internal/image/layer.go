@@ -16,18 +16,18 @@ import (
 	"github.com/agentd-go/agentd/internal/image/erofs"
 )
 
-// whiteout begins the names by which a layer hides what is below it.
+// whiteout is the prefix of names by which a layer hides files of lower layers.
 const whiteout = ".wh."
 
-// acls begins the names of ACLs, which EROFS has as classes without a name.
+// acls is the prefix of ACL attributes. EROFS stores them as classes without a name.
 const acls = "system.posix_acl_"
 
-// errUnreadable is a lower that is not as one of ours is.
+// errUnreadable says that an EROFS image is damaged or not of the form that we write.
 var errUnreadable = errors.New("damaged EROFS")
 
 // writeLayer writes the root in the EROFS file f as the one archive of a layer. The same
-// root gives the same bytes. Sockets, which no archive holds, are left out; left is told
-// of each.
+// root gives the same bytes. Sockets are left out, because no archive can hold them; it
+// calls left with the name of each.
 func writeLayer(ctx context.Context, f io.ReaderAt, to io.Writer, left func(name string)) error {
 	root, err := reading.Open(f)
 	if err != nil {
@@ -82,10 +82,10 @@ func (w *layerWriter) entry(name string, d fs.DirEntry) error {
 	return w.write(h)
 }
 
-// check holds what a reader gives to what the machine's kernel would take: an image may
-// have come as a disk that somebody else has written.
+// check refuses entries that the machine's kernel would refuse, because another program
+// may have written the image.
 func (w *layerWriter) check(name string, d fs.DirEntry) error {
-	const maxPath = 4096 // PATH_MAX: a directory that leads to itself comes to it.
+	const maxPath = 4096 // PATH_MAX; it also ends a directory that contains itself.
 	base := path.Base(name)
 	switch w.entries++; {
 	case w.entries > erofs.DefaultLimits.Entries:
@@ -100,7 +100,7 @@ func (w *layerWriter) check(name string, d fs.DirEntry) error {
 	return nil
 }
 
-// header returns nil for what no archive holds.
+// header returns nil for a socket, which no archive can hold.
 func (w *layerWriter) header(name string, info fs.FileInfo, st *reading.Stat) (*tar.Header, error) {
 	h := &tar.Header{
 		Name: name, Mode: int64(permissions(st.Mode)), Uid: int(st.UID), Gid: int(st.GID),
@@ -123,9 +123,9 @@ func (w *layerWriter) header(name string, info fs.FileInfo, st *reading.Stat) (*
 	return h, w.kind(h, mode, st)
 }
 
-// kind fills in what depends on the type.
+// kind fills in the fields that depend on the file's type.
 func (w *layerWriter) kind(h *tar.Header, mode fs.FileMode, st *reading.Stat) (err error) {
-	const maxTarget = 4095 // Of Linux; more would be read into memory.
+	const maxTarget = 4095 // Linux's limit; it also bounds the memory.
 	switch mode.Type() {   //nolint:exhaustive // The types of files; default are bits that are none.
 	case 0:
 		h.Typeflag, h.Size = tar.TypeReg, st.Size

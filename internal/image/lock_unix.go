@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// errLocked is a lock that somebody else holds.
+// errLocked says that another process holds the lock.
 var errLocked = errors.New("locked by another process")
 
 // newLock makes a file and locks it. The lock ends with Close, or with the process.
@@ -33,7 +33,7 @@ func tryLock(path string, shared bool) (*os.File, error) {
 	return lock(f, syscall.LOCK_EX|syscall.LOCK_NB)
 }
 
-// waitLock is tryLock that waits for whoever holds it.
+// waitLock is like tryLock, but waits until the lock is free.
 func waitLock(path string, shared bool) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -60,9 +60,9 @@ func lock(f *os.File, how int) (*os.File, error) {
 	return f, nil
 }
 
-// allocated is what a file takes on the disk.
+// allocated returns the bytes that a file takes on the disk.
 func allocated(info os.FileInfo) int64 {
-	const sector = 512 // stat(2): st_blocks counts these, whatever the file system has.
+	const sector = 512 // st_blocks counts 512 bytes on every file system; stat(2).
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return st.Blocks * sector
 	}

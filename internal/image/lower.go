@@ -20,7 +20,8 @@ const (
 	lowerRecipe = "lower 1"
 )
 
-// layersKey is the key of the lower that layers give, whatever they are stored in.
+// layersKey is the key of the lower of these layers. It does not depend on how they are
+// compressed.
 func layersKey(layers []oci.Layer) keyer {
 	k := newKeyer(lowerRecipe)
 	for _, l := range layers {
@@ -57,8 +58,8 @@ func addLayers(ctx context.Context, w *erofs.Writer, layers []oci.Layer) error {
 	return nil
 }
 
-// lowerOfTree returns the same for a directory. Its key is the hash of the image:
-// what a directory holds has no other name.
+// lowerOfTree returns the cache entry with the EROFS image of a directory. Its key is
+// the hash of the image, because a directory has no digest.
 func (c *Cache) lowerOfTree(ctx context.Context, tree string) (dir string, err error) {
 	return c.stage(lowerKind, func(dir string) (string, error) {
 		err := writeLower(dir, [16]byte{}, func(w *erofs.Writer) error { return addTree(ctx, w, tree) })
@@ -93,19 +94,19 @@ func writeLower(dir string, uuid [16]byte, fill func(*erofs.Writer) error) error
 		err = w.Close()
 	}
 	if err == nil {
-		// Its name says what it is; a crash must not leave less behind it.
+		// The name promises this content, so it must be on disk before the rename.
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
 }
 
-// uuid is the beginning of the key: overlayfs remembers its lower by it.
+// uuid is the beginning of the key. Overlayfs identifies its lower by this UUID.
 func (k keyer) uuid() (uuid [16]byte) {
 	copy(uuid[:], k.h.Sum(nil))
 	return uuid
 }
 
-// fileLayer is the layer that a whole file is, by its digest.
+// fileLayer returns a whole file as one layer, with its digest.
 func fileLayer(ctx context.Context, path string) (l oci.Layer, err error) {
 	l.Unnamed = true
 	l.Open = func(context.Context) (io.ReadCloser, error) { return os.Open(path) }

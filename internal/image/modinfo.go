@@ -13,10 +13,10 @@ import (
 // some 100 KiB.
 const modinfoBytes = 4 << 20
 
-// A modinfo is what a module says about what it needs.
+// A modinfo lists the dependencies that a module declares.
 type modinfo struct {
 	depends []string
-	before  []string // softdep pre: wanted, not needed.
+	before  []string // softdep pre: optional.
 	after   []string // softdep post
 }
 
@@ -31,8 +31,8 @@ func parseModinfo(module []byte) (modinfo, error) {
 	if f.Type != elf.ET_REL || s == nil {
 		return modinfo{}, errors.New("no .modinfo section: not a kernel module")
 	}
-	// The kernel knows no compressed sections, and reading one would allocate
-	// what its header claims.
+	// The kernel refuses compressed sections, and reading one would allocate the size
+	// that its header claims.
 	if s.Flags&elf.SHF_COMPRESSED != 0 {
 		return modinfo{}, errors.New(".modinfo: compressed section")
 	}

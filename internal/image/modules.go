@@ -16,8 +16,8 @@ const (
 	builtinFile = "modules.builtin"
 	// The largest modules (graphics drivers) have some 30 MiB.
 	moduleBytes = 64 << 20
-	// What a machine boots with needs ten modules of 1 MiB together; these
-	// allow for a file system with its whole stack, and end a tree gone wild.
+	// A boot needs some ten modules of 1 MiB together. The bound allows for a file
+	// system with all its dependencies, and ends an absurd tree.
 	resolvedModules = 500
 	resolvedBytes   = 256 << 20
 	// Full distribution kernels have some 7,000 files in their trees.
@@ -47,7 +47,7 @@ type moduleIndex struct {
 	builtin map[string]bool
 }
 
-// A MissingModuleError reports a module that the tree does not have.
+// A MissingModuleError reports a module that is not in the tree.
 type MissingModuleError struct {
 	Module   string
 	NeededBy string // Empty when the caller asked for it.
@@ -61,8 +61,8 @@ func (e *MissingModuleError) Error() string {
 	return fmt.Sprintf("module %s, needed by %s: not in %s", e.Module, e.NeededBy, e.Tree)
 }
 
-// A ModuleCycleError reports modules that need each other. Path is the way
-// around, from a module back to itself.
+// A ModuleCycleError reports modules that need each other. Path is the cycle, from a
+// module back to itself.
 type ModuleCycleError struct{ Path []string }
 
 func (e *ModuleCycleError) Error() string {
@@ -83,10 +83,10 @@ func OpenModules(dir string) (*ModuleTree, error) {
 // Dir is the directory of the tree.
 func (t *ModuleTree) Dir() string { return t.dir }
 
-// Resolve returns the modules of these names and all that they need, each after
-// what it needs. Modules that are built into the kernel are left out. A soft
-// dependency is followed when the tree has it. A name that is neither in the
-// tree nor built in is a [MissingModuleError].
+// Resolve returns the named modules and all their dependencies; each module comes after
+// those that it needs. Modules that are built into the kernel are left out. A soft
+// dependency is followed when the tree has it. A name that is neither in the tree nor
+// built in is a [MissingModuleError].
 func (t *ModuleTree) Resolve(names ...string) ([]Module, error) {
 	index, err := t.index()
 	if err != nil {
@@ -127,7 +127,8 @@ func tooMany(n, limit int) error {
 	return fmt.Errorf("%w (%d files)", ErrTooLarge, limit)
 }
 
-// readBuiltin reads a list of paths as they would be, were they modules.
+// readBuiltin reads the list modules.builtin: the paths that built-in modules would
+// have as files.
 func readBuiltin(name string) (map[string]bool, error) {
 	f, err := os.Open(name) //nolint:gosec // G703: in that tree.
 	if errors.Is(err, fs.ErrNotExist) {
@@ -157,8 +158,8 @@ func moduleName(p string) string {
 	return strings.ReplaceAll(name, "-", "_")
 }
 
-// A resolver walks the dependencies depth first. A module that is not done and
-// on the path is being walked: to come to it again is a cycle.
+// A resolver walks the dependencies depth first. A module that is on the path and not
+// done is being walked; reaching it again is a cycle.
 type resolver struct {
 	tree    *ModuleTree
 	index   *moduleIndex
@@ -202,8 +203,8 @@ func (r *resolver) needs(info modinfo) error {
 	return nil
 }
 
-// wants adds soft dependencies. One that leads back to where we are is left
-// out: the order that the needed ones have decides.
+// wants adds soft dependencies. It leaves out one that leads to a cycle: the hard
+// dependencies decide the order.
 func (r *resolver) wants(names []string) error {
 	for _, name := range names {
 		name = moduleName(name)

@@ -8,15 +8,15 @@ import (
 	"slices"
 )
 
-// lockImports takes the lock that keeps apart imports, of which there may be many
-// at once, and removal: what an import has just made, nothing refers to yet.
+// lockImports takes the import lock in shared mode. It excludes removals, because
+// nothing refers yet to content that an import has just made.
 func (c *Cache) lockImports() (unlock func(), err error) {
 	path := filepath.Join(c.dir, importLock)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	_ = f.Close() // It was to make it.
+	_ = f.Close() // Only creates the file.
 	l, err := waitLock(path, true)
 	if err != nil {
 		return nil, err
@@ -24,10 +24,9 @@ func (c *Cache) lockImports() (unlock func(), err error) {
 	return func() { _ = l.Close() }, nil
 }
 
-// RemoveImage removes a name, and the image with the last of its names; or, given
-// an ID, the image with all. What nothing refers to then is deleted too, unless
-// an import is going on: then the next removal does. A machine that has the image
-// open goes on.
+// RemoveImage removes a name, and with its last name the image; an ID removes the image
+// with all its names. It also deletes content without a reference; during an import it
+// leaves that to the next removal. A machine that has the image open keeps running.
 func (c *Cache) RemoveImage(nameOrID string) error {
 	i, err := c.Image(nameOrID)
 	if err != nil {
@@ -53,9 +52,9 @@ func (c *Cache) RemoveImage(nameOrID string) error {
 
 func (i Image) key() string { return i.ID[len("sha256:"):] }
 
-// PruneImages removes the images without a name, as running a file or a
-// directory leaves them, and content that no image has. It returns what was removed.
-// Those whose IDs are given stay.
+// PruneImages removes images without a name, such as a run of a file or directory
+// leaves, and content without an image. Images whose IDs are in keep stay. It returns
+// the removed images.
 func (c *Cache) PruneImages(keep ...string) ([]Image, error) { return c.collect(true, keep...) }
 
 // collect deletes content that no image refers to, and with unnamed also images
@@ -88,8 +87,8 @@ func (c *Cache) collect(unnamed bool, keep ...string) (removed []Image, err erro
 	return removed, errors.Join(c.collectKind(lowerKind, used), c.collectKind(diskKind, used))
 }
 
-// entriesOf are the paths of what there is of a kind. The cache's own path is no
-// pattern, whatever characters are in it.
+// entriesOf returns the paths of all entries of a kind. It does not glob with the
+// cache's path, which may hold pattern characters.
 func (c *Cache) entriesOf(kind string) (paths []string, err error) {
 	entries, err := os.ReadDir(filepath.Join(c.dir, kind))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	// Four pieces of a quarter MiB keep two processors busy: one takes a layer
-	// apart, and one decompresses and hashes the next pieces.
+	// Four pieces of a quarter MiB keep two processors busy: one unpacks a layer, the
+	// other decompresses and hashes the next pieces.
 	pumpPieces = 4
 	pumpBytes  = 256 << 10
-	// layerBytes ends a layer that is nothing but padding: twice what the files of
-	// an image may have.
+	// layerBytes bounds a layer, which may be mostly padding: twice the bound of an
+	// image's files.
 	layerBytes = 256 << 30
 )
 
@@ -29,7 +29,7 @@ type pump struct {
 	stop  chan struct{}
 	ended chan struct{}
 	hash  hash.Hash
-	err   error // Of the reader; for readers of full when it is closed.
+	err   error // The reader's error; read it only after full is closed.
 
 	piece, rest []byte
 }
@@ -56,7 +56,7 @@ func (p *pump) run(r io.Reader) {
 		case b := <-p.free:
 			n, err := fill(r, b[:pumpBytes])
 			p.hash.Write(b[:n])
-			p.full <- b[:n] // There are no more pieces than it has room for.
+			p.full <- b[:n] // Never blocks: the channel has room for all pieces.
 			if err != nil {
 				p.err = err
 				return
@@ -82,13 +82,13 @@ func (p *pump) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// close ends the goroutine; its reader is the caller's again.
+// close ends the goroutine. After it the caller may use the reader again.
 func (p *pump) close() {
 	close(p.stop)
 	<-p.ended
 }
 
-// contextReader ends with ctx, at its next read.
+// contextReader returns the context's error from the first read after its end.
 type contextReader struct {
 	ctx context.Context //nolint:containedctx // The reader is the call.
 	io.Reader
@@ -101,8 +101,8 @@ func (r contextReader) Read(b []byte) (int, error) {
 	return r.Reader.Read(b)
 }
 
-// readLayer hands the archive inside a layer to use, and checks both digests of
-// the layer: before that, nothing that use has made may be kept.
+// readLayer passes the archive inside a layer to use, and then checks both digests of
+// the layer. The caller keeps nothing that use has made unless readLayer returns nil.
 func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -113,7 +113,7 @@ func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) erro
 	defer func() { _ = r.Close() }()
 	count := func(n int) { advance(ctx, int64(n), 0) }
 	if l.Far {
-		count = func(int) {} // It was counted when it was fetched.
+		count = func(int) {} // The fetch has counted it.
 	}
 	var in io.Reader = contextReader{ctx, countingReader{r, count}}
 	stored := sha256.New()
@@ -128,13 +128,13 @@ func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) erro
 	limited := &io.LimitedReader{R: d, N: layerBytes}
 	p := newPump(limited)
 	defer func() {
-		cancel() // A registry may keep the pump waiting for what nobody wants any more.
+		cancel() // Otherwise a slow registry could block the pump.
 		p.close()
 	}()
 	if err := use(p); err != nil && (l.Unnamed || !errors.Is(err, archive.ErrNoEnd)) {
-		return err // An archive that has its digest is whole, with or without end blocks.
+		return err // The digest shows that the archive is whole, even without end blocks.
 	}
-	// What is after the end of an archive is hashed too.
+	// The digest includes the bytes after the archive's end.
 	if _, err := io.Copy(io.Discard, p); err != nil {
 		return err
 	}
@@ -144,8 +144,8 @@ func readLayer(ctx context.Context, l oci.Layer, use func(io.Reader) error) erro
 	return checkDigests(l, stored, p.hash)
 }
 
-// packed reports whether what is stored of a layer has a digest of its own, beside
-// that of what is inside.
+// packed reports whether the stored (compressed) form of a layer has a digest of its
+// own.
 func packed(l oci.Layer) bool { return l.Stored != "" && l.Stored != l.DiffID }
 
 func checkDigests(l oci.Layer, stored, inside hash.Hash) error {

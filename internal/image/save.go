@@ -11,14 +11,14 @@ import (
 	"github.com/agentd-go/agentd/internal/image/oci"
 )
 
-// ErrNotSaved is found in the error for an image that no archive can hold.
+// ErrNotSaved says that no archive can hold the image.
 var ErrNotSaved = errors.New("only an image of files can be saved")
 
 // SaveImages writes images of the cache to one archive, as docker save does. Each has
-// the name by which it is asked for, and none if that is an ID. Its root is one layer
-// and its configuration what [Image] has, so that its ID is another.
+// the name that the caller gives, or none if that is an ID. It has one layer and the
+// configuration of its [Image], so its ID differs from the original's.
 func (c *Cache) SaveImages(ctx context.Context, to io.Writer, namesOrIDs ...string) error {
-	unlock, err := c.lockImports() // Nothing is removed meanwhile.
+	unlock, err := c.lockImports() // Excludes removals.
 	if err != nil {
 		return err
 	}

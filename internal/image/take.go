@@ -16,13 +16,13 @@ import (
 	"github.com/agentd-go/agentd/internal/image/oci"
 )
 
-// taken is an image that is made, and to be recorded under names.
+// taken is an image whose content is in the cache, and the names to record it under.
 type taken struct {
 	entry imageEntry
 	names []string
 }
 
-// take makes what the images of a source consist of.
+// take puts the contents of a source's images into the cache.
 func (c *Cache) take(ctx context.Context, source string, o ImportOptions) ([]taken, error) {
 	if o.Registry {
 		return c.takeReference(ctx, source, o.Want)
@@ -69,8 +69,8 @@ func (c *Cache) takeReference(ctx context.Context, reference string, w oci.Want)
 
 func asOne(t taken, err error) ([]taken, error) { return []taken{t}, err }
 
-// cutName splits SOURCE:NAME where SOURCE has images. A word that could be a reference
-// names a file only if there is an archive or a layout, not whatever is called so.
+// cutName splits SOURCE:NAME if SOURCE holds images. A word that could be a reference
+// counts as a path only if an archive or a layout is there.
 func cutName(s string) (source, name string, ok bool) {
 	for i := range len(s) {
 		if s[i] == ':' && i > 0 && i < len(s)-1 && (looksLikePath(s[:i]) && exists(s[:i]) || holdsImages(s[:i])) {
@@ -132,7 +132,7 @@ func (c *Cache) entry(id, fstype, dir, file string) imageEntry {
 	return imageEntry{ID: id, FSType: fstype, Content: filepath.Join(filepath.Base(filepath.Dir(dir)), filepath.Base(dir)), File: file}
 }
 
-// byContent is an image without a configuration: its ID is the key of its content.
+// byContent returns an image without a configuration. Its ID is the key of its content.
 func (c *Cache) byContent(fstype, dir, file string) []taken {
 	return []taken{{entry: c.entry("sha256:"+filepath.Base(dir), fstype, dir, file)}}
 }
@@ -154,8 +154,8 @@ func (c *Cache) takeDir(ctx context.Context, path string, w oci.Want) ([]taken, 
 	return c.byContent(fsErofs, dir, lowerFile), err
 }
 
-// refusesName returns an error of opening a collection, unless the source is something
-// else that has no names of images in it.
+// refusesName returns the error of opening a collection, unless the source is no
+// collection and no image name was given.
 func refusesName(err error, w oci.Want) error {
 	if oci.NotImage(err) && w.Name == "" {
 		return nil
@@ -166,10 +166,10 @@ func refusesName(err error, w oci.Want) error {
 	return err
 }
 
-// takeFile looks what is in a file, and, once, in a compressed one.
+// takeFile detects the content of a file. It unpacks a compressed file once.
 func (c *Cache) takeFile(ctx context.Context, f *os.File, w oci.Want, compressed bool) ([]taken, error) {
 	switch fstype := diskType(f); {
-	case isTar(f): // First: what is in an archive can look like a super block.
+	case isTar(f): // Tested first: the files in an archive can look like a super block.
 		return c.takeArchive(ctx, f, w)
 	case isCompressed(f) && compressed:
 		return c.takeCompressed(ctx, f, w)
@@ -205,8 +205,8 @@ func (c *Cache) takeArchive(ctx context.Context, f *os.File, w oci.Want) ([]take
 	return images, err
 }
 
-// takeCompressed unpacks to a temporary file: an archive of archives must be read
-// in more than one place.
+// takeCompressed decompresses to a temporary file, because an archive of archives needs
+// random access.
 func (c *Cache) takeCompressed(ctx context.Context, f *os.File, w oci.Want) ([]taken, error) {
 	tmp, err := c.scratch(imageKind)
 	if err != nil {
@@ -250,7 +250,7 @@ func isTar(r io.ReaderAt) bool {
 		return false
 	}
 	copy(b[at:], "        ")
-	var unsigned, signed int64 // Some old programs took characters for signed.
+	var unsigned, signed int64 // Some old programs summed signed characters.
 	for _, c := range b {
 		unsigned, signed = unsigned+int64(c), signed+int64(int8(c))
 	}

@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// A Use is what something takes on the host's disk.
+// A Use counts entries and the bytes that they take on the host's disk.
 type Use struct {
 	Count int
 	Size  int64 // Bytes, without holes.
 }
 
-// DiskUse returns the bytes that a file takes, or a directory with all that is in it. What
-// may not be read is not counted, nor what goes meanwhile.
+// DiskUse returns the bytes on disk of a file, or of a directory with all its content. It
+// does not count unreadable files, or files that vanish meanwhile.
 func DiskUse(path string) (n int64, err error) {
 	err = filepath.WalkDir(path, func(_ string, e fs.DirEntry, err error) error {
 		var info fs.FileInfo
@@ -36,7 +36,7 @@ func DiskUse(path string) (n int64, err error) {
 	return n, err
 }
 
-// Uses returns what the cache takes, by the names of its directories.
+// Uses returns the disk use of the cache, by the names of its directories.
 func (c *Cache) Uses() (map[string]Use, error) {
 	kinds, err := os.ReadDir(c.dir)
 	if err != nil {
@@ -60,8 +60,8 @@ func (c *Cache) Uses() (map[string]Use, error) {
 	return all, nil
 }
 
-// RemoveKernel removes a kernel by its name, or its ID or the first characters of that.
-// A name that several have is refused. Machines that run need it no more.
+// RemoveKernel removes a kernel by its name, its ID or the beginning of its ID. It
+// refuses a name that several kernels have. Running machines no longer need the file.
 func (c *Cache) RemoveKernel(nameOrID string) (Kernel, error) {
 	all, err := c.Kernels()
 	if err != nil {
@@ -83,15 +83,16 @@ func (c *Cache) RemoveKernel(nameOrID string) (Kernel, error) {
 	return Kernel{}, fmt.Errorf("kernel %s: %d have that name: want the ID of one: %s", nameOrID, len(found), strings.Join(ids, ", "))
 }
 
-// shownID is how many digits of an ID are shown.
+// shownID is the number of digits of an ID in messages.
 const shownID = 12
 
-// Is reports whether a name, an ID or the first characters of one is the kernel's.
+// Is reports whether nameOrID is the kernel's name, its ID or the beginning of its ID.
 func (k Kernel) Is(nameOrID string) bool {
 	return k.Name == nameOrID || len(nameOrID) >= minID && strings.HasPrefix(k.ID, nameOrID)
 }
 
-// discard removes an entry of the cache, which is whole or not there.
+// discard removes an entry of the cache in one step, so that no other process sees a
+// part of it.
 func (c *Cache) discard(dir string) error {
 	tmp, err := c.scratch("old")
 	if err != nil {
@@ -101,8 +102,8 @@ func (c *Cache) discard(dir string) error {
 	return os.Rename(dir, filepath.Join(tmp.dir, "entry"))
 }
 
-// PruneInitramfs removes initramfs that no machine was started from since a time; they
-// are made again where they are needed.
+// PruneInitramfs removes initramfs files from which no machine has started since a
+// time. The next machine that needs one makes it again.
 func (c *Cache) PruneInitramfs(since time.Time) (gone Use, err error) {
 	dirs, err := c.unusedInitramfs(since)
 	for _, dir := range dirs {
@@ -112,14 +113,14 @@ func (c *Cache) PruneInitramfs(since time.Time) (gone Use, err error) {
 		}
 		if failed == nil {
 			gone.Count, gone.Size = gone.Count+1, gone.Size+size
-		} else if !errors.Is(failed, fs.ErrNotExist) { // Another was first.
+		} else if !errors.Is(failed, fs.ErrNotExist) { // Another process has removed it.
 			err = errors.Join(err, failed)
 		}
 	}
 	return gone, err
 }
 
-// UnusedInitramfs is what PruneInitramfs would remove.
+// UnusedInitramfs returns the use of the files that PruneInitramfs would remove.
 func (c *Cache) UnusedInitramfs(since time.Time) (u Use, err error) {
 	dirs, err := c.unusedInitramfs(since)
 	for _, dir := range dirs {
@@ -139,7 +140,7 @@ func (c *Cache) unusedInitramfs(since time.Time) (unused []string, err error) {
 	return unused, err
 }
 
-// touch says that an entry is used now. An error makes it only look older.
+// touch marks an entry as used now. It ignores errors: the entry then only looks older.
 func touch(dir string) {
 	now := time.Now()
 	_ = os.Chtimes(dir, now, now)

@@ -8,9 +8,9 @@ import (
 	"github.com/agentd-go/agentd/internal/image/erofs"
 )
 
-// readXattrs returns the extended attributes of a file that is no symbolic link,
-// as far as this process may see them and an image can have them: not what the
-// host's file system keeps there for itself.
+// readXattrs returns the extended attributes of a file that is no symbolic link. It
+// leaves out attributes that this process may not read, and those that an image cannot
+// have, such as the host file system's own.
 func readXattrs(path string) (map[string]string, error) {
 	list, err := xattr(func(b []byte) (int, error) { return syscall.Listxattr(path, b) })
 	if err != nil || list == "" {
@@ -37,7 +37,7 @@ func readXattrs(path string) (map[string]string, error) {
 // (XATTR_LIST_MAX, XATTR_SIZE_MAX).
 const maxXattr = 64 << 10
 
-// xattr asks with a buffer of usual size, and again with the largest.
+// xattr calls get with a small buffer first, then with one of the largest size.
 func xattr(get func([]byte) (int, error)) (string, error) {
 	for _, size := range []int{256, maxXattr} {
 		b := make([]byte, size)
@@ -54,7 +54,7 @@ func xattr(get func([]byte) (int, error)) (string, error) {
 	return "", syscall.ERANGE
 }
 
-// deviceNumbers takes the parts out of st_rdev; makedev(3).
+// deviceNumbers splits st_rdev; makedev(3).
 func deviceNumbers(rdev uint64) (major, minor uint32) {
 	major = uint32(rdev>>8&0xfff | rdev>>32&^0xfff)
 	minor = uint32(rdev&0xff | rdev>>12&^0xff)

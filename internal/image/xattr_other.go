@@ -2,8 +2,8 @@
 
 package image
 
-// readXattrs leaves attributes out where they are other systems'.
+// readXattrs returns none: attributes of other systems mean nothing to Linux.
 func readXattrs(string) (map[string]string, error) { return nil, nil }
 
-// deviceNumbers: what a device is called elsewhere means nothing to Linux.
+// deviceNumbers returns 0:0: device numbers of other systems mean nothing to Linux.
 func deviceNumbers[N any](N) (major, minor uint32) { return 0, 0 }
