@@ -60,7 +60,6 @@ dangling=true|false, label=KEY[=VALUE], before=IMAGE or since=IMAGE.
 	flags.Bool("json", false, "print a list of what 'image inspect' prints")
 	flags.BoolP("all", "a", false, "all; they always are")
 	_ = flags.MarkHidden("all") // It is there.
-	cmd.MarkFlagsMutuallyExclusive("json", "quiet", "format")
 	return cmd
 }
 
@@ -218,7 +217,11 @@ func filterImages(lines []imageView, texts []string) ([]imageView, error) {
 		key, value, _ := strings.Cut(text, "=")
 		match, err := imageFilter(key, value)
 		if err != nil {
-			return nil, fmt.Errorf("--filter %q: %w", text, err)
+			err = fmt.Errorf("--filter %q: %w", text, err)
+			if key != "before" && key != "since" { // Of these the image is not there.
+				err = misuse(err)
+			}
+			return nil, err
 		}
 		if key == "label" {
 			key += strconv.Itoa(n) // All of them.

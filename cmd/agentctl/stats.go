@@ -63,7 +63,7 @@ A machine that does not answer within 5 seconds is left out, if it was not named
 	}
 	cmd.Flags().BoolVar(&once, "no-stream", false, "once, on a terminal too")
 	cmd.Flags().StringVar(&text, "format", "", formatHelp+"; a line for each machine")
-	offerJSON(cmd).MarkFlagsMutuallyExclusive("json", "format")
+	offerJSON(cmd)
 	return cmd
 }
 

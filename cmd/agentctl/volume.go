@@ -78,7 +78,7 @@ func newVolumeList() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "names only")
-	offerJSON(cmd).MarkFlagsMutuallyExclusive("json", "quiet")
+	offerJSON(cmd)
 	return cmd
 }
 
