@@ -130,7 +130,8 @@ type Config struct {
 	// Who can connect can do as root in the guest: only the owner may.
 	Socket string `json:"-"`
 	// Log is given a line for each client that is disconnected against its will,
-	// and why. It must neither block nor use the machine; nil is nobody.
+	// and why, and for a machine that is started once more (see Start). It must neither
+	// block nor use the machine; nil is nobody.
 	Log func(line string) `json:"-"`
 
 	// Init is the program that becomes the first process when the machine is up,

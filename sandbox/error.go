@@ -55,6 +55,9 @@ func (e *BootError) Error() string {
 
 func (e *BootError) Unwrap() error { return e.Err }
 
+// deadClock says that the machine came up without a timer.
+func (e *BootError) deadClock() bool { return strings.Contains(e.Reason, ": "+bootenv.DeadClock+": ") }
+
 // bootError collects what is known about a failed boot. A machine that ended by
 // itself is given the time to say why.
 func (m *Machine) bootError(ctx context.Context, err error) *BootError {

@@ -15,6 +15,7 @@ import (
 	"github.com/agentd-go/agentd/internal/snapshot"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 const (
@@ -58,11 +59,26 @@ type Timings struct {
 
 // Start starts a machine and waits until it serves. When it returns an error
 // nothing of the machine is left; a *BootError says how far it came.
+//
+// A machine that came up with a dead clock (boot section 3), which happens to emulated
+// ones on a very busy host, is started once more, and Log hears of it; with Keep it
+// is not.
 func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	m, err := startOnce(ctx, cfg)
+	if failed, ok := errors.AsType[*BootError](err); !ok || !failed.deadClock() || cfg.Keep || cfg.hooks.Port != nil {
+		return m, err
+	}
+	if cfg.Log != nil {
+		cfg.Log(bootenv.DeadClock + "; it is started once more")
+	}
+	return startOnce(ctx, cfg)
+}
+
+func startOnce(ctx context.Context, cfg Config) (*Machine, error) {
 	l, cfg, err := prepare(ctx, cfg)
 	if err != nil {
 		return nil, err

@@ -287,6 +287,20 @@ func capabilities(t *testing.T, hex string) uint64 {
 	return set
 }
 
+// What /proc shows of the agent is its main thread, which no spawner takes: each takes the
+// thread that it is on, for good.
+func TestOwnRights(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		for range 32 {
+			newTable(t, proc.Options{Restricted: true})
+		}
+		if own, _ := field("/proc/self/status", "NoNewPrivs:"); own != "0" {
+			t.Errorf("the main thread has NoNewPrivs %s, want the agent's own rights", own)
+		}
+	})
+}
+
 // threadsWithout counts our threads that lack a capability or have no_new_privs.
 func threadsWithout(t *testing.T, capability uint64) (n int) {
 	t.Helper()

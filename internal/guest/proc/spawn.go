@@ -142,6 +142,13 @@ func (t *Table) submit(j job) bool {
 // spawn is the thread that children are started from.
 func (t *Table) spawn(o Options, ready chan<- error) {
 	runtime.LockOSThread() // For good: the thread is no longer like the others.
+	if sys.IsMainThread() {
+		// /proc/1/status shows the main thread: what it shows of the agent, whatever the
+		// commands' profile, is the agent's own, as it is with the reference.
+		go t.spawn(o, ready) // On another thread, as this one is taken.
+		<-t.closing
+		return
+	}
 	err := sys.OwnDirectory()
 	if err == nil {
 		err = sys.Chdir("/") // Where it stays between two starts.

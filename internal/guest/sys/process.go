@@ -192,3 +192,7 @@ func TempFile(dir string) (*os.File, error) {
 	}
 	return f, os.Remove(f.Name())
 }
+
+// IsMainThread reports whether the calling thread is the process's first one, the one
+// that /proc/PID/status describes. The answer holds while the thread is locked.
+func IsMainThread() bool { return unix.Gettid() == unix.Getpid() }

@@ -37,6 +37,7 @@ func boundBehaviours() []behaviour {
 			command{name: "bound: default user", script: "id -u; id -g; echo $HOME", stdout: "1000\n1000\n/home/user\n"},
 			command{name: "bound: another user", argv: []string{"id", "-u"}, user: "root", stdout: "0\n"},
 			command{name: "bound: no new privileges", argv: []string{"grep", "NoNewPrivs", "/proc/self/status"}, stdout: "NoNewPrivs:\t1\n"},
+			command{name: "bound: the agent's own rights", argv: []string{"grep", "NoNewPrivs", "/proc/1/status"}, stdout: "NoNewPrivs:\t0\n"},
 			command{
 				name: "bound: mount", script: "mount -t tmpfs none /mnt 2>&1 | grep -o 'permission denied'", user: "root",
 				stdout: "permission denied\n",
