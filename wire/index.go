@@ -15,6 +15,10 @@ const Newest Generation = 8
 // they need, and the second port.
 const BulkSince Generation = 8
 
+// BarrierSince is the first generation that has transport credit, freezing, and the growth
+// of the root disk.
+const BarrierSince Generation = 9
+
 // Type names a message.
 type Type string
 

@@ -56,7 +56,8 @@ type InboxConfig struct {
 // An Inbox is what has arrived for one session and was not yet taken. Push
 // never waits for the session; it may wait for the storage's disk.
 type Inbox struct {
-	cfg InboxConfig
+	cfg   InboxConfig
+	debts debts
 
 	mu      sync.Mutex
 	more    sync.Cond
@@ -320,6 +321,7 @@ func (b *Inbox) End() {
 
 // Drop forgets everything and wakes whoever waits in Next.
 func (b *Inbox) Drop() {
+	defer b.debts.forgive()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ended, b.dropped = true, true

@@ -36,6 +36,32 @@ func (w *Writer) Outbox(limit int) *Outbox {
 // by that Writer.
 type Allowance struct {
 	limit, bytes int
+
+	low   int           // See Below.
+	below chan struct{} // Closed when no more than low bytes are held; nil if nobody waits.
+}
+
+// Below returns a channel that is closed when the outboxes of an Allowance hold no more
+// than low bytes, nil if they do not now. All who wait must ask for the same.
+func (w *Writer) Below(a *Allowance, low int) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a.bytes <= low {
+		return nil
+	}
+	if a.low = low; a.below == nil {
+		a.below = make(chan struct{})
+	}
+	return a.below
+}
+
+// countLocked adds n bytes to what is held.
+func (a *Allowance) countLocked(n int) {
+	a.bytes += n
+	if a.below != nil && a.bytes <= a.low {
+		close(a.below)
+		a.below = nil
+	}
 }
 
 // NewAllowance returns one of limit bytes.
@@ -269,7 +295,7 @@ func (o *Outbox) shrinkLocked(n int) {
 func (o *Outbox) countLocked(n int) {
 	o.bytes += n
 	if o.kept != nil {
-		o.kept.bytes += n
+		o.kept.countLocked(n)
 		o.w.aside += n
 	} else {
 		o.w.total += n

@@ -43,6 +43,9 @@ type Writer struct {
 	aside   int           // theirs.
 	limit   int
 	busy    bool // A batch is on its way out.
+	parked  bool // See Park.
+	express *Outbox
+	sent    uint64 // Bytes that were taken to be written.
 	drained []chan struct{}
 	passed  []chan struct{}
 	err     error
@@ -198,7 +201,7 @@ func (w *Writer) emptyLocked() bool { return w.total == 0 && w.aside == 0 }
 
 func (w *Writer) collectLocked(batch []queued) []queued {
 	for size := 0; len(batch) < maxBatch; {
-		o := w.nextLocked()
+		o := w.firstLocked()
 		if o == nil {
 			break
 		}
@@ -211,6 +214,7 @@ func (w *Writer) collectLocked(batch []queued) []queued {
 		o.shrinkLocked(n)
 		o.deficit -= n
 		size += n
+		w.sent += uint64(n)
 		batch = append(batch, f)
 	}
 	return batch
@@ -294,6 +298,9 @@ func (w *Writer) fail(err error) {
 			o.closeLocked()
 		}
 	}
+	if w.express != nil {
+		w.express.closeLocked()
+	}
 	close(w.done)
 }
 
@@ -316,6 +323,9 @@ func (w *Writer) quietLocked() {
 
 // readyLocked puts o in line. It reports whether it was not there.
 func (w *Writer) readyLocked(o *Outbox) bool {
+	if o == w.express {
+		return true
+	}
 	if o.listed {
 		return false
 	}

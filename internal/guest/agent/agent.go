@@ -69,6 +69,8 @@ type Agent struct {
 	leases  leases
 	second  *secondPort  // nil without one.
 	parting atomic.Int32 // Ends of leases that wait to be acknowledged.
+	lag     lag
+	barrier barrier
 
 	interrupted atomic.Bool
 	failure     atomic.Pointer[error] // Why the link is of no use any more, though its port is.
@@ -140,6 +142,7 @@ func (a *Agent) Serve(c Config, ready *wire.Ready) (End, error) {
 		ready.RelayLease = &wire.RelayLease{MaxFormat: 1}
 	}
 	a.openSecond(ready)
+	a.openCredit(ready)
 	ready.ReadyTimeNS = uint64(sys.BootTime())
 	// Nothing may follow ready before the host has spoken: reference hosts throw
 	// away what arrives in the same burst (protocol section 1).
@@ -173,7 +176,7 @@ func (a *Agent) behindReady(stop <-chan struct{}) {
 	if a.exec.Procs != nil {
 		a.exec.Procs.Prepare()
 	}
-	beat(stop, &a.host.Activity, a.host.Pool)
+	beat(stop, &a.host.Activity, a.host.Pool, &a.barrier.still)
 }
 
 func (a *Agent) loop() (End, error) {

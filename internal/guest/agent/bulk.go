@@ -6,33 +6,36 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// raw acts on a frame without an envelope, and reports whether it was one. An
-// agent that announces less than wire.BulkSince knows no such frames.
-func (a *Agent) raw(f frame.Frame) bool {
-	switch {
-	case a.host.Generation < wire.BulkSince:
-		return false
-	case f.Flags&frame.Bulk != 0:
-		a.record(f)
-	case wire.IsLease(f):
-		a.lease(f.Body)
-	default:
-		return false
+// isRaw reports whether a frame has no envelope. An agent that announces less than
+// wire.BulkSince knows no such frames.
+func (a *Agent) isRaw(f frame.Frame) bool {
+	return a.host.Generation >= wire.BulkSince && (f.Flags&frame.Bulk != 0 || wire.IsLease(f))
+}
+
+// raw acts on a frame without an envelope.
+func (a *Agent) raw(f frame.Frame, c session.Charge) {
+	if f.Flags&frame.Bulk != 0 {
+		a.record(f, c)
+		return
 	}
-	return true
+	a.lease(f.Body)
+	a.refund(c)
 }
 
 // record gives a raw record to its session. One that is none ends the flow that it
 // is for, if there is one, and nothing else.
-func (a *Agent) record(f frame.Frame) {
+func (a *Agent) record(f frame.Frame, c session.Charge) {
 	r, err := recordIn(f)
 	if a.second != nil {
 		err = errBound
 	}
 	carrier, ok := a.session(f.ID).(session.Carrier)
+	if ok {
+		a.carry(carrier, r, err, c)
+		return
+	}
+	defer a.refund(c)
 	switch {
-	case ok:
-		a.carry(carrier, r, err)
 	case err != nil:
 		a.reply(f.ID, &wire.ProtocolError{Kind: wire.ErrorMalformed, Message: err.Error()})
 	case slotOf(f.ID) == nobody:
@@ -54,13 +57,14 @@ func recordIn(f frame.Frame) (wire.Record, error) {
 }
 
 // carry gives a record to its session, or ends its flow for what is wrong with it.
-func (a *Agent) carry(to session.Carrier, r wire.Record, err error) {
+func (a *Agent) carry(to session.Carrier, r wire.Record, err error, c session.Charge) {
 	if err != nil {
+		c.Refund()
 		to.Break(err.Error(), true)
 		return
 	}
 	a.host.Activity.Received(dataType(r.Kind))
-	to.Record(r)
+	to.Record(r, c)
 }
 
 func dataType(k wire.BulkKind) wire.Type {

@@ -24,44 +24,76 @@ const clockTolerance = 100 * time.Millisecond
 
 // handle acts on one frame. It never waits for a session.
 func (a *Agent) handle(f frame.Frame) End {
-	if a.raw(f) {
+	if a.isRaw(f) {
+		if c := a.charge(f, f.Flags&frame.Bulk != 0); a.crossed(f, wire.Envelope{}) {
+			a.refund(c)
+		} else {
+			a.raw(f, c)
+		}
 		return 0
 	}
 	e, err := wire.DecodeEnvelope(f.Body)
-	if err != nil {
-		a.malformed(f.ID, err)
+	if err == nil && a.isBarrier(f, e) {
+		a.latch(f.ID, e)
 		return 0
 	}
+	c := a.charge(f, isData(e.Type))
+	switch {
+	case a.crossed(f, e):
+	case err != nil:
+		a.malformed(f.ID, err)
+	case isBytes(e.Type):
+		if a.admits(f, e) {
+			a.data(f.ID, e, f.Body, c) // Which hands it back.
+			return 0
+		}
+	case a.admits(f, e):
+		return a.decoded(f.ID, e, c)
+	}
+	a.refund(c)
+	return 0
+}
+
+// isBytes reports whether a message is nothing but bytes for a session.
+func isBytes(t wire.Type) bool {
+	return t == wire.TypeExecStdin || t == wire.TypeFSData || t == wire.TypeTCPData
+}
+
+// admits reports whether a frame is to be acted on. It answers one that breaks a rule of
+// its type.
+func (a *Agent) admits(f frame.Frame, e wire.Envelope) bool {
 	info, known := wire.Lookup(e.Type)
 	switch {
 	case !known:
 		a.refuse(f.ID, e, wire.ErrorUnsupportedType, "unknown message type "+string(e.Type))
-		return 0
+		return false
 	case e.Type == wire.TypeBulkAccepted && a.host.Generation >= wire.BulkSince:
 		a.refuse(f.ID, e, wire.ErrorUnsupportedType, "host cannot accept a guest-initiated bulk offer")
-		return 0
+		return false
 	case f.Flags != info.Flags && e.Generation >= errorSince: // Of either direction, as the reference agents have it.
 		a.refuse(f.ID, e, wire.ErrorInvalidFlags,
 			fmt.Sprintf("invalid flags for %s: got %d, expected %d", e.Type, f.Flags, info.Flags))
-		return 0
+		return false
 	case info.Direction&wire.HostToGuest == 0, e.Type == wire.TypeInitAck, e.Type == wire.TypeBootstrap:
-		return 0 // Late or misdirected; the reference agents pass over them as well.
+		return false // Late or misdirected; the reference agents pass over them as well.
 	case info.Flags&frame.SessionStart != 0 && slotOf(f.ID) == nobody:
 		// No client would ever get an answer, and none could close what it opened.
 		a.refuse(f.ID, e, wire.ErrorInvalidSession, unowned(f.ID))
-		return 0
+		return false
 	}
 	a.host.Activity.Received(e.Type)
-	if e.Type == wire.TypeExecStdin || e.Type == wire.TypeFSData || e.Type == wire.TypeTCPData { // Data skips the general decoder.
-		a.data(f.ID, e, f.Body)
-		return 0
-	}
+	return true
+}
+
+// decoded acts on a message that is not bytes alone.
+func (a *Agent) decoded(id uint32, e wire.Envelope, c session.Charge) End {
+	defer a.refund(c)
 	m, err := wire.Decode(e)
 	if err != nil {
-		a.refuse(f.ID, e, wire.ErrorInvalidPayload, fmt.Sprintf("decode payload for %s: %v", e.Type, err))
+		a.refuse(id, e, wire.ErrorInvalidPayload, fmt.Sprintf("decode payload for %s: %v", e.Type, err))
 		return 0
 	}
-	return a.act(f.ID, e, m)
+	return a.act(id, e, m)
 }
 
 // act carries a decoded message out.
@@ -92,9 +124,23 @@ func (a *Agent) act(id uint32, e wire.Envelope, m wire.Message) End {
 	case *wire.BulkCredit, *wire.BulkFinish, *wire.BulkCancel:
 		a.flow(id, e, m)
 	default:
-		a.tooNew(id, e)
+		a.newest(id, e, m)
 	}
 	return 0
+}
+
+// newest acts on a message of generation 9.
+func (a *Agent) newest(id uint32, e wire.Envelope, m wire.Message) {
+	if a.host.Generation < wire.BarrierSince {
+		a.tooNew(id, e)
+		return
+	}
+	switch m := m.(type) {
+	case *wire.WorkloadFreeze, *wire.WorkloadThaw:
+		a.workload(id, m)
+	default:
+		a.tooNew(id, e)
+	}
 }
 
 // tooNew answers a message of a generation that we do not announce.
@@ -103,16 +149,18 @@ func (a *Agent) tooNew(id uint32, e wire.Envelope) {
 }
 
 // data gives data to the session that it is for, with the body that it came in.
-func (a *Agent) data(id uint32, e wire.Envelope, body []byte) {
+func (a *Agent) data(id uint32, e wire.Envelope, body []byte, c session.Charge) {
 	data, err := wire.DataOf(e)
 	if err != nil {
+		a.refund(c)
 		a.refuse(id, e, wire.ErrorInvalidPayload, fmt.Sprintf("decode payload for %s: %v", e.Type, err))
 		return
 	}
 	data = withRoom(data, body)
 	if s := a.session(id); s != nil {
-		s.Data(e.Type, data)
+		s.Data(e.Type, data, c)
 	} else {
+		a.refund(c)
 		a.stray(id, e)
 	}
 }

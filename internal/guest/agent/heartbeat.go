@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/session"
@@ -28,8 +29,8 @@ type heartbeat struct {
 }
 
 // beat tells the host at once and then every second that we live, until stop is
-// closed. A share that does not answer holds up nothing but this.
-func beat(stop <-chan struct{}, activity *session.Activity, pool *mux.Pool) {
+// closed, but for while still is set. A share that does not answer holds up nothing but this.
+func beat(stop <-chan struct{}, activity *session.Activity, pool *mux.Pool, still *atomic.Bool) {
 	tidy := memoryReturner{pool: pool}
 	b := heartbeat{changed: time.Now()}
 	tick := time.NewTicker(heartbeatInterval)
@@ -37,7 +38,9 @@ func beat(stop <-chan struct{}, activity *session.Activity, pool *mux.Pool) {
 	for {
 		// The host takes a file that is missing or old for no sign of anything,
 		// and the share can be full at any time: there is nobody to tell.
-		_ = writeHeartbeat(b.next(time.Now(), activity.Counters()))
+		if !still.Load() {
+			_ = writeHeartbeat(b.next(time.Now(), activity.Counters()))
+		}
 		tidy.look(activity.Counters())
 		select {
 		case <-tick.C:

@@ -71,6 +71,7 @@ type config struct {
 	commands   plan.Commands
 	limits     []proc.Limit
 	restricted bool
+	group      string // Of commands.
 }
 
 // newHost starts an agent and takes its core.ready. The agent runs until the
@@ -100,7 +101,7 @@ func attach(t *testing.T, ours *os.File) *host {
 func (h *host) serve(a *agent.Agent, port *os.File, c config) {
 	h.t.Helper()
 	sys.Outlive()
-	procs, err := proc.New(proc.Options{Restricted: c.restricted})
+	procs, err := proc.New(proc.Options{Restricted: c.restricted, Group: c.group})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -112,11 +112,16 @@ func (a *Agent) secondRecord(of [16]byte, f frame.Frame) {
 			sys.Logf("record on id %d: %v", f.ID, fault)
 		}
 	}()
-	if lease, leased := a.leases.get(slotOf(f.ID)); !leased || lease != of {
+	c := a.host.Credit.Receive(len(of)+frame.HeaderSize+len(f.Body), true)
+	if a.crossed(f, wire.Envelope{}) {
+		c.Refund()
 		return
 	}
-	if carrier, ok := a.session(f.ID).(session.Carrier); ok {
-		r, err := recordIn(f)
-		a.carry(carrier, r, err)
+	carrier, ok := a.session(f.ID).(session.Carrier)
+	if lease, leased := a.leases.get(slotOf(f.ID)); !leased || lease != of || !ok {
+		c.Refund()
+		return
 	}
+	r, err := recordIn(f)
+	a.carry(carrier, r, err, c)
 }

@@ -145,7 +145,7 @@ func enterRoot() error {
 // serve serves the host until the end.
 func (l *Life) serve() (end agent.End, err error) {
 	if l.procs, err = proc.New(proc.Options{
-		Restricted: l.plan.Commands.Restricted, Protected: l.score, Before: l.beforeCommands,
+		Restricted: l.plan.Commands.Restricted, Protected: l.score, Before: l.beforeCommands, Group: l.group(),
 	}); err != nil {
 		return 0, err
 	}
@@ -166,6 +166,15 @@ func (l *Life) serve() (end agent.End, err error) {
 		AgentVersion: l.version,
 		Fresh:        l.fresh,
 	})
+}
+
+// group is the control group of commands, for hosts that may freeze them. Beside another
+// init, which owns the tree, there is none.
+func (l *Life) group() string {
+	if l.plan.Generation < wire.BarrierSince || os.Getpid() != 1 {
+		return ""
+	}
+	return sys.WorkloadGroup
 }
 
 // beforeCommands makes the agent fit for having company. Without any, nobody takes

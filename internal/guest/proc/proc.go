@@ -30,6 +30,9 @@ type Table struct {
 	root    uint64     // The device of the root.
 	absent  absences
 
+	workload workload
+	latch    latch
+
 	prepared atomic.Bool // Options.Before has been called.
 
 	here sync.Mutex // Held by a start that is made by its caller.
@@ -52,6 +55,10 @@ type Options struct {
 	// memory, which its children are not; else nil.
 	Protected *sys.Score
 
+	// Group is the control group (cgroups(7), version 2) that all children begin in; it is
+	// made when it is first needed. "" leaves them where this process is.
+	Group string
+
 	// Before is what only a child makes necessary. It is called once before there
 	// is any. nil is nothing.
 	Before func()
@@ -72,7 +79,8 @@ func New(o Options) (*Table, error) {
 		root:     sys.Device("/"),
 	}
 	t.absent.root = t.root
-	t.prepared.Store(o.Before == nil)
+	t.workload.path = o.Group
+	t.prepared.Store(o.Before == nil && o.Group == "")
 	ready := make(chan error)
 	go t.spawn(o, ready)
 	if err := <-ready; err != nil {

@@ -164,7 +164,10 @@ func (t *Table) spawn(o Options, ready chan<- error) {
 		select {
 		case j := <-t.jobs:
 			if !t.prepared.Load() {
-				o.Before()
+				_, _ = t.workload.group() // Freeze says why there is none.
+				if o.Before != nil {
+					o.Before()
+				}
 				t.prepared.Store(true)
 			}
 			if j.spec != nil {
@@ -256,9 +259,11 @@ func (t *Table) fork(path string, argv []string, s *Spec, attr *syscall.ProcAttr
 	if err := t.reach(path, !strings.Contains(s.Name, "/")); err != nil {
 		return nil, err
 	}
+	t.latch.enter()
+	defer t.latch.exit()
 	t.forking.Lock()
 	defer t.forking.Unlock()
-	pid, err := t.exposed(func() (int, error) { return syscall.ForkExec(path, argv, attr) })
+	pid, err := t.exposed(func() (int, error) { return t.forkExec(path, argv, attr) })
 	if err != nil {
 		return nil, err
 	}

@@ -17,8 +17,9 @@ type Session interface {
 	// Message acts on a message that came for the session after its request.
 	Message(m wire.Message)
 	// Data takes the data of a message of a type, which belongs to the session then. No
-	// bytes at all end it, for some types.
-	Data(t wire.Type, p []byte)
+	// bytes at all end it, for some types. The charge is handed back when the bytes are
+	// where they belong.
+	Data(t wire.Type, p []byte, c Charge)
 	// Detach forgets the host's side: nothing is sent any more. It does not wait.
 	Detach()
 	// Done is closed when the last frame has been queued.
@@ -79,7 +80,7 @@ func (b *Base) Detach() {
 func (*Base) Message(wire.Message) {}
 
 // Data ignores data.
-func (*Base) Data(wire.Type, []byte) {}
+func (*Base) Data(_ wire.Type, _ []byte, c Charge) { c.Refund() }
 
 // Detached reports whether nobody listens any more.
 func (b *Base) Detached() bool { return b.detached.Load() }

@@ -37,6 +37,7 @@ type Host struct {
 	Input      *mux.Budget
 	Spares     *frame.Spares // Bodies of data that has been passed on; nil keeps none.
 	Activity   Activity
+	Credit     *Credit // nil for hosts that have none.
 
 	// Incarnation is the connection that has an id, for the second port.
 	Incarnation func(id uint32) [16]byte

@@ -16,8 +16,8 @@ import (
 // What is wrong with a flow ends its session and nothing else.
 type Carrier interface {
 	Session
-	// Record takes a piece of the flow into the guest.
-	Record(wire.Record)
+	// Record takes a piece of the flow into the guest. See Session.Data for the charge.
+	Record(r wire.Record, c Charge)
 	// Break ends the session with a text; tell says by core.bulk.cancel first that
 	// the host broke the protocol.
 	Break(why string, tell bool)
@@ -151,15 +151,26 @@ func (s *Stream) Messages(what string) bool {
 }
 
 // Data takes bytes that came as a message.
-func (s *Stream) Data(t wire.Type, p []byte) {
-	if t == s.moves.Data && len(p) > 0 && s.Messages("data") {
-		s.keep(p)
-		s.In.Pace()
+func (s *Stream) Data(t wire.Type, p []byte, c Charge) {
+	if t != s.moves.Data || len(p) == 0 || !s.Messages("data") {
+		c.Refund()
+		return
 	}
+	s.keep(p, c)
+	s.In.Pace()
 }
 
-func (s *Stream) keep(p []byte) {
-	err := s.In.Push(p)
+func (s *Stream) keep(p []byte, c Charge) {
+	if c.Over {
+		c.Refund()
+		s.moves.Stop(WholeError(ErrCredit.Error()))
+		return
+	}
+	if s.In == nil {
+		c.Refund()
+		return
+	}
+	err := s.In.PushFor(p, c.Payer())
 	if err == nil || errors.Is(err, mux.ErrClosed) {
 		return // Bytes after the end, or after a failure that was told, are nobody's.
 	}
@@ -186,13 +197,20 @@ func (s *Stream) arrive(what string, step func() error) {
 }
 
 // Record takes bytes that came as a record.
-func (s *Stream) Record(r wire.Record) {
+func (s *Stream) Record(r wire.Record, c Charge) {
+	kept := false
+	defer func() {
+		if !kept {
+			c.Refund()
+		}
+	}()
 	s.arrive("record", func() error {
 		received, err := s.from.Record(r)
 		if err == nil && received > s.moves.Want {
 			s.Break(fmt.Sprintf("write length mismatch: expected %d, received at least %d", s.moves.Want, received), false)
 		} else if err == nil {
-			s.keep(r.Data)
+			kept = true
+			s.keep(r.Data, c)
 		}
 		return err
 	})
@@ -223,6 +241,7 @@ func (s *Stream) Break(why string, tell bool) { s.moves.Stop(&flowError{Repeated
 func (s *Stream) Consumed(p []byte, n int) {
 	s.moves.Count.Add(uint64(n))
 	s.from.Consumed(n)
+	s.In.Took(len(p))
 	s.spares.Give(p)
 }
 

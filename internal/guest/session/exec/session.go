@@ -84,6 +84,7 @@ func (e *Session) run(req *wire.ExecRequest) {
 	})
 	e.running(c)
 	status := c.child.Status()
+	e.in.Settle() // Whoever has the input now is not waited for.
 	endGrace()
 	heard()
 	e.in.Drop()
@@ -181,7 +182,10 @@ func (e *Session) finish(last wire.Message) {
 }
 
 // Data takes input for the command; no bytes at all are its end.
-func (e *Session) Data(t wire.Type, data []byte) {
+func (e *Session) Data(t wire.Type, data []byte, c session.Charge) {
+	if t != wire.TypeExecStdin || len(data) == 0 {
+		c.Refund()
+	}
 	if t != wire.TypeExecStdin {
 		return
 	}
@@ -191,7 +195,12 @@ func (e *Session) Data(t wire.Type, data []byte) {
 		}
 		return
 	}
-	err := e.in.Push(data)
+	err := session.ErrCredit
+	if c.Over {
+		c.Refund()
+	} else {
+		err = e.in.PushFor(data, c.Payer())
+	}
 	if err == nil {
 		e.in.Pace()
 		return
@@ -269,6 +278,12 @@ func (e *Session) Detach() {
 	e.output.endForGood()
 }
 
+// EndInput ends the command's input after what has come.
+func (e *Session) EndInput() {
+	e.in.End()
+	e.in.Settle() // Nobody is waited for who would be told.
+}
+
 // feed writes the input to the command until it ends. A write that fails is
 // reported and the session goes on; behind a closed pipe it goes on without
 // input, which is said once however much is waiting.
@@ -290,6 +305,7 @@ func (e *Session) feed(w *os.File) {
 			first, narrow = false, e.runner.widen(w)
 		}
 		_, err = w.Write(p)
+		e.in.Took(len(p))
 		switch {
 		case err == nil:
 			e.Host.Spares.Give(p)

@@ -163,12 +163,13 @@ func (w *Write) Detach() {
 }
 
 // Data takes a piece of the file; no bytes at all are its end.
-func (w *Write) Data(t wire.Type, p []byte) {
+func (w *Write) Data(t wire.Type, p []byte, c session.Charge) {
 	if t == wire.TypeFSData && len(p) == 0 && w.Messages("data") {
+		c.Refund()
 		w.In.End()
 		return
 	}
-	w.Stream.Data(t, p)
+	w.Stream.Data(t, p, c)
 }
 
 // fail takes nothing more, for the first reason.

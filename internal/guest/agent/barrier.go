@@ -1,0 +1,455 @@
+package agent
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/proc"
+	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/session/exec"
+	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+const (
+	// freezeLimit is how long the kernel may take to stop all commands, and syncLimit how
+	// long the disks may take for what it holds back; both as in the reference agents.
+	freezeLimit = 5 * time.Second
+	syncLimit   = 20 * time.Second
+
+	// maxAttempt is the longest name of an attempt.
+	maxAttempt = 128
+
+	// maxSyncs is how many threads wait for shares that do not answer.
+	maxSyncs = 2
+)
+
+// The states of a freeze (protocol section 15.2).
+type phase uint8
+
+const (
+	running phase = iota // Nobody has frozen anything.
+	waiting              // Data that belongs to the cut has not come, or the commands are being stopped.
+	frozen               // Nothing moves.
+	stuck                // It has failed, and what was stopped stays so until it is thawed.
+)
+
+// A barrier is where the freezing of all commands is.
+type barrier struct {
+	working sync.Mutex // Held while commands are stopped or let go, by one at a time.
+	syncs   atomic.Int32
+	still   atomic.Bool // The heartbeat pauses.
+
+	mu      sync.Mutex
+	phase   phase
+	attempt *attempt // Not of running.
+
+	last     string // The attempt that was thawed last, "" if none was,
+	lastMode wire.ThawMode
+}
+
+// An attempt is one freeze.
+type attempt struct {
+	id     uint32 // Of its frames.
+	freeze *wire.WorkloadFreeze
+	answer *wire.WorkloadFrozen
+	ended  chan struct{} // Closed when it is given up.
+}
+
+// isBarrier reports whether a frame is one of those that are not counted.
+func (a *Agent) isBarrier(f frame.Frame, e wire.Envelope) bool {
+	return a.host.Generation >= wire.BarrierSince && f.ID == wire.WorkloadID && f.Flags == 0 &&
+		(e.Type == wire.TypeWorkloadFreeze || e.Type == wire.TypeWorkloadThaw)
+}
+
+// latch acts on a frame that is not counted.
+func (a *Agent) latch(id uint32, e wire.Envelope) {
+	m, err := wire.Decode(e)
+	if err != nil {
+		a.say(id, &wire.ProtocolError{
+			Kind: wire.ErrorInvalidPayload, OffendingType: e.Type,
+			Message: "decode payload for " + string(e.Type) + ": " + err.Error(),
+		})
+		return
+	}
+	a.workload(id, m)
+}
+
+// workload freezes or thaws.
+func (a *Agent) workload(id uint32, m wire.Message) {
+	switch m := m.(type) {
+	case *wire.WorkloadFreeze:
+		a.freeze(id, m)
+	case *wire.WorkloadThaw:
+		a.thaw(id, m)
+	}
+}
+
+// say sends an answer about freezing, which leaves although nothing else does. A host that
+// reads none is told no more.
+func (a *Agent) say(id uint32, m wire.Message) {
+	b, err := wire.AppendFrame(nil, a.host.Generation, id, m)
+	if err != nil || !a.writer.Express().Offer(b) {
+		sys.Logf("%s on id %d was not sent: %v", m.Type(), id, err)
+	}
+}
+
+// What a failed freeze leaves behind.
+const (
+	nothingDone   = "unavailable"
+	needsRecovery = "recovery_required"
+)
+
+// failed is the answer to a freeze or thaw that is not carried out.
+func (a *Agent) failed(id uint32, of wire.Type, which string, kind wire.ErrorKind, why, left string) {
+	a.say(id, &wire.ProtocolError{
+		Kind: kind, Message: why, OffendingType: of,
+		WorkloadFailure: &wire.WorkloadFailure{AttemptID: session.Repeated(which), Disposition: left},
+	})
+}
+
+func (a *Agent) conflict(id uint32, of wire.Type, which, why string) {
+	a.failed(id, of, which, wire.ErrorInvalidSession, "workload latch conflict: "+why, needsRecovery)
+}
+
+// named refuses an attempt whose name is none.
+func (a *Agent) named(id uint32, of wire.Type, which string) bool {
+	printable := func(r rune) bool { return r > ' ' && r <= '~' }
+	if len(which) > 0 && len(which) <= maxAttempt && strings.IndexFunc(which, func(r rune) bool { return !printable(r) }) < 0 {
+		return true
+	}
+	a.failed(id, of, which, wire.ErrorInvalidPayload,
+		"invalid checkpoint attempt identity: must be 1-128 printable ASCII bytes without spaces", needsRecovery)
+	return false
+}
+
+// freeze begins to stop all commands, or says why not.
+func (a *Agent) freeze(id uint32, m *wire.WorkloadFreeze) {
+	if !a.named(id, m.Type(), m.AttemptID) {
+		return
+	}
+	b := &a.barrier
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if why := b.refusesLocked(m); why != "" {
+		a.conflict(id, m.Type(), m.AttemptID, why)
+		return
+	}
+	if b.phase == frozen {
+		a.say(id, b.attempt.answer)
+		return
+	}
+	if got, _ := a.host.Credit.Position(); !mayCome(m.HostInput, got) {
+		a.conflict(id, m.Type(), m.AttemptID, errCut)
+		return
+	}
+	at := &attempt{id: id, freeze: m, ended: make(chan struct{})}
+	b.phase, b.attempt = waiting, at
+	go a.stop(at)
+}
+
+// errCut says that the host has counted otherwise than we have.
+const errCut = "transport input cut differs from received complete frames"
+
+// refusesLocked says why an attempt cannot begin or be repeated.
+func (b *barrier) refusesLocked(m *wire.WorkloadFreeze) string {
+	same := b.attempt != nil && b.attempt.freeze.AttemptID == m.AttemptID
+	switch {
+	case b.phase == waiting:
+		return "another transport cut is pending"
+	case b.phase == running:
+		return ""
+	case !same:
+		return "restore requires its matching active freeze"
+	case b.phase == frozen && b.attempt.freeze.HostInput != m.HostInput:
+		return "frozen transport cut cannot change"
+	}
+	return ""
+}
+
+// mayCome reports whether all that the host says it has sent has come, or is data that
+// is on its way.
+func mayCome(sent, got wire.TransportCounters) bool {
+	return sent.ControlBytes == got.ControlBytes && sent.ControlFrames == got.ControlFrames &&
+		sent.BulkBytes >= got.BulkBytes && sent.BulkFrames >= got.BulkFrames
+}
+
+// stop is a freeze from its request to its answer.
+func (a *Agent) stop(at *attempt) {
+	if why := a.awaitInput(at); why != "" {
+		a.giveUp(at, func() { a.conflict(at.id, at.freeze.Type(), at.freeze.AttemptID, why) })
+		return
+	}
+	b := &a.barrier
+	b.working.Lock()
+	defer b.working.Unlock()
+	if at.isOver() {
+		return
+	}
+	b.still.Store(true)
+	if err := a.freezeCommands(); err != nil {
+		a.notStopped(at, err)
+		return
+	}
+	synced := a.sync(at)
+	a.settleFreeze(at, synced)
+}
+
+func (a *Agent) freezeCommands() error {
+	if a.lasting != nil {
+		return errors.Join(proc.ErrNoFreezer, errors.New("another init owns the workload"))
+	}
+	if a.exec.Procs == nil {
+		return proc.ErrNoFreezer
+	}
+	return a.exec.Procs.Freeze(freezeLimit)
+}
+
+// notStopped answers a freeze that the kernel has not carried out.
+func (a *Agent) notStopped(at *attempt, err error) {
+	b := &a.barrier
+	left, then := needsRecovery, stuck
+	if errors.Is(err, proc.ErrNoFreezer) {
+		left, then = nothingDone, running
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.still.Store(false)
+	if at.isOver() { // It was given up meanwhile, and answered.
+		a.letGo()
+		return
+	}
+	if b.phase = then; then == running {
+		b.attempt = nil
+	}
+	why := "workload freezer operation failed: " + strings.ReplaceAll(err.Error(), "\n", ": ")
+	a.failed(at.id, at.freeze.Type(), at.freeze.AttemptID, wire.ErrorUnavailable, why, left)
+}
+
+// awaitInput waits until all has come that the host says it has sent. It returns why that
+// cannot be any more, "" also for an attempt that is over.
+func (a *Agent) awaitInput(at *attempt) string {
+	for {
+		got, more := a.host.Credit.Position()
+		switch {
+		case got == at.freeze.HostInput:
+			return ""
+		case !mayCome(at.freeze.HostInput, got):
+			return errCut
+		}
+		select {
+		case <-more:
+		case <-at.ended:
+			return ""
+		case <-a.writer.Done():
+			return ""
+		}
+	}
+}
+
+func (at *attempt) isOver() bool {
+	select {
+	case <-at.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// giveUp ends an attempt that has not stopped anything, unless it is over, and answers it.
+func (a *Agent) giveUp(at *attempt, answer func()) {
+	b := &a.barrier
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !at.isOver() {
+		b.phase, b.attempt = running, nil
+		answer()
+	}
+}
+
+// settleFreeze says that everything has stopped, as the last that the host hears.
+func (a *Agent) settleFreeze(at *attempt, synced bool) {
+	b := &a.barrier
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	got, _ := a.host.Credit.Position()
+	if at.isOver() || got != at.freeze.HostInput {
+		a.letGo()
+		if !at.isOver() {
+			b.phase, b.attempt = running, nil
+			a.conflict(at.id, at.freeze.Type(), at.freeze.AttemptID, errCut)
+		}
+		return
+	}
+	at.answer = &wire.WorkloadFrozen{AttemptID: at.freeze.AttemptID, ExternalMountsSynced: synced}
+	a.writer.Park()
+	if a.host.Records != nil {
+		at.answer.GuestBulkBytesTarget = a.host.Records.Park()
+	}
+	a.host.Credit.Hush(func(limit wire.TransportCounters) { at.answer.InputCredit = limit })
+	b.phase = frozen
+	a.express(at.id, at.answer)
+}
+
+// letGo lets commands and output go on, as far as they were stopped.
+func (a *Agent) letGo() {
+	if a.exec.Procs != nil {
+		a.exec.Procs.Thaw()
+	}
+	a.barrier.still.Store(false)
+	if a.host.Records != nil {
+		a.host.Records.Unpark()
+	}
+	a.writer.Unpark()
+}
+
+// sync writes what the kernel holds back to the disks, and to the named mounts. It reports
+// whether all of those have it.
+func (a *Agent) sync(at *attempt) bool {
+	tags := at.freeze.ExternalMountTags
+	if a.barrier.syncs.Add(1) > maxSyncs {
+		a.barrier.syncs.Add(-1)
+		return false
+	}
+	done := make(chan bool, 1)
+	go func() {
+		defer a.barrier.syncs.Add(-1)
+		sys.Sync()
+		all := true
+		for _, tag := range tags {
+			all = syncTag(tag) && all
+		}
+		done <- all
+	}()
+	select {
+	case all := <-done:
+		return all
+	case <-at.ended:
+		return false
+	case <-time.After(syncLimit):
+		return len(tags) == 0
+	}
+}
+
+// syncTag writes what is held back of a mount: that of a virtiofs tag, or of path: and an
+// absolute path.
+func syncTag(tag string) bool {
+	path, isPath := strings.CutPrefix(tag, "path:")
+	ok := isPath && strings.HasPrefix(path, "/") && sys.HasMount(path)
+	if !isPath {
+		path, ok = sys.MountOf(tag)
+	}
+	return ok && sys.SyncMount(path) == nil
+}
+
+// thaw lets everything go on, or says why not.
+func (a *Agent) thaw(id uint32, m *wire.WorkloadThaw) {
+	if !a.named(id, m.Type(), m.AttemptID) {
+		return
+	}
+	b := &a.barrier
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if why := b.holdsLocked(m); why != "" {
+		a.conflict(id, m.Type(), m.AttemptID, why)
+		return
+	}
+	at := b.attempt
+	if b.phase == waiting {
+		a.conflict(at.id, at.freeze.Type(), at.freeze.AttemptID, "transport cut aborted by source continuation")
+	}
+	if at != nil {
+		close(at.ended)
+	}
+	if b.phase == frozen && m.Mode == wire.ThawRestore {
+		a.detachAll()
+	}
+	was := b.phase
+	b.phase, b.attempt, b.last, b.lastMode = running, nil, m.AttemptID, m.Mode
+	a.host.Credit.Speak(a.sayCredit)
+	a.express(id, &wire.WorkloadThawed{AttemptID: m.AttemptID})
+	if was == frozen || was == stuck {
+		a.letGo()
+	}
+}
+
+// holdsLocked says why a thaw cannot be.
+func (b *barrier) holdsLocked(m *wire.WorkloadThaw) string {
+	restore := m.Mode == wire.ThawRestore
+	switch {
+	case b.phase == running && m.AttemptID == b.last && restore && b.lastMode != wire.ThawRestore:
+		return "restore requires its matching active freeze"
+	case b.phase == running && m.AttemptID == b.last:
+		return ""
+	case b.phase == running && restore:
+		return "restore requires its matching active freeze"
+	case b.phase == running:
+		return "no matching workload freeze is active"
+	case b.attempt.freeze.AttemptID != m.AttemptID:
+		return `attempt "` + b.attempt.freeze.AttemptID + `" owns the freeze`
+	case b.phase != frozen && restore:
+		return "restore requires a completed transport cut"
+	}
+	return ""
+}
+
+// detachAll forgets the host's side of everything: commands live on, get the input that has
+// come and then its end, and nobody hears what they say.
+func (a *Agent) detachAll() {
+	a.mu.Lock()
+	for _, s := range a.sessions {
+		if e, command := s.(*exec.Session); command {
+			e.EndInput()
+		}
+	}
+	a.mu.Unlock()
+	a.forgetAll()
+}
+
+// wakeLocked lets everything go on for the end of the machine.
+func (a *Agent) wakeLocked() {
+	b := &a.barrier
+	was := b.phase
+	if was == running {
+		return
+	}
+	close(b.attempt.ended)
+	b.phase, b.attempt = running, nil
+	if was == waiting {
+		return // Whoever is stopping the commands lets them go on.
+	}
+	a.host.Credit.Speak(a.sayCredit)
+	a.letGo()
+}
+
+// crossed refuses a frame that comes while everything is frozen: it is not of the cut that
+// the host has made. The end of the machine is served, after everything was let go.
+func (a *Agent) crossed(f frame.Frame, e wire.Envelope) bool {
+	if a.host.Credit == nil {
+		return false
+	}
+	b := &a.barrier
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e.Type == wire.TypeShutdown && f.Flags == frame.Shutdown {
+		a.wakeLocked()
+	}
+	if b.phase != frozen {
+		return false
+	}
+	what := "ordinary input"
+	switch {
+	case wire.IsLease(f):
+		what = "relay lease"
+	case f.Flags&frame.Bulk != 0:
+		what = "raw bulk input"
+	}
+	a.say(f.ID, &wire.ProtocolError{
+		Kind: wire.ErrorInvalidSession, Message: what + " crossed the frozen transport cut", OffendingType: e.Type,
+	})
+	return true
+}

@@ -1,0 +1,167 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/agentd-go/agentd/internal/guest/sys"
+)
+
+// ErrNoFreezer is in the error of a Freeze that the kernel or this machine cannot do. It
+// has changed nothing.
+var ErrNoFreezer = errors.New("no workload freezer")
+
+// errUngrouped is why nothing is frozen where commands have no control group.
+var errUngrouped = errors.New("commands have no control group of their own here")
+
+// A workload is the control group that all children begin in, made before the first.
+type workload struct {
+	path string // "" is none.
+
+	once sync.Once
+	mu   sync.Mutex
+	in   *sys.Group
+	err  error // Why there is none.
+}
+
+// group is the control group, nil without one.
+func (w *workload) group() (*sys.Group, error) {
+	w.once.Do(func() {
+		g, err := (*sys.Group)(nil), errUngrouped
+		if w.path != "" {
+			g, err = sys.OpenGroup(w.path)
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.in, w.err = g, err
+	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.in, w.err
+}
+
+// leave gives the group up, because no child can begin in it: somebody has removed it, or
+// the kernel cannot do that.
+func (w *workload) leave(why error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.in, w.err = nil, fmt.Errorf("start in the control group: %w", why)
+}
+
+// forkExec starts a program in the control group, if there is one.
+func (t *Table) forkExec(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
+	g, _ := t.workload.group()
+	if g == nil {
+		return syscall.ForkExec(path, argv, attr)
+	}
+	attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, g.FD()
+	pid, err = syscall.ForkExec(path, argv, attr)
+	switch {
+	case err == nil:
+	case errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EBUSY), errors.Is(err, syscall.EOPNOTSUPP):
+		// No program's own failure. A command that runs is worth more than one that
+		// can be frozen.
+		t.workload.leave(err)
+		sys.Logf("commands run outside of %s: %v", t.workload.path, err)
+		attr.Sys.UseCgroupFD = false
+		return syscall.ForkExec(path, argv, attr)
+	}
+	return pid, err
+}
+
+// Freeze stops every child and all that they have started, as far as it is in their control
+// group, within a limit. Starts wait for Thaw. After an error that is not ErrNoFreezer
+// those that were stopped stay so, until Thaw.
+func (t *Table) Freeze(limit time.Duration) error {
+	g, err := t.workload.group()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoFreezer, err)
+	}
+	if err := t.latch.shutFor(limit); err != nil {
+		return err
+	}
+	return g.Freeze(limit)
+}
+
+// Thaw lets the children go on, and starts begin.
+func (t *Table) Thaw() {
+	g, _ := t.workload.group()
+	if g != nil {
+		if err := g.Thaw(); err != nil {
+			sys.Logf("thaw the commands: %v", err)
+		}
+	}
+	t.latch.open()
+}
+
+// A latch keeps starts apart from freezing: a child that begins in a frozen group would
+// stop before it is another program, and its parent with it.
+type latch struct {
+	mu       sync.Mutex
+	starting int
+	shut     chan struct{} // Closed when starts may go on; nil while they may.
+	idle     chan struct{} // Closed when none is under way; nil if nobody waits.
+}
+
+func (l *latch) enter() {
+	for {
+		l.mu.Lock()
+		shut := l.shut
+		if shut == nil {
+			l.starting++
+		}
+		l.mu.Unlock()
+		if shut == nil {
+			return
+		}
+		<-shut
+	}
+}
+
+func (l *latch) exit() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.starting--; l.starting == 0 && l.idle != nil {
+		close(l.idle)
+		l.idle = nil
+	}
+}
+
+// errStarting is a start that hangs in the kernel, on a file system that does not answer.
+var errStarting = errors.New("a command has not started")
+
+func (l *latch) shutFor(limit time.Duration) error {
+	l.mu.Lock()
+	if l.shut == nil {
+		l.shut = make(chan struct{})
+	}
+	var idle chan struct{}
+	if l.starting > 0 {
+		if l.idle == nil {
+			l.idle = make(chan struct{})
+		}
+		idle = l.idle
+	}
+	l.mu.Unlock()
+	if idle == nil {
+		return nil
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-time.After(limit):
+		return fmt.Errorf("%w within %v", errStarting, limit)
+	}
+}
+
+func (l *latch) open() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shut != nil {
+		close(l.shut)
+		l.shut = nil
+	}
+}
