@@ -136,29 +136,29 @@ func TestFreezeRefuses(t *testing.T) {
 	nstest.Run(t, func() {
 		c := newCounter(t)
 		c.freezer()
-		const conflict, recover = "workload latch conflict: ", "recovery_required"
+		const conflict, recovery = "workload latch conflict: ", "recovery_required"
 		wrong := c.sent
 		wrong.ControlFrames++
 		c.bare(&wire.WorkloadFreeze{AttemptID: "a", HostInput: wrong})
-		c.refused("counters", wire.ErrorInvalidSession, conflict+"transport input cut differs from received complete frames", recover)
+		c.refused("counters", wire.ErrorInvalidSession, conflict+"transport input cut differs from received complete frames", recovery)
 		for _, bad := range []string{"", "a b", "ä", strings.Repeat("x", 129)} {
 			c.freeze(bad)
-			c.refused("name", wire.ErrorInvalidPayload, "invalid checkpoint attempt identity", recover)
+			c.refused("name", wire.ErrorInvalidPayload, "invalid checkpoint attempt identity", recovery)
 			c.thaw(bad, wire.ThawContinue)
-			c.refused("name", wire.ErrorInvalidPayload, "must be 1-128 printable ASCII bytes without spaces", recover)
+			c.refused("name", wire.ErrorInvalidPayload, "must be 1-128 printable ASCII bytes without spaces", recovery)
 		}
 		c.thaw("a", wire.ThawContinue)
-		c.refused("nothing", wire.ErrorInvalidSession, "no matching workload freeze is active", recover)
+		c.refused("nothing", wire.ErrorInvalidSession, "no matching workload freeze is active", recovery)
 		c.freeze("a", "unknown")
 		if c.frozen("a").ExternalMountsSynced {
 			t.Error("an unknown mount was synced")
 		}
 		c.bare(&wire.WorkloadFreeze{AttemptID: "a", HostInput: wrong})
-		c.refused("change", wire.ErrorInvalidSession, conflict+"frozen transport cut cannot change", recover)
+		c.refused("change", wire.ErrorInvalidSession, conflict+"frozen transport cut cannot change", recovery)
 		c.freeze("b")
-		c.refused("other", wire.ErrorInvalidSession, conflict+"restore requires its matching active freeze", recover)
+		c.refused("other", wire.ErrorInvalidSession, conflict+"restore requires its matching active freeze", recovery)
 		c.thaw("b", wire.ThawContinue)
-		c.refused("other", wire.ErrorInvalidSession, `attempt "a" owns the freeze`, recover)
+		c.refused("other", wire.ErrorInvalidSession, `attempt "a" owns the freeze`, recovery)
 		c.put(9, &wire.Ping{}) // It crosses the cut: an error, and the machine goes on.
 		if m := want[*wire.ProtocolError](c.host, 9); !strings.Contains(m.Message, "ordinary input crossed the frozen transport cut") {
 			t.Errorf("%q", m.Message)
@@ -166,7 +166,7 @@ func TestFreezeRefuses(t *testing.T) {
 		c.thaw("a", wire.ThawContinue)
 		c.thawed("a")
 		c.thaw("a", wire.ThawRestore)
-		c.refused("restore after continue", wire.ErrorInvalidSession, conflict+"restore requires its matching active freeze", recover)
+		c.refused("restore after continue", wire.ErrorInvalidSession, conflict+"restore requires its matching active freeze", recovery)
 		c.freeze("a", "path:/", "path:/proc")
 		if !c.frozen("a").ExternalMountsSynced {
 			t.Error("mounts were not synced")

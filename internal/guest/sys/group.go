@@ -73,7 +73,7 @@ func (g *Group) Freeze(limit time.Duration) error {
 			return fmt.Errorf("%w within %v", ErrNotFrozen, limit)
 		}
 		// The kernel says so when the file has changed since it was read.
-		fds := []unix.PollFd{{Fd: int32(g.events.Fd()), Events: unix.POLLPRI}} //nolint:gosec // G115: a descriptor.
+		fds := []unix.PollFd{{Fd: int32(g.events.Fd()), Events: unix.POLLPRI}}
 		if _, err := unix.Poll(fds, int(left/time.Millisecond)+1); err != nil && !errors.Is(err, unix.EINTR) {
 			return os.NewSyscallError("poll", err)
 		}
