@@ -40,7 +40,8 @@ func newLogs() *cobra.Command {
 		Long: `Show what a machine has printed: its command's output if it has a command, stdout on
 standard output and stderr on standard error, in the order in which it came, since the
 machine was made; else its console in its last life, with the agent's lines among the
-kernel's. Of a command's output the last 32 MiB at least are kept.
+kernel's. Of a command's output the last 32 MiB at least are kept. Of a pod of
+containerd's it is the console of the pod's machine.
 
 A time is RFC 3339 (2026-01-02T15:04:05Z), a date, seconds since 1970, or a duration
 before now (10m).
@@ -55,6 +56,9 @@ before now (10m).
 			}
 			ctx, stop := interruptible(cmd)
 			defer stop()
+			if isPod(args[0]) {
+				return f.showPod(args[0], wantsJSON(cmd))
+			}
 			m, err := lookup(args[0])
 			if err != nil {
 				return err
@@ -124,9 +128,8 @@ func (f *logFlags) which(m *machines.Machine) machines.LogKind {
 
 func (f *logFlags) show(ctx context.Context, m *machines.Machine, asJSON bool) error {
 	kind := f.which(m)
-	out := json.NewEncoder(os.Stdout)
-	out.SetEscapeHTML(false)
 	if kind == machines.OutputLog {
+		out := lineEncoder()
 		f.query.Lines = f.timestamps || asJSON
 		return m.ReadOutput(ctx, f.query, func(e machines.Entry) error {
 			if asJSON {
@@ -135,10 +138,22 @@ func (f *logFlags) show(ctx context.Context, m *machines.Machine, asJSON bool) e
 			return f.print(e)
 		})
 	}
+	return f.showLines(kind, func(to io.Writer, follow bool) error { return m.CopyLog(ctx, to, kind, follow) }, asJSON)
+}
+
+func lineEncoder() *json.Encoder {
+	out := json.NewEncoder(os.Stdout)
+	out.SetEscapeHTML(false)
+	return out
+}
+
+// showLines prints a log that is not a command's, which copyLog writes.
+func (f *logFlags) showLines(kind machines.LogKind, copyLog func(to io.Writer, follow bool) error, asJSON bool) error {
 	if f.timestamps || f.since != "" || f.until != "" {
 		return misuse(fmt.Errorf("logs: the log of the %s has no times; --timestamps, --since and --until are for the output of a command", kind))
 	}
-	return f.copyLines(ctx, m, kind, func(line []byte) error {
+	out := lineEncoder()
+	return f.copyLines(kind, copyLog, func(line []byte) error {
 		text := strings.TrimRight(string(line), "\r\n")
 		if asJSON {
 			return out.Encode(logLine{Log: kind.String(), Text: text})
@@ -166,12 +181,14 @@ func (f *logFlags) print(e machines.Entry) error {
 }
 
 // copyLines calls each for the lines of a log that is not a command's.
-func (f *logFlags) copyLines(ctx context.Context, m *machines.Machine, kind machines.LogKind, each func([]byte) error) error {
-	wanted := func(line []byte) bool { return f.console || !machines.IsNoise(line) }
+func (f *logFlags) copyLines(kind machines.LogKind, copyLog func(to io.Writer, follow bool) error, each func([]byte) error) error {
+	wanted := func(line []byte) bool {
+		return (f.console || !machines.IsNoise(line)) && (kind != machines.AgentLog || machines.IsAgent(line))
+	}
 	skip := 0
 	if f.query.Tail >= 0 {
 		count := 0
-		err := eachLine(func(to io.Writer) error { return m.CopyLog(ctx, to, kind, false) }, func(line []byte) error {
+		err := eachLine(func(to io.Writer) error { return copyLog(to, false) }, func(line []byte) error {
 			if wanted(line) {
 				count++
 			}
@@ -182,7 +199,7 @@ func (f *logFlags) copyLines(ctx context.Context, m *machines.Machine, kind mach
 		}
 		skip = max(0, count-f.query.Tail)
 	}
-	return eachLine(func(to io.Writer) error { return m.CopyLog(ctx, to, kind, f.follow) }, func(line []byte) error {
+	return eachLine(func(to io.Writer) error { return copyLog(to, f.follow) }, func(line []byte) error {
 		if !wanted(line) {
 			return nil
 		}

@@ -21,6 +21,9 @@ import (
 
 // lookup returns the machine of a name.
 func lookup(name string) (*machines.Machine, error) {
+	if isPod(name) {
+		return nil, fmt.Errorf("machine %s: %w", name, errPod)
+	}
 	store, err := machines.Open("")
 	if err != nil {
 		return nil, err
@@ -59,6 +62,9 @@ func lookupRunning(name string) (*machines.Machine, machines.Status, error) {
 
 // connect returns a client of a running machine. The caller closes it.
 func connect(ctx context.Context, name string) (*client.Client, error) {
+	if isPod(name) {
+		return podClient(ctx, name)
+	}
 	m, _, err := lookupRunning(name)
 	if err != nil {
 		return nil, err

@@ -41,10 +41,10 @@ type machineLine struct {
 }
 
 type psFlags struct {
-	all, json, quiet, tree, latest bool
-	last                           int
-	filters                        []string
-	format                         string
+	all, json, quiet, tree, latest, pods bool
+	last                                 int
+	filters                              []string
+	format                               string
 }
 
 func newPs() *cobra.Command {
@@ -61,12 +61,16 @@ them. One whose files cannot be read is an error, behind the list of the others.
 
 A filter is name=PATTERN, status=STATE (exited is stopped or failed), exited=STATUS,
 health=starting|healthy|unhealthy|none or label=KEY[=VALUE].
+
+With --pods the list is of the machines in which containerd's shim runs pods. Their
+names, or the beginnings of them that no other has, can stand in place of a machine's
+for 'ps', 'exec', 'why', 'stats', 'cp' and 'logs'.
 ` + exitHelp(plainExit),
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				if err := onlyFor("for the list of machines, and not for the processes in one", cmd, "filter", "last", "latest", "format", "quiet"); err != nil {
+				if err := onlyFor("for the list of machines, and not for the processes in one", cmd, "filter", "last", "latest", "format", "quiet", "pods"); err != nil {
 					return err
 				}
 				return withClient(cmd, args[0], f.inside)
@@ -85,6 +89,7 @@ health=starting|healthy|unhealthy|none or label=KEY[=VALUE].
 	cmd.Flags().IntVarP(&f.last, "last", "n", -1, "the last `NUMBER` that were made, of all of them")
 	cmd.Flags().BoolVarP(&f.latest, "latest", "l", false, "the last one that was made, of all of them")
 	cmd.Flags().StringVar(&f.format, "format", "", formatHelp)
+	cmd.Flags().BoolVar(&f.pods, "pods", false, "the machines of containerd's pods, in place of agentctl's own")
 	cmd.Flags().Bool("no-trunc", true, "whole texts; they always are")
 	return cmd
 }
@@ -115,21 +120,15 @@ func (f *psFlags) machines() error {
 	if f.latest {
 		f.last = 1
 	}
-	store, err := machines.Open("")
-	if err != nil {
-		return err
+	list := ownMachines
+	if f.pods {
+		list = listPods
 	}
 	// What cannot be read of one keeps nobody from the others.
-	all, failed := store.List()
+	all, failed := list()
 	lines := []machineLine{}
-	for _, m := range all {
-		s, err := m.Status()
-		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("machine %s: %w", m.Name(), err))
-			continue
-		}
-		ended := s.Phase == machines.Created || s.Phase == machines.Stopped || s.Phase == machines.Failed
-		l := describe(m.Record(), s)
+	for _, l := range all {
+		ended := l.Phase == machines.Created || l.Phase == machines.Stopped || l.Phase == machines.Failed
 		if (f.all || f.last >= 0 || filters.all() || !ended) && filters.match(l) {
 			lines = append(lines, l)
 		}
@@ -138,6 +137,24 @@ func (f *psFlags) machines() error {
 		lines = lines[max(0, len(lines)-f.last):]
 	}
 	return errors.Join(f.print(lines, as), failed)
+}
+
+// ownMachines are those of agentctl's own.
+func ownMachines() (lines []machineLine, failed error) {
+	store, err := machines.Open("")
+	if err != nil {
+		return nil, err
+	}
+	all, failed := store.List()
+	for _, m := range all {
+		s, err := m.Status()
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("machine %s: %w", m.Name(), err))
+			continue
+		}
+		lines = append(lines, describe(m.Record(), s))
+	}
+	return lines, failed
 }
 
 func describe(r machines.Record, s machines.Status) machineLine {
@@ -173,6 +190,8 @@ func (f *psFlags) print(lines []machineLine, as *format) error {
 			fmt.Println(l.Name)
 		}
 		return nil
+	case f.pods:
+		return printPods(lines)
 	}
 	w := table("NAME", "STATE", "CREATED", "PORTS", "COMMAND")
 	for _, l := range lines {

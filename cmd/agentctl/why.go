@@ -79,16 +79,27 @@ func lookWhy(ctx context.Context, c *client.Client, name string) (h hang, err er
 }
 
 func lastLines(ctx context.Context, name string) ([]string, error) {
-	m, err := lookup(name)
-	if err != nil {
-		return nil, err
-	}
 	var b bytes.Buffer
-	if err := m.CopyLog(ctx, &b, machines.ConsoleLog, false); err != nil {
+	if err := copyConsole(ctx, &b, name); err != nil {
 		return nil, err
 	}
 	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(b.String(), "\r", "")), "\n")
 	return lines[max(0, len(lines)-consoleLines):], nil
+}
+
+func copyConsole(ctx context.Context, to io.Writer, name string) error {
+	if isPod(name) {
+		p, err := lookupPod(name)
+		if err != nil {
+			return err
+		}
+		return p.CopyConsole(to)
+	}
+	m, err := lookup(name)
+	if err != nil {
+		return err
+	}
+	return m.CopyLog(ctx, to, machines.ConsoleLog, false)
 }
 
 func printWhy(out io.Writer, h hang) error {

@@ -49,11 +49,12 @@ var may = map[string][]string{
 	"internal/archtest":            {},
 	"internal/guest/life":          {"wire", "wire/bootenv", "internal/guest/plan", "internal/guest/sys", "internal/guest/boot", "internal/guest/proc", "internal/guest/session/exec", "internal/guest/session/files", "internal/guest/agent"},
 	"cmd/agentd":                   {"internal/guest/life", "internal/guest/proc", "internal/guest/sys"},
+	"internal/pods":                {},
 	"internal/machines":            {"wire", "wire/bootenv", "client", "sandbox"},
 	"internal/procfs":              {},
 	"internal/transfer":            {"client", "internal/archive"},
 	"internal/trace":               {"wire", "wire/frame"},
-	"cmd/agentctl":                 {"sandbox", "client", "internal/machines", "internal/procfs", "internal/transfer", "internal/trace"},
+	"cmd/agentctl":                 {"sandbox", "client", "internal/machines", "internal/pods", "internal/procfs", "internal/transfer", "internal/trace"},
 
 	// Only tests import these.
 	"internal/nstest":         {},

@@ -26,6 +26,9 @@ func (k LogKind) String() string {
 	return map[LogKind]string{ConsoleLog: "console", AgentLog: "agent", OutputLog: "command", SupervisorLog: "supervisor"}[k]
 }
 
+// IsAgent reports whether a line of the console is the agent's.
+func IsAgent(line []byte) bool { return bytes.HasPrefix(line, []byte(bootenv.ConsolePrefix)) }
+
 // logLook is how often to look for more: a person sees no difference to at once.
 const logLook = 100 * time.Millisecond
 
@@ -42,7 +45,7 @@ func (m *Machine) CopyLog(ctx context.Context, to io.Writer, kind LogKind, follo
 	if kind == AgentLog {
 		unfiltered := to
 		lines := &Lines{Each: func(line []byte) (err error) {
-			if bytes.HasPrefix(line, []byte(bootenv.ConsolePrefix)) {
+			if IsAgent(line) {
 				_, err = unfiltered.Write(line)
 			}
 			return err

@@ -126,7 +126,7 @@ func removePod(dir string) error {
 	if dir == "" {
 		return nil
 	}
-	for _, name := range []string{"shim.sock", "agent.sock", recordFile, "root", "volumes", "tree"} {
+	for _, name := range []string{"shim.sock", "agent.sock", "console", recordFile, "root", "volumes", "tree"} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

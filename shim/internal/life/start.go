@@ -43,12 +43,15 @@ const dialTime = 5 * time.Second
 // groups are the annotations by which a container names its pod's first one.
 var groups = []string{"io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"}
 
-// A record is what the bundle of a pod's first container says of the pod.
+// A record is what the pod's directory and the bundle of its first container say of
+// the pod. Agentctl reads it too (its package internal/pods).
 type record struct {
-	PID     int
-	Started uint64 // Field 22 of /proc/PID/stat: tells a later owner of the number apart.
-	Dir     string
-	Cgroups []string
+	ID, Namespace string
+	Created       time.Time
+	PID           int
+	Started       uint64 // Field 22 of /proc/PID/stat: tells a later owner of the number apart.
+	Dir           string
+	Cgroups       []string
 }
 
 const recordFile = "agentd-pod.json"
@@ -170,7 +173,7 @@ func launch(a Args, spec *specs.Spec, dir string) (err error) {
 	if err := inNamespaces(spec, cmd.Start); err != nil {
 		return errors.Join(fmt.Errorf("start the shim: %w", err), removePod(dir))
 	}
-	err = errors.Join(host.EnterCgroup(cgroups, cmd.Process.Pid), writeRecord(cmd.Process.Pid, dir, cgroups))
+	err = errors.Join(host.EnterCgroup(cgroups, cmd.Process.Pid), writeRecord(record{ID: a.ID, Namespace: a.Namespace, PID: cmd.Process.Pid, Dir: dir, Cgroups: cgroups}))
 	if err != nil {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
@@ -254,20 +257,21 @@ func enterNetwork(spec *specs.Spec) error {
 	return nil
 }
 
-func writeRecord(pid int, dir string, cgroups []string) error {
-	started, err := startTime(pid)
+// writeRecord completes a record and writes it.
+func writeRecord(r record) (err error) {
+	if r.Started, err = startTime(r.PID); err != nil {
+		return err
+	}
+	r.Created = time.Now().Round(0)
+	b, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	b, err := json.Marshal(record{PID: pid, Started: started, Dir: dir, Cgroups: cgroups})
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, recordFile), b, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(r.Dir, recordFile), b, 0o600); err != nil {
 		return err
 	}
 	return errors.Join(
 		os.WriteFile(recordFile, b, 0o600),
-		os.WriteFile("shim.pid", []byte(strconv.Itoa(pid)), 0o600),
+		os.WriteFile("shim.pid", []byte(strconv.Itoa(r.PID)), 0o600),
 	)
 }

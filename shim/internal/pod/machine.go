@@ -110,7 +110,7 @@ func (p *Pod) describe(spec *specs.Spec) (sandbox.Config, error) {
 	cpus, memory := size(spec, o)
 	cfg := sandbox.Config{
 		Kernel: o.Kernel, Modules: o.Modules, CPUs: cpus, MemoryMiB: memory, Accel: sandbox.Accel(o.Accel), Hostname: spec.Hostname,
-		Files: filepath.Join(p.cfg.Dir, "machine"), Socket: filepath.Join(p.cfg.Dir, "agent.sock"),
+		Files: filepath.Join(p.cfg.Dir, "machine"), Socket: filepath.Join(p.cfg.Dir, "agent.sock"), ConsoleFile: filepath.Join(p.cfg.Dir, "console"),
 		Tmpfs: []sandbox.Tmpfs{{Target: "/run", Mode: runMode}, {Target: "/tmp"}},
 		Log:   func(line string) { p.cfg.Log("%s", line) },
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -89,6 +90,7 @@ func podOfTwo(t *testing.T, h *host) {
 		t.Errorf("terminal %q", out)
 	}
 	pauseAndMetrics(t, h)
+	lookInside(t, h)
 	restart(t, h)
 }
 
@@ -107,6 +109,26 @@ func pauseAndMetrics(t *testing.T, h *host) {
 	out := h.must(t, "task", "metrics", "--format", "json", "first")
 	if err := json.Unmarshal([]byte(out), &metrics); err != nil || metrics.Memory.Limit.String() != "67108864" {
 		t.Errorf("metrics %s: %v", out, err)
+	}
+}
+
+// lookInside sees the pod's machine by agentctl, which must not end it.
+func lookInside(t *testing.T, h *host) {
+	t.Helper()
+	for _, c := range []struct{ words, want string }{
+		{"ps --pods", "pod/first"},
+		{"ps --pods --format {{.Name}}={{.State}}", "pod/first=running"},
+		{"why pod/first", "agentd-pod"},
+		{"logs pod/fir", "agentd: "},
+		{"exec pod/default/first -- cat /proc/1/comm", "agentd"},
+		{"rm -f pod/first", "it is a pod of containerd"},
+		{"ps pod/other", "not found"},
+	} {
+		cmd := exec.CommandContext(t.Context(), filepath.Join(h.bin, "agentctl"), strings.Fields(c.words)...)
+		cmd.Env = append(os.Environ(), "AGENTD_SHIM_RUN="+filepath.Join(h.dir, "run"))
+		if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), c.want) {
+			t.Errorf("agentctl %s: want %q:\n%s", c.words, c.want, out)
+		}
 	}
 }
 
