@@ -13,7 +13,7 @@ import (
 // place makes a directory of pods: those of the records, in a short path for sockets.
 func place(t *testing.T, records map[string]string) string {
 	t.Helper()
-	base, err := os.MkdirTemp("/tmp", "pods-")
+	base, err := os.MkdirTemp("/tmp", "pods-") //nolint:usetesting // The path of a socket is short.
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -193,6 +193,17 @@ func (p *process) resize(width, height uint16) error {
 	return setSize(p.console, size)
 }
 
+// setSize does nothing to a terminal whose process has ended: its output may have been
+// carried, and the file closed, before a client's word arrives. It does not use Fd,
+// which would make reads of the terminal block its Close.
 func setSize(console *os.File, size *unix.Winsize) error {
-	return unix.IoctlSetWinsize(int(console.Fd()), unix.TIOCSWINSZ, size)
+	raw, err := console.SyscallConn()
+	if err != nil {
+		return err
+	}
+	failed := raw.Control(func(fd uintptr) { err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, size) })
+	if errors.Is(failed, os.ErrClosed) {
+		return nil
+	}
+	return errors.Join(failed, err)
 }
