@@ -77,7 +77,7 @@ func (p Pod) CopyConsole(to io.Writer) (err error) {
 // Check returns nil if the pod's machine runs, else [ErrDead] or [ErrStarting].
 func (p Pod) Check() error {
 	d := net.Dialer{Timeout: dialTime}
-	c, err := d.Dial("unix", filepath.Join(p.dir, "shim.sock")) //nolint:noctx // It is bounded.
+	c, err := d.Dial("unix", filepath.Join(p.dir, "shim.sock"))
 	if err != nil {
 		return ErrDead
 	}
