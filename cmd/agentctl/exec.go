@@ -39,8 +39,8 @@ first argument is the command.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := ""
 			dial := func(ctx context.Context) (*client.Client, error) { return client.Connect(ctx, socket) }
-			if socket != "" && cmd.ArgsLenAtDash() > 0 {
-				return misuse(fmt.Errorf("exec: --socket is in place of the machine's name, and %q stands before --", args[0]))
+			if socket != "" && cmd.ArgsLenAtDash() < 0 && len(args) > 1 && args[1] == "--" {
+				return misuse(fmt.Errorf("exec: --socket is in place of the machine's name, and %q stands before --; if it is the command, write -- before it", args[0]))
 			}
 			if socket == "" {
 				name = args[0]

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -91,9 +90,7 @@ func (f *machineFlags) config() (cfg sandbox.Config, err error) {
 	}); err != nil {
 		return cfg, err
 	}
-	if cfg.Warm, err = f.parseWarm(); err != nil {
-		return cfg, err
-	}
+	cfg.Warm = f.warmStart()
 	if cfg.Network, err = parseNetwork(f.network); err != nil {
 		return cfg, err
 	}
@@ -106,17 +103,15 @@ func (f *machineFlags) config() (cfg sandbox.Config, err error) {
 	return cfg, f.apply(&cfg)
 }
 
-// parseWarm reads --cold and --warm.
-func (f *machineFlags) parseWarm() (sandbox.WarmStart, error) {
+// warmStart is what --cold and --warm ask for, which are not given together.
+func (f *machineFlags) warmStart() sandbox.WarmStart {
 	switch {
-	case f.cold && f.warm:
-		return "", errors.New("--cold and --warm: want one of them")
 	case f.cold:
-		return sandbox.WarmNone, nil
+		return sandbox.WarmNone
 	case f.warm:
-		return sandbox.WarmTry, nil
+		return sandbox.WarmTry
 	}
-	return sandbox.WarmAuto, nil
+	return sandbox.WarmAuto
 }
 
 // parseUpper reads --upper and --upper-size. A file that is called tmpfs has to be

@@ -29,6 +29,7 @@ var rules = []rule{
 	{"run", "detach", "tty", "a command in the background has no terminal" + inBackground},
 	{"run", "detach", "interactive", "a command in the background has no input" + inBackground},
 	{starters, "image root", "", "a machine has one root"},
+	{starters, "cold warm", "", "want one of them"},
 	{"run,create,testexec", "no-healthcheck", "health-cmd health-interval health-timeout health-retries health-start-period health-start-interval", "want one of them"},
 	{"exec", "detach", "tty", "a command in the background has no terminal"},
 	{"exec", "detach", "interactive", "a command in the background has no input"},

@@ -18,16 +18,24 @@ const (
 	stayingSwitches = machineSwitches + " no-healthcheck publish-all"
 )
 
+// eitherWay are groups with each of the two ways to start.
+func eitherWay(groups ...string) (all []string) {
+	for _, g := range groups {
+		all = append(all, g+" cold", g+" warm")
+	}
+	return all
+}
+
 // independent are the switches of each command that can be given together, in groups:
 // two of one group are independent of each other. A command with one switch at most has
 // no entry.
 var independent = map[string][]string{
 	"attach":       {"no-stdin sig-proxy"},
-	"boot-times":   {machineSwitches + " json"},
+	"boot-times":   eitherWay(machineSwitches + " json"),
 	"cp":           {"archive json quiet recursive"},
-	"create":       {stayingSwitches + " json quiet"},
+	"create":       eitherWay(stayingSwitches + " json quiet"),
 	"debug frames": {"interactive tty"},
-	"debug plan":   {machineSwitches + " json"},
+	"debug plan":   eitherWay(machineSwitches + " json"),
 	"debug stacks": {"all json"},
 	"exec":         {"interactive privileged tty", "detach privileged"},
 	"image ls":     {"all digests json no-trunc", "all no-trunc quiet"},
@@ -42,9 +50,9 @@ var independent = map[string][]string{
 	"rmi":          {"force json"},
 	"system prune": {"all force json volumes"},
 	"kernel rm":    {"force json"},
-	"run":          {stayingSwitches + " quiet rm detach json", stayingSwitches + " quiet rm json interactive tty"},
+	"run":          eitherWay(stayingSwitches+" quiet rm detach json", stayingSwitches+" quiet rm json interactive tty"),
 	"stats":        {"json no-stream"},
-	"testexec":     {stayingSwitches},
+	"testexec":     eitherWay(stayingSwitches),
 	"volume prune": {"all force json"},
 	"volume rm":    {"force json"},
 }
@@ -158,6 +166,19 @@ func TestLastWins(t *testing.T) {
 	for name, want := range map[string]string{"cpus": "2", "network": "user", "memory": "2g"} {
 		if got := run.Flags().Lookup(name).Value.String(); got != want {
 			t.Errorf("--%s is %s, want %s", name, got, want)
+		}
+	}
+}
+
+// A name beside --socket is not taken for the command.
+func TestSocketInPlaceOfName(t *testing.T) {
+	err := typed("exec", "--socket", "/none", "dev", "--", "ps")
+	if err == nil || !strings.Contains(err.Error(), `"dev" stands before --`) {
+		t.Error(err)
+	}
+	for _, args := range [][]string{{"--", "dev", "--", "ps"}, {"grep", "-x"}} {
+		if err := typed("exec", append([]string{"--socket", "/none"}, args...)...); err == nil || !strings.Contains(err.Error(), "/none") {
+			t.Errorf("%v: %v", args, err)
 		}
 	}
 }
