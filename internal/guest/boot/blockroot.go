@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/plan"
@@ -127,7 +128,7 @@ func (m *Machine) register(upper string) {
 	if err = knob.Poke(name, upper); errors.Is(err, fs.ErrNotExist) {
 		var pin *sys.Root
 		if pin, err = m.root.Open(upper); err == nil {
-			m.behind = func() { registerLate(knob, name, pin) }
+			m.late = newLateWork(func(stop <-chan struct{}) { registerLate(knob, name, pin, stop) })
 			return
 		}
 	}
@@ -136,7 +137,7 @@ func (m *Machine) register(upper string) {
 	}
 }
 
-func registerLate(sysfs *sys.Root, name string, upper *sys.Root) {
+func registerLate(sysfs *sys.Root, name string, upper *sys.Root, stop <-chan struct{}) {
 	defer func() { _ = errors.Join(sysfs.Close(), upper.Close()) }()
 	tick := time.NewTicker(knobInterval)
 	defer tick.Stop()
@@ -145,6 +146,8 @@ func registerLate(sysfs *sys.Root, name string, upper *sys.Root) {
 		case <-tick.C:
 		case <-end:
 			return // Most kernels have no such knob: not worth a line.
+		case <-stop:
+			return
 		}
 		err := sysfs.Poke(name, upper.Path())
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -154,4 +157,33 @@ func registerLate(sysfs *sys.Root, name string, upper *sys.Root) {
 			return
 		}
 	}
+}
+
+// A lateWork goes on after the boot, and holds mounts meanwhile. The way down ends it
+// first, or they would be busy.
+type lateWork struct {
+	do         func(stop <-chan struct{})
+	started    sync.Once
+	stop, done chan struct{}
+}
+
+func newLateWork(do func(stop <-chan struct{})) *lateWork {
+	return &lateWork{do: do, stop: make(chan struct{}), done: make(chan struct{})}
+}
+
+func (w *lateWork) start() {
+	w.started.Do(func() {
+		go func() {
+			defer close(w.done)
+			w.do(w.stop)
+		}()
+	})
+}
+
+// end returns when the work is over and holds nothing. Work that was never started,
+// because the boot failed, is started to let go of what it holds.
+func (w *lateWork) end() {
+	close(w.stop)
+	w.start()
+	<-w.done
 }

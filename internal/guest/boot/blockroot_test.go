@@ -2,6 +2,7 @@ package boot_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"syscall"
@@ -166,6 +167,37 @@ func TestMetrics(t *testing.T) {
 //holds:boot 11: the kernel learns the upper's path, also late; without the device the machine boots
 func TestLateMetrics(t *testing.T) {
 	nstest.Run(t, func() { metrics(t, "/proc/self/fd/", (*os.Root).Rename) })
+}
+
+// The way down ends the search for a knob, so that nothing of the upper stays open.
+func TestLateWorkEnds(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		mkdir(t, plan.ShareDir)
+		mkdir(t, "/sys/kernel")
+		oci := ociRoot(t)
+		oci.Metrics = true
+		fds, err := os.OpenRoot("/proc/self/fd") // The old root has no path later.
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := descriptors(t, fds)
+		m := mustUp(t, only(plan.BlockRoot{OCI: oci}))
+		m.Down(time.Minute)
+		// The machine keeps its root.
+		if n := descriptors(t, fds); n > before+1 {
+			t.Errorf("%d descriptors before the boot and %d after the way down", before, n)
+		}
+	})
+}
+
+func descriptors(t *testing.T, fds *os.Root) int {
+	t.Helper()
+	all, err := fs.ReadDir(fds.FS(), ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
 }
 
 // metrics boots with a knob that move takes away meanwhile, and wants it to be told.

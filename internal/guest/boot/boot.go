@@ -49,9 +49,9 @@ type Machine struct {
 	// under it.
 	InitEnds bool
 
-	layered bool   // The root is an overlay.
-	undo    []undo // In the order of the doing.
-	behind  func() // What goes on when the boot is over; nil without.
+	layered bool      // The root is an overlay.
+	undo    []undo    // In the order of the doing.
+	late    *lateWork // What goes on when the boot is over; nil without.
 }
 
 // Check refuses a plan with a step that Up would not carry out.
@@ -77,8 +77,8 @@ func Up(p *plan.Plan, greet func(user string) error) (*Machine, error) {
 			return m, err
 		}
 	}
-	if m.behind != nil {
-		go m.behind()
+	if m.late != nil {
+		m.late.start()
 	}
 	return m, nil
 }

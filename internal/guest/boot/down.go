@@ -148,6 +148,10 @@ func inTurn(all []func(), deadline time.Duration) bool {
 
 // downs are all things to do on the way down, in order.
 func (m *Machine) downs() (all []func()) {
+	if m.late != nil {
+		all = append(all, m.late.end)
+		m.late = nil
+	}
 	all = append(all, sys.Sync)
 	for _, u := range slices.Backward(m.undo) {
 		all = append(all, func() { u.logged(!m.InitEnds) })
