@@ -38,14 +38,15 @@ func TestDeadClock(t *testing.T) {
 }
 
 // Machines boot on a host whose processors are all busy, and their clocks go: a second
-// takes a second of the guest's time. AGENTD_LONG=1 boots 100 of each kernel.
+// takes a second of the guest's time. AGENTD_LONG=1 boots 100 of each kernel, beside three
+// times the load.
 func TestClockUnderLoad(t *testing.T) {
-	boots := 1
+	boots, load := 1, 2
 	if os.Getenv("AGENTD_LONG") != "" {
-		boots = 100
+		boots, load = 100, 6
 	}
 	names := kernels(t)
-	keepBusy(t, 6*runtime.NumCPU())
+	keepBusy(t, load*runtime.NumCPU())
 	for _, kernel := range names {
 		again := 0
 		for n := range boots {
@@ -58,7 +59,9 @@ func TestClockUnderLoad(t *testing.T) {
 			if took := time.Since(start); took < time.Second {
 				t.Errorf("%s, boot %d: a second took %v", kernel, n, took)
 			}
-			stop(t, m)
+			if err := m.Kill(); err != nil { // An orderly end has a deadline, which is not for such a host.
+				t.Error(err)
+			}
 		}
 		t.Logf("%s: %d boots, %d started once more", kernel, boots, again)
 	}
