@@ -71,6 +71,8 @@ type Agent struct {
 	parting atomic.Int32 // Ends of leases that wait to be acknowledged.
 	lag     lag
 	barrier barrier
+	growth  growth
+	root    *sys.Root // See Config.Root.
 
 	interrupted atomic.Bool
 	failure     atomic.Pointer[error] // Why the link is of no use any more, though its port is.
@@ -94,6 +96,7 @@ type Config struct {
 	Procs      *proc.Table   // nil where no command runs.
 	Commands   plan.Commands // Defaults of requests.
 	Limits     []proc.Limit  // Every command's, before those of its request.
+	Root       *sys.Root     // The mount of the disk that the root is on and can grow; nil without one.
 }
 
 // Open begins a link. Nothing is read or written before the first call.
@@ -136,6 +139,7 @@ func (a *Agent) Serve(c Config, ready *wire.Ready) (End, error) {
 	}
 	a.exec = &exec.Runner{Host: a.host, Procs: c.Procs, Defaults: c.Commands, Limits: c.Limits}
 	a.files = files.NewTable()
+	a.root = c.Root
 	a.frames.Spares = a.host.Spares
 	go a.write()
 	if c.Generation >= wire.BulkSince {

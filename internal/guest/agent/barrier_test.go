@@ -241,3 +241,19 @@ func TestFreezeUnavailable(t *testing.T) {
 		}
 	})
 }
+
+// A root that is on no disk of ours does not grow, and says so.
+//
+//holds:wire 16: without a block root both are refused
+func TestGrowWithoutDisk(t *testing.T) {
+	nstest.Run(t, func() {
+		c := newCounter(t)
+		for _, m := range []wire.Message{&wire.RootDiskPrepare{SizeBytes: 1 << 30}, &wire.RootDiskGrow{SizeBytes: 1 << 30}} {
+			c.put(5, m)
+			e := want[*wire.ProtocolError](c.host, 5)
+			if e.Kind != wire.ErrorUnavailable || e.Message != "root has no pinned block filesystem" || e.OffendingType != m.Type() || e.WorkloadFailure != nil {
+				t.Errorf("%+v", e)
+			}
+		}
+	})
+}

@@ -138,6 +138,10 @@ func (a *Agent) newest(id uint32, e wire.Envelope, m wire.Message) {
 	switch m := m.(type) {
 	case *wire.WorkloadFreeze, *wire.WorkloadThaw:
 		a.workload(id, m)
+	case *wire.RootDiskPrepare:
+		a.disk(id, e.Type, m.SizeBytes, false)
+	case *wire.RootDiskGrow:
+		a.disk(id, e.Type, m.SizeBytes, true)
 	default:
 		a.tooNew(id, e)
 	}

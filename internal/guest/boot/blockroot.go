@@ -92,6 +92,7 @@ func (m *Machine) changeRoot() error {
 		switch {
 		case u.pin != nil:
 			kept = append(kept, undo{pin: u.pin})
+			m.RootDisk = u.pin
 		case u.kernel && !strings.HasPrefix(u.target, plan.NewRoot):
 			kept = append(kept, u)
 		}

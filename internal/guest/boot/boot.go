@@ -49,6 +49,10 @@ type Machine struct {
 	// under it.
 	InitEnds bool
 
+	// RootDisk is the mount of the disk that takes what is written to the root; nil
+	// without one. It is open until Down.
+	RootDisk *sys.Root
+
 	layered bool      // The root is an overlay.
 	undo    []undo    // In the order of the doing.
 	late    *lateWork // What goes on when the boot is over; nil without.

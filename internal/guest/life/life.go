@@ -160,6 +160,7 @@ func (l *Life) serve() (end agent.End, err error) {
 		Procs:      l.procs,
 		Commands:   commands,
 		Limits:     commandLimits(l.machine.CommandLimits),
+		Root:       l.machine.RootDisk,
 	}, &wire.Ready{
 		BootTimeNS:   uint64(l.started),
 		InitTimeNS:   uint64(l.init),
