@@ -54,7 +54,12 @@ const pageSize = 4096
 func mountOne(m *types.Mount, target string) error {
 	set, data := parseOptions(m.Options)
 	if m.Target != "" {
-		target = filepath.Join(target, filepath.Join("/", m.Target))
+		within, err := openWithin(target, m.Target)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = unix.Close(within) }()
+		target = fmt.Sprintf("/proc/self/fd/%d", within)
 	}
 	var undo func()
 	if m.Type == "overlay" && len(data) >= pageSize {
@@ -75,6 +80,23 @@ func mountOne(m *types.Mount, target string) error {
 		return fmt.Errorf("make %s read-only: %w", target, err)
 	}
 	return nil
+}
+
+// openWithin opens a directory below a root whose links an image has made: they lead
+// nowhere but below that root.
+func openWithin(root, name string) (int, error) {
+	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", root, err)
+	}
+	defer func() { _ = unix.Close(dir) }()
+	fd, err := unix.Openat2(dir, name, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return -1, fmt.Errorf("open %s in %s: %w", name, root, err)
+	}
+	return fd, nil
 }
 
 // shorten names the lower directories of many layers by descriptors, so that they
@@ -126,16 +148,17 @@ func bindReadOnly(source, target string) error {
 	return remountReadOnly(target)
 }
 
-// bindFrom shows a file or a directory of another mount namespace at target, which
-// is made. What is mounted below it there later is seen too, if that mount is shared:
-// a copy of a mount stays in the group of its original.
-func bindFrom(origin *os.File, b plan.Bind, target string) error {
+// bindFrom shows a file or a directory of another mount namespace at target, whose
+// mount point is made under the name point. What is mounted below it there later is
+// seen too, if that mount is shared: a copy of a mount stays in the group of its
+// original.
+func bindFrom(origin *os.File, b plan.Bind, point, target string) error {
 	mount, isDir, err := copyMount(origin, b)
 	if err != nil {
 		return fmt.Errorf("volume %s: %w", b.Source, err)
 	}
 	defer func() { _ = unix.Close(mount) }()
-	if err := makePoint(target, isDir); err != nil {
+	if err := makePoint(point, isDir); err != nil {
 		return err
 	}
 	if err := prepareBind(b, mount); err != nil {
@@ -178,12 +201,13 @@ func copyMount(origin *os.File, b plan.Bind) (mount int, isDir bool, err error) 
 		if err = enterMounts(origin); err != nil {
 			return
 		}
-		var info os.FileInfo
-		if info, err = os.Stat(b.Source); err != nil {
+		if mount, err = unix.OpenTree(unix.AT_FDCWD, b.Source, flags); err != nil {
 			return
 		}
-		isDir = info.IsDir()
-		mount, err = unix.OpenTree(unix.AT_FDCWD, b.Source, flags)
+		// Of what was opened: a guest may change what the name leads to meanwhile.
+		var info unix.Stat_t
+		err = unix.Fstat(mount, &info)
+		isDir = info.Mode&unix.S_IFMT == unix.S_IFDIR
 	}()
 	<-done
 	return mount, isDir, err

@@ -24,7 +24,11 @@ const rootBytes = 64 << 20
 //
 //	DIR/tree     a file system in memory that the shim writes
 //	DIR/root     the same, read-only; the machine's root
-//	DIR/volumes  another, with a directory for each container
+//	DIR/volumes  its directory volumesDir, read-only: a directory for each container
+//
+// The machine can write to what is mounted there alone. A link that a guest made
+// beside the mounts would lead the shim itself, which makes and removes directories
+// there, to another place of the host.
 type Tree struct {
 	dir    string
 	origin *os.File // The mount namespace that the paths of volumes mean.
@@ -39,7 +43,10 @@ func (t Tree) Volumes() string { return filepath.Join(t.dir, "volumes") }
 func (t Tree) tree() string { return filepath.Join(t.dir, "tree") }
 
 // rootDirs are the mount points and places that a boot expects in a root.
-var rootDirs = []string{"bin", "sbin", "proc", "sys", "dev", "run", "tmp", "etc", "root", "mnt", "var", ".msb", pact.Containers}
+var rootDirs = []string{"bin", "sbin", "proc", "sys", "dev", "run", "tmp", "etc", "root", "mnt", "var", ".msb", pact.Containers, volumesDir}
+
+// volumesDir is in the tree, and so in the machine's root too, where it is empty.
+const volumesDir = ".volumes"
 
 // MakeTree makes the tree in dir: the programs come from the directory master. What
 // is mounted later on it reaches the file servers that run by then, because the
@@ -53,26 +60,27 @@ func MakeTree(dir, master string, origin *os.File) (Tree, error) {
 	}
 	data := fmt.Sprintf("mode=0755,size=%d", rootBytes)
 	const secure = unix.MS_NODEV | unix.MS_NOSUID
-	for _, d := range []string{t.tree(), t.Volumes()} {
-		if err := unix.Mount("agentd-pod", d, "tmpfs", secure, data); err != nil {
-			return t, fmt.Errorf("mount %s: %w", d, err)
-		}
+	if err := unix.Mount("agentd-pod", t.tree(), "tmpfs", secure, data); err != nil {
+		return t, fmt.Errorf("mount %s: %w", t.tree(), err)
 	}
 	if err := t.fill(master); err != nil {
 		return t, err
 	}
-	if err := unix.Mount(t.tree(), t.Root(), "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-		return t, fmt.Errorf("bind the root: %w", err)
+	return t, errors.Join(show(t.tree(), t.Root()), show(filepath.Join(t.tree(), volumesDir), t.Volumes()))
+}
+
+// show binds what the shim writes to where a file server serves it, read-only.
+func show(source, target string) error {
+	if err := unix.Mount(source, target, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", target, err)
 	}
-	if err := remountReadOnly(t.Root()); err != nil {
-		return t, fmt.Errorf("make the root read-only: %w", err)
+	if err := remountReadOnly(target); err != nil {
+		return fmt.Errorf("make %s read-only: %w", target, err)
 	}
-	for _, d := range []string{t.Root(), t.Volumes()} {
-		if err := unix.Mount("", d, "", unix.MS_SHARED, ""); err != nil {
-			return t, fmt.Errorf("share %s: %w", d, err)
-		}
+	if err := unix.Mount("", target, "", unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("share %s: %w", target, err)
 	}
-	return t, nil
+	return nil
 }
 
 // Close takes the tree's mounts away.
@@ -117,14 +125,20 @@ func (t Tree) Add(number int, mounts []*types.Mount, given string, binds []plan.
 		return err
 	}
 	for _, b := range binds {
-		if err := bindFrom(t.origin, b, filepath.Join(t.volumes(number), b.Name)); err != nil {
+		if err := bindFrom(t.origin, b, filepath.Join(t.volumePoints(number), b.Name), filepath.Join(t.volumes(number), b.Name)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// volumes is where a container's volumes are mounted, and volumePoints where the
+// mount points are made.
 func (t Tree) volumes(number int) string { return filepath.Join(t.Volumes(), strconv.Itoa(number)) }
+
+func (t Tree) volumePoints(number int) string {
+	return filepath.Join(t.tree(), volumesDir, strconv.Itoa(number))
+}
 
 // Remove takes a container out. What it has mounted goes first: nothing is removed
 // through a mount.
@@ -137,7 +151,7 @@ func (t Tree) Remove(number int) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(removeEmpty(t.volumes(number)), removeEmpty(filepath.Join(t.tree(), plan.Dir(number))))
+	return errors.Join(removeEmpty(t.volumePoints(number)), removeEmpty(filepath.Join(t.tree(), plan.Dir(number))))
 }
 
 // removeEmpty removes a directory of empty directories and of our own files, and
