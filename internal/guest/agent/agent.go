@@ -23,19 +23,19 @@ import (
 )
 
 const (
-	// maxSessions bounds the sessions that run or whose last frame has not left:
-	// each command holds some 30 KiB (two read buffers, four goroutines), all
-	// together half of what the agent may use under load. Files and connections
-	// hold less until they move much, then the same.
+	// maxSessions bounds the sessions, with those whose last frame has not left. Each
+	// command holds some 30 KiB (two read buffers, four goroutines); together they take
+	// half of the memory that the agent may use under load. Files and connections hold
+	// less until they move much, then the same.
 	maxSessions = 1024
 
-	// maxReplies is what may wait of the agent's own short answers to one client: more
-	// than a hundred thousand pongs. One that has left so many unread has stopped
-	// listening; more are dropped.
+	// maxReplies bounds the bytes of the agent's own short answers that wait for one
+	// client: more than a hundred thousand pongs. A client that leaves so many unread has
+	// stopped reading, so further answers are dropped.
 	maxReplies = 4 << 20
 
-	// maxAllReplies is the same for all clients. Two that have stopped listening leave
-	// every other one the room for its first.
+	// maxAllReplies bounds the same for all clients. It leaves room for the first answers
+	// of the others when one client has stopped reading.
 	maxAllReplies = 2 * maxReplies
 )
 
@@ -60,42 +60,42 @@ type Port interface {
 // An Agent serves one host over one port.
 type Agent struct {
 	port    Port
-	lasting *lasting // The port, if it outlives its host; else nil.
+	lasting *lasting // The port of a resumed agent; else nil.
 	frames  *frame.Reader
 	writer  *mux.Writer
 	host    *session.Host
 	exec    *exec.Runner
 	files   *files.Table
 	leases  leases
-	second  *secondPort  // nil without one.
-	parting atomic.Int32 // Ends of leases that wait to be acknowledged.
+	second  *secondPort  // nil without a second port.
+	parting atomic.Int32 // Released leases whose acknowledgement has not been queued.
 	lag     lag
 	barrier barrier
 	growth  growth
 	root    *sys.Root // See Config.Root.
 
 	interrupted atomic.Bool
-	failure     atomic.Pointer[error] // Why the link is of no use any more, though its port is.
+	failure     atomic.Pointer[error] // A failure outside the reader that ends Serve.
 
 	mu       sync.Mutex
 	sessions map[uint32]session.Session   // By id, until it is free again.
 	leaving  map[uint32]session.Session   // The last frame of the id's last session has not left.
-	live     map[session.Session]struct{} // Those that run or whose last frame has not left.
+	live     map[session.Session]struct{} // Running, or the last frame has not left.
 
-	// Of the loop alone:
+	// Used by the loop only:
 	replies    map[int]*mux.Outbox // The agent's own answers, by the client's slot.
-	unheard    *mux.Allowance      // What waits of all of them.
-	muffled    bool                // Answers were dropped, which was logged once.
-	complaints int                 // Lines about frames that the console was given.
-	speaks     wire.Generation     // What a host that has sent core.bootstrap is spoken to in; else 0.
+	unheard    *mux.Allowance      // The bytes that wait in all of them.
+	muffled    bool                // An answer was dropped, and that was logged.
+	complaints int                 // Lines about frames on the console.
+	speaks     wire.Generation     // The generation for a host that has sent core.bootstrap; else 0.
 }
 
 // A Config says what an agent serves.
 type Config struct {
 	Generation wire.Generation
-	Procs      *proc.Table   // nil where no command runs.
+	Procs      *proc.Table   // nil if no command can run.
 	Commands   plan.Commands // Defaults of requests.
-	Limits     []proc.Limit  // Every command's, before those of its request.
+	Limits     []proc.Limit  // For every command, before the limits of its request.
 	Root       *sys.Root     // The mount of the disk that the root is on and can grow; nil without one.
 }
 
@@ -114,7 +114,7 @@ func Open(port Port) *Agent {
 	}
 }
 
-// Resume takes over a link behind its handshake, with what has been read of it
+// Resume takes over a link after its handshake, with the bytes that have been read from it
 // already. The agent outlives its host: it waits for the next one to connect.
 func Resume(port Port, unread []byte) *Agent {
 	l := &lasting{Port: port}
@@ -124,11 +124,12 @@ func Resume(port Port, unread []byte) *Agent {
 	return a
 }
 
-// Unread returns what has been read of the link and not been acted on, for Resume.
+// Unread returns the bytes that were read from the link and not handled, for Resume.
 func (a *Agent) Unread() []byte { return a.frames.Buffered() }
 
-// Serve sends core.ready and serves the host until it closes the port (a
-// resumed agent waits for the next one then) or asks for the end.
+// Serve sends core.ready and serves the host until it asks for the end or closes the
+// port. A resumed agent does not return when the port is closed; it waits for the next
+// host.
 func (a *Agent) Serve(c Config, ready *wire.Ready) (End, error) {
 	a.host = &session.Host{
 		Generation: c.Generation,
@@ -148,8 +149,8 @@ func (a *Agent) Serve(c Config, ready *wire.Ready) (End, error) {
 	a.openSecond(ready)
 	a.openCredit(ready)
 	ready.ReadyTimeNS = uint64(sys.BootTime())
-	// Nothing may follow ready before the host has spoken: reference hosts throw
-	// away what arrives in the same burst (protocol section 1).
+	// Nothing may follow ready before the host has sent something: reference hosts
+	// discard bytes that arrive in the same burst (protocol section 1).
 	b, err := wire.AppendFrame(nil, c.Generation, 0, ready)
 	if err == nil {
 		err = a.answers(0).Send(b)
@@ -163,9 +164,9 @@ func (a *Agent) Serve(c Config, ready *wire.Ready) (End, error) {
 	return a.loop()
 }
 
-// write sends what is queued until the port fails. That the host has gone is for the
-// reading to find, behind what it said last; any other failure would leave an agent
-// that hears and cannot answer.
+// write sends queued frames until the port fails. If the host has gone (EPIPE) the reader
+// finds that, after the host's last frames. Any other failure ends Serve: the agent could
+// not answer any more.
 func (a *Agent) write() {
 	if err := a.writer.Run(); err != nil && !errors.Is(err, syscall.EPIPE) {
 		a.lose(err)
@@ -205,8 +206,8 @@ func (a *Agent) loop() (End, error) {
 	}
 }
 
-// guarded handles a frame; a fault of ours in that is the frame's end and not
-// the machine's.
+// guarded handles a frame. A panic is a fault of the agent: it ends the handling of this
+// frame, and not the machine.
 func (a *Agent) guarded(f frame.Frame) (end End) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -217,8 +218,8 @@ func (a *Agent) guarded(f frame.Frame) (end End) {
 	return a.handle(f)
 }
 
-// Finish ends the commands: SIGTERM now, and when grace has passed whatever is
-// left is the caller's. What they said until then is sent, if the host takes it.
+// Finish ends the commands with SIGTERM and waits for them for grace at most. The caller
+// kills the rest. Their output until then is sent, if the host reads it.
 func (a *Agent) Finish(grace time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
@@ -226,7 +227,7 @@ func (a *Agent) Finish(grace time.Duration) {
 	a.exec.Procs.Close()
 	a.exec.Procs.Signal(terminate)
 	commands := a.commands()
-	a.files.Close() // A file that is open for writing keeps its disk from being left clean.
+	a.files.Close() // A disk with a file open for writing cannot be left clean.
 	if err := a.exec.Procs.Wait(ctx); err != nil {
 		return
 	}
@@ -247,14 +248,14 @@ func (a *Agent) settle(ctx context.Context, commands []session.Session) error {
 	return a.writer.Drain(ctx)
 }
 
-// commands returns the commands that run; all other sessions are let go: a file
-// or a connection that nobody may wait for has no last words.
+// commands returns the running commands and detaches all other sessions: files and
+// connections have nothing to send at the machine's end.
 func (a *Agent) commands() (all []session.Session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for s := range a.live {
 		if e, command := s.(*exec.Session); command {
-			e.Message(&wire.ExecSignal{Output: wire.OutputGo}) // It may wait to say its last words.
+			e.Message(&wire.ExecSignal{Output: wire.OutputGo}) // Let a command that is held send its last output.
 			all = append(all, s)
 		} else {
 			s.Detach()

@@ -12,7 +12,7 @@ func (a *Agent) isRaw(f frame.Frame) bool {
 	return a.host.Generation >= wire.BulkSince && (f.Flags&frame.Bulk != 0 || wire.IsLease(f))
 }
 
-// raw acts on a frame without an envelope.
+// raw handles a frame without an envelope.
 func (a *Agent) raw(f frame.Frame, c session.Charge) {
 	if f.Flags&frame.Bulk != 0 {
 		a.record(f, c)
@@ -22,8 +22,8 @@ func (a *Agent) raw(f frame.Frame, c session.Charge) {
 	a.refund(c)
 }
 
-// record gives a raw record to its session. One that is none ends the flow that it
-// is for, if there is one, and nothing else.
+// record gives a raw record to its session. An invalid record ends the flow on its id, if
+// there is one, and nothing else.
 func (a *Agent) record(f frame.Frame, c session.Charge) {
 	r, err := recordIn(f)
 	if a.second != nil {
@@ -56,7 +56,7 @@ func recordIn(f frame.Frame) (wire.Record, error) {
 	return r, err
 }
 
-// carry gives a record to its session, or ends its flow for what is wrong with it.
+// carry gives a record to its session, or ends the flow if the record is invalid.
 func (a *Agent) carry(to session.Carrier, r wire.Record, err error, c session.Charge) {
 	if err != nil {
 		c.Refund()
@@ -74,7 +74,7 @@ func dataType(k wire.BulkKind) wire.Type {
 	return wire.TypeFSData
 }
 
-// strayRecord answers a record for a session that is not there.
+// strayRecord answers a record for an id without a session.
 func (a *Agent) strayRecord(id uint32, kind wire.BulkKind) {
 	why := "unknown filesystem write session: " + number(id)
 	var last wire.Message = fileRefusal(why)
@@ -86,8 +86,8 @@ func (a *Agent) strayRecord(id uint32, kind wire.BulkKind) {
 	a.reply(id, last)
 }
 
-// flow acts on a message about a flow. For a session that has ended it comes too
-// late, as it may when the two cross, and is passed over.
+// flow handles a message about a flow. If the session has ended the two have crossed, and
+// the message is ignored.
 func (a *Agent) flow(id uint32, e wire.Envelope, m wire.Message) {
 	if a.host.Generation < wire.BulkSince {
 		a.tooNew(id, e)
@@ -96,8 +96,8 @@ func (a *Agent) flow(id uint32, e wire.Envelope, m wire.Message) {
 	a.deliver(id, m)
 }
 
-// offered decides what becomes of a request's offer: an agent that announces less
-// than wire.BulkSince does not see it.
+// offered checks a request's offer. An agent that announces less than wire.BulkSince
+// removes it from the request.
 func (a *Agent) offered(id uint32, e wire.Envelope, offer **wire.BulkOffer) (refusal string) {
 	if a.host.Generation < wire.BulkSince {
 		*offer = nil
@@ -111,7 +111,7 @@ func (a *Agent) offered(id uint32, e wire.Envelope, offer **wire.BulkOffer) (ref
 	return ""
 }
 
-// fileOffer is offered for operations on files, of which two can take one up.
+// fileOffer is offered for operations on files: only reads and writes may have an offer.
 func (a *Agent) fileOffer(id uint32, e wire.Envelope, req *wire.FSRequest) (refusal string) {
 	if why := a.offered(id, e, &req.Bulk); why != "" || req.Bulk == nil {
 		return why

@@ -18,11 +18,11 @@ import (
 // errorSince is the first generation that has core.error.
 const errorSince wire.Generation = 5
 
-// clockTolerance is how far the wall clock may be off before it is set: the
-// host's word takes some of that to arrive.
+// clockTolerance is how far the wall clock may be off before it is set: the host's
+// message takes some time to arrive.
 const clockTolerance = 100 * time.Millisecond
 
-// handle acts on one frame. It never waits for a session.
+// handle handles one frame. It never waits for a session.
 func (a *Agent) handle(f frame.Frame) End {
 	if a.isRaw(f) {
 		if c := a.charge(f, f.Flags&frame.Bulk != 0); a.crossed(f, wire.Envelope{}) {
@@ -70,14 +70,14 @@ func (a *Agent) admits(f frame.Frame, e wire.Envelope) bool {
 	case e.Type == wire.TypeBulkAccepted && a.host.Generation >= wire.BulkSince:
 		a.refuse(f.ID, e, wire.ErrorUnsupportedType, "host cannot accept a guest-initiated bulk offer")
 		return false
-	case f.Flags != info.Flags && e.Generation >= errorSince: // Of either direction, as the reference agents have it.
+	case f.Flags != info.Flags && e.Generation >= errorSince: // In both directions, as in the reference agents.
 		a.refuse(f.ID, e, wire.ErrorInvalidFlags,
 			fmt.Sprintf("invalid flags for %s: got %d, expected %d", e.Type, f.Flags, info.Flags))
 		return false
 	case info.Direction&wire.HostToGuest == 0, e.Type == wire.TypeInitAck, e.Type == wire.TypeBootstrap:
-		return false // Late or misdirected; the reference agents pass over them as well.
+		return false // Late or misdirected: ignored, as by the reference agents.
 	case info.Flags&frame.SessionStart != 0 && slotOf(f.ID) == nobody:
-		// No client would ever get an answer, and none could close what it opened.
+		// No client could get the answer, or close what the request opens.
 		a.refuse(f.ID, e, wire.ErrorInvalidSession, unowned(f.ID))
 		return false
 	}
@@ -152,7 +152,7 @@ func (a *Agent) tooNew(id uint32, e wire.Envelope) {
 	a.refuse(id, e, wire.ErrorUnsupportedType, string(e.Type)+" needs a newer agent")
 }
 
-// data gives data to the session that it is for, with the body that it came in.
+// data gives a data message to its session. The body is the memory that it came in.
 func (a *Agent) data(id uint32, e wire.Envelope, body []byte, c session.Charge) {
 	data, err := wire.DataOf(e)
 	if err != nil {
@@ -169,15 +169,15 @@ func (a *Agent) data(id uint32, e wire.Envelope, body []byte, c session.Charge) 
 	}
 }
 
-// deliver gives a message to the session that it is for, if that is there.
+// deliver gives a message to the session on its id, if there is one.
 func (a *Agent) deliver(id uint32, m wire.Message) {
 	if s := a.session(id); s != nil {
 		s.Message(m)
 	}
 }
 
-// withRoom gives data that ends its body the room behind that too: the memory can
-// hold the next body then (frame.Spares).
+// withRoom extends the capacity of data to that of its body, if the data ends the body:
+// the memory can then be reused for the next body (frame.Spares).
 func withRoom(data, body []byte) []byte {
 	at := len(body) - len(data)
 	if len(data) == 0 || at < 0 || &data[0] != &body[at] {
@@ -186,7 +186,7 @@ func withRoom(data, body []byte) []byte {
 	return body[at:]
 }
 
-// stray answers data for a session that is not there, as the reference agents do.
+// stray answers data for an id without a session, as the reference agents do.
 func (a *Agent) stray(id uint32, e wire.Envelope) {
 	switch {
 	case e.Type == wire.TypeExecStdin, a.isLeaving(id):
@@ -223,8 +223,7 @@ func (a *Agent) connect(id uint32, e wire.Envelope, req *wire.TCPConnect) {
 	}
 }
 
-// abort ends a connection for the host, which gets no answer and may use the id
-// at once.
+// abort ends a connection. The host gets no answer and may use the id at once.
 func (a *Agent) abort(id uint32, s *tcp.Session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -265,8 +264,8 @@ func (a *Agent) begin(id uint32, start func(session.Ending) session.Session) (wh
 	return "", false
 }
 
-// refusal is the answer to a request that was not begun; full says that there
-// are too many, which the host may try again.
+// refusal is the answer to a request that was not begun. full says that there are too many
+// sessions, so the host may try again.
 func refusal(why string, full bool) *wire.ExecFailed {
 	m := &wire.ExecFailed{Kind: wire.FailureOther, Message: "exec session error: " + why}
 	if full {
@@ -282,8 +281,8 @@ func (a *Agent) session(id uint32) session.Session {
 	return a.sessions[id]
 }
 
-// isLeaving reports whether the last frame of the id's last session is still on
-// its way: an answer to what the host sent before it got that could overtake it.
+// isLeaving reports whether the terminal frame of the id's last session has not left yet.
+// An answer to a frame that the host sent before it received that one could overtake it.
 func (a *Agent) isLeaving(id uint32) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -301,7 +300,7 @@ func (a *Agent) forget(id uint32, s session.Session) {
 	}
 }
 
-// release gives back the place of a session whose last frame has left.
+// release frees the place of a session whose last frame has left.
 func (a *Agent) release(id uint32, s session.Session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -311,9 +310,9 @@ func (a *Agent) release(id uint32, s session.Session) {
 	}
 }
 
-// disconnect lets go of a client's sessions. Its commands go on, as hosts up to
-// generation 7 expect, which end them by a signal of their own; its files and
-// connections close; and nothing is sent any more on ids that the next client may use.
+// disconnect detaches a client's sessions. Its commands run on: hosts up to generation 7
+// end them by a signal. Its files and connections close. Nothing is sent any more on ids
+// that the next client may use.
 func (a *Agent) disconnect(start, end uint32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -338,7 +337,7 @@ func (a *Agent) disconnect(start, end uint32) {
 	}
 }
 
-// nobody is the slot of ids that no client owns.
+// nobody is the slot of ids without a client.
 const nobody = -1
 
 // answers returns the queue of the agent's own answers to the owner of an id.
@@ -371,11 +370,11 @@ func setClock(m *wire.ClockSync) {
 	}
 }
 
-// maxComplaints is how many lines the console gets about frames: a host that is
-// wrong shows in the first, and the loop waits for the console.
+// maxComplaints bounds the console's lines about frames. The first lines show the host's
+// fault, and the loop waits for the console.
 const maxComplaints = 100
 
-// complain tells the console what is wrong with a frame, if nobody else is told.
+// complain prints the fault of a frame that gets no answer on the console.
 func (a *Agent) complain(format string, args ...any) {
 	if a.complaints++; a.complaints > maxComplaints {
 		return
@@ -386,8 +385,8 @@ func (a *Agent) complain(format string, args ...any) {
 	}
 }
 
-// malformed answers a body that is no envelope, unless its sender is known not
-// to understand that.
+// malformed answers a body that is no envelope, unless its sender is known not to
+// understand core.error.
 func (a *Agent) malformed(id uint32, err error) {
 	var bad *wire.EnvelopeError
 	if errors.As(err, &bad) && bad.GenerationKnown && bad.Generation < errorSince {
@@ -401,8 +400,8 @@ func (a *Agent) malformed(id uint32, err error) {
 	a.reply(id, m)
 }
 
-// refuse answers a frame that cannot be acted on, if its sender knows how to
-// read the answer.
+// refuse answers a frame that cannot be handled with core.error, if its sender knows that
+// message.
 func (a *Agent) refuse(id uint32, e wire.Envelope, kind wire.ErrorKind, why string) {
 	if e.Generation < errorSince {
 		a.complain("frame on id %d: %s", id, why)
@@ -422,6 +421,6 @@ func (a *Agent) reply(id uint32, m wire.Message) {
 	if a.answers(id).Offer(b) || a.muffled {
 		return
 	}
-	a.muffled = true // Only the loop comes here.
+	a.muffled = true // Only the loop calls reply.
 	sys.Logf("the host has left %d bytes of answers unread; more are dropped", a.answers(id).Queued())
 }

@@ -1,6 +1,6 @@
-// Package agent is the loop between the port and the sessions: it reads frames,
-// answers what concerns the machine itself and gives the rest to the session
-// that it belongs to. The loop never waits for a session, but for the moments of
+// Package agent is the loop between the port and the sessions. It reads frames,
+// answers requests about the machine itself and passes all other frames to their
+// sessions. The loop never waits for a session, except for the few milliseconds of
 // mux.Inbox.Pace.
 //
 // # The link's life
@@ -8,16 +8,16 @@
 //	Open ── Bootstrap ──▶ Greet ──▶ Serve ──▶ End
 //	              (only a host of generation 7 sends one)
 //
-// One reader owns the bytes from the host all that time, so frames that arrive
-// together are all seen, in whatever phase they arrive.
+// One reader owns the bytes from the host in all phases, so no frame is lost that
+// arrives together with another.
 //
-// Between the boot and Serve a second port may be bound (second.go), which carries raw
-// records alone and has a reader and a writer of its own.
+// Between the boot and Serve a second port may be bound (second.go). It carries only raw
+// records, and has a reader and a writer of its own.
 //
 // # What a frame can end
 //
-// A frame whose length breaks the rule ends the link, because nothing tells
-// where the next one begins. Anything else that is wrong with a frame ends at
-// most its own id: it is answered with core.error where the sender understands
-// that (generation 5), and dropped where not.
+// A frame with an impossible length ends the link, because the next frame cannot be
+// found. Any other fault of a frame ends at most the session on its id. The answer is
+// core.error if the sender understands that (generation 5); otherwise the frame is
+// dropped.
 package agent

@@ -39,7 +39,7 @@ func (a *Agent) Bootstrap() (*wire.Bootstrap, error) {
 	if e.Generation < bootstrapSince {
 		return nil, fmt.Errorf("guest bootstrap requires protocol generation %d or newer, got %d", bootstrapSince, e.Generation)
 	}
-	a.speaks = min(e.Generation, wire.Newest) // The payload may be wrong; its sender knows core.error.
+	a.speaks = min(e.Generation, wire.Newest) // Set before the payload is checked: its sender knows core.error.
 	m, err := wire.Decode(e)
 	if err != nil {
 		return nil, err
@@ -51,12 +51,12 @@ func (a *Agent) Bootstrap() (*wire.Bootstrap, error) {
 	return b, nil
 }
 
-// Speaks is the generation for a host that has sent core.bootstrap: its own, if we
-// know that, so that each host finds the agent that it was made for.
+// Speaks is the generation for a host that has sent core.bootstrap: the host's own, or the
+// agent's newest if that is lower.
 func (a *Agent) Speaks() wire.Generation { return a.speaks }
 
-// Greet tells the host which user commands run as and waits for its word that
-// the file systems it serves fit that user. g is the generation that we speak.
+// Greet tells the host which user commands run as, and waits for its answer that the file
+// systems it serves fit that user. g is the generation that the agent announces.
 func (a *Agent) Greet(g wire.Generation, uid, gid uint32) error {
 	b, err := wire.AppendFrame(nil, g, 0, &wire.InitResolved{DefaultUser: wire.User{UID: uid, GID: gid}})
 	if err != nil {
@@ -84,17 +84,17 @@ func (a *Agent) Greet(g wire.Generation, uid, gid uint32) error {
 }
 
 const (
-	// lastWordDeadline bounds the sending of why a boot has failed: a host that
-	// listens takes it at once, and the console has it too.
+	// lastWordDeadline bounds the sending of a boot's failure: a host that reads takes it
+	// at once, and the console has it too.
 	lastWordDeadline = time.Second
-	// maxLastWords is some screens: a refused mount names no more than paths of
-	// 4 KiB and eight lines of the kernel's.
+	// maxLastWords bounds its text: a refused mount names paths of at most 4 KiB and eight
+	// lines of the kernel.
 	maxLastWords = 16 << 10
 )
 
-// Fail tells the host why the boot has failed, in the place of core.ready. Only a
-// host that has sent core.bootstrap is told: one that configures by variables may
-// be of generation 4, which does not know core.error and would report that.
+// Fail tells the host why the boot has failed, in the place of core.ready. It tells only a
+// host that has sent core.bootstrap: a host that configures by variables may be of
+// generation 4, which does not know core.error and would report that instead.
 func (a *Agent) Fail(failure wire.InitFailure, reason string) error {
 	if a.speaks == 0 {
 		return nil

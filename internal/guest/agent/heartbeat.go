@@ -13,31 +13,31 @@ import (
 const (
 	// heartbeatDir is the directory that the host shares with the agent.
 	heartbeatDir = "/.msb"
-	// heartbeatFile is what the host reads once a second (boot section 24).
+	// heartbeatFile is the file that the host reads once a second (boot section 24).
 	heartbeatFile = "heartbeat.json"
-	// heartbeatInterval is the host's own: a slower one would look like a stall.
+	// heartbeatInterval is the host's interval: a longer one would look like a stall.
 	heartbeatInterval = time.Second
 	// timestampForm is RFC 3339 with a fixed number of fraction digits.
 	timestampForm = "2006-01-02T15:04:05.000000000Z"
 )
 
-// A heartbeat is what is told each time beside the counters.
+// A heartbeat has the numbers that a heartbeat file shows besides the counters.
 type heartbeat struct {
-	seq     uint64    // Counts attempts, also those that could not be written.
-	seen    uint64    // Activity at the last one,
-	changed time.Time // and when that was first seen.
+	seq     uint64    // Counts attempts, with those that failed.
+	seen    uint64    // The activity number at the last attempt.
+	changed time.Time // When that number was first seen.
 }
 
-// beat tells the host at once and then every second that we live, until stop is
-// closed, but for while still is set. A share that does not answer holds up nothing but this.
+// beat writes the heartbeat file at once and then every second, until stop is closed. It
+// writes nothing while still is set. A share that does not answer blocks only this goroutine.
 func beat(stop <-chan struct{}, activity *session.Activity, pool *mux.Pool, still *atomic.Bool) {
 	tidy := memoryReturner{pool: pool}
 	b := heartbeat{changed: time.Now()}
 	tick := time.NewTicker(heartbeatInterval)
 	defer tick.Stop()
 	for {
-		// The host takes a file that is missing or old for no sign of anything,
-		// and the share can be full at any time: there is nobody to tell.
+		// A missing or old file is no failure to the host, and the share can be full at
+		// any time. So errors are ignored.
 		if !still.Load() {
 			_ = writeHeartbeat(b.next(time.Now(), activity.Counters()))
 		}
@@ -50,9 +50,8 @@ func beat(stop <-chan struct{}, activity *session.Activity, pool *mux.Pool, stil
 	}
 }
 
-// next is the file's content: the fields of all generations' agents, since each
-// host passes over those that it does not know. All are numbers and times, so
-// nothing needs to be escaped.
+// next returns the file's content: the fields of all generations, since a host ignores
+// fields that it does not know. All are numbers and times, so nothing needs escaping.
 func (b *heartbeat) next(now time.Time, c session.Counters) []byte {
 	b.seq++
 	if c.Seq != b.seen {
@@ -66,8 +65,8 @@ func (b *heartbeat) next(now time.Time, c session.Counters) []byte {
 		c.HostMessages, c.GuestMessages, c.ExecOutputBytes, c.FSBytes, c.TCPBytes)
 }
 
-// writeHeartbeat replaces the file, if the directory is there. The commands may
-// write to that directory too: no link that they put there is followed.
+// writeHeartbeat replaces the file, if the directory exists. Commands may write to that
+// directory too, so no link in it is followed.
 func writeHeartbeat(content []byte) error {
 	root, err := sys.OpenRoot("/")
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// leases say which connection of which client has a slot, as far as the host says:
-// 128 at most. The readers of both ports look here.
+// leases has the incarnation of each slot's client, as the host has said: 128 at most. The
+// readers of both ports use it.
 type leases struct {
 	mu sync.Mutex
 	of map[int][16]byte
@@ -45,9 +45,8 @@ func (l *leases) clear() {
 	clear(l.of)
 }
 
-// lease notes which connection of which client has a slot from now on. What is
-// wrong with one is logged: a host that goes on without it only does not get slots
-// back early.
+// lease notes which incarnation of a client has a slot from now on. A fault in the message
+// is only logged: without leases a host gets slots back later, and nothing else changes.
 func (a *Agent) lease(body []byte) {
 	l, err := wire.DecodeLease(body)
 	slot, owned := frame.SlotOf(l.IDStart)
@@ -68,8 +67,8 @@ func (a *Agent) lease(body []byte) {
 	a.leases.set(slot, l.Incarnation)
 }
 
-// left is a client's end. Its lease's acknowledgement is queued when nothing of
-// that client can be any more; one that is not in force any more ends nothing.
+// left handles the end of a client. The end of its lease is acknowledged when no frame of
+// that client can follow. A lease that is not in force any more ends nothing.
 func (a *Agent) left(m *wire.ClientDisconnected) {
 	slot := slotOf(m.IDStart)
 	lease, leased := a.leases.get(slot)
@@ -89,12 +88,12 @@ func (a *Agent) left(m *wire.ClientDisconnected) {
 		acknowledge(to, b)
 		return
 	}
-	if a.parting.Add(1) > frame.Slots { // No host has so many clients.
+	if a.parting.Add(1) > frame.Slots { // More than a host can have.
 		a.parting.Add(-1)
 		a.complain("the host does not wait for the acknowledgements of leases")
 		return
 	}
-	passed := a.host.Records.Passed() // A record of that client's may be on its way there.
+	passed := a.host.Records.Passed() // A record of that client may still be queued there.
 	go func() {
 		defer a.parting.Add(-1)
 		select {
@@ -105,15 +104,15 @@ func (a *Agent) left(m *wire.ClientDisconnected) {
 	}()
 }
 
-// acknowledge says that nothing of a client can be any more.
+// acknowledge tells the host that no frame of a client can follow.
 func acknowledge(to *mux.Outbox, b []byte) {
 	if !to.Offer(b) {
 		sys.Logf("the host has left no room for the acknowledgement of a lease's end")
 	}
 }
 
-// depart ends a client. Hosts up to generation 7 end its commands by a signal of
-// their own; newer ones leave that to us.
+// depart ends a client. Hosts up to generation 7 end its commands by a signal; newer hosts
+// leave that to the agent.
 func (a *Agent) depart(start, end uint32) {
 	if a.host.Generation >= wire.BulkSince {
 		a.kill(start, end)

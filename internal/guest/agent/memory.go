@@ -8,16 +8,16 @@ import (
 	"github.com/agentd-go/agentd/internal/mux"
 )
 
-// worthTidying is the heap from which on memory is given back: an agent that has
-// done little holds half of it, and nothing can be saved there.
+// worthTidying is the least heap that is given back: an agent that has done little holds
+// half of it.
 const worthTidying = 3 << 20
 
-// A memoryReturner gives memory back to the guest when the agent has fallen silent: what a
-// flood has left would else stay with it for minutes.
+// A memoryReturner gives memory back to the guest when the agent is idle. Without it the
+// memory of a flood would stay with the agent for minutes.
 type memoryReturner struct {
 	pool *mux.Pool
-	seq  uint64 // Activity at the last look,
-	tidy uint64 // and when memory was last given back.
+	seq  uint64 // The activity number at the last look.
+	tidy uint64 // The same when memory was last given back.
 }
 
 // look is called about once a second.
@@ -34,8 +34,8 @@ func (t *memoryReturner) look(c session.Counters) {
 	}
 }
 
-// heap is how much memory the heap has of the guest's, used or not. What has moved
-// does not tell: a session can end that has held megabytes for minutes.
+// heap is the guest memory of the heap, used or not. The activity does not show it: a
+// session that ends may have held megabytes for minutes.
 func heap() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

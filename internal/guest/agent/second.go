@@ -13,25 +13,25 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// A secondPort carries raw records and nothing else (protocol section 14), each
-// behind the incarnation of its client. There is no order between the two ports:
-// what the one says of a flow may overtake what the other moves.
+// A secondPort carries only raw records (protocol section 14). Each follows the
+// incarnation of its client. There is no order between the two ports: a message about a
+// flow may overtake the flow's records.
 type secondPort struct {
 	port       Port
 	connection [16]byte
 }
 
-// errBound is a record at the place of everything else.
+// errBound refuses a record on the first port while a second one is bound.
 var errBound = errors.New("raw bulk record arrived on the bound control port")
 
-// errAnswer is a host that does not answer for the connection it was asked for.
+// errAnswer says that the host's greeting names another connection.
 var errAnswer = errors.New("the host's answer is not that to our greeting")
 
 // HasSecond reports whether hosts of a generation can have a second port.
 func HasSecond(g wire.Generation) bool { return g >= wire.BulkSince }
 
-// Bind greets the host on the second port, and waits until deadline for its answer.
-// Without that there is no core.ready.
+// Bind greets the host on the second port and waits for its answer until the deadline.
+// Without the answer the boot fails.
 func (a *Agent) Bind(port Port, connection [16]byte, deadline time.Time) error {
 	if err := port.SetDeadline(deadline); err != nil {
 		return err
@@ -51,14 +51,14 @@ func (a *Agent) Bind(port Port, connection [16]byte, deadline time.Time) error {
 	return port.SetDeadline(time.Time{})
 }
 
-// openSecond lets records go by the port that was bound, if one was.
+// openSecond moves records by the second port, if one was bound.
 func (a *Agent) openSecond(ready *wire.Ready) {
 	if a.second == nil {
 		return
 	}
 	a.host.Records = mux.NewWriter(a.second.port, 0)
 	a.host.Incarnation = func(id uint32) [16]byte {
-		which, _ := a.leases.get(slotOf(id)) // No offer of an id without a lease is taken up.
+		which, _ := a.leases.get(slotOf(id)) // An offer on an id without a lease is not accepted.
 		return which
 	}
 	ready.BulkTransport = &wire.BulkTransport{
@@ -72,9 +72,9 @@ func (a *Agent) openSecond(ready *wire.Ready) {
 	go a.readSecond()
 }
 
-// readSecond takes records until the port ends. The end of the host's side is for
-// the other port to tell; anything else ends the link, for nothing tells where the
-// next record would begin.
+// readSecond takes records until the port ends. At EOF it just returns: the first port
+// tells the host's end. Any other error ends the link, because the start of the next
+// record cannot be found.
 func (a *Agent) readSecond() {
 	frames := frame.NewReader(a.second.port)
 	for {
@@ -103,9 +103,9 @@ func (a *Agent) lose(why error) {
 	}
 }
 
-// secondRecord gives a record to its session. What is of a client that has gone, or
-// of a session that has ended, has crossed that end; nobody waits for an answer. A
-// fault of ours in it is the record's end.
+// secondRecord gives a record to its session. A record of a client that has gone, or of a
+// session that has ended, is dropped: the two have crossed. A panic is a fault of the
+// agent, and ends the handling of this record only.
 func (a *Agent) secondRecord(of [16]byte, f frame.Frame) {
 	defer func() {
 		if fault := recover(); fault != nil {

@@ -16,25 +16,25 @@ import (
 )
 
 const (
-	// ownGroup is the control group of the agent and its commands: an init that
-	// tidies up the top of the tree, as systemd does, leaves it alone.
+	// ownGroup is the control group of the agent and its commands. An init that cleans the
+	// top of the tree, as systemd does, leaves it alone.
 	ownGroup = "agentd"
 
-	// Hosts give a machine whose init is not the agent 8 s: 1.3 s for the
-	// commands as ever, then initGrace for the init, and the rest for an agent
-	// that has to end the machine in its place.
+	// Hosts wait 8 s for the end of a machine with another init. The commands get 1.3 s
+	// of that, as on other machines, and the init gets initGrace. The rest is for an agent
+	// that has to end the machine itself.
 	initGrace = 4500 * time.Millisecond
 
-	// othersGrace is for processes that the init has told to end as it told us.
-	// BusyBox kills whoever is left, us as well, a second after that.
+	// othersGrace is for the processes that the init has told to end, as it told the
+	// agent. BusyBox kills the rest, with the agent, after a second.
 	othersGrace = 400 * time.Millisecond
 
-	// besideDeadline is for the file systems: what is left of the host's 8 s.
+	// besideDeadline is for the file systems: the rest of the host's 8 s.
 	besideDeadline = 1500 * time.Millisecond
 )
 
-// handOver makes this process the init of the plan, and a second agent go on in
-// its place. It returns only if that failed.
+// handOver makes this process the init of the plan. A second agent goes on in its place.
+// It returns only on failure.
 func (l *Life) handOver() error {
 	lines, pins := l.machine.Remains()
 	files := []uintptr{l.port.FD()}
@@ -70,7 +70,7 @@ func (l *Life) Continue() error {
 	return bootenv.AgentLoop.Wrap(err)
 }
 
-// inherit takes over from PID 1 what the boot has left, and returns when PID 1
+// inherit takes over the port, the pins and the state from PID 1. It returns when PID 1
 // has become the init.
 func (l *Life) inherit() error {
 	will, err := proc.Inherit()
@@ -102,8 +102,8 @@ func (l *Life) inherit() error {
 	return will.TakeCharge()
 }
 
-// settle makes the agent fit for a machine that is not its own any more. It can
-// live without any of that.
+// settle prepares the agent for a machine that another init owns: a log, a score, a
+// control group. The agent can run without each of them, so errors are only logged.
 func (l *Life) settle() {
 	var err error
 	if l.console, err = keepLog(); err != nil {
@@ -120,11 +120,11 @@ func (l *Life) settle() {
 	}
 }
 
-// leave ends the machine, or the agent where the machine ends anyway: the host
-// has asked for it, or SIGTERM says that the init has begun to.
+// leave ends the machine if the host has asked for that. After SIGTERM the init ends the
+// machine, and leave prepares for it.
 func (l *Life) leave(end agent.End) {
 	if l.console != nil {
-		l.console() // The log's file system has to become clean as well.
+		l.console() // Close the log: its file system has to be left clean as well.
 	}
 	asked, grace := end != agent.Interrupted, shutdownGrace
 	if !asked {
@@ -154,10 +154,10 @@ func (l *Life) leave(end agent.End) {
 	End()
 }
 
-// askInit asks the init to end the machine and waits until it has stopped
-// everything else, which is when it tells us to end. It reports whether it did.
+// askInit asks the init to end the machine, and waits until it sends SIGTERM. It reports
+// whether that came.
 func (l *Life) askInit() bool {
-	inTime(sys.Sync, lastSync) // A host may lose its patience with the init.
+	inTime(sys.Sync, lastSync) // The host may kill the machine before the init has ended it.
 	what, err := boot.AskInit(l.terminated)
 	if err != nil {
 		sys.Logf("ask the init: %v", err)

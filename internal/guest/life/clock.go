@@ -9,44 +9,45 @@ import (
 )
 
 // A kernel can come up without a timer: under software emulation it measures the
-// interrupt controller's timer against the time stamp counter, and turns it off where
-// the host took the processor away in between. Nothing that waits for a time ends on
-// such a machine. Its clock stands still, or goes on alone where it is the counter's.
+// interrupt controller's timer against the time stamp counter, and turns the timer off if
+// the host took the processor away in between. On such a machine no wait for a time ends.
+// Its clock stands still, or goes on if the counter drives it.
 const (
 	// alarmAfter is shorter than the steps from the start to the port.
 	alarmAfter = time.Millisecond
 
-	// clockPatience is how late the alarm may be: a host with hundreds of busy
-	// processes gives QEMU's own timers their turn within a second.
+	// clockPatience is how late the alarm may be. A host with hundreds of busy processes
+	// serves QEMU's own timers within a second.
 	clockPatience = 3 * time.Second
 
-	// clockStep is the most that counts between two looks: the clock goes on while
-	// the host does not let the machine run, and an alarm cannot be seen then.
+	// clockStep is the most time that counts between two looks. The clock goes on while
+	// the host does not let the machine run, and no alarm can be seen then.
 	clockStep = 10 * time.Millisecond
 
-	// standstillLooks is when a clock that has not moved between them stands still:
-	// 2 s of looks under software emulation. Under hardware virtualization, where
-	// they take a tenth of that, clocks do not need a timer to move.
+	// standstillLooks is how many looks without progress show that the clock stands still:
+	// 2 s of looks under software emulation. Under hardware virtualization they take a
+	// tenth of that, but clocks need no timer there.
 	standstillLooks = 1 << 19
 )
 
-// errStandstill is a clock that does not move, and errNoTimer one that moves without
-// a timer.
+// errStandstill says that the clock does not move; errNoTimer that it moves, but no
+// timer ends.
 var (
 	errStandstill = errors.New(bootenv.DeadClock + ": it does not move, and timers do not go off")
 	errNoTimer    = errors.New(bootenv.DeadClock + ": it moves, but timers do not go off")
 )
 
-// setAlarm starts the proof of the machine's clock, so that it is over when it is
-// needed.
+// setAlarm starts the check of the machine's clock early, so that the result is there when
+// proveClock needs it.
 func (l *Life) setAlarm() error {
 	alarm, err := sys.SetAlarm(alarmAfter)
 	l.alarm = &alarm
 	return err
 }
 
-// proveClock returns an error if the machine's clock is dead. It mostly takes no time:
-// the alarm has gone off. A second agent, which has none, goes on after the first's.
+// proveClock returns an error if the machine's clock is dead. In most cases it takes no
+// time: the alarm has gone off. A second agent has no alarm, because the first one has
+// checked the clock.
 func (l *Life) proveClock() error {
 	if l.alarm == nil {
 		return nil
@@ -59,7 +60,7 @@ func (l *Life) proveClock() error {
 	return err
 }
 
-// awaitAlarm looks for an alarm without waiting for anything that a timer ends.
+// awaitAlarm waits for an alarm without using a timer.
 func awaitAlarm(wentOff func() (bool, error), now func() time.Duration) error {
 	var passed time.Duration
 	last := now()

@@ -25,8 +25,8 @@ func parseDebug(list string) map[string]bool {
 	return all
 }
 
-// configure opens the port and decides what to bring up: from the environment if
-// that says anything, else from the first message on the port. Never from both.
+// configure opens the port and makes the plan: from the environment if that has any of the
+// boot's variables, else from the first message on the port. Never from both.
 func (l *Life) configure() (err error) {
 	told := plan.Configured(os.Environ())
 	if told {
@@ -70,9 +70,9 @@ func (l *Life) receive() error {
 	return nil
 }
 
-// freshen makes the guest differ from all that began with the same memory. Whatever
-// is drawn from the random generator before it is known to the others, so nothing
-// of the boot comes first, and a boot that cannot do it ends.
+// freshen makes the guest differ from all others that began with the same memory. Random
+// numbers drawn before it are known to the others. So it comes first in the boot, and its
+// failure ends the boot.
 func freshen(f *wire.Fresh) error {
 	if f.UnixTimeNanos > math.MaxInt64 {
 		return fmt.Errorf("unix_time_nanos %d: want at most %d", f.UnixTimeNanos, int64(math.MaxInt64))
@@ -103,8 +103,8 @@ func (l *Life) openPort(name string, deadline time.Time) (*sys.Port, error) {
 	return sys.OpenPort(device)
 }
 
-// waitPort finds a port. It mostly is there, and no timer is made before; one that the
-// machine's clock would never end is not.
+// waitPort finds a port. In most cases the port is there, and no timer is made. A timer is
+// made only after the machine's clock has been checked.
 func (l *Life) waitPort(name string, deadline time.Time) (string, error) {
 	device, err := sys.FindPort(name)
 	if err == nil {
@@ -142,10 +142,10 @@ func (l *Life) bringUp() (err error) {
 	return err
 }
 
-// greet is the handshake, in the middle of the boot: the root is final, and
-// nothing of the user's is mounted yet.
+// greet is the handshake. It comes in the middle of the boot: the root is final, and none
+// of the user's mounts is made yet.
 func (l *Life) greet(user string) error {
-	var who plan.Credential // Of a blank spec: root's ids, whatever the files say.
+	var who plan.Credential // A blank spec means root's ids, whatever the files say.
 	if strings.TrimSpace(user) != "" {
 		var err error
 		if who, err = exec.LookUpAccount(user); err != nil {

@@ -1,6 +1,6 @@
-// Package life is what agentd does from its start to its end: it boots the machine,
-// serves the host and takes the machine down. Each part has a package of its own;
-// this one has their order, and what becomes of a failure.
+// Package life runs agentd from its start to its end: it boots the machine, serves the
+// host and takes the machine down. Each part has a package of its own. This package has
+// their order and handles their failures.
 //
 //	state        next                    if it fails
 //	enter root   configure               no port yet: a line on the console

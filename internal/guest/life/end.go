@@ -7,13 +7,13 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// finish gives the commands their time, and no more: signals to thousands of
-// processes and their ends can take far longer than any wait for them.
+// finish ends the commands and returns after grace in any case: signals to thousands of
+// processes, and the reaping of these, can take far longer.
 func (l *Life) finish(grace time.Duration) {
 	inTime(func() { l.agent.Finish(grace) }, grace+killGrace)
 }
 
-// inTime does something, or leaves it to itself when its time is over.
+// inTime calls do and returns after limit at the latest. do goes on then.
 func inTime(do func(), limit time.Duration) {
 	done := make(chan struct{})
 	go func() {
@@ -26,7 +26,7 @@ func inTime(do func(), limit time.Duration) {
 	}
 }
 
-// killAll ends every process that is left and gives the reaper a moment.
+// killAll kills every other process and gives the reaper a moment.
 func (l *Life) killAll() {
 	if err := sys.KillAll(); err != nil {
 		sys.Logf("%v", err)
@@ -41,10 +41,10 @@ func (l *Life) killAll() {
 	}
 }
 
-// End ends the machine. A restart is what every microVM monitor takes for its
-// end: without ACPI, a power-off only halts the processor. It does not return.
+// End ends the machine and does not return. It restarts the machine, because every microVM
+// monitor takes that as the end. A power-off without ACPI only halts the processor.
 func End() {
 	inTime(sys.Sync, lastSync) // A file system that hangs must not keep the machine.
 	sys.Logf("%v", sys.Restart())
-	select {} // The kernel refused; dying would be a panic.
+	select {} // The kernel refused. The end of PID 1 would be a kernel panic.
 }

@@ -21,71 +21,69 @@ const (
 	// portName is the virtio port between host and guest.
 	portName = "agent"
 
-	// portDeadline is how long the port may take to appear: its name comes by a
-	// message of the host after the device, some 10 ms later on an idle machine.
+	// portDeadline is how long the port may take to appear. Its name comes by a message of
+	// the host after the device, some 10 ms later on an idle machine.
 	portDeadline = 10 * time.Second
 	portInterval = 10 * time.Millisecond
 
-	// secondDeadline is for the second port to appear and its host to answer, as in
-	// the reference agents.
+	// secondDeadline is how long the second port may take to appear and the host to
+	// answer on it, as in the reference agents.
 	secondDeadline = 60 * time.Second
 
-	// spareThreads is what the agent needs when no process id is left for a
-	// thread, beside one for each processor: one for each system call that may
-	// hang at once (the spawner, teardown, the heartbeat, the sessions' own), and
-	// those that the runtime keeps for itself (its watching thread, its template of
-	// threads, and the one that takes signals).
+	// spareThreads is how many threads the agent needs, besides one for each processor,
+	// when no process id is left for a new one. One is for each system call that may hang
+	// (the spawner, teardown, the heartbeat, the sessions). The runtime keeps three: its
+	// monitor, its template of threads, and the one that takes signals.
 	spareThreads = 6 + files.BlockingCalls
 
-	// A host of generation 7 ends the machine 2 s after it asked for the end.
-	// Commands get the larger part of that to handle SIGTERM, the killed ones
-	// a little to be reaped, the file systems the rest.
+	// A host of generation 7 kills the machine 2 s after it has asked for the end. The
+	// commands get most of that to handle SIGTERM. The rest is for reaping the killed ones
+	// and for the file systems.
 	shutdownGrace = 1000 * time.Millisecond
 	killGrace     = 300 * time.Millisecond
-	downDeadline  = 5 * time.Second // Longer: a large sync is worth the host's 8 s.
-	lastSync      = time.Second     // For a boot that failed; after a shutdown nothing is left to write.
+	downDeadline  = 5 * time.Second // Longer than that: other hosts wait 8 s, and a sync may be large.
+	lastSync      = time.Second     // For a boot that failed. After a shutdown everything is on disk.
 )
 
-// A Life is the machine and what has been opened for it so far. It is used once,
-// by one goroutine.
+// A Life is the state of agentd: the machine, and what has been opened for it so far. It is
+// used once, by one goroutine.
 type Life struct {
-	// Open finds and opens the port of a name until the deadline; nil is the virtio
-	// port. Tests have other links.
+	// Open finds and opens the port of a name until the deadline; nil opens the virtio port.
+	// Tests open other links.
 	Open func(name string, deadline time.Time) (*sys.Port, error)
 
 	version string
 	started time.Duration
-	alarm   *sys.Alarm // Of the clock's proof; nil before and after.
+	alarm   *sys.Alarm // Checks the clock; nil before and after.
 	debug   map[string]bool
-	init    time.Duration // How long the bringing up took.
+	init    time.Duration // How long bringUp took.
 
 	plan    *plan.Plan
 	agent   *agent.Agent
 	machine *boot.Machine
 	procs   *proc.Table
 	port    *sys.Port
-	second  *sys.Port // For raw records; nil without one.
+	second  *sys.Port // The second port; may be nil.
 
-	hard  bool // See harden.
-	fresh bool // The host has asked for a clock and a random generator of its own.
+	hard  bool // harden has run.
+	fresh bool // The host has asked for a new clock and random state.
 
-	// Of the agent beside another init:
-	terminated chan struct{} // Closed when the init tells us to end.
-	console    func()        // Gives the console back for the log; nil without one.
+	// For the agent beside another init:
+	terminated chan struct{} // Closed when the init sends SIGTERM.
+	console    func()        // Makes the console standard error again; nil without a log.
 	score      *sys.Score
 }
 
-// New begins a life, at the start of the program. The host is told the version.
+// New returns the life of a program that has just started. The host is told the version.
 func New(version string) *Life {
 	l := &Life{version: version, started: sys.BootTime(), debug: parseDebug(os.Getenv(bootenv.Debug))}
 	l.Open = l.openPort
 	return l
 }
 
-// Run is the life of a machine, up to the point where it ends: it boots, serves the
-// host and takes the machine down. As PID 1 its caller calls [End] then. With
-// another init it does not return, unless that failed: this process becomes the
-// init, and a second agent goes on with [Life.Continue].
+// Run boots the machine, serves the host and takes the machine down. PID 1 calls [End]
+// after it. If the plan has another init, this process becomes that init and Run does not
+// return, unless that fails; a second agent goes on with [Life.Continue].
 func (l *Life) Run() error {
 	if err := errors.Join(l.setAlarm(), enterRoot()); err != nil {
 		return bootenv.EarlyInit.Wrap(err)
@@ -112,8 +110,8 @@ func (l *Life) Run() error {
 	return bootenv.AgentLoop.Wrap(err)
 }
 
-// abandon ends a boot that failed: the host is told, and what was mounted until then
-// is left clean, for there may be disks among it.
+// abandon ends a boot that failed. It tells the host, and takes down the mounts made so
+// far, because there may be disks among them.
 func (l *Life) abandon(why error) error {
 	why = l.reportFailure(why)
 	if os.Getpid() == 1 {
@@ -152,7 +150,7 @@ func (l *Life) serve() (end agent.End, err error) {
 	if err := l.port.Join(); err != nil {
 		return 0, err
 	}
-	l.port.Patient.Store(false) // From now on a closed port means that the host has gone.
+	l.port.Patient.Store(false) // From now on a closed port is the end of the host.
 	commands := l.plan.Commands
 	commands.Env = plan.Overlay(commands.Env, l.machine.Env)
 	return l.agent.Serve(agent.Config{
@@ -178,8 +176,9 @@ func (l *Life) group() string {
 	return sys.WorkloadGroup
 }
 
-// beforeCommands makes the agent fit for having company. Without any, nobody takes
-// processors or process ids from it or sends it signals, so that no boot waits for this.
+// beforeCommands prepares the agent for other processes in the guest. They can take
+// processors and process ids from it and send it signals. It runs just before the first of
+// them starts, so that no boot waits for it.
 func (l *Life) beforeCommands() {
 	if err := sys.SetName("agentd"); err != nil { // The kernel named it after its file, init.krun or init.
 		sys.Logf("%v", err)
@@ -187,7 +186,7 @@ func (l *Life) beforeCommands() {
 	l.harden()
 }
 
-// harden makes the agent survive what other processes of the guest can do, once.
+// harden protects the agent from other processes of the guest, once.
 func (l *Life) harden() {
 	if l.hard {
 		return
@@ -195,7 +194,7 @@ func (l *Life) harden() {
 	l.hard = true
 	sys.Outlive()
 	sys.ReserveThreads(runtime.NumCPU() + spareThreads)
-	if err := sys.RestWatcher(sys.CommandSlack); err != nil { // It costs time, nothing else.
+	if err := sys.RestWatcher(sys.CommandSlack); err != nil { // An error costs time, nothing else.
 		sys.Logf("%v", err)
 	}
 	if err := sys.Urgent(); err != nil { // Without it a fork bomb leaves the agent a turn every few seconds.

@@ -12,17 +12,17 @@ import (
 const (
 	logName = "agentd.log"
 
-	// logSize is the log's bound; one that is full begins anew. A line has a
-	// hundred bytes, and an agent in order writes some ten.
+	// logSize bounds the log; a full log begins anew. A line has a hundred bytes, and a
+	// healthy agent writes some ten lines.
 	logSize = 1 << 20
 
-	// logFlush is for the last lines to reach a file system that answers.
+	// logFlush is how long the last lines may take to reach the file system.
 	logFlush = 200 * time.Millisecond
 )
 
-// keepLog makes the standard error of this process the log, which is opened
-// once: an init may cover its directory with a file system of its own, and it goes on. The console belongs to the init now. Whoever calls restore gets the
-// console back, and the file is let go.
+// keepLog makes the log the standard error of this process: the console belongs to the
+// init now. The file is opened once, because an init may mount something over its
+// directory. restore makes the console standard error again and closes the file.
 func keepLog() (restore func(), err error) {
 	f, err := sys.OpenLog(boot.LogDir, logName)
 	if err != nil {
@@ -32,7 +32,7 @@ func keepLog() (restore func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := debug.SetCrashOutput(f, debug.CrashOptions{}); err != nil { // Nobody reads the pipe then.
+	if err := debug.SetCrashOutput(f, debug.CrashOptions{}); err != nil { // The pipe has no reader after a crash.
 		return nil, err
 	}
 	err = sys.Redirect(theirs)
@@ -54,9 +54,9 @@ func keepLog() (restore func(), err error) {
 	}, err
 }
 
-// fill writes what comes to the log until nothing can come any more.
+// fill copies from the pipe to the log until the pipe ends.
 func fill(f, from *os.File) {
-	defer func() { _ = f.Close() }() // There is nobody left to tell.
+	defer func() { _ = f.Close() }() // An error has no place to go.
 	var size int64
 	if info, err := f.Stat(); err == nil {
 		size = info.Size()

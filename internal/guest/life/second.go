@@ -10,14 +10,14 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// bind opens a second port for raw records, if the host asks for one by a word on the
-// kernel command line and is of a generation that has it. Beside another init
-// there is none: its host may come back, by the first port alone.
+// bind opens a second port for raw records if a word on the kernel command line asks for
+// one and the host's generation has it. Beside another init there is none: a host that
+// comes back uses the first port only.
 func (l *Life) bind() error {
 	if !agent.HasSecond(l.plan.Generation) {
 		return nil
 	}
-	// A word with a point in it reaches no environment.
+	// The kernel passes no word with a dot in it on as a variable.
 	line, err := os.ReadFile("/proc/cmdline")
 	if err != nil || !asks(line) {
 		return err

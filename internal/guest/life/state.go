@@ -11,10 +11,9 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// An state is what the agent beside another init has to know of the boot. It is
-// written as words that end in NUL, each a key, '=' and a value; none of the
-// values can hold a NUL, since none in a plan can. An empty word ends them, and
-// what is after it is the input that has been read ahead.
+// A state has the facts of the boot that the second agent needs. It is written as words
+// that end in NUL, each a key, '=' and a value. No value holds a NUL, since none in a plan
+// does. An empty word ends the list; the input that was read ahead follows.
 type state struct {
 	started, init time.Duration
 	generation    wire.Generation

@@ -6,18 +6,18 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// Activity counts what tells an idle machine from one in use (protocol section
-// 7.4), and what the heartbeat tells beside. All counters only grow.
+// Activity has the counters that tell an idle machine from one in use (protocol
+// section 7.4), and the other numbers of the heartbeat. Counters only grow.
 type Activity struct {
 	seq, hostMessages, guestMessages atomic.Uint64
 
-	Output, Files, TCP atomic.Uint64 // Bytes that were moved.
+	Output, Files, TCP atomic.Uint64 // Bytes moved.
 
-	Commands, FileStreams, TCPStreams atomic.Int64 // What goes on now.
+	Commands, FileStreams, TCPStreams atomic.Int64 // Numbers of running sessions.
 }
 
-// Counters is a reading of an Activity. The last three are no counters but what
-// goes on at that moment.
+// Counters is a reading of an Activity. The last three are the sessions that run at
+// that moment.
 type Counters struct {
 	Seq, HostMessages, GuestMessages uint64
 
@@ -44,7 +44,7 @@ func (a *Activity) Sent(t wire.Type) {
 	a.seq.Add(1)
 }
 
-// Touch counts once and returns the number that this made.
+// Touch counts a message of the host and returns the new sequence number.
 func (a *Activity) Touch() uint64 {
 	a.hostMessages.Add(1)
 	return a.seq.Add(1)

@@ -14,24 +14,25 @@ import (
 
 // A Session is what runs on one id.
 type Session interface {
-	// Message acts on a message that came for the session after its request.
+	// Message handles a message that follows the session's request.
 	Message(m wire.Message)
-	// Data takes the data of a message of a type, which belongs to the session then. No
-	// bytes at all end it, for some types. The charge is handed back when the bytes are
-	// where they belong.
+	// Data takes the payload of a data message; the session owns p from then on. For
+	// some types an empty p is the end of the stream. The session refunds the charge when
+	// the bytes have been written.
 	Data(t wire.Type, p []byte, c Charge)
-	// Detach forgets the host's side: nothing is sent any more. It does not wait.
+	// Detach disconnects the session from its client: it sends nothing any more. It does
+	// not wait.
 	Detach()
 	// Done is closed when the last frame has been queued.
 	Done() <-chan struct{}
-	// Over reports whether what is queued from now on leaves behind the last frame.
+	// Over reports whether a frame that is queued from now on leaves after the last frame.
 	Over() bool
 }
 
-// An Ending is what the owner of a session does at its end.
+// An Ending has the functions that the owner of a session runs at its end.
 type Ending struct {
-	Forget  func(Session) // The terminal frame is about to be queued: the id is free.
-	Release func(Session) // It has left, and with it all that the session held.
+	Forget  func(Session) // Called just before the terminal frame is queued: the id is free.
+	Release func(Session) // Called after that frame has been sent: the session holds nothing.
 }
 
 // A Base is what every kind of session has: its id, its way to the host, its end.
@@ -40,18 +41,19 @@ type Base struct {
 	ID   uint32
 
 	out    *mux.Outbox
-	bulk   *mux.Outbox // Of data: out, or that of the port which records have to themselves.
+	bulk   *mux.Outbox // Queue for data: out, or an outbox of the second port.
 	ending Ending
 	done   chan struct{}
 	once   sync.Once
-	gauge  *atomic.Int64 // Counts the sessions of its kind; nil is not counted.
+	gauge  *atomic.Int64 // Counts the running sessions of this kind; may be nil.
 
 	detached atomic.Bool
-	unsent   func(why error) wire.Message // Stands for a message that cannot be sent.
+	unsent   func(why error) wire.Message // Makes the message that replaces one that cannot be encoded.
 }
 
-// NewBase returns the base of a session on an id. The function unsent makes what stands for a
-// message that cannot be sent; gauge counts the sessions of the kind, if it is not nil.
+// NewBase returns the base of a session on an id. The function unsent makes the message
+// that replaces one that cannot be encoded. A gauge that is not nil counts the running
+// sessions of the kind.
 func (h *Host) NewBase(id uint32, ending Ending, unsent func(why error) wire.Message, gauge *atomic.Int64) *Base {
 	if gauge != nil {
 		gauge.Add(1)
@@ -66,7 +68,7 @@ func (h *Host) NewBase(id uint32, ending Ending, unsent func(why error) wire.Mes
 // Done is closed when the last frame has been queued.
 func (b *Base) Done() <-chan struct{} { return b.done }
 
-// Over reports whether what is queued from now on leaves behind the last frame.
+// Over reports whether a frame that is queued from now on leaves after the last frame.
 func (b *Base) Over() bool { return b.out.Over() }
 
 // Detach drops what is queued and refuses more.
@@ -76,17 +78,17 @@ func (b *Base) Detach() {
 	b.bulk.Discard()
 }
 
-// Message ignores messages: most sessions hear nothing after their request.
+// Message ignores messages: most kinds of sessions get none after their request.
 func (*Base) Message(wire.Message) {}
 
 // Data ignores data.
 func (*Base) Data(_ wire.Type, _ []byte, c Charge) { c.Refund() }
 
-// Detached reports whether nobody listens any more.
+// Detached reports whether the client has gone.
 func (b *Base) Detached() bool { return b.detached.Load() }
 
-// End ends the session with its one terminal frame; only the first call does.
-// It returns when that frame has left.
+// End sends the session's one terminal frame and returns when it has left. Only the
+// first call has an effect.
 func (b *Base) End(self Session, last wire.Message) {
 	b.once.Do(func() {
 		if b.gauge != nil {
@@ -104,7 +106,7 @@ func (b *Base) End(self Session, last wire.Message) {
 // Send queues a message and waits for room.
 func (b *Base) Send(m wire.Message) { b.queue(m, b.out.Send) }
 
-// SendNow sends a message at once: one of the few that somebody waits for.
+// SendNow sends a message at once. It is for the few messages that a client waits for.
 func (b *Base) SendNow(m wire.Message) { b.queue(m, b.out.PutNow) }
 
 // Put queues a message without waiting.
@@ -123,8 +125,8 @@ func (b *Base) queue(m wire.Message, to func([]byte) error) {
 	_ = to(frame) // A link or client that is gone needs no answer.
 }
 
-// counts adds a message that is about to be sent: a host that has it may ask for
-// the number before whoever sent it goes on. It reports whether somebody listens.
+// counts adds a message to the activity before it is sent, because a host that has received it may ask
+// for the number at once. It reports whether the session still has its client.
 func (b *Base) counts(t wire.Type) bool {
 	if b.Detached() {
 		return false
@@ -138,8 +140,8 @@ func (b *Base) Work(f func(), ended func(why string)) {
 	b.Host.Go(func() { b.Guard(f, ended) })
 }
 
-// Guard runs one of the session's goroutines: a fault of ours in it ends the
-// session, by what ended does, and not the machine.
+// Guard runs f, the body of one of the session's goroutines. A panic in f is a fault of
+// the agent: it ends this session, by a call of ended, and not the machine.
 func (b *Base) Guard(f func(), ended func(why string)) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -150,12 +152,13 @@ func (b *Base) Guard(f func(), ended func(why string)) {
 	f()
 }
 
-// maxRepeated is how much of a host's words an answer repeats: any path, and far
-// less than a frame, because a thousand answers may wait for a host that reads none.
+// maxRepeated bounds the part of a request's text that an answer repeats. Any path fits.
+// It is far less than a frame, because a thousand answers may wait for a host that reads
+// none.
 const maxRepeated = 4 << 10
 
-// Repeated is what an answer repeats of a host's words.
+// Repeated returns the part of a request's text that an answer may repeat.
 func Repeated(words string) string { return wire.ValidText(words[:min(len(words), maxRepeated)]) }
 
-// ErrDetached is why a session stops that nobody listens to.
+// ErrDetached stops a session whose client has gone.
 var ErrDetached = errors.New("the client has gone")

@@ -1,28 +1,28 @@
-// Package session has what every session needs, which is what runs on one correlation
-// id: a queue towards the host and one from it.
+// Package session has the parts that all kinds of sessions share. A session is the work
+// on one correlation id. It has a queue to the host and may have one from the host.
 //
-// The agent's loop calls the methods of a session; none of them waits. What a
-// session does happens on goroutines of its own, and what holds it up (a child
-// or peer that does not read, a host that does not, a mount that is dead) holds
-// up nobody else: input waits in a bounded inbox, then in an unnamed file; output
-// waits in a bounded outbox, which stops the reading of the child's pipe, the
-// socket or the file.
+// The agent's loop calls the methods of a session; none of them waits. A session works
+// on goroutines of its own. A child, a peer or a host that does not read, or a dead
+// mount, blocks these goroutines only. Input waits in a bounded inbox, then in an unnamed
+// file. Output waits in a bounded outbox; a full outbox stops the reading of the child's
+// pipe, the socket or the file.
 //
-// Commands, operations on files and connections are packages below this one, which do not
-// know each other. Each of their sessions embeds a [Base]; those that move bytes embed a
-// [Stream]. The agent gives a session what comes for it by Message, Data and Record.
+// The packages exec, files and tcp below this one have the kinds of sessions. They do not
+// import each other. Every session embeds a [Base]; files and connections, whose bytes may
+// move as raw records, embed a [Stream]. The agent passes a session its frames by Message,
+// Data and Record.
 //
 // # Raw records
 //
 // The bytes of a [Stream] are raw records if its request offered that, and data messages
-// if not. A flow.Receiver judges those into the guest, which wait in the session's
-// inbox, and grants credit when they have been written; a flow.Sender makes the frames of
-// the session's [Pump], which reads no more than the host has granted.
+// if not. Into the guest, a flow.Receiver checks the records, the session's inbox holds
+// them, and credit is granted when they have been written. To the host, a flow.Sender
+// makes the frames of the session's [Pump], which reads no more than the host has granted.
 //
 // # Locks
 //
-// A wrong record ends its session under Stream.arrival, so the session's own lock and the
-// inbox's come after it. A session's Detach is called under the agent's lock and takes
-// only the session's own; the functions of an [Ending] take the agent's, and none of ours
-// is held then.
+// An invalid record ends its session while Stream.arrival is held, so the locks of the
+// session and of the inbox come after that lock. The agent calls Detach under its own lock;
+// Detach takes only the session's locks. The functions of an [Ending] take the agent's
+// lock; no lock of this package is held then.
 package session

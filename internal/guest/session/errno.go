@@ -9,8 +9,8 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// errnoInfo is what the protocol says about an error number. The texts are those
-// of the C library of the reference agents: hosts look for words in them.
+// errnoInfo has the protocol's text, name and kind of an error number. The texts are
+// those of the C library of the reference agents: hosts look for words in them.
 type errnoInfo struct {
 	errno syscall.Errno
 	name  string // "" where the protocol has none.
@@ -59,8 +59,8 @@ var errnos = [...]errnoInfo{
 	{syscall.EDQUOT, "", "Quota exceeded", wire.FailureOther},
 }
 
-// infoOf finds an error number among the few. A map would be made whenever the
-// agent starts, which is when its host waits for it.
+// infoOf finds an error number in the list. A map would be built at each start of the
+// agent, while its host waits.
 func infoOf(errno syscall.Errno) (info errnoInfo, ok bool) {
 	for _, info := range errnos {
 		if info.errno == errno {
@@ -95,7 +95,7 @@ func NameOf(errno syscall.Errno) string {
 	return info.name
 }
 
-// A WholeError is a text that gets no prefix.
+// A WholeError is an error whose text is complete: Failure adds no prefix to it.
 type WholeError string
 
 func (e WholeError) Error() string { return string(e) }
@@ -106,7 +106,7 @@ func isWhole(err error) bool {
 	return whole || flow
 }
 
-// Reason is an error as the protocol says it.
+// Reason returns an error's text in the form of the protocol.
 func Reason(err error) string {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return Describe(errno)
@@ -114,7 +114,7 @@ func Reason(err error) string {
 	return err.Error()
 }
 
-// Failure names the part of an operation that failed; nil stays nil.
+// Failure puts before an error the part of the operation that failed; nil stays nil.
 func Failure(prefix string, err error) error {
 	if err == nil {
 		return nil

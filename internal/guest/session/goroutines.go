@@ -2,14 +2,13 @@ package session
 
 import "sync"
 
-// maxIdle is how many goroutines wait for something to do: a client that asks for
-// one thing after the other needs one, with a command four, and an idle one holds
-// some 10 KiB.
+// maxIdle bounds the idle goroutines that are kept. A client that sends one request
+// after the other needs one; a command needs four. An idle one holds some 10 KiB.
 const maxIdle = 8
 
-// goroutines keeps those that sessions have run on. A fresh one begins with a
-// small stack, and to grow that once more for each request was a fifth of what the
-// agent did for a stat.
+// goroutines is a pool of goroutines that sessions have run on. A new goroutine begins
+// with a small stack; to grow that for each request took a fifth of the agent's time for
+// a stat.
 type goroutines struct {
 	mu   sync.Mutex
 	idle []chan func() // Each with room for one.
@@ -24,7 +23,7 @@ func (g *goroutines) do(f func()) {
 	go g.work(f)
 }
 
-// waiting takes the goroutine that has worked last.
+// waiting takes the idle goroutine that worked last.
 func (g *goroutines) waiting() (next chan func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -44,7 +43,7 @@ func (g *goroutines) work(f func()) {
 	}
 }
 
-// wait offers a goroutine for more.
+// wait puts a goroutine into the pool. It reports whether there was room.
 func (g *goroutines) wait(next chan func()) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

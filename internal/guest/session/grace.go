@@ -7,26 +7,26 @@ import (
 )
 
 const (
-	// graceTime is how long a command has its grace: longer than a short one lives,
-	// emulated on a busy host too, and shorter than anybody notices in a flood. What
-	// is not over by then shares the processor with floods and with us who read them,
-	// and gets so little of it that its last milliseconds take hundreds.
+	// graceTime is how long floods pause for a new command. It is longer than a short
+	// command runs, also under emulation on a busy host, and too short to notice in a
+	// flood. A command that still runs afterwards shares the processor with the floods
+	// and with the agent that reads them; its last milliseconds then take hundreds.
 	graceTime = 100 * time.Millisecond
 
-	// recently is how long after its last large frame a flood may go on.
+	// recently is how long a flood counts as active after its last large frame.
 	recently = 200 * time.Millisecond
 
 	// leastPause is the shortest pause that is worth a timer.
 	leastPause = time.Millisecond
 )
 
-// startGrace makes floods pause for commands that have just begun. A command with
-// little to do shares the processor with those that flood us; while we do not
-// read them their pipes fill, and they wait. Floods never pause for more than half
-// of the time.
+// startGrace makes floods pause for commands that have just begun. A short command
+// shares the processor with the commands that flood the agent. While the agent does not
+// read their pipes these fill, and the flooding commands wait. Floods never pause for
+// more than half of the time.
 type startGrace struct {
-	paused  atomic.Bool  // Whether there is a pause: all that a pump looks at in general.
-	flooded atomic.Int64 // When there was a flood (UnixNano).
+	paused  atomic.Bool  // Whether there is a pause. A pump looks at nothing else in most cases.
+	flooded atomic.Int64 // Time of the last large frame (UnixNano).
 
 	mu     sync.Mutex
 	number int
@@ -35,8 +35,8 @@ type startGrace struct {
 	over   chan struct{} // Closed at the end of the pause.
 }
 
-// begin is for a command that begins; it has its grace until the returned function is
-// called, or for its graceTime.
+// begin starts the grace of a new command. It lasts until the returned function is
+// called, and graceTime at most.
 func (g *startGrace) begin() (endGrace func()) {
 	if time.Now().UnixNano()-g.flooded.Load() > int64(recently) {
 		return func() {}
@@ -94,7 +94,7 @@ func (g *startGrace) resumeLocked() {
 	g.over = nil
 }
 
-// flood says that a large frame was read.
+// flood records that a large frame was read.
 func (g *startGrace) flood() { g.flooded.Store(time.Now().UnixNano()) }
 
 // wait waits for the end of a pause, if there is one.

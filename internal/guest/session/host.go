@@ -10,17 +10,16 @@ import (
 )
 
 const (
-	// InputMemory is what one session's input (a command's, a connection's, a
-	// file's that is written) may hold in memory: a quarter of a reference
-	// client's largest chunk (3 MiB) would spill at once and cost speed, so one
-	// such chunk and what was read with it fits.
+	// InputMemory is how much input one session (a command, a connection, a file that
+	// is written) may hold in memory. The largest chunk of a reference client (3 MiB)
+	// fits, with the bytes read along with it: a smaller bound would spill it to disk.
 	InputMemory = 4 << 20
 
-	// inputStored is what may wait on disk beyond that. A host that needs more
-	// has no use for a receiver that does not read.
+	// inputStored is how much more may wait on disk. A receiver that leaves so much
+	// unread is taken as dead.
 	inputStored = 256 << 20
 
-	// MaxInput is what may wait of one session's input altogether.
+	// MaxInput bounds the waiting input of one session, in memory and on disk.
 	MaxInput = InputMemory + inputStored
 
 	// InputBudget bounds the input of all sessions in memory: four sessions at
@@ -28,30 +27,30 @@ const (
 	InputBudget = 4 * InputMemory
 )
 
-// A Host is what all sessions of one agent share.
+// A Host has what all sessions of one agent share.
 type Host struct {
 	Generation wire.Generation
 	Writer     *mux.Writer
-	Records    *mux.Writer // Of the second port, which raw records have to themselves; nil without one.
+	Records    *mux.Writer // Writes raw records to the second port; nil without one.
 	Pool       *mux.Pool
 	Input      *mux.Budget
-	Spares     *frame.Spares // Bodies of data that has been passed on; nil keeps none.
+	Spares     *frame.Spares // Memory of frames whose data has been passed on, for reuse; nil keeps none.
 	Activity   Activity
 	Credit     *Credit // nil for hosts that have none.
 
-	// Incarnation is the connection that has an id, for the second port.
+	// Incarnation returns the connection that owns an id, for the second port.
 	Incarnation func(id uint32) [16]byte
 
 	turns      turns
 	goroutines goroutines
 
-	windows windows // Of the flows into the guest.
+	windows windows // Credit windows of the flows into the guest.
 
-	pauses mux.PauseBudget // With sessions that do not take what the host sends.
+	pauses mux.PauseBudget // Bounds the waits for sessions that do not read their input.
 }
 
-// spillDirs are where input waits on disk, the first that can be used. The first
-// is on disk in most images, so that a flood does not take the guest's memory.
+// spillDirs are the directories for input that waits on disk; the first usable one is
+// taken. /var/tmp is on disk in most images, so a flood does not fill the guest's memory.
 var spillDirs = [...]string{"/var/tmp", "/tmp", "/"}
 
 func spill() (mux.Storage, error) {
@@ -66,16 +65,17 @@ func spill() (mux.Storage, error) {
 	return nil, errors.Join(errs...)
 }
 
-// Inbox is where what the host sends to one session waits, up to memory bytes in memory.
+// Inbox returns the queue for the input of one session. It holds up to memory bytes in
+// memory, and more on disk.
 func (h *Host) Inbox(memory int) *mux.Inbox {
 	return mux.NewInbox(mux.InboxConfig{
 		Memory: memory, Budget: h.Input, Storage: spill, Stored: inputStored, Pauses: &h.pauses,
 	})
 }
 
-// Go runs f on a goroutine, one that has been used before if there is one.
+// Go runs f on an idle goroutine of the pool, or on a new one.
 func (h *Host) Go(f func()) { h.goroutines.do(f) }
 
-// StartGrace is for a command that begins: floods may pause for it until the returned
-// function is called, or for a moment.
+// StartGrace starts the grace of a new command: floods may pause until the returned
+// function is called, and 100 ms at most.
 func (h *Host) StartGrace() (end func()) { return h.turns.grace.begin() }

@@ -11,41 +11,42 @@ import (
 )
 
 const (
-	// minRead is the first read of an output: most commands say less.
+	// minRead is the size of the first read of an output: most commands write less.
 	minRead = 4 << 10
 
 	// maxFrame is the longest frame of data: two writes of the port, which takes
 	// half of it in one (mux.Quantum). A byte more would be a third write.
 	maxFrame = 2 * mux.Quantum
 
-	// MaxRead is what such a frame has room for beside its head.
+	// MaxRead is the room for data in such a frame.
 	MaxRead = maxFrame - wire.DataHead
 
-	// lentFrames bounds the large frames of all sessions: the floods whose turn it is
-	// with one on its way, one queued and one that is filled, and as many that are
-	// left by those before them.
+	// lentFrames bounds the large frames of all sessions. Each flood that has a turn
+	// uses three: one is being written, one is queued, one is being filled. The rest is
+	// for frames of floods whose turn has just ended.
 	lentFrames = 24
 
-	// floodPipe is what the pipe of a command has room for that has filled it: the
-	// command and we then take turns less often.
+	// floodPipe is the size of a pipe that its command has filled: the command and the
+	// agent then alternate less often.
 	floodPipe = 256 << 10
 
-	// pipe is what an ordinary one has room for.
+	// pipe is the size of an ordinary pipe.
 	pipe = 64 << 10
 )
 
-// NewPool returns what the sessions of one agent borrow their large frames from.
+// NewPool returns the pool of large frames of one agent's sessions.
 func NewPool() *mux.Pool { return mux.NewPool(maxFrame, lentFrames) }
 
-// A Source is what a pump reads.
+// A Source gives a pump its bytes.
 type Source interface {
 	// Read waits for some bytes.
 	Read(b []byte) (int, error)
-	// Try does not wait: 0 bytes and no error mean that nothing is there yet.
+	// Try reads without waiting: 0 bytes and no error mean that nothing is there yet.
 	Try(b []byte) (int, error)
 }
 
-// A Stored source has all it will ever have, and never waits for more.
+// A Stored source has all its bytes from the start, as a file has: a read never waits
+// for more.
 type Stored func([]byte) (int, error)
 
 // Read is the function.
@@ -54,40 +55,40 @@ func (s Stored) Read(b []byte) (int, error) { return s(b) }
 // Try is the function, which does not wait.
 func (s Stored) Try(b []byte) (int, error) { return s(b) }
 
-// A Pump sends what a source gives as data messages of one kind, in frames as
-// large as what is there makes them.
+// A Pump sends the bytes of a source as data of one kind. A frame has all bytes that are
+// there when it is made.
 type Pump struct {
 	*Base
 	kind  wire.Type
 	from  Source
-	count *atomic.Uint64 // Of bytes that were sent.
+	count *atomic.Uint64 // Counts the bytes sent.
 	to    flow.Sender    // Makes the frames.
-	room  int            // What it was given, 0 for nothing yet.
+	room  int            // The size that Grow gave the source's pipe; 0 before.
 	turn  turn
 
-	Grow    func(size int) bool // Gives the source room for so much; nil where nothing can.
-	Flooded func()              // Called when this is a flood itself; nil for nobody.
+	Grow    func(size int) bool // Resizes the source's pipe; nil if it has none.
+	Flooded func()              // Called when this pump turns out to be a flood; may be nil.
 }
 
-// NewPump returns what sends the bytes of a source as messages of one kind, and counts
-// them.
+// NewPump returns a pump that sends the bytes of a source as messages of one kind and
+// counts them.
 func NewPump(base *Base, kind wire.Type, from Source, count *atomic.Uint64) *Pump {
 	return &Pump{Base: base, kind: kind, from: from, to: flow.SendMessages(base.Host.Generation, kind, nil), count: count}
 }
 
-// Run returns the source's error. While nobody takes the data it waits; when
-// nobody will any more it goes on reading, so that a command is not held up.
+// Run pumps until the source's error, which it returns. It waits while the client does
+// not read. After the client has gone it reads on, so that the command is not blocked.
 func (p *Pump) Run() error {
 	p.turn.of = &p.Host.turns
 	defer p.turn.end()
-	// Between floods this is all that a session holds.
+	// Outside floods a session holds this buffer only.
 	little := make([]byte, wire.DataHead+minRead)
 	for {
 		n, err := p.from.Read(little[wire.DataHead:])
 		if p.kind == wire.TypeExecStderr {
-			// What was written within one time slice is read at once, and the runtime wakes
-			// the reader that became ready last first: stdout goes before stderr then, as who
-			// prints a result and then a remark expects.
+			// The runtime wakes the reader that became ready last first. Yielding once lets
+			// stdout go before stderr, as the user of a command expects that prints a result
+			// and then a remark within one time slice.
 			runtime.Gosched()
 		}
 		switch {
@@ -102,11 +103,11 @@ func (p *Pump) Run() error {
 	}
 }
 
-// flood sends the bytes of a full buffer and all that is there behind them.
+// flood sends a full buffer and all bytes that are there after it.
 func (p *Pump) flood(little []byte) error {
 	first, full := little[wire.DataHead:], false
 	if p.Flooded != nil {
-		p.Flooded() // Else it would wait for itself.
+		p.Flooded() // Otherwise this command's own start grace would pause it.
 	}
 	for {
 		crowded := p.turn.wait()
@@ -129,7 +130,7 @@ func (p *Pump) flood(little []byte) error {
 		p.turn.moved(n)
 		p.emit(b.B, n, b)
 		if !whole || err != nil {
-			if !full { // It is slower than we are, and has no use for a turn.
+			if !full { // The source is slower than the agent: it needs no turn.
 				p.turn.end()
 			}
 			return err
@@ -140,27 +141,27 @@ func (p *Pump) flood(little []byte) error {
 	}
 }
 
-// widen gives a pipe that was full more room, and takes it back where many are:
-// what each command may do before it waits delays all the others.
+// widen enlarges a pipe that was full, and shrinks it again when other floods wait: each
+// command fills its pipe before it waits, which delays all the others.
 func (p *Pump) widen(crowded bool) {
 	switch {
 	case p.Grow == nil:
 	case p.room == 0 && !crowded && p.Grow(floodPipe):
 		p.room = floodPipe
-	case p.room == floodPipe && crowded && p.Grow(pipe): // Else there is too much in it yet.
+	case p.room == floodPipe && crowded && p.Grow(pipe): // If not, the pipe still holds too much.
 		p.room = pipe
 	}
 }
 
-// emit sends the n bytes at frame[wire.DataHead:]; lent is what frame lies in, if
-// that is to be given back.
+// emit sends the n bytes at frame[wire.DataHead:]. A lent that is not nil is the pool's
+// buffer that frame lies in; it goes back when the frame has been sent.
 func (p *Pump) emit(frame []byte, n int, lent *mux.Buffer) {
 	frame = p.to.Frame(frame, p.ID, n)
 	if p.counts(p.kind) {
 		p.count.Add(uint64(n))
 	}
 	if lent != nil {
-		_ = p.bulk.SendBuffer(lent, frame) // Nobody listens: it goes on, see Run.
+		_ = p.bulk.SendBuffer(lent, frame) // An error means that the client has gone: see Run.
 	} else {
 		_ = p.bulk.Send(frame)
 	}

@@ -12,13 +12,13 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// A Carrier is a session whose data can move as raw records (protocol section 12).
-// What is wrong with a flow ends its session and nothing else.
+// A Carrier is a session whose data can move as raw records (protocol section 12). A
+// violation of a flow's rules ends its session and nothing else.
 type Carrier interface {
 	Session
 	// Record takes a piece of the flow into the guest. See Session.Data for the charge.
 	Record(r wire.Record, c Charge)
-	// Break ends the session with a text; tell says by core.bulk.cancel first that
+	// Break ends the session with a text. With tell, core.bulk.cancel says first that
 	// the host broke the protocol.
 	Break(why string, tell bool)
 }
@@ -26,27 +26,27 @@ type Carrier interface {
 // A flowError ends a session by a text that gets no prefix.
 type flowError struct {
 	text string
-	tell bool // The host is told by core.bulk.cancel first.
+	tell bool // Send core.bulk.cancel first.
 }
 
 func (e *flowError) Error() string { return e.text }
 
-// Moves says what a [Stream] moves, and how texts speak of it, which are the reference
-// agents' where they have one (protocol section 12.5).
+// Moves describes the bytes of a [Stream] and the words of its error texts. Texts that the
+// reference agents have are the same here (protocol section 12.5).
 type Moves struct {
 	Kind  wire.BulkKind
 	Flows wire.BulkFlow  // The directions that the session has.
-	Data  wire.Type      // Of data messages.
-	Last  wire.Message   // Ends those to the host; nil where nothing does.
-	Count *atomic.Uint64 // Of bytes.
+	Data  wire.Type      // Type of the data messages.
+	Last  wire.Message   // Ends the data messages to the host; nil if no message does.
+	Count *atomic.Uint64 // Counts bytes.
 
-	Record int    // The longest record's data.
-	Want   uint64 // How many bytes may come.
+	Record int    // The most data of one record.
+	Want   uint64 // The most bytes that may come.
 
-	Name  string // What texts call the session,
-	Offer string // and its offer,
-	Stray string // and say of a record that no offer has allowed.
-	Full  error  // Says that more wait than may.
+	Name  string // The session in error texts.
+	Offer string // Its offer in error texts.
+	Stray string // The text for a record that no accepted offer allows.
+	Full  error  // The error of an inbox that is full.
 
 	Stop func(error) // Ends the session. Only the first reason counts.
 }
@@ -54,25 +54,25 @@ type Moves struct {
 // A Stream is a session that moves bytes, by messages or raw records.
 type Stream struct {
 	*Base
-	In *mux.Inbox // What the host has sent, for sessions that receive.
+	In *mux.Inbox // Bytes from the host; nil if the session only sends.
 	To flow.Sender
 
 	moves   Moves
 	from    flow.Receiver
-	spares  *frame.Spares // What gets the memory of data messages; nil for records.
+	spares  *frame.Spares // Gets back the memory of data messages; nil for records.
 	accept  wire.BulkAccepted
-	window  int        // 0 when it has been given back.
-	arrival sync.Mutex // A finish, which may come by another port, must not be between a record and its keeping.
+	window  int        // 0 after it was given back.
+	arrival sync.Mutex // Makes a record's check and its queueing one step: a finish may come by another port.
 }
 
-// NoOffer is what is wrong with a record of a session that moves none.
+// NoOffer is the text for a record to a session that moves no records.
 const NoOffer = "raw bulk is invalid without an accepted offer"
 
 // into reports whether the host sends bytes.
 func (s *Stream) into() bool { return s.moves.Flows&wire.FlowHostToGuest != 0 }
 
-// NewStream decides once how the bytes move: by records, if the request offers that, or
-// by messages. The error is what is wrong with the offer.
+// NewStream decides how the bytes move: by records if the request offers that, else by
+// messages. The error says what is wrong with the offer; the stream is valid also then.
 func NewStream(base *Base, moves Moves, o *wire.BulkOffer) (*Stream, error) {
 	s := &Stream{
 		Base: base, moves: moves, spares: base.Host.Spares,
@@ -90,8 +90,8 @@ func NewStream(base *Base, moves Moves, o *wire.BulkOffer) (*Stream, error) {
 	return s, err
 }
 
-// records takes an offer up. It returns what the inbox needs. Two records fit a window,
-// or a flow could stand still half a record short.
+// records accepts an offer. It returns the memory that the inbox needs. Two records fit a
+// window, so that the sender of one never waits for credit of less than a record.
 func (s *Stream) records(o *wire.BulkOffer) (memory int) {
 	record := int(min(o.MaxRecordPayload, uint32(s.moves.Record)))
 	s.spares = nil
@@ -107,7 +107,7 @@ func (s *Stream) records(o *wire.BulkOffer) (memory int) {
 	}
 	if s.moves.Flows&wire.FlowGuestToHost != 0 {
 		s.To = flow.SendRecords(s.moves.Kind, wire.FlowGuestToHost, before)
-		_ = s.To.Open(record, o.GuestToHostCreditLimit) // The first time.
+		_ = s.To.Open(record, o.GuestToHostCreditLimit) // Fails only a second time.
 	}
 	s.accept = wire.BulkAccepted{
 		Kind: s.moves.Kind, Flows: s.moves.Flows, Format: flow.Format, MaxRecordPayload: uint32(record),
@@ -116,16 +116,16 @@ func (s *Stream) records(o *wire.BulkOffer) (memory int) {
 	return max(s.window, InputMemory)
 }
 
-// Begin lets the bytes move: it says that an offer is taken up, if there was one.
+// Begin lets the bytes move. It tells the host that an offer is accepted, if there was one.
 func (s *Stream) Begin() {
 	if s.accept.Format == 0 {
 		return
 	}
-	_ = s.from.Open(int(s.accept.MaxRecordPayload), s.accept.HostToGuestCreditLimit) // The first time.
+	_ = s.from.Open(int(s.accept.MaxRecordPayload), s.accept.HostToGuestCreditLimit) // Fails only a second time.
 	s.Put(&s.accept)
 }
 
-// ReturnWindow gives the window of an accepted offer back.
+// ReturnWindow gives the credit window of an accepted offer back to the budget.
 func (s *Stream) ReturnWindow() {
 	s.arrival.Lock()
 	defer s.arrival.Unlock()
@@ -133,7 +133,7 @@ func (s *Stream) ReturnWindow() {
 	s.window = 0
 }
 
-// kindName is what texts call a kind.
+// kindName is the stream's kind in error texts.
 func (s *Stream) kindName() string {
 	if s.moves.Kind == wire.BulkFS {
 		return "filesystem"
@@ -141,7 +141,8 @@ func (s *Stream) kindName() string {
 	return "TCP"
 }
 
-// Messages reports whether data, or its end, may come as a message; else it ends the session.
+// Messages reports whether data, or its end, may come as a message. If not, it ends the
+// session.
 func (s *Stream) Messages(what string) bool {
 	if s.from.Message() == nil {
 		return true
@@ -150,7 +151,7 @@ func (s *Stream) Messages(what string) bool {
 	return false
 }
 
-// Data takes bytes that came as a message.
+// Data takes the bytes of a data message.
 func (s *Stream) Data(t wire.Type, p []byte, c Charge) {
 	if t != s.moves.Data || len(p) == 0 || !s.Messages("data") {
 		c.Refund()
@@ -172,7 +173,7 @@ func (s *Stream) keep(p []byte, c Charge) {
 	}
 	err := s.In.PushFor(p, c.Payer())
 	if err == nil || errors.Is(err, mux.ErrClosed) {
-		return // Bytes after the end, or after a failure that was told, are nobody's.
+		return // The input has ended, or the session has failed: ignore the bytes.
 	}
 	if errors.Is(err, mux.ErrFull) {
 		err = s.moves.Full
@@ -180,8 +181,8 @@ func (s *Stream) keep(p []byte, c Charge) {
 	s.moves.Stop(err)
 }
 
-// arrive does one step of the flow into the guest, and breaks the session if that is a
-// slip. It ends the input when all of it has come.
+// arrive does one step of the flow into the guest. It breaks the session if the step
+// violates the protocol, and ends the input when all of it has come.
 func (s *Stream) arrive(what string, step func() error) {
 	s.arrival.Lock()
 	defer s.arrival.Unlock()
@@ -196,7 +197,7 @@ func (s *Stream) arrive(what string, step func() error) {
 	}
 }
 
-// Record takes bytes that came as a record.
+// Record takes the bytes of a raw record.
 func (s *Stream) Record(r wire.Record, c Charge) {
 	kept := false
 	defer func() {
@@ -216,7 +217,7 @@ func (s *Stream) Record(r wire.Record, c Charge) {
 	})
 }
 
-// Message acts on a message about a flow.
+// Message handles a message about a flow.
 func (s *Stream) Message(m wire.Message) {
 	switch m := m.(type) {
 	case *wire.BulkFinish:
@@ -236,8 +237,8 @@ func (s *Stream) Message(m wire.Message) {
 // Break ends the session with a text, which may be a host's.
 func (s *Stream) Break(why string, tell bool) { s.moves.Stop(&flowError{Repeated(why), tell}) }
 
-// Consumed notes that the first n bytes of p, which came from In, are where they
-// belong, and nobody uses p any more.
+// Consumed says that the first n bytes of p, which came from In, have been written. The
+// caller does not use p afterwards.
 func (s *Stream) Consumed(p []byte, n int) {
 	s.moves.Count.Add(uint64(n))
 	s.from.Consumed(n)
@@ -245,26 +246,27 @@ func (s *Stream) Consumed(p []byte, n int) {
 	s.spares.Give(p)
 }
 
-// Pump returns what sends the bytes of a source.
+// Pump returns a pump that sends the bytes of a source within the host's credit.
 func (s *Stream) Pump(from Source) *Pump {
 	return &Pump{Base: s.Base, kind: s.moves.Data, from: credited{from, s.To}, to: s.To, count: s.moves.Count}
 }
 
-// Farewell says what precedes the terminal frame of a session that ends with err.
+// Farewell sends core.bulk.cancel before the terminal frame of a session that ends with
+// err, if the host broke the protocol.
 func (s *Stream) Farewell(err error) {
 	if broken, ok := errors.AsType[*flowError](err); ok && broken.tell {
 		s.Put(&wire.BulkCancel{Kind: s.moves.Kind, Reason: wire.CancelProtocol, Message: broken.text})
 	}
 }
 
-// A credited source gives what may be sent.
+// A credited source gives no more bytes than the host has granted.
 type credited struct {
 	Source
 	to flow.Sender
 }
 
-// Read waits for bytes and for credit. The end of the source needs no credit: so one
-// byte is read without, and waits here for its own.
+// Read waits for bytes and for credit. The end of the source needs no credit: without
+// credit Read reads one byte to detect it, and holds that byte until credit comes.
 func (c credited) Read(b []byte) (int, error) {
 	room, _, err := c.to.Room(len(b))
 	switch {
@@ -299,7 +301,7 @@ func (c credited) readOne(b []byte) (int, error) {
 	return n, ended
 }
 
-// Try reads what is there and may be sent.
+// Try reads the bytes that are there and that the credit covers.
 func (c credited) Try(b []byte) (int, error) {
 	room, _, err := c.to.Room(len(b))
 	if room == 0 {

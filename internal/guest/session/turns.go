@@ -7,22 +7,22 @@ import (
 )
 
 const (
-	// maxTurns is how many floods move at a time: one fills its pipe while the other is
-	// read. More do not move more, and each is somebody else who wants the processor.
+	// maxTurns is how many floods move at a time: one fills its pipe while the agent reads
+	// the other. More floods move no more bytes, but compete for the processor.
 	maxTurns = 2
 
-	// turnBytes is what a flood moves before it is another's turn: two full pipes,
-	// so that fifty floods have their turn some ten times a second.
+	// turnBytes is how much a flood moves in one turn: two full pipes, so that fifty floods
+	// have their turn some ten times a second.
 	turnBytes = 128 << 10
 
-	// turnTime is when a turn ends at the latest, if somebody waits: the flood was none,
-	// or hangs. Emulated, two floods need a quarter of it for their bytes.
+	// turnTime bounds a turn while others wait: the source may be slow, or hang. Two
+	// floods under emulation need a quarter of it for their bytes.
 	turnTime = 20 * time.Millisecond
 )
 
-// turns lets few floods move at a time, one after the other. The others' commands
-// wait on full pipes: all get the same, and whoever else wants the processor shares
-// it with few of them.
+// turns lets few floods move at a time, one after the other. The commands of the others
+// wait on full pipes. So all floods get the same share, and other commands compete with
+// few of them for the processor.
 type turns struct {
 	grace startGrace // No turn lapses while floods pause.
 
@@ -32,16 +32,17 @@ type turns struct {
 	timed   bool    // lapse will be called.
 }
 
-// A turn is one pump's part in them. Its methods are for the pump's goroutine.
+// A turn is the place of one pump among the turns. Only the pump's goroutine calls its
+// methods.
 type turn struct {
 	of    *turns
-	begun int // Bytes before the first turn.
-	left  int // Bytes of this one.
+	begun int // Bytes moved before the first turn.
+	left  int // Bytes left in this turn.
 
 	// Guarded by of.mu:
 	held  bool
 	since time.Time
-	given chan struct{} // Closed when it is held, for whoever waits.
+	given chan struct{} // Closed when the turn is given.
 }
 
 // wait waits until the pump may move. It reports whether others wait.
@@ -55,7 +56,7 @@ func (t *turn) wait() (crowded bool) {
 	return len(t.of.waiting) > 0
 }
 
-// ask returns what to wait for, nil for nothing.
+// ask asks for a turn. It returns the channel to wait on, or nil if the pump may move now.
 func (t *turn) ask() chan struct{} {
 	o := t.of
 	o.mu.Lock()
@@ -73,11 +74,10 @@ func (t *turn) ask() chan struct{} {
 	return t.given
 }
 
-// short reports whether what moves may be no flood but somebody's short answer,
-// which needs no turn.
+// short reports whether the output is still too short to be a flood: it needs no turn then.
 func (t *turn) short() bool { return t.begun < turnBytes }
 
-// moved counts what was moved.
+// moved counts n bytes that were moved.
 func (t *turn) moved(n int) {
 	if t.short() {
 		t.begun += n
@@ -103,14 +103,14 @@ func (o *turns) takeLocked(t *turn) {
 	o.held = slices.DeleteFunc(o.held, func(h *turn) bool { return h == t })
 }
 
-// giveLocked gives the free turns to who has waited longest.
+// giveLocked gives the free turns to the pumps that have waited longest.
 func (o *turns) giveLocked(now time.Time) {
 	for len(o.held) < maxTurns && len(o.waiting) > 0 {
 		t := o.waiting[0]
 		o.waiting = slices.Delete(o.waiting, 0, 1)
 		o.held = append(o.held, t)
 		t.held, t.since = true, now
-		t.left = turnBytes + min(t.left, 0) // Less what was too much the last time.
+		t.left = turnBytes + min(t.left, 0) // Less the excess of the last turn.
 		close(t.given)
 	}
 	if len(o.waiting) > 0 && !o.timed {

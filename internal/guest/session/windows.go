@@ -9,23 +9,23 @@ import (
 )
 
 const (
-	// windowBudget is what the windows of all flows into the guest come from: as
-	// much as all input may hold in memory, so that what is granted fits there.
+	// windowBudget bounds the credit windows of all flows into the guest: as much as all
+	// input may hold in memory, so that granted bytes fit there.
 	windowBudget = InputBudget
 
-	// windowRecords is how many of the longest records a window holds: enough for
-	// either side not to wait for the other. Long records get the usual window, as in
-	// the reference agents; for short ones less does, and is less to hold.
+	// windowRecords is how many of the longest records a window holds: enough that
+	// neither side waits for the other. Flows of long records get the usual window, as in
+	// the reference agents; flows of short ones need less memory.
 	windowRecords = 16
-	smallWindow   = 1 << 20 // As long as a file system may take for a turn.
+	smallWindow   = 1 << 20 // The least without shortage: covers one slow write of a file system.
 
 	// minWindow is granted also when the budget is used up: two of the smallest
-	// records. What then does not fit memory waits on disk, as any input does.
+	// records. Bytes that do not fit memory then wait on disk, as any input does.
 	minWindow = 2 * flow.MinRecord
 )
 
-// windows are what flows into the guest are granted, together within a budget: each
-// gets what suits its records, or half of what is left.
+// windows allots the credit windows of the flows into the guest within a budget. A flow
+// gets a window that suits its records, or half of the rest of the budget.
 type windows struct {
 	mu   sync.Mutex
 	used int
@@ -46,8 +46,9 @@ func (w *windows) give(n int) {
 	w.used -= n
 }
 
-// checkOffer says what is wrong with an offer. credit is what it must grant: some
-// or nothing. A longer record than there can be is only an offer.
+// checkOffer returns what is wrong with an offer. An offer must grant credit if the
+// argument credit is true, and none otherwise. Any large record length is allowed: it is
+// only an upper bound.
 func checkOffer(what string, o *wire.BulkOffer, credit bool) error {
 	switch {
 	case o.Format != flow.Format:

@@ -32,7 +32,7 @@ func execName(errno syscall.Errno) string {
 
 // stdinName is the name that core.exec.stdin.error uses.
 func stdinName(errno syscall.Errno) string {
-	switch errno { //nolint:exhaustive // Those that a write can end with.
+	switch errno { //nolint:exhaustive // Only errors of a write.
 	case syscall.EPIPE:
 		return "EPIPE"
 	case syscall.ENOSPC:

@@ -2,13 +2,13 @@ package exec
 
 import "sync"
 
-// An outputHold keeps the outputs of one command back while their client does not read
-// (protocol section 8.7). Only the host sets it, and only for as long as somebody
-// listens: so nothing bounds how long a wait for its end lasts.
+// An outputHold stops the reading of one command's outputs while the client does not
+// read (protocol section 8.7). Only the host sets it, and it ends when the client
+// disconnects. So a wait for its end needs no deadline.
 type outputHold struct {
 	mu    sync.Mutex
-	over  chan struct{} // Closed at its end; nil while there is none.
-	final bool          // It is not set any more.
+	over  chan struct{} // Closed when the hold ends; nil without a hold.
+	final bool          // set does nothing any more.
 }
 
 func (h *outputHold) set() {
@@ -32,7 +32,7 @@ func (h *outputHold) endLocked() {
 	}
 }
 
-// endForGood ends it for ever, when nobody is left to wait for.
+// endForGood ends the hold and refuses further ones. It is for a client that has gone.
 func (h *outputHold) endForGood() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -40,14 +40,14 @@ func (h *outputHold) endForGood() {
 	h.endLocked()
 }
 
-// isSet is what a pump asks that has other things to do.
+// isSet reports whether there is a hold, without waiting.
 func (h *outputHold) isSet() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.over != nil
 }
 
-// wait waits for its end. It reports whether that took any waiting.
+// wait waits until there is no hold. It reports whether there was one.
 func (h *outputHold) wait() (waited bool) {
 	for {
 		h.mu.Lock()

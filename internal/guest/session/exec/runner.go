@@ -17,35 +17,35 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// A Runner starts commands. Its exported fields are set before the first.
+// A Runner starts commands. Its exported fields are set before the first command.
 type Runner struct {
 	Host     *session.Host
 	Procs    *proc.Table
 	Defaults plan.Commands
-	Limits   []proc.Limit // Every command's, before those of its request.
+	Limits   []proc.Limit // For every command, before the limits of its request.
 
-	waiting atomic.Int64 // Bytes of the long requests whose commands have not started.
-	left    atomic.Int64 // Outputs that are read on for processes left behind.
+	waiting atomic.Int64 // Bytes of long requests whose commands have not started.
+	left    atomic.Int64 // Outputs that are drained for processes that outlive their command.
 	wide    atomic.Int32 // Commands whose input has a large pipe.
 
-	// accounts keeps the readers of /etc/passwd apart: an image can make it
+	// accounts lets one command at a time read /etc/passwd: an image can make the file
 	// plan.MaxAccountFile long, and a hundred commands may start at once.
 	accounts sync.Mutex
-	passwd   rememberedFile // Under accounts.
+	passwd   rememberedFile // Guarded by accounts.
 }
 
 const (
-	// longRequest is what a request for a command holds before it counts as long. Most
-	// hold a few KiB; a thousand that are just not long are 32 MiB.
+	// longRequest is the size above which a request for a command counts as long. Most
+	// requests take a few KiB; a thousand of this size are 32 MiB.
 	longRequest = 32 << 10
 
-	// maxWaiting bounds the long ones that wait for their start, which takes some
-	// milliseconds, and for ever behind one that hangs: four of the longest.
+	// maxWaiting bounds the long requests that wait for their start: four of the longest.
+	// A start takes some milliseconds, but it never ends if the start before it hangs.
 	maxWaiting = 16 << 20
 )
 
-// admit takes the room of a request that is to wait for its start. The error says
-// that there is none; else leave gives it back.
+// admit reserves memory for a request until its start. The error says that there is
+// none; leave gives the memory back.
 func (r *Runner) admit(req *wire.ExecRequest) (leave func(), err error) {
 	n := weight(req)
 	if n <= longRequest {
@@ -58,7 +58,7 @@ func (r *Runner) admit(req *wire.ExecRequest) (leave func(), err error) {
 	return func() { r.waiting.Add(-n) }, nil
 }
 
-// weight is what a request holds in memory.
+// weight is the size of a request in memory.
 func weight(req *wire.ExecRequest) (n int64) {
 	const header = 16 // Of a string.
 	for _, list := range [][]string{{req.Cmd, deref(req.Cwd), deref(req.User)}, req.Args, req.Env} {
@@ -69,7 +69,7 @@ func weight(req *wire.ExecRequest) (n int64) {
 	return n
 }
 
-// account finds who spec is, in the files of the guest as they are now.
+// account resolves a user spec by the guest's current files.
 func (r *Runner) account(spec string) (plan.Credential, error) {
 	r.accounts.Lock()
 	defer r.accounts.Unlock()
@@ -84,17 +84,18 @@ func (r *Runner) account(spec string) (plan.Credential, error) {
 }
 
 const (
-	// rememberedBytes is the longest file that is remembered: the passwd of a
-	// distribution has 1 to 4 KiB.
+	// rememberedBytes is the longest file that is cached: the passwd of a distribution
+	// has 1 to 4 KiB.
 	rememberedBytes = 16 << 10
 
-	// rememberAfter is how old a change must be for that: times of files advance
-	// by ticks of the kernel, 10 ms at most, and in two seconds on some disks.
+	// rememberAfter is the least age of a file that is cached: a younger one could change
+	// again with the same time stamp. Time stamps advance in steps of 10 ms at most, and
+	// of 2 s on some disks.
 	rememberAfter = 2 * time.Second
 )
 
-// A rememberedFile spares the reading of a small file that has not changed, which
-// every command would cost three turns to the file's server.
+// A rememberedFile caches a small file until it changes. Reading it for each command
+// would cost three requests to the host's file server.
 type rememberedFile struct {
 	id      sys.FileID
 	content []byte
@@ -118,8 +119,8 @@ func (f *rememberedFile) read(name string) ([]byte, error) {
 	return b, nil
 }
 
-// LookUpAccount resolves a user spec by /etc/passwd and /etc/group. Files that
-// are not there or cannot be read have no entries: root needs none.
+// LookUpAccount resolves a user spec by /etc/passwd and /etc/group. A file that is
+// missing or unreadable counts as empty: root needs no entry.
 func LookUpAccount(spec string) (plan.Credential, error) {
 	root, err := sys.OpenRoot("/")
 	if err != nil {
@@ -127,7 +128,7 @@ func LookUpAccount(spec string) (plan.Credential, error) {
 	}
 	defer func() { _ = root.Close() }()
 	var group []byte
-	if strings.TrimSpace(spec) != "" { // Else no group is changed, and most requests say nothing.
+	if strings.TrimSpace(spec) != "" { // A blank spec changes no group. Most requests have one.
 		group = entries(root, "/etc/group")
 	}
 	return plan.ResolveUser(spec, entries(root, "/etc/passwd"), group)
@@ -136,25 +137,26 @@ func LookUpAccount(spec string) (plan.Credential, error) {
 func entries(root *sys.Root, name string) []byte {
 	b, err := root.ReadFile(name, plan.MaxAccountFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		sys.Logf("%v", err) // Of a file that is too long, b is the part that counts.
+		sys.Logf("%v", err) // If the file is too long, b is its usable first part.
 	}
 	return b
 }
 
 const (
-	// widePipe is what the pipe to a command has room for whose host is faster than it
-	// is: they take turns less often.
+	// widePipe is the size of the pipe to a command whose host sends faster than the
+	// command reads: the agent and the command then alternate less often.
 	widePipe = 256 << 10
 
-	// maxWide bounds their number, since pipes are memory of the kernel: 4 MiB.
+	// maxWide bounds the number of wide pipes. Together they take 4 MiB of kernel memory.
 	maxWide = 16
 
-	// wideAbove tells a flood of input from what somebody types.
+	// wideAbove is the least first piece of input that counts as a flood: nobody types so
+	// much.
 	wideAbove = 16 << 10
 )
 
-// widen gives the pipe to a command more room, if not too many have it. narrow says
-// that the pipe is closed.
+// widen enlarges the pipe to a command, unless too many are large. The caller calls
+// narrow when the pipe is closed.
 func (r *Runner) widen(w *os.File) (narrow func()) {
 	if r.wide.Add(1) <= maxWide {
 		sys.GrowPipe(w, widePipe)

@@ -30,13 +30,13 @@ type Session struct {
 	in     *mux.Inbox
 
 	mu      sync.Mutex
-	child   *proc.Child // nil until it runs and again when it is over.
+	child   *proc.Child // nil before it runs and after it has ended.
 	master  *os.File    // The terminal; nil without one.
 	pending []int       // Signals that came before the child ran.
 	size    *wire.ExecResize
 	output  outputHold
 	over    bool
-	deaf    bool // Its input has overflowed, which was said once.
+	deaf    bool // Its input has overflowed, and the host was told.
 }
 
 // Start begins a command and returns at once.
@@ -52,8 +52,8 @@ func (r *Runner) Start(id uint32, req *wire.ExecRequest, ending session.Ending) 
 	return e
 }
 
-// unsent stands for a message that cannot be sent: only a text can be too
-// long, and only a failure has one.
+// unsent replaces a message that cannot be encoded. Only a text can be too long, and
+// only a failure has a text.
 func unsent(why error) wire.Message {
 	return &wire.ExecFailed{Kind: wire.FailureOther, Message: why.Error()}
 }
@@ -65,9 +65,9 @@ func (e *Session) guarded(f func()) {
 	})
 }
 
-// run is the session from its request to its terminal frame.
+// run does the whole session, from its request to its terminal frame.
 func (e *Session) run(req *wire.ExecRequest) {
-	reportSignal := req.ReportSignal // The request, up to a whole frame, is not kept while the command runs.
+	reportSignal := req.ReportSignal // Do not keep the request, up to a whole frame, while the command runs.
 	endGrace := e.Host.StartGrace()
 	c, err := e.start(req)
 	if err != nil {
@@ -94,8 +94,9 @@ func (e *Session) run(req *wire.ExecRequest) {
 	e.finish(exited(status, reportSignal))
 }
 
-// listen sends what the command says, and calls endGrace if that is much. When it has
-// ended, heard waits for the end of that too, and closes the outputs.
+// listen starts to send the command's outputs, and calls endGrace if one is a flood. The
+// caller calls heard after the command's end: it waits for the end of the outputs and
+// closes them.
 func (e *Session) listen(outputs []output, endGrace func()) (heard func()) {
 	var all sync.WaitGroup
 	var open atomic.Int32
@@ -113,7 +114,7 @@ func (e *Session) listen(outputs []output, endGrace func()) (heard func()) {
 				_ = p.Run() // io.EOF, or EIO from a terminal that hung up.
 			})
 			if open.Add(-1) == 0 {
-				e.runner.Procs.Look() // Mostly the command has ended with its outputs.
+				e.runner.Procs.Look() // In most cases the command has ended with its outputs.
 			}
 		})
 	}
@@ -139,7 +140,7 @@ func exited(s proc.Status, reportSignal bool) *wire.ExecExited {
 	return m
 }
 
-// command is what a started command consists of.
+// A command has the parts of a started command.
 type command struct {
 	child   *proc.Child
 	master  *os.File
@@ -149,18 +150,18 @@ type command struct {
 
 type output struct {
 	file *os.File
-	from *sys.Reader // What reads it.
+	from *sys.Reader // Reads the file.
 	kind wire.Type
 }
 
-// running makes the command known to the session's methods and gives it what
-// came in the meantime.
+// running makes the command known to the session's methods and applies the size and the
+// signals that came during the start.
 func (e *Session) running(c *command) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.child, e.master = c.child, c.master
 	if e.size != nil && e.master != nil {
-		_ = sys.Resize(e.master, e.size.Rows, e.size.Cols) // As late as any resize.
+		_ = sys.Resize(e.master, e.size.Rows, e.size.Cols) // As in resize.
 	}
 	for _, number := range e.pending {
 		_ = e.child.Signal(number)
@@ -206,13 +207,13 @@ func (e *Session) Data(t wire.Type, data []byte, c session.Charge) {
 		return
 	}
 	if errors.Is(err, mux.ErrClosed) {
-		return // Input behind its end, or for a command that is over, is nobody's.
+		return // The input or the command has ended: ignore the bytes.
 	}
 	e.mu.Lock()
 	first := !e.deaf
 	e.deaf = true
 	e.mu.Unlock()
-	// A hole in the stream would be worse than its end: nothing follows.
+	// Input was lost. End the stream here: a hole in it would be worse.
 	e.in.End()
 	if first {
 		if errors.Is(err, mux.ErrFull) {
@@ -222,7 +223,7 @@ func (e *Session) Data(t wire.Type, data []byte, c session.Charge) {
 	}
 }
 
-// Message acts on a signal or a new size of the terminal.
+// Message handles a signal or a new size of the terminal.
 func (e *Session) Message(m wire.Message) {
 	switch m := m.(type) {
 	case *wire.ExecSignal:
@@ -233,10 +234,10 @@ func (e *Session) Message(m wire.Message) {
 	}
 }
 
-// Signal sends a signal to the command's group. Numbers other than 1 to 31 do
-// nothing.
+// Signal sends a signal to the command's process group. Numbers outside 1 to 31 are
+// ignored.
 func (e *Session) Signal(number int) {
-	const most = 31 // The signals with names; a host has no business with others.
+	const most = 31 // The last standard signal. Hosts send no real-time signals.
 	if number < 1 || number > most {
 		return
 	}
@@ -244,7 +245,7 @@ func (e *Session) Signal(number int) {
 	defer e.mu.Unlock()
 	switch {
 	case e.child != nil:
-		_ = e.child.Signal(number) // A command that is gone has nothing to hear.
+		_ = e.child.Signal(number) // Fails only if the command has ended.
 	case !e.over && len(e.pending) < most:
 		e.pending = append(e.pending, number)
 	}
@@ -256,12 +257,12 @@ func (e *Session) resize(size *wire.ExecResize) {
 	defer e.mu.Unlock()
 	e.size = size
 	if e.master != nil {
-		_ = sys.Resize(e.master, size.Rows, size.Cols) // A terminal that hung up has none.
+		_ = sys.Resize(e.master, size.Rows, size.Cols) // Fails only if the terminal has hung up.
 	}
 }
 
-// hold holds the output back, or lets it go on. Nothing of it is lost: what is held
-// back waits in the pipe, and the command with it.
+// hold stops the reading of the output, or lets it go on. No output is lost: it waits in
+// the pipe, and the command waits with it.
 func (e *Session) hold(f wire.OutputFlow) {
 	switch f {
 	case wire.OutputHold:
@@ -271,8 +272,8 @@ func (e *Session) hold(f wire.OutputFlow) {
 	}
 }
 
-// Detach forgets the host's side: output goes nowhere from now on, the command
-// goes on until it ends.
+// Detach disconnects the session from its client. Output is discarded from now on; the
+// command runs until it ends.
 func (e *Session) Detach() {
 	e.Base.Detach()
 	e.output.endForGood()
@@ -284,9 +285,9 @@ func (e *Session) EndInput() {
 	e.in.Settle() // Nobody is waited for who would be told.
 }
 
-// feed writes the input to the command until it ends. A write that fails is
-// reported and the session goes on; behind a closed pipe it goes on without
-// input, which is said once however much is waiting.
+// feed writes the input to the command until the input ends. A failed write is reported,
+// and the session goes on. After EPIPE the rest of the input is dropped, so that the host
+// gets one error however much is waiting.
 func (e *Session) feed(w *os.File) {
 	narrow := func() {}
 	defer func() { narrow() }()

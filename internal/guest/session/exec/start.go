@@ -15,7 +15,7 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// start starts the request's command with everything that it asks for.
+// start starts the request's command.
 func (e *Session) start(req *wire.ExecRequest) (*command, error) {
 	leave, err := e.runner.admit(req)
 	if err != nil {
@@ -35,7 +35,7 @@ func (e *Session) start(req *wire.ExecRequest) (*command, error) {
 	return e.startPipes(spec)
 }
 
-// errNUL is the refusal of a string that the kernel could not be given whole.
+// errNUL refuses a string with a NUL in it: the kernel would see only the part before.
 var errNUL = errors.New("nul byte found in provided data")
 
 func checkNUL(req *wire.ExecRequest) error {
@@ -47,8 +47,8 @@ func checkNUL(req *wire.ExecRequest) error {
 	return nil
 }
 
-// A userError is an account that the guest does not have, in the words of the
-// reference agents and without a number.
+// A userError says that the guest does not have an account. It has the text of the
+// reference agents, and no error number.
 type userError struct{ err error }
 
 func (e *userError) Error() string { return "exec session error: " + e.err.Error() }
@@ -61,7 +61,7 @@ const (
 	stageGroup = "setgid"
 )
 
-// failed is what the host is told.
+// failed returns the message for the host.
 func (e *userError) failed() *wire.ExecFailed {
 	stage := stageUser
 	if errors.Is(e.err, plan.ErrGroupNotFound) {
@@ -70,7 +70,7 @@ func (e *userError) failed() *wire.ExecFailed {
 	return &wire.ExecFailed{Kind: wire.FailureUserSetup, Message: session.Repeated(e.Error()), Stage: &stage}
 }
 
-// spec makes the process table's order of a request.
+// spec translates a request for the process table.
 func (e *Session) spec(req *wire.ExecRequest) (*proc.Spec, error) {
 	defaults := e.runner.Defaults
 	user := deref(req.User)
@@ -104,8 +104,8 @@ func (e *Session) spec(req *wire.ExecRequest) (*proc.Spec, error) {
 	return spec, nil
 }
 
-// checkIDs refuses the id that means no change to the kernel, and EINVAL to whoever
-// sets it (setuid(2), setgid(2)).
+// checkIDs refuses the id -1, which means "no change" to some system calls and is EINVAL
+// to others (setuid(2), setgid(2)).
 func checkIDs(who plan.Credential, spec string) error {
 	const none = ^uint32(0)
 	switch {
@@ -117,7 +117,7 @@ func checkIDs(who plan.Credential, spec string) error {
 	return nil
 }
 
-// limits leaves out the resources that Linux does not have.
+// limits translates limits and leaves out resources that Linux does not have.
 func limits(list []wire.Rlimit) (all []proc.Limit) {
 	for _, l := range list {
 		if r, ok := plan.ParseResource(l.Resource); ok {
@@ -127,12 +127,12 @@ func limits(list []wire.Rlimit) (all []proc.Limit) {
 	return all
 }
 
-// files closes together what was opened for a command.
+// files are opened for one command and closed together.
 type files []*os.File
 
 func (f files) close() {
 	for _, file := range f {
-		_ = file.Close() // Pipes and terminals have nothing to lose.
+		_ = file.Close() // Pipes and terminals lose nothing.
 	}
 }
 
@@ -185,14 +185,15 @@ func (e *Session) startTTY(req *wire.ExecRequest, spec *proc.Spec) (*command, er
 }
 
 // give makes a command's user the owner of a pipe or a terminal, so that the command
-// can open it by name (/dev/stdout, /dev/tty), as after a login. It lives without.
+// can open it by name (/dev/stdout, /dev/tty), as after a login. The command can run
+// without that, so errors are ignored.
 func give(file *os.File, user *syscall.Credential) {
 	if user != nil {
 		_ = file.Chown(int(user.Uid), -1)
 	}
 }
 
-// outputs says what is read from files of ours, and as which messages it is sent.
+// outputs pairs the files that the agent reads with the types of their messages.
 func outputs(ours files, kinds ...wire.Type) (all []output, err error) {
 	for i, file := range ours {
 		from, err := sys.NewReader(file)
@@ -204,17 +205,17 @@ func outputs(ours files, kinds ...wire.Type) (all []output, err error) {
 	return all, nil
 }
 
-// A ptyError is a terminal that could not be made.
+// A ptyError says that no terminal could be opened.
 type ptyError struct{ err error }
 
 func (e *ptyError) Error() string { return e.err.Error() }
 
 func (e *ptyError) Unwrap() error { return e.err }
 
-// stageSpawn is what the reference agents call the whole start.
+// stageSpawn is the reference agents' name for the whole start.
 const stageSpawn = "Command::spawn"
 
-// failed says why a command was not started.
+// failed returns the message that says why a command was not started.
 func failed(req *wire.ExecRequest, err error) *wire.ExecFailed {
 	if refused, ok := errors.AsType[*userError](err); ok {
 		return refused.failed()
@@ -237,11 +238,11 @@ func failed(req *wire.ExecRequest, err error) *wire.ExecFailed {
 	return m
 }
 
-// ofStage is the kind of a start that failed before its program was executed, and
-// what the protocol calls the stage.
+// ofStage returns the failure kind and the protocol's stage of a start that failed before
+// its program was executed.
 func ofStage(failed *proc.StartError, kind wire.FailureKind) (wire.FailureKind, string) {
 	stage := string(failed.Stage)
-	switch failed.Stage { //nolint:exhaustive // Those before a program is executed.
+	switch failed.Stage { //nolint:exhaustive // Only stages before the program is executed.
 	case proc.StageDirectory:
 		kind = wire.FailureBadCwd
 	case proc.StageLimits:

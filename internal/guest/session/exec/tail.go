@@ -11,34 +11,33 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// The end of a command is reported when its output has ended, but a process that
-// it left behind may hold the output open for as long as it lives. So an output
-// counts as ended soon after its command has.
+// The end of a command is reported when its outputs have ended. But a process that
+// outlives the command may hold an output open for as long as it lives. So an output
+// counts as ended soon after the command's end.
 const (
-	// tailSilence is how long nobody must have said anything in it. What a pipeline
-	// still has to say follows within milliseconds; clients wait 10 s for the end
-	// of a command that they killed.
+	// tailSilence is how long an output must be silent to count as ended. The rest of a
+	// pipeline's output follows within milliseconds. Clients wait 10 s for the end of a
+	// command that they killed.
 	tailSilence = 5 * time.Second
 
-	// tailMost is when it counts as ended also if there is no such silence, at the
-	// next moment when nothing is in it. What still speaks then is a service, not a
-	// command.
+	// tailMost is the time after which an output counts as ended without such a silence,
+	// as soon as it is empty. A process that still writes then is a service, not part of
+	// the command.
 	tailMost = time.Minute
 
-	// tailRest is the most that is read then: what the largest pipe holds
-	// (/proc/sys/fs/pipe-max-size), so that all is sent that was said in time.
+	// tailRest is the most that is read after tailMost: the largest pipe
+	// (/proc/sys/fs/pipe-max-size), so that everything written in time is sent.
 	tailRest = 1 << 20
 
-	// tailGlance is how long such a read may wait.
+	// tailGlance is how long a read after tailMost may wait.
 	tailGlance = 10 * time.Millisecond
 )
 
-// maxLeft bounds the outputs that are read on for processes left behind. Each
-// costs a descriptor; beyond that they are closed, and who writes there learns it.
+// maxLeft bounds the outputs that are drained for processes that outlive their command.
+// Each costs a descriptor. Further outputs are closed, and their writers get SIGPIPE.
 const maxLeft = 128
 
-// A tail is one output of a command, which ends soon after the command at the
-// latest.
+// A tail reads one output of a command, and ends soon after the command at the latest.
 type tail struct {
 	file     *os.File
 	from     *sys.Reader
@@ -46,12 +45,12 @@ type tail struct {
 	hold     *outputHold
 
 	mu    sync.Mutex
-	until time.Time // Zero while the command runs.
-	rest  int       // What has been read since until.
-	left  bool      // Given up before its end.
+	until time.Time // The end of tailMost; zero while the command runs.
+	rest  int       // Bytes read since until.
+	left  bool      // Given up before EOF.
 }
 
-// leaderEnded begins the time that the output has left.
+// leaderEnded starts the output's last time: the command has ended.
 func (t *tail) leaderEnded() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -59,7 +58,7 @@ func (t *tail) leaderEnded() {
 	t.limitLocked()
 }
 
-// renew gives an output that was held back the time that it had before.
+// renew restarts the last time of an output after a hold.
 func (t *tail) renew() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -68,7 +67,7 @@ func (t *tail) renew() {
 	}
 }
 
-// limitLocked sets until when the next read may wait.
+// limitLocked sets the deadline of the next read.
 func (t *tail) limitLocked() {
 	now := time.Now()
 	deadline := now.Add(tailSilence)
@@ -78,11 +77,11 @@ func (t *tail) limitLocked() {
 	if !deadline.After(now) {
 		deadline = now.Add(tailGlance)
 	}
-	_ = t.file.SetReadDeadline(deadline) // An output that cannot be polled waits for its end.
+	_ = t.file.SetReadDeadline(deadline) // An output that cannot be polled has no deadline.
 }
 
-// prepare is limitLocked before a read, if the command has ended. It reports
-// whether there may be one.
+// prepare sets the deadline of the next read if the command has ended. It reports whether
+// a read is allowed.
 func (t *tail) prepare() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -93,7 +92,7 @@ func (t *tail) prepare() bool {
 	return t.rest < tailRest
 }
 
-// Read reads the output until its end, or what counts as that.
+// Read reads the output until it ends or counts as ended.
 func (t *tail) Read(b []byte) (int, error) {
 	if t.hold.wait() {
 		t.renew()
@@ -109,15 +108,15 @@ func (t *tail) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Try reads what is there already, for a pump that has just been given much.
+// Try reads the bytes that are there already, after a read that was full.
 func (t *tail) Try(b []byte) (int, error) {
 	if t.hold.isSet() || t.enough() {
-		return 0, nil // What never falls silent would keep the pump here.
+		return 0, nil // An output that is never silent would keep the pump here.
 	}
 	n, err := t.from.Try(b)
 	t.counted(n)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return n, nil // Whether that is the end is for Read to say.
+		return n, nil // Read decides whether that is the end.
 	}
 	return n, err
 }
@@ -143,9 +142,9 @@ func (t *tail) giveUp() error {
 	return io.EOF
 }
 
-// close closes the output, unless somebody may still write to it: then it is read
-// on without a listener, because a service must not die of having been started. A
-// terminal hangs up, as its own commands expect. others counts what is read on.
+// close closes an output that has ended. An output that was given up is drained instead:
+// a service that a command started must not get SIGPIPE. A terminal always hangs up, as
+// its commands expect. others counts the outputs that are drained.
 func (t *tail) close(others *atomic.Int64) {
 	if !t.left || t.terminal {
 		_ = t.file.Close() // Everything in it was read.

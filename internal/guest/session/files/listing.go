@@ -13,21 +13,20 @@ import (
 )
 
 const (
-	// entryMost is what an entry takes of a frame beside its path, at most: the
-	// nine keys 49, numbers at their longest 51, the kind 8, heads 6.
+	// entryMost is the most that an entry takes in a frame besides its path: the nine
+	// keys 49 bytes, numbers at their longest 51, the kind 8, heads 6.
 	entryMost = 128
 	// entryLeast is the same with numbers at their shortest.
 	entryLeast = 64
 
-	// listRoom is what a frame has for entries: the envelope and the answer
-	// around them take less than 256 bytes.
+	// listRoom is the room for entries in a frame: the envelope and the answer around
+	// them take less than 256 bytes.
 	listRoom = frame.MaxBody - 256
 
-	// defaultPage is how many entries ReadDir gives where the request does not say.
+	// defaultPage is how many entries ReadDir gives if the request has no limit.
 	defaultPage = 128
 
-	// batch is how many names are read at a time: some 8 KiB, as much as the
-	// kernel gives at once.
+	// batch is how many names are read at a time: some 8 KiB, the kernel's own batch.
 	batch = 256
 )
 
@@ -62,8 +61,8 @@ func (r *Request) list(name string) (wire.FSResult, error) {
 	}
 }
 
-// page is the next entries of an open directory: as many as were asked for, or
-// as fit a small answer. None at all are its end.
+// page returns the next entries of an open directory: as many as the request asks for,
+// or as fit a small answer. An empty page is the end.
 func (h *handle) page(limit *uint32) (wire.FSResult, error) {
 	most := uint32(defaultPage)
 	if limit != nil {
@@ -80,7 +79,7 @@ func (h *handle) page(limit *uint32) (wire.FSResult, error) {
 				return nil, session.WholeError("readdir " + h.path + ": " + session.Reason(err))
 			}
 			if len(h.names) == 0 {
-				break // An error behind entries comes again with the next page.
+				break // An error after entries comes again with the next page.
 			}
 		}
 		e := entryIn(h.file, h.path, h.names[0])
@@ -93,11 +92,11 @@ func (h *handle) page(limit *uint32) (wire.FSResult, error) {
 	return answer, nil
 }
 
-// entryIn describes the file name of a directory that is known as path. One that
-// cannot be described is listed nevertheless.
+// entryIn describes the file name in the directory with this path. A file that cannot be
+// described is listed nevertheless.
 func entryIn(dir *os.File, path, name string) wire.FSEntry {
-	// The bytes of the name go to the kernel, what is shown is text: a name that
-	// is none can be seen, and removed with its directory, but not addressed.
+	// The kernel gets the bytes of the name, the host gets text. A name that is not UTF-8
+	// can be seen, and removed with its directory, but not addressed.
 	shown := wire.ValidText(strings.TrimRight(path, "/") + "/" + name)
 	s, err := sys.StatIn(dir, name)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// directory is how OpenDir opens.
+// directory is the access of OpenDir.
 var directory = sys.Access{Read: true, Directory: true}
 
 // The refusals of options that mean nothing (protocol section 9.7).
@@ -22,8 +22,8 @@ var (
 	errNoCreation = errors.New("creating or truncating a file requires write or append access")
 )
 
-// checkOptions refuses what the reference agents refuse: to create or truncate
-// without writing, and to truncate what is appended to.
+// checkOptions refuses the options that the reference agents refuse: to create or truncate
+// without writing, and to truncate a file opened for appending.
 func checkOptions(o *wire.OpenOptions) error {
 	switch {
 	case !o.Read && !o.Write && !o.Append:
@@ -68,8 +68,8 @@ func (c *client) open(name string, access sys.Access) (wire.FSResult, error) {
 	return &wire.ResultHandle{Handle: id}, nil
 }
 
-// realPath resolves all links. The last name need not lead anywhere: what stands
-// before it must be there, which the reference agents accept of a file too.
+// realPath resolves all links. The last name need not exist; the path before it must.
+// That path may name a file, as with the reference agents.
 func realPath(name string) (wire.FSResult, error) {
 	found, err := sys.RealPath(name)
 	if err != nil {
@@ -81,7 +81,7 @@ func realPath(name string) (wire.FSResult, error) {
 	return &wire.ResultPath{Path: wire.ValidText(found)}, nil
 }
 
-// realParent is the real path of where a file would be made.
+// realParent returns the real path of a file that does not exist yet.
 func realParent(name string, missing error) (string, error) {
 	for strings.HasSuffix(name, "/") || strings.HasSuffix(name, "/.") {
 		name = strings.TrimSuffix(strings.TrimSuffix(name, "."), "/")
@@ -92,7 +92,7 @@ func realParent(name string, missing error) (string, error) {
 	}
 	before := sys.Parent(name)
 	if len(before) > 1 {
-		before = strings.TrimSuffix(before, "/") // Else it would have to be a directory.
+		before = strings.TrimSuffix(before, "/") // With the slash it would have to be a directory.
 	}
 	parent, err := sys.RealPath(before)
 	return path.Join(parent, last), err
@@ -122,8 +122,8 @@ func mkdir(op *wire.OpMkdir) error {
 	return nil
 }
 
-// removeDir removes a directory, recursive with all that is in it. A link in the
-// place of the directory is removed itself then.
+// removeDir removes a directory; recursive removes all that is in it too. If a link is
+// in the place of the directory, recursive removes the link itself.
 func removeDir(op *wire.OpRemoveDir) error {
 	if !op.Recursive {
 		return sys.Rmdir(op.Path)
@@ -140,11 +140,11 @@ func removeDir(op *wire.OpRemoveDir) error {
 	return sys.RemoveTree(op.Path)
 }
 
-// errNotCopied is the refusal of everything that has no end of its own.
+// errNotCopied refuses a source that is no regular file: a device may have no end.
 var errNotCopied = errors.New("the source path is neither a regular file nor a symlink to a regular file")
 
-// copyFile copies contents and mode. A file that is copied onto itself stays as
-// it is: truncating the one would empty the other.
+// copyFile copies contents and mode. A file that is copied onto itself stays as it is:
+// truncating the target would empty the source.
 func copyFile(op *wire.OpCopy) error {
 	src, err := sys.OpenFile(op.Src, sys.Access{Read: true})
 	if err != nil {
@@ -165,7 +165,7 @@ func copyFile(op *wire.OpCopy) error {
 	return errors.Join(copyContents(dst, src, &from), dst.Close())
 }
 
-// copyContents makes dst the same as src.
+// copyContents gives dst the contents and the mode of src.
 func copyContents(dst, src *os.File, from *sys.FileStat) error {
 	to, err := sys.StatFile(dst)
 	if err != nil || (to.Device == from.Device && to.Node == from.Node) {

@@ -11,23 +11,23 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// A Request is one operation on files that is answered by one frame.
+// A Request is one operation on files whose answer is one frame.
 type Request struct {
 	*session.Base
 	client *client
 	large  bool // Its answer holds a place in Table.large.
 }
 
-// A job is what a request comes to, once its handle has been found.
+// A job is a request whose handle has been found.
 type job struct {
-	prefix string                                // Of an error's text.
+	prefix string                                // Precedes the text of an error.
 	do     func(*Request) (wire.FSResult, error) // nil does nothing.
 	handle *handle                               // Released when the job is done; nil for an operation on paths.
 }
 
-// Start begins an operation of the client in a slot and returns at once. The
-// handles that it names are looked up and closed before it returns, so requests
-// that a client sends one behind the other see them in that order.
+// Start begins an operation of the client in a slot and returns at once. Handles are
+// looked up and closed before it returns, so a client's requests see them in the order in
+// which they were sent.
 func (f *Table) Start(h *session.Host, id uint32, slot int, req *wire.FSRequest, ending session.Ending) session.Session {
 	c := f.client(slot)
 	base := func(gauge *atomic.Int64) *session.Base { return h.NewBase(id, ending, unsent, gauge) }
@@ -51,12 +51,12 @@ func (r *Request) run(j job, err error) {
 	r.finish(fileResponse(j.prefix, result, err))
 }
 
-// perform does the job in its turn.
+// perform does the job when it gets a place among the calls.
 func (r *Request) perform(j job) (result wire.FSResult, err error) {
 	if j.handle != nil {
 		defer j.handle.release()
 	}
-	if j.do == nil { // Releasing the handle is all.
+	if j.do == nil { // To release the handle is all.
 		return nil, nil
 	}
 	if refused := r.client.call(func() { result, err = j.do(r) }); refused != nil {
@@ -65,7 +65,7 @@ func (r *Request) perform(j job) (result wire.FSResult, err error) {
 	return result, err
 }
 
-// finish sends the answer and gives back the place of a large one when it has left.
+// finish sends the answer. It gives back the place of a large answer after that has left.
 func (r *Request) finish(last wire.Message) {
 	r.End(r, last)
 	if r.large {
@@ -74,7 +74,7 @@ func (r *Request) finish(last wire.Message) {
 	}
 }
 
-// grow asks for a place of a large answer.
+// grow waits for a place among the large answers.
 func (r *Request) grow() error {
 	if r.large {
 		return nil
@@ -98,20 +98,20 @@ func fileResponse(prefix string, result wire.FSResult, err error) *wire.FSRespon
 
 func fileFailed(why string) *wire.FSResponse { return &wire.FSResponse{Error: &why} }
 
-// unsent stands for an answer that does not fit a frame.
+// unsent replaces an answer that does not fit a frame.
 func unsent(why error) wire.Message { return fileFailed("answer: " + why.Error()) }
 
 // maxPath is the kernel's bound for a path with its end (PATH_MAX, limits.h).
 const maxPath = 4096
 
-// errPathNUL is the refusal of a path that the kernel could not be given whole.
+// errPathNUL refuses a path with a NUL in it: the kernel would see only the part before.
 var errPathNUL = errors.New("file name contained an unexpected NUL byte")
 
 // named is a job on paths.
 func named(prefix string, do func(*Request) (wire.FSResult, error), paths ...string) (job, error) {
 	for _, p := range paths {
-		// The kernel would say the same; but a thousand such requests that wait
-		// for their turn shall not hold a frame each.
+		// The kernel would refuse it too. But a thousand such requests that wait for
+		// their turn must not hold a frame each.
 		if len(p) >= maxPath {
 			return job{prefix: prefix}, syscall.ENAMETOOLONG
 		}
@@ -127,13 +127,13 @@ func held(prefix string, h *handle, err error, do func(*Request) (wire.FSResult,
 	return job{prefix: prefix, do: do, handle: h}, err
 }
 
-// silent makes a job of what gives no result.
+// silent makes the function of a job that has no result.
 func silent(f func() error) func(*Request) (wire.FSResult, error) {
 	return func(*Request) (wire.FSResult, error) { return nil, f() }
 }
 
-// job decides what an operation comes to; it only looks at memory. The linter holds
-// that every operation is here.
+// job makes the job of an operation. It reads memory only and does not wait. The linter
+// checks that every operation has a case here.
 func (c *client) job(op wire.FSOp) (job, error) {
 	switch op := op.(type) {
 	case *wire.OpOpenFile:
@@ -146,7 +146,7 @@ func (c *client) job(op wire.FSOp) (job, error) {
 	case *wire.OpCloseHandle:
 		h, err := c.acquire(op.Handle)
 		if err == nil {
-			h.drop() // What uses it goes on; the file closes with its last user.
+			h.drop() // Running operations go on; the file closes after the last one.
 		}
 		return held("close: ", h, err, nil)
 	case *wire.OpReadDir:
@@ -180,7 +180,7 @@ func (c *client) job(op wire.FSOp) (job, error) {
 		return named("copy: ", silent(func() error { return copyFile(op) }), op.Src, op.Dst)
 	case *wire.OpRename:
 		return named("rename: ", silent(func() error { return rename(op) }), op.Src, op.Dst)
-	case *wire.OpRead, *wire.OpWrite: // They are streams: see Start.
+	case *wire.OpRead, *wire.OpWrite: // Streams: see Start.
 	}
 	return job{}, errors.New("unknown file operation")
 }

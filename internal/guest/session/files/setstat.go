@@ -9,13 +9,13 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// errLinkMode is the refusal of a mode for a link, which has none.
+// errLinkMode refuses a mode for a link: links have no mode.
 var errLinkMode = errors.New("chmod on symlink without following is not supported")
 
-// A change is one part of changing attributes; nil parts are passed over.
+// A change is one step of changing attributes; nil is no step.
 type change func() error
 
-// apply makes changes in order. The first error ends it, what was done stays.
+// apply makes changes in order until the first error. Changes made before it stay.
 func apply(changes ...change) error {
 	for _, c := range changes {
 		if c == nil {
@@ -29,7 +29,7 @@ func apply(changes ...change) error {
 }
 
 // setStat changes the attributes of a file by its name: size, mode, owner and
-// times, in the order of protocol section 9.4. Nothing to change is a sync.
+// times, in the order of protocol section 9.4. A request without changes is a sync.
 func setStat(op *wire.OpSetStat) error {
 	name, follow, a := op.Path, op.FollowSymlink, &op.Attrs
 	if follow && *a == (wire.FSAttrs{}) {
@@ -57,7 +57,7 @@ func setStat(op *wire.OpSetStat) error {
 	return apply(size, mode, owner, times)
 }
 
-// setStat is the same for an open file.
+// setStat changes the attributes of an open file.
 func (h *handle) setStat(a *wire.FSAttrs) error {
 	var size, mode, owner, times change
 	if a.Size != nil {
@@ -71,7 +71,7 @@ func (h *handle) setStat(a *wire.FSAttrs) error {
 	}
 	if a.Atime != nil || a.Mtime != nil {
 		times = func() error {
-			// Of the file itself: its name may be another's by now.
+			// Ask the file itself: its name may belong to another file by now.
 			atime, mtime, err := timesOf(a, func() (sys.FileStat, error) { return sys.StatFile(h.file) })
 			if err != nil {
 				return session.Failure("stat before futimens: ", err)
@@ -82,7 +82,7 @@ func (h *handle) setStat(a *wire.FSAttrs) error {
 	return apply(size, mode, owner, times)
 }
 
-// errSize is the refusal of a size that is none, in the reference's words.
+// errSize refuses a size above the largest int64, in the reference's words.
 var errSize = errors.New("out of range integral type conversion attempted")
 
 func resize(h *handle, size uint64) error {
@@ -92,7 +92,7 @@ func resize(h *handle, size uint64) error {
 	return sys.Truncate(h.file, int64(size))
 }
 
-// truncate opens the file, so that a fifo or device is refused and not waited for.
+// truncate opens the file without waiting, so that it refuses a fifo or a device.
 func truncate(name string, size uint64) error {
 	f, err := sys.OpenFile(name, sys.Access{Write: true})
 	if err != nil {
@@ -115,7 +115,7 @@ func chmod(name string, follow bool, mode uint32) error {
 	return session.Failure("chmod: ", sys.Chmod(name, mode))
 }
 
-// id is a user or group as chown(2) takes it: -1 leaves it as it is.
+// id returns a user or group for chown(2): -1 means no change.
 func id(n *uint32) int {
 	if n == nil {
 		return -1
@@ -123,8 +123,8 @@ func id(n *uint32) int {
 	return int(*n)
 }
 
-// timesOf is both times to set; one that is not asked for keeps its seconds. A
-// file that is not there is found missing here, whatever is asked for.
+// timesOf returns both times to set. A time that is not asked for keeps its seconds. It
+// fails for a file that does not exist, whatever is asked for.
 func timesOf(a *wire.FSAttrs, now func() (sys.FileStat, error)) (atime, mtime int64, err error) {
 	s, err := now()
 	if err != nil {

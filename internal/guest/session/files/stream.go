@@ -14,7 +14,7 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// A Read is the sending of a file.
+// A Read sends a file to the host.
 type Read struct{ *session.Stream }
 
 func startRead(base *session.Base, c *client, op *wire.OpRead, offer *wire.BulkOffer) *Read {
@@ -23,15 +23,15 @@ func startRead(base *session.Base, c *client, op *wire.OpRead, offer *wire.BulkO
 	moves := session.Moves{
 		Flows: wire.FlowGuestToHost, Name: "filesystem read",
 		Stray: fmt.Sprintf("unknown filesystem write session: %d", base.ID),
-		Stop:  func(err error) { r.To.Fail(err) }, // One without records goes on: its host has no word that ends it.
+		Stop:  func(err error) { r.To.Fail(err) }, // Only a stream of records stops: messages have no way to end a read.
 	}
 	r.Stream, err = newStream(base, moves, h, err, offer)
 	r.Work(func() { r.run(h, op, err) }, func(why string) { r.finish(fileFailed(why)) })
 	return r
 }
 
-// newStream makes the stream of a handle that was acquired, or was not for err. It
-// returns the first of that and of what is wrong with the offer.
+// newStream makes the stream for a handle; err says why the handle was not acquired. It
+// returns err, or else the error of the offer.
 func newStream(base *session.Base, moves session.Moves, h *handle, err error, offer *wire.BulkOffer) (*session.Stream, error) {
 	moves.Kind, moves.Data, moves.Count = wire.BulkFS, wire.TypeFSData, &base.Host.Activity.Files
 	moves.Record, moves.Offer = flow.MaxRecord, moves.Name
@@ -46,7 +46,7 @@ func newStream(base *session.Base, moves session.Moves, h *handle, err error, of
 	return s, err
 }
 
-// acquireStream finds the handle of a file that was opened for a use.
+// acquireStream finds the handle of a file and checks that it was opened for the use.
 func (c *client) acquireStream(id uint64, may func(sys.Access) bool, use string) (*handle, error) {
 	h, err := c.acquireFile(id)
 	if err == nil && !may(h.access) {
@@ -56,7 +56,7 @@ func (c *client) acquireStream(id uint64, may func(sys.Access) bool, use string)
 	return h, err
 }
 
-// Detach ends the sending; what waits in the kernel ends with the handle.
+// Detach ends the sending. A read that waits in the kernel ends with the handle.
 func (r *Read) Detach() {
 	r.Base.Detach()
 	r.To.Fail(session.ErrDetached)
@@ -76,7 +76,7 @@ func (r *Read) finish(last wire.Message) {
 	r.End(r, last)
 }
 
-// pass sends what the request asks for.
+// pass sends the part of the file that the request asks for.
 func (r *Read) pass(h *handle, op *wire.OpRead) error {
 	defer h.release()
 	read, done, err := h.reader(op.Offset)
@@ -111,8 +111,8 @@ func (r *Read) pass(h *handle, op *wire.OpRead) error {
 	return session.Failure("read: ", err)
 }
 
-// reader reads from an offset on. What has no positions of its own, a device, is
-// read by one stream at a time, until done.
+// reader returns a function that reads from an offset on. A file without positions, such
+// as a device, is read by one stream at a time, until done.
 func (h *handle) reader(offset uint64) (read func([]byte) (int, error), done func(), err error) {
 	if offset > math.MaxInt64 {
 		return nil, nil, syscall.EINVAL
@@ -133,12 +133,12 @@ func (h *handle) reader(offset uint64) (read func([]byte) (int, error), done fun
 	return h.file.Read, h.pos.Unlock, nil
 }
 
-// A Write is the receiving of a file.
+// A Write receives a file from the host.
 type Write struct {
 	*session.Stream
 
 	mu     sync.Mutex
-	failed error // Why nothing more is taken.
+	failed error // The first error; set when no more bytes are taken.
 }
 
 func startWrite(base *session.Base, c *client, op *wire.OpWrite, offer *wire.BulkOffer) *Write {
@@ -162,7 +162,7 @@ func (w *Write) Detach() {
 	w.In.Drop()
 }
 
-// Data takes a piece of the file; no bytes at all are its end.
+// Data takes a piece of the file; an empty piece is the end.
 func (w *Write) Data(t wire.Type, p []byte, c session.Charge) {
 	if t == wire.TypeFSData && len(p) == 0 && w.Messages("data") {
 		c.Refund()
@@ -172,7 +172,7 @@ func (w *Write) Data(t wire.Type, p []byte, c session.Charge) {
 	w.Stream.Data(t, p, c)
 }
 
-// fail takes nothing more, for the first reason.
+// fail stops the taking of bytes. Only the first error is kept.
 func (w *Write) fail(err error) {
 	w.mu.Lock()
 	if w.failed == nil {
@@ -198,7 +198,7 @@ func (w *Write) finish(last wire.Message) {
 	w.End(w, last)
 }
 
-// pass writes what comes until its end. What was written before a failure stays.
+// pass writes the bytes that come until their end. Bytes written before a failure stay.
 func (w *Write) pass(h *handle, op *wire.OpWrite) error {
 	defer h.release()
 	write, err := h.writer(op.Offset)
@@ -224,7 +224,7 @@ func (w *Write) pass(h *handle, op *wire.OpWrite) error {
 	}
 }
 
-// why is the reason of an inbox that gives nothing more.
+// why returns the reason why the inbox gives no more bytes.
 func (w *Write) why(err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -241,8 +241,8 @@ func lengthError(want *uint64, got uint64) error {
 	return fmt.Errorf("write length mismatch: expected %d, wrote %d", *want, got)
 }
 
-// writer writes from an offset on, or to the end of a file that is appended to.
-// Pieces of several streams of one handle may mix, as the protocol says.
+// writer returns a function that writes from an offset on, or appends. Pieces of several
+// streams on one handle may mix, as the protocol says.
 func (h *handle) writer(offset uint64) (func([]byte) (int, error), error) {
 	if h.access.Append {
 		return h.file.Write, nil

@@ -14,52 +14,52 @@ import (
 )
 
 const (
-	// maxHandles is what one client may have open (protocol section 9.7).
+	// maxHandles is how many handles one client may have (protocol section 9.7).
 	maxHandles = 1024
 
-	// fileShare is the part of our descriptors, in quarters, that files may take:
-	// commands and connections need the rest.
+	// fileShare is the share of the agent's descriptors, in quarters, that files may
+	// take: commands and connections need the rest.
 	fileShare = 3
 
-	// maxCalls bounds the file operations that are in the kernel at once. Each
-	// may hang there (a dead mount) and then has a thread of ours, which must
-	// exist already: see BlockingCalls. One client gets a quarter, so that no one
-	// client's dead mount is everybody's.
+	// maxCalls bounds the file operations that are in the kernel at once. Each may hang
+	// there (a dead mount) and keeps a thread then, which must exist already: see
+	// BlockingCalls. One client gets a quarter, so that its dead mount does not block the
+	// others.
 	maxCalls       = 32
 	maxClientCalls = maxCalls / 4
 
-	// maxClosers bounds the closing of what clients that are gone have left, and of
-	// what had no turn among the calls: it may hang too. It has threads of its own,
-	// of which one client gets half.
+	// maxClosers bounds the closing of files that gone clients have left, and of files
+	// that got no turn among the calls. Closing may hang too, so it has threads of its
+	// own; one client gets half.
 	maxClosers       = 4
 	maxClientClosers = maxClosers / 2
 
-	// callDeadline is how long an operation waits for its turn: as long as a
-	// connection may take. Turns last milliseconds where nothing hangs.
+	// callDeadline is how long an operation waits for its turn: as long as a connection
+	// may take. A turn lasts milliseconds if nothing hangs.
 	callDeadline = 30 * time.Second
 
-	// smallAnswer is what an answer may hold before it counts as large: as much
-	// as any session may have queued. Of large ones (a frame at most, and some
-	// three times that while it is made) maxLarge exist at once.
+	// smallAnswer is the size above which an answer counts as large: as much as any
+	// session may have queued. At most maxLarge large answers exist at once. Each takes a
+	// frame at most, and some three times that while it is made.
 	smallAnswer = session.MaxRead
 	maxLarge    = 2
 
-	// BlockingCalls is how many threads of ours sessions may keep in the kernel
-	// for ever, beside the spawner's: files, closers, and one reader each of
-	// /etc/hosts and /etc/resolv.conf.
+	// BlockingCalls is how many threads the sessions may block in the kernel for ever,
+	// besides the spawner's: file operations, closers, and one reader each of /etc/hosts
+	// and /etc/resolv.conf.
 	BlockingCalls = maxCalls + maxClosers + 2
 )
 
-// A Table is what all clients have open, by one row of handles.
+// A Table has the handles of all clients, with one sequence of numbers.
 type Table struct {
 	calls   chan struct{} // Holds one element for each call in the kernel.
 	closers chan struct{}
 	large   chan struct{}
-	most    int // Handles of all clients.
+	most    int // The most handles of all clients.
 
 	mu      sync.Mutex
-	last    uint64 // The newest handle.
-	open    int    // Handles there are or will be in a moment.
+	last    uint64 // The newest handle's number.
+	open    int    // Handles, with those being opened.
 	handles map[uint64]*handle
 	clients map[int]*client
 }
@@ -76,7 +76,7 @@ func NewTable() *Table {
 		clients: map[int]*client{},
 	}
 	if soft, _, err := sys.Limit(nofile); err == nil {
-		const slots = 128 // Clients of one relay: more handles than this there are not.
+		const slots = 128 // Clients of one relay: no more handles than these have are possible.
 		f.most = int(min(soft/4*fileShare, slots*maxHandles))
 	}
 	return f
@@ -91,11 +91,11 @@ type client struct {
 
 	// Guarded by files.mu:
 	handles map[uint64]*handle
-	opening int                  // Handles that will be there in a moment.
-	closing map[*handle]struct{} // Handles without a number that are still used.
+	opening int                  // Reserved for handles being opened.
+	closing map[*handle]struct{} // Closed handles that operations still use.
 }
 
-// client returns the one in a slot.
+// client returns the client in a slot.
 func (f *Table) client(slot int) *client {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -111,8 +111,8 @@ func (f *Table) client(slot int) *client {
 	return c
 }
 
-// Disconnect closes all that the client in a slot has open, on goroutines of
-// their own, and ends its operations that wait for their turn.
+// Disconnect closes all handles of the client in a slot, on goroutines of their own, and
+// ends its operations that wait for their turn.
 func (f *Table) Disconnect(slot int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -130,8 +130,8 @@ func (f *Table) Disconnect(slot int) {
 		}
 	}
 	for h := range c.closing {
-		// What is still used closes with the last use, which ends now that nobody
-		// listens. Only what waits in the poller has to be closed under it.
+		// A file in use closes after its last use, which ends now that the client has
+		// gone. Only a use that waits in the poller must be ended by closing the file.
 		if h.polled {
 			left <- h.file
 		}
@@ -156,7 +156,8 @@ func (f *Table) Close() {
 	}
 }
 
-// close closes a file in its turn among the calls, or leaves it to be closed.
+// close closes a file in its turn among the calls. If no turn comes, it leaves the file
+// to closeLater.
 func (c *client) close(file *os.File) {
 	if c.call(func() { discard(file) }) != nil {
 		go c.closeLater(file)
@@ -172,8 +173,8 @@ func (c *client) closeLater(file *os.File) {
 	discard(file)
 }
 
-// discard closes a file. All that was written is in the kernel, and an error here
-// would be too late for everybody.
+// discard closes a file. All written bytes are in the kernel already, and no client is
+// left that an error could be reported to.
 func discard(file *os.File) { _ = file.Close() }
 
 // A handle is one open file or directory.
@@ -184,18 +185,18 @@ type handle struct {
 	file      *os.File
 	directory bool // Opened by OpenDir.
 	access    sys.Access
-	plain     bool // Has positions, and never waits in the poller.
-	polled    bool // Waits in the poller and so holds no thread.
+	plain     bool // A regular file: has positions and never waits in the poller.
+	polled    bool // Waits in the poller and so blocks no thread.
 
-	pos   sync.Mutex // Held by who uses the file's own position, and guards:
-	names []string   // What has been read of the directory and not been shown.
+	pos   sync.Mutex // Held while the file's own position is used; guards names.
+	names []string   // Names read from the directory and not yet sent.
 
 	// Guarded by Table.mu:
 	users  int
 	closed bool
 }
 
-// newHandle takes an open file over. It closes it on error.
+// newHandle takes over an open file. It closes the file on error.
 func newHandle(path string, file *os.File, access sys.Access) (*handle, error) {
 	stat, err := sys.StatFile(file)
 	if err != nil {
@@ -205,11 +206,11 @@ func newHandle(path string, file *os.File, access sys.Access) (*handle, error) {
 	return &handle{
 		path: path, file: file, directory: access.Directory, access: access,
 		plain:  stat.Type() == sys.ModeRegular,
-		polled: file.SetDeadline(time.Time{}) == nil, // Only what is in the poller has deadlines.
+		polled: file.SetDeadline(time.Time{}) == nil, // Only files in the poller have deadlines.
 	}, nil
 }
 
-// reserve makes sure that one more handle may be opened.
+// reserve counts one more handle before it is opened, or says why there may be none.
 func (c *client) reserve() error {
 	f := c.files
 	f.mu.Lock()
@@ -233,7 +234,7 @@ func (c *client) unreserve() {
 	c.files.open--
 }
 
-// add gives an open file its number. It replaces a reservation.
+// add turns a reservation into a handle and gives it its number.
 func (c *client) add(h *handle) (uint64, error) {
 	f := c.files
 	f.mu.Lock()
@@ -251,7 +252,7 @@ func (c *client) add(h *handle) (uint64, error) {
 	return h.id, nil
 }
 
-// acquire finds a handle for one operation, which releases it.
+// acquire finds a handle for one operation. The operation releases it.
 func (c *client) acquire(id uint64) (*handle, error) {
 	f := c.files
 	f.mu.Lock()
@@ -287,7 +288,7 @@ func (c *client) acquireDir(id uint64) (*handle, error) {
 	return h, err
 }
 
-// drop takes a handle from the table; the file closes with its last user.
+// drop removes a handle from the table; the file closes after its last use.
 func (h *handle) drop() {
 	f := h.client.files
 	f.mu.Lock()
@@ -308,7 +309,7 @@ func (f *Table) dropLocked(h *handle) {
 	}
 }
 
-// release ends a use. The last one may wait for the closing.
+// release ends a use. The last use of a closed handle closes the file, which may wait.
 func (h *handle) release() {
 	f := h.client.files
 	f.mu.Lock()
@@ -323,7 +324,7 @@ func (h *handle) release() {
 	}
 }
 
-// io does one input or output on the handle's file, in its turn if it can hang.
+// io does one read or write on the handle's file. It takes a turn if the call can hang.
 func (h *handle) io(f func() (int, error)) (n int, err error) {
 	if h.polled {
 		return f()
@@ -335,8 +336,8 @@ func (h *handle) io(f func() (int, error)) (n int, err error) {
 	return n, err
 }
 
-// call does what may hang in the kernel, when it is its turn. The error says
-// that its turn did not come.
+// call runs f, which may hang in the kernel, when it gets a turn. The error says that no
+// turn came.
 func (c *client) call(f func()) error {
 	if err := c.takeCall(); err != nil {
 		return err
@@ -347,13 +348,14 @@ func (c *client) call(f func()) error {
 	return nil
 }
 
-// takeCall takes both places of a call. Mostly they are free.
+// takeCall takes the client's place and the table's place of a call. In most cases both
+// are free.
 func (c *client) takeCall() error {
 	if tryTake(c.calls) {
 		if tryTake(c.files.calls) {
 			return nil
 		}
-		<-c.calls // Who waits holds neither.
+		<-c.calls // Hold neither place while waiting.
 	}
 	deadline := time.NewTimer(callDeadline)
 	defer deadline.Stop()

@@ -1,4 +1,4 @@
-// Package tcp has the connections that hosts ask for from inside the guest.
+// Package tcp makes connections from inside the guest for hosts.
 //
 // # States of a connection
 //
@@ -6,6 +6,6 @@
 //	    │                        └── either half breaks ── failed ────▶ over
 //	    └── failed ─────────────────────────────────────────────────────▶ over
 //
-// What the host sends meanwhile waits for the connection. The two halves are two
-// goroutines, so that neither waits for the other.
+// Bytes that the host sends before the connection is open wait for it. Each half has a
+// goroutine of its own, so that neither waits for the other.
 package tcp

@@ -25,18 +25,18 @@ const connectDeadline = 30 * time.Second
 // maxRecord bounds the records of connections, as in the reference agents.
 const maxRecord = 256 << 10
 
-// errUnread says that a peer does not take what the host sends.
+// errUnread says that a peer does not read the host's bytes.
 var errUnread = fmt.Errorf("the peer left more than %d bytes unread: %w", session.MaxInput, syscall.ENOSPC)
 
 // A Session is one connection from inside the guest. Its methods do not wait.
 type Session struct {
 	*session.Stream
-	cancel chan struct{} // Closed when nobody wants the connection any more.
+	cancel chan struct{} // Closed by hangUp.
 
 	mu     sync.Mutex
-	conn   *net.TCPConn // nil until it stands.
-	gone   bool         // Nobody wants it any more.
-	broken error        // What broke it first.
+	conn   *net.TCPConn // nil until it is connected.
+	gone   bool         // hangUp was called.
+	broken error        // The first failure.
 }
 
 // Start begins to connect and returns at once.
@@ -54,29 +54,29 @@ func Start(h *session.Host, id uint32, req *wire.TCPConnect, ending session.Endi
 	return t
 }
 
-// unsent stands for a message that cannot be sent, which only a name can cause.
+// unsent replaces a message that cannot be encoded: a name can make one too long.
 func unsent(why error) wire.Message { return &wire.TCPFailed{Error: why.Error()} }
 
 func (t *Session) guarded(f func()) {
 	t.Guard(f, func(why string) { t.finish(&wire.TCPFailed{Error: why}) })
 }
 
-// Message acts on the end of our half, or on a message about a flow.
+// Message handles the end of the host's half, or a message about a flow.
 func (t *Session) Message(m wire.Message) {
 	if _, end := m.(*wire.TCPEOF); !end {
 		t.Stream.Message(m)
 	} else if t.Messages("EOF") {
-		t.In.End() // After the bytes that were given.
+		t.In.End() // After the bytes that are queued.
 	}
 }
 
-// Detach ends the connection at once, and sends nothing more.
+// Detach ends the connection at once and sends nothing more to the host.
 func (t *Session) Detach() {
 	t.Base.Detach()
 	t.hangUp()
 }
 
-// hangUp lets go of the connection, or of the attempt to make it.
+// hangUp closes the connection, or ends the attempt to connect.
 func (t *Session) hangUp() {
 	t.In.Drop()
 	t.mu.Lock()
@@ -88,17 +88,17 @@ func (t *Session) hangUp() {
 	close(t.cancel)
 	t.To.Fail(session.ErrDetached)
 	if t.conn != nil {
-		_ = t.conn.Close() // What the peer has not got is lost, as it was asked for.
+		_ = t.conn.Close() // Bytes that the peer has not received are lost, as the host asked.
 	}
 }
 
-// run is the connection from its request to its terminal frame.
+// run does the whole session, from its request to its terminal frame.
 func (t *Session) run(req *wire.TCPConnect, err error) {
 	if err == nil {
 		err = t.connect(req)
 	}
 	if err != nil {
-		if why := t.why(); why != nil { // It broke before it stood.
+		if why := t.why(); why != nil { // A failure before the connection was open.
 			err = why
 		}
 		t.fail(err)
@@ -153,12 +153,12 @@ func (t *Session) connect(req *wire.TCPConnect) error {
 	return nil
 }
 
-// maxName is more than any name that can be looked up (253 bytes, RFC 1035) and
-// any address with its zone.
+// maxName is longer than any name that can be looked up (253 bytes, RFC 1035) and any
+// address with its zone.
 const maxName = 255
 
-// dial refuses what package net takes for this machine, and what no name can be:
-// an answer shows the name, and a thousand of them a frame long may wait.
+// dial refuses the empty name, which package net takes for this machine, and names that
+// are too long: an answer repeats the name, and a thousand answers may wait.
 func dial(ctx context.Context, req *wire.TCPConnect) (*net.TCPConn, error) {
 	if req.Host == "" || len(req.Host) > maxName {
 		return nil, &net.DNSError{IsNotFound: true}
@@ -166,8 +166,8 @@ func dial(ctx context.Context, req *wire.TCPConnect) (*net.TCPConn, error) {
 	return sys.DialTCP(ctx, req.Host, req.Port)
 }
 
-// connectError says why there is no connection, as the reference agents' C
-// library does.
+// connectError says why there is no connection, in the words of the reference agents' C
+// library.
 func connectError(req *wire.TCPConnect, err error) error {
 	const lookup = "failed to lookup address information: "
 	host := wire.ValidText(req.Host[:min(len(req.Host), maxName)])
@@ -184,7 +184,8 @@ func connectError(req *wire.TCPConnect, err error) error {
 	return session.Failure(what+": ", err)
 }
 
-// stands makes the connection known, unless nobody wants it any more.
+// stands makes the connection known to the session's methods. It closes the connection if
+// the session has hung up.
 func (t *Session) stands(conn *net.TCPConn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -196,7 +197,7 @@ func (t *Session) stands(conn *net.TCPConn) bool {
 	return true
 }
 
-// listen sends what the peer says until it ends its half.
+// listen sends the peer's bytes to the host until the peer ends its half.
 func (t *Session) listen() {
 	from, err := sys.NewReader(t.conn)
 	if err == nil {
@@ -209,12 +210,12 @@ func (t *Session) listen() {
 	t.breaks("read TCP stream: ", err)
 }
 
-// feed gives the peer what the host says until it ends its half.
+// feed writes the host's bytes to the peer until the host ends its half.
 func (t *Session) feed() {
 	for {
 		p, err := t.In.Next()
 		if errors.Is(err, io.EOF) {
-			// A peer that has gone altogether needs no end of ours.
+			// ENOTCONN: the peer has gone, and needs no end.
 			if err := t.conn.CloseWrite(); err != nil && !errors.Is(err, syscall.ENOTCONN) {
 				t.breaks("shutdown TCP stream: ", err)
 			}
@@ -236,8 +237,8 @@ func (t *Session) write(p []byte) error {
 	return err
 }
 
-// breaks ends both halves for the failure of one. The other half fails then too,
-// but only the first is told.
+// breaks ends both halves after one has failed. The other half fails then too; only the
+// first failure is reported.
 func (t *Session) breaks(prefix string, err error) {
 	t.mu.Lock()
 	if t.broken == nil {
