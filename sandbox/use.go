@@ -1,9 +1,11 @@
 package sandbox
 
 import (
+	"path/filepath"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/image"
+	"github.com/agentd-go/agentd/internal/snapshot"
 )
 
 // A Use is what something takes on the host's disk: how many there are, and their bytes
@@ -14,8 +16,8 @@ type Use struct {
 }
 
 // Uses returns what the cache takes, by the names of its directories: kernels; lowers
-// and disks, which are what images are made of; initramfs and the rest, which are made
-// again where they are needed.
+// and disks, which are what images are made of; initramfs, templates and the rest, which
+// are made again where they are needed.
 func (c *Cache) Uses() (map[string]Use, error) {
 	uses, err := c.files.Uses()
 	all := map[string]Use{}
@@ -38,4 +40,21 @@ func (c *Cache) PruneInitramfs(since time.Time, pretend bool) (Use, error) {
 	}
 	u, err := prune(since)
 	return Use(u), err
+}
+
+// PruneTemplates removes templates ([WarmStart]) from which no machine has started since
+// a time, and says what that was; with pretend it only says so. Machines that have started
+// from one go on.
+func (c *Cache) PruneTemplates(since time.Time, pretend bool) (u Use, err error) {
+	all := snapshot.At(filepath.Join(c.Path(), templateKind))
+	prune := all.Prune
+	if pretend {
+		prune = all.Unused
+	}
+	unused, err := prune(since)
+	for _, e := range unused {
+		u.Size += e.Bytes
+	}
+	u.Count = len(unused)
+	return u, err
 }

@@ -34,3 +34,9 @@ func pruneInitramfs(pretend bool) (sandbox.Use, error) {
 		return c.PruneInitramfs(time.Now().Add(-unusedFor), pretend)
 	})
 }
+
+// pruneTemplates removes, or only counts, those that no machine was started from since a
+// time.
+func pruneTemplates(since time.Time, pretend bool) (sandbox.Use, error) {
+	return inCache(func(c *sandbox.Cache) (sandbox.Use, error) { return c.PruneTemplates(since, pretend) })
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -23,6 +24,7 @@ type pruning struct {
 	Images    []string `json:"images"` // IDs.
 	Volumes   []string `json:"volumes"`
 	Initramfs int      `json:"initramfs"` // How many.
+	Templates int      `json:"templates"` // How many.
 	Size      int64    `json:"size"`      // Bytes on this host's disk, of all.
 }
 
@@ -39,9 +41,10 @@ func newSystemPrune() *cobra.Command {
 		Use:   "prune [-f] [-a] [--volumes]",
 		Short: "Remove machines that have ended, and what nothing uses",
 		Long: `Remove machines that do not live, images without a name of which no machine is made,
-and initramfs of the cache that were not used for a day. With -a images with a name go
-too, with --volumes volumes that no machine is made with. Machines that are removed
-here count as gone. What lives is never removed, nor a kernel.
+and initramfs and templates of the cache that were not used for a day. With -a images
+with a name go too, and all templates; with --volumes volumes that no machine is made
+with. Machines that are removed here count as gone. What lives is never removed, nor a
+kernel.
 
 What would be removed is listed first, and removed after a yes; with -f at once.
 Without -f and without a terminal nothing is removed, and the status is 125.
@@ -53,7 +56,7 @@ Without -f and without a terminal nothing is removed, and the status is 125.
 			return f.run(ctx, wantsJSON(cmd))
 		},
 	}
-	cmd.Flags().BoolVarP(&f.images, "all", "a", false, "images with a name too, of which no machine is made")
+	cmd.Flags().BoolVarP(&f.images, "all", "a", false, "images with a name too, of which no machine is made, and all templates")
 	cmd.Flags().BoolVar(&f.volumes, "volumes", false, "volumes too, with all that is in them, with which no machine is made")
 	cmd.Flags().BoolVarP(&f.force, "force", "f", false, "do not ask")
 	return offerJSON(cmd)
@@ -73,7 +76,7 @@ func (f *pruneFlags) run(ctx context.Context, asJSON bool) error {
 			return err
 		}
 	}
-	done, err := plan.carryOut(ctx, store)
+	done, err := plan.carryOut(ctx, store, f.templatesSince())
 	if asJSON {
 		return errors.Join(err, writeJSON(os.Stdout, done))
 	}
@@ -119,8 +122,17 @@ func (f *pruneFlags) plan(store *machines.Store) (p pruning, err error) {
 		}
 	}
 	old, err := pruneInitramfs(true)
-	p.Initramfs = old.Count
-	return p, err
+	templates, failed := pruneTemplates(f.templatesSince(), true)
+	p.Initramfs, p.Templates = old.Count, templates.Count
+	return p, errors.Join(err, failed)
+}
+
+// templatesSince is the time since which a template has to be used to stay.
+func (f *pruneFlags) templatesSince() time.Time {
+	if f.images {
+		return time.Now()
+	}
+	return time.Now().Add(-unusedFor)
 }
 
 // unusedVolumes are those that no machine is made with, but for some.
@@ -145,6 +157,9 @@ func (p pruning) lines() (lines []string) {
 	if p.Initramfs > 0 {
 		lines = append(lines, fmt.Sprint(p.Initramfs, " initramfs"))
 	}
+	if p.Templates > 0 {
+		lines = append(lines, fmt.Sprint(p.Templates, " templates"))
+	}
 	slices.Sort(lines)
 	return lines
 }
@@ -168,7 +183,7 @@ func (p pruning) confirm(asJSON bool) error {
 }
 
 // carryOut removes what is in the plan and is still not in use, and goes on after errors.
-func (p pruning) carryOut(ctx context.Context, store *machines.Store) (done pruning, err error) {
+func (p pruning) carryOut(ctx context.Context, store *machines.Store, templatesSince time.Time) (done pruning, err error) {
 	done = pruning{Machines: []string{}, Images: []string{}, Volumes: []string{}}
 	for _, name := range p.Machines {
 		size, failed := removeEnded(ctx, store, name)
@@ -181,7 +196,9 @@ func (p pruning) carryOut(ctx context.Context, store *machines.Store) (done prun
 	err = errors.Join(err, done.images(p.Images), done.volumes(store, p.Volumes))
 	gone, failed := pruneInitramfs(false)
 	done.Initramfs, done.Size = gone.Count, done.Size+gone.Size
-	return done, errors.Join(err, failed)
+	templates, stayed := pruneTemplates(templatesSince, false)
+	done.Templates, done.Size = templates.Count, done.Size+templates.Size
+	return done, errors.Join(err, failed, stayed)
 }
 
 func removeEnded(ctx context.Context, store *machines.Store, name string) (size int64, err error) {

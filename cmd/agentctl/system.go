@@ -57,11 +57,11 @@ func newSystemDf() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "df",
 		Short: "Show what machines, images, volumes and kernels take on this host's disk",
-		Long: `Show what machines, images, volumes, kernels and the rest of the cache take on this
-host's disk, without holes. Reclaimable is what is not in use: machines that do not
-live, images and volumes that no machine is made with, kernels that no machine names,
-and of the cache what can be made again and was not used for a day. Files that other
-users own may not be counted.
+		Long: `Show what machines, images, volumes, kernels, templates of warm starts and the rest
+of the cache take on this host's disk, without holes. Reclaimable is what is not in
+use: machines that do not live, images and volumes that no machine is made with,
+kernels that no machine names, and of templates and cache what can be made again and
+was not used for a day. Files that other users own may not be counted.
 ` + exitHelp(plainExit),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -107,7 +107,7 @@ func usages() ([]usage, error) {
 		return nil, err
 	}
 	var lines []usage
-	for _, count := range []func(*machines.Store) ([]usage, error){imageUsage, machineUsage, volumeUsage, cacheUsage} {
+	for _, count := range []func(*machines.Store) ([]usage, error){imageUsage, machineUsage, volumeUsage, cacheUsage, templateUsage} {
 		more, err := count(store)
 		if err != nil {
 			return nil, err
@@ -157,10 +157,21 @@ func volumeUsage(store *machines.Store) ([]usage, error) {
 	return []usage{u}, err
 }
 
-// unusedFor is how long an initramfs is kept that no machine was started from.
+// unusedFor is how long an initramfs or a template is kept that no machine was started
+// from.
 const unusedFor = 24 * time.Hour
 
-// cacheUsage are the kernels, and the cache without them and without images.
+// templateUsage are the templates of warm starts. Those in use had a start lately:
+// machines that have started from one go on without it.
+func templateUsage(*machines.Store) ([]usage, error) {
+	now := time.Now()
+	all, err := pruneTemplates(now.Add(unusedFor), true) // Whatever their clock said.
+	unused, failed := pruneTemplates(now.Add(-unusedFor), true)
+	u := usage{Type: "templates", Total: all.Count, Active: all.Count - unused.Count, Size: all.Size, Reclaimable: unused.Size}
+	return []usage{u}, errors.Join(err, failed)
+}
+
+// cacheUsage are the kernels, and the cache without them, images and templates.
 func cacheUsage(*machines.Store) ([]usage, error) {
 	uses, err := inCache((*sandbox.Cache).Uses)
 	if err != nil {
@@ -179,7 +190,7 @@ func cacheUsage(*machines.Store) ([]usage, error) {
 	}
 	for kind, u := range uses {
 		switch kind {
-		case "kernels", "lowers", "disks", "images", "names":
+		case "kernels", "lowers", "disks", "images", "names", "templates":
 		default:
 			rest.Total += u.Count
 			rest.Size += u.Size

@@ -205,7 +205,7 @@ func TestFailure(t *testing.T) {
 		t.Errorf("one that was refused: %v", err)
 	}
 	names(t, dir, "key.failed", "lock")
-	if _, err := all.Prune(); err != nil {
+	if _, err := all.Prune(time.Now().Add(time.Second)); err != nil {
 		t.Error(err)
 	}
 	names(t, dir, "lock")
@@ -323,5 +323,51 @@ func TestBound(t *testing.T) {
 	list, err := all.List()
 	if err != nil || len(list) != 16 || list[0].Key != "key02" || list[15].Key != "key00" {
 		t.Errorf("left: %d, from %s to %s, %v", len(list), list[0].Key, list[len(list)-1].Key, err)
+	}
+}
+
+// Only what is not used goes, with what a killed maker has left; a maker at work keeps
+// its files.
+func TestPrune(t *testing.T) {
+	all, dir := made(t, "old")
+	if err := all.Make(t.Context(), manifest("young"), fill); err != nil {
+		t.Fatal(err)
+	}
+	day := time.Now().Add(-24 * time.Hour)
+	if err := os.Chtimes(filepath.Join(dir, "old"), day, day); err != nil {
+		t.Fatal(err)
+	}
+	since := time.Now().Add(-time.Hour)
+	if unused, err := all.Unused(since); err != nil || len(unused) != 1 || unused[0].Key != "old" {
+		t.Errorf("unused: %+v, %v", unused, err)
+	}
+	if gone, err := all.Prune(since); err != nil || len(gone) != 1 || gone[0].Key != "old" || gone[0].Bytes == 0 {
+		t.Errorf("removed: %+v, %v", gone, err)
+	}
+	names(t, dir, "lock", "young")
+	err := all.Make(t.Context(), manifest("next"), func(ctx context.Context, s vmm.Saved) error {
+		_, err := all.Prune(since)
+		names(t, dir, "lock", "next.tmp", "young")
+		return errors.Join(err, fill(ctx, s))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "killed.tmp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// One of another version has a key that is never looked for.
+	if err := os.Mkdir(filepath.Join(dir, "other"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(filepath.Join(dir, "other"), day, day); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := all.Prune(since); err != nil {
+		t.Error(err)
+	}
+	names(t, dir, "lock", "next", "young")
+	if gone, err := snapshot.At(filepath.Join(dir, "none")).Prune(since); err != nil || len(gone) > 0 {
+		t.Errorf("where there is none: %v, %v", gone, err)
 	}
 }

@@ -164,7 +164,8 @@ type Entry struct {
 	Bytes int64     // On the disk.
 }
 
-// List returns the templates, the least recently used first.
+// List returns the templates, the least recently used first. One that is damaged, or of
+// another version's format, has nothing but its key: it takes room as the others do.
 func (t Templates) List() ([]Entry, error) {
 	entries, err := os.ReadDir(t.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -180,7 +181,7 @@ func (t Templates) List() ([]Entry, error) {
 		}
 		found, err := t.entry(e.Name())
 		if err != nil {
-			continue // It went away meanwhile, or is damaged: whoever uses it removes it.
+			continue // It went away meanwhile.
 		}
 		all = append(all, found)
 	}
@@ -194,15 +195,16 @@ func (t Templates) entry(key string) (e Entry, err error) {
 	if err != nil {
 		return e, err
 	}
-	e.Used = info.ModTime()
-	for _, name := range []string{memoryName, stateName, manifestName} {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err != nil {
-			return e, err
-		}
-		e.Bytes += allocated(info)
+	if e.read(dir) != nil {
+		e.Manifest = Manifest{}
 	}
-	return e, e.read(dir)
+	e.Key, e.Used = key, info.ModTime()
+	for _, name := range []string{memoryName, stateName, manifestName} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			e.Bytes += allocated(info)
+		}
+	}
+	return e, nil
 }
 
 // Remove removes the template of a key, if there is one. Machines that have started
@@ -222,24 +224,48 @@ func (t Templates) Remove(key string) error {
 	return errors.Join(err, os.RemoveAll(gone))
 }
 
-// Prune removes all templates and what is noted of them, and returns how many there
-// were and how many bytes they took.
-func (t Templates) Prune() (removed []Entry, err error) {
+// Unused returns the templates from which no machine has started since a time, the
+// least recently used first.
+func (t Templates) Unused(since time.Time) ([]Entry, error) {
 	all, err := t.List()
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range all {
-		if err := t.Remove(e.Key); err != nil {
-			return removed, err
+	return slices.DeleteFunc(all, func(e Entry) bool { return !e.Used.Before(since) }), err
+}
+
+// Prune removes the templates that [Templates.Unused] returns, notes of failures that
+// are as old, and what makers have left unfinished. It returns the templates that it
+// has removed. Machines that have started from one go on.
+func (t Templates) Prune(since time.Time) (removed []Entry, err error) {
+	unused, err := t.Unused(since)
+	for _, e := range unused {
+		if failed := t.Remove(e.Key); failed != nil {
+			err = errors.Join(err, failed)
+			continue
 		}
 		removed = append(removed, e)
 	}
-	notes, err := filepath.Glob(t.path("*" + failed))
+	return removed, errors.Join(err, t.tidy(since))
+}
+
+// tidy removes old notes, and unfinished templates unless a maker is at work.
+func (t Templates) tidy(since time.Time) (err error) {
+	notes, _ := filepath.Glob(t.path("*" + failed)) // The pattern is a good one.
 	for _, n := range notes {
-		err = errors.Join(err, os.Remove(n))
+		if info, gone := os.Stat(n); gone == nil && info.ModTime().Before(since) {
+			err = errors.Join(err, os.RemoveAll(n))
+		}
 	}
-	return removed, err
+	if _, none := os.Stat(t.path(lockName)); none != nil {
+		return err // Nobody has made a template here.
+	}
+	lock, failed := lockMaker(t.path(lockName))
+	if errors.Is(failed, ErrBusy) {
+		return err
+	}
+	if failed != nil {
+		return errors.Join(err, failed)
+	}
+	t.sweep()
+	return errors.Join(err, lock.Close())
 }
 
 // bound removes the least recently used templates beyond the bounds, but not the one
