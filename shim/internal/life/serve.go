@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -14,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	containerdlog "github.com/containerd/log"
 	"github.com/containerd/ttrpc"
 	"golang.org/x/sys/unix"
 
@@ -43,6 +45,7 @@ const (
 func Serve(a Args) error {
 	log := openLog()
 	debug.SetGCPercent(gcPercent)
+	containerdlog.L.Logger.SetOutput(io.Discard) // The library has a line for each wrong frame of a guest.
 	l, err := net.FileListener(os.NewFile(listenerFD, "socket"))
 	if err != nil {
 		return fmt.Errorf("socket: %w", err)

@@ -11,10 +11,8 @@ package plan
 import (
 	"fmt"
 	"path"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -66,6 +64,9 @@ func Container(r Request) (Result, error) {
 	if err := check(r.Spec); err != nil {
 		return Result{}, err
 	}
+	if err := checkForm(r); err != nil {
+		return Result{}, err
+	}
 	spec := *r.Spec
 	spec.Root = &specs.Root{Path: path.Join(Dir(r.Number), "rootfs"), Readonly: r.Spec.Root.Readonly}
 	linux := *r.Spec.Linux
@@ -83,8 +84,8 @@ func Container(r Request) (Result, error) {
 		return Result{}, err
 	}
 	result := Result{Spec: &spec}
-	result.Binds, spec.Mounts, err = mounts(r)
-	return result, err
+	result.Binds, spec.Mounts = mounts(r)
+	return result, nil
 }
 
 func check(s *specs.Spec) error {
@@ -176,25 +177,16 @@ func hooks(h *specs.Hooks) (*specs.Hooks, error) {
 }
 
 // mounts replaces the host's files by their places in the guest.
-func mounts(r Request) (binds []Bind, kept []specs.Mount, err error) {
+func mounts(r Request) (binds []Bind, kept []specs.Mount) {
 	for _, m := range r.Spec.Mounts {
 		if !isBind(m) {
 			kept = append(kept, m)
 			continue
 		}
-		if !filepath.IsAbs(m.Destination) {
-			return nil, nil, &RefusedError{"mounts.destination", m.Destination, "want an absolute path"}
-		}
 		if m.Destination == "/dev/shm" && path.Base(m.Source) == "shm" {
 			m.Source = pact.Shm
 			kept = append(kept, m)
 			continue
-		}
-		if !filepath.IsAbs(m.Source) {
-			return nil, nil, &RefusedError{"mounts.source", m.Source, "want an absolute path"}
-		}
-		if strings.ContainsRune(m.Source+m.Destination, 0) {
-			return nil, nil, &RefusedError{"mounts.source", m.Source, "it holds a zero byte"}
 		}
 		b := Bind{
 			Source: m.Source, Name: strconv.Itoa(len(binds)),
@@ -210,7 +202,7 @@ func mounts(r Request) (binds []Bind, kept []specs.Mount, err error) {
 		m.Source = path.Join(pact.Volumes, strconv.Itoa(r.Number), b.Name)
 		kept = append(kept, m)
 	}
-	return binds, kept, nil
+	return binds, kept
 }
 
 func isBind(m specs.Mount) bool {

@@ -2,7 +2,10 @@ package plan
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -111,16 +114,53 @@ func TestRefused(t *testing.T) {
 		{"no linux", func(s *specs.Spec) { s.Linux = nil }, "linux"},
 		{"relative source", func(s *specs.Spec) { s.Mounts = []specs.Mount{{Type: "bind", Source: "../x", Destination: "/x"}} }, "mounts.source"},
 		{"relative destination", func(s *specs.Spec) { s.Mounts = []specs.Mount{{Type: "bind", Source: "/x", Destination: "x"}} }, "mounts.destination"},
+		{"a zero byte in a mount", func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{{Type: "bind", Source: "/x\x00/y", Destination: "/x"}}
+		}, "mounts"},
+		{"a zero byte in an option", func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{{Type: "tmpfs", Destination: "/x", Options: []string{"size=1\x00"}}}
+		}, "mounts"},
+		{"relative destination of a tmpfs", func(s *specs.Spec) { s.Mounts = []specs.Mount{{Type: "tmpfs", Destination: "../x"}} }, "mounts.destination"},
+		{"relative directory", func(s *specs.Spec) { s.Process.Cwd = "../x" }, "process.cwd"},
+		{"a zero byte in the environment", func(s *specs.Spec) { s.Process.Env = []string{"A=\x00"} }, "process.args and process.env"},
+		{"no root's path", func(s *specs.Spec) { s.Root.Path = "" }, "root.path"},
+		{"device with a path that climbs", func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/../x", Type: "c"}} }, "linux.devices.path"},
+		{"device of no type", func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "x"}} }, "linux.devices.type"},
+		{"device with a negative number", func(s *specs.Spec) {
+			s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "b", Major: -1}}
+		}, "linux.devices.major and minor"},
+		{"relative hook", func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "sh"}}} }, "hooks.poststop.path"},
+		{"hook without time", func(s *specs.Spec) {
+			s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/h", Timeout: new(int)}}}
+		}, "hooks.createRuntime.timeout"},
+		{"sysctl that climbs", func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"net/../kernel.x": "1"} }, "linux.sysctl"},
+		{"sysctl without a part", func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"kernel": "1"} }, "linux.sysctl"},
 		{"hook inside", func(s *specs.Spec) { s.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{{Path: "/h"}}} }, "hooks.createContainer"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := spec()
 			c.change(s)
 			_, err := Container(Request{Spec: s, ID: "b", Pod: "a", Number: 1})
+			if strings.ContainsRune(fmt.Sprint(err), 0) {
+				t.Errorf("the error holds what it refuses as it is: %q", err)
+			}
 			refused, ok := errors.AsType[*RefusedError](err)
 			if !ok || refused.Field != c.field {
 				t.Errorf("got %v, want a refusal of %s", err, c.field)
 			}
 		})
+	}
+}
+
+// An id is a word: it is the name of a cgroup in the guest.
+func TestRefusedNames(t *testing.T) {
+	for _, id := range []string{"", "..", "../x", "a/b", "-a", "a b", "a\n", "container:a", strings.Repeat("a", 129)} {
+		for _, r := range []Request{{ID: id, Pod: "a"}, {ID: "a", Pod: id}} {
+			r.Spec = spec()
+			_, err := Container(r)
+			if refused, ok := errors.AsType[*RefusedError](err); !ok || refused.Field != "id" || !strings.Contains(err.Error(), strconv.Quote(id)) {
+				t.Errorf("%q: %v", id, err)
+			}
+		}
 	}
 }

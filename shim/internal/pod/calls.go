@@ -36,7 +36,7 @@ func (m *machine) create(ctx context.Context, c *Container) error {
 		ID: c.ID, Bundle: plan.Dir(c.number), Terminal: s.Terminal,
 		Stdin: wanted(s.Stdin), Stdout: wanted(s.Stdout), Stderr: wanted(s.Stderr),
 	})
-	return inGuest(err)
+	return InGuest(err)
 }
 
 func (m *machine) exec(ctx context.Context, p *Process, spec []byte) error {
@@ -45,12 +45,12 @@ func (m *machine) exec(ctx context.Context, p *Process, spec []byte) error {
 		ID: p.Container, ExecID: p.Exec, Terminal: s.Terminal, Spec: &anypb.Any{Value: spec},
 		Stdin: wanted(s.Stdin), Stdout: wanted(s.Stdout), Stderr: wanted(s.Stderr),
 	})
-	return inGuest(err)
+	return InGuest(err)
 }
 
 func (m *machine) start(ctx context.Context, p *Process) error {
 	_, err := m.tasks.Start(ctx, &task.StartRequest{ID: p.Container, ExecID: p.Exec})
-	return inGuest(err)
+	return InGuest(err)
 }
 
 func (m *machine) delete(ctx context.Context, p *Process) error {
@@ -58,7 +58,7 @@ func (m *machine) delete(ctx context.Context, p *Process) error {
 	if m.alive() != nil || status.Code(err) == codes.NotFound || lost(ctx, err) {
 		return nil // It is gone.
 	}
-	return inGuest(err)
+	return InGuest(err)
 }
 
 // lost reports whether a call has ended without an answer and not by its caller: the
@@ -78,8 +78,9 @@ func (m *machine) wait(p *Process) (code uint32, at time.Time) {
 	return r.ExitStatus, r.ExitedAt.AsTime()
 }
 
-// inGuest says where an error comes from, and that the guest's words are its own.
-func inGuest(err error) error {
+// InGuest says where an error comes from, and that the guest's words are its own. They
+// are bounded, and the code is one that there is.
+func InGuest(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -89,7 +90,11 @@ func inGuest(err error) error {
 	}
 	const most = 4096
 	text := s.Message()
-	return &GuestError{Code: s.Code(), Message: text[:min(len(text), most)]}
+	code := s.Code()
+	if code > codes.Unauthenticated {
+		code = codes.Unknown
+	}
+	return &GuestError{Code: code, Message: text[:min(len(text), most)]}
 }
 
 // A GuestError is what the program in the machine answered.
@@ -122,8 +127,15 @@ func (m *machine) stream(ctx context.Context, want pact.Stream) (net.Conn, error
 	if err != nil {
 		return nil, err
 	}
+	limited, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	stop := context.AfterFunc(limited, func() { _ = conn.Close() })
 	if err := askStream(conn, want); err != nil {
-		return nil, errors.Join(err, conn.Close())
+		stop()
+		return nil, errors.Join(limited.Err(), err, conn.Close())
+	}
+	if !stop() {
+		return nil, fmt.Errorf("open stream %s: %w", want.Name, limited.Err())
 	}
 	return conn, nil
 }
@@ -171,9 +183,9 @@ func readLine(r io.Reader) (string, error) {
 	return "", errors.New("a line without an end")
 }
 
-// watch passes the guest's events on until the machine ends.
+// watch passes the guest's events on until the machine ends, at the pace of eventPause.
 func (p *Pod) watch(m *machine) {
-	for {
+	for ; m.alive() == nil; <-time.After(eventPause) {
 		var e types.Envelope
 		if err := m.rpc.Call(context.Background(), pact.Service, pact.Next, &emptypb.Empty{}, &e); err != nil {
 			return

@@ -36,6 +36,7 @@ type machine struct {
 	input   io.Closer // Of agentd-pod, which ends with it.
 	forward io.Closer // Of connections to the loopback; may be nil.
 	streams string    // The address of its port of streams.
+	guard   *guard
 }
 
 // boot returns the pod's machine. The first container decides its size and network.
@@ -86,6 +87,7 @@ func (p *Pod) newMachine(ctx context.Context, spec *specs.Spec) (_ *machine, err
 	if m.vm, err = sandbox.Start(ctx, cfg); err != nil {
 		return nil, err
 	}
+	m.guard = newGuard(m.vm.Kill, p.cfg.Log)
 	if err := m.startPod(ctx, pact.Start{Network: network.Plan, ShmBytes: shmSize(spec), Sysctls: spec.Linux.Sysctl}, p.cfg.Log); err != nil {
 		return nil, errors.Join(err, m.vm.Kill())
 	}
@@ -124,6 +126,8 @@ func (p *Pod) describe(spec *specs.Spec) (sandbox.Config, error) {
 func (m *machine) startPod(ctx context.Context, start pact.Start, log func(string, ...any)) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTime)
 	defer cancel()
+	silent := context.AfterFunc(ctx, func() { _ = m.vm.Kill() }) // So that no step waits for ever.
+	defer silent()
 	m.pod = m.vm.Client().Command(pact.Program)
 	input, err := m.pod.StdinPipe()
 	if err != nil {
@@ -134,7 +138,7 @@ func (m *machine) startPod(ctx context.Context, start pact.Start, log func(strin
 		return err
 	}
 	m.input = input
-	m.pod.Stderr = lineLog(log)
+	m.pod.Stderr = newGuestLog(log)
 	if err := m.pod.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", pact.Program, err)
 	}
@@ -150,7 +154,7 @@ func (m *machine) startPod(ctx context.Context, start pact.Start, log func(strin
 	if err != nil {
 		return err
 	}
-	m.rpc = ttrpc.NewClient(conn)
+	m.rpc = ttrpc.NewClient(conn, ttrpc.WithUnaryClientInterceptor(m.guard.intercept))
 	m.tasks = task.NewTTRPCTaskClient(m.rpc)
 	return nil
 }
@@ -166,14 +170,6 @@ func readReady(ctx context.Context, output io.ReadCloser) (ready pact.Ready, err
 		return ready, fmt.Errorf("%s: %q", pact.Program, ready.Error)
 	}
 	return ready, nil
-}
-
-// lineLog passes what a program writes to a log.
-type lineLog func(string, ...any)
-
-func (l lineLog) Write(b []byte) (int, error) {
-	l("guest: %q", b)
-	return len(b), nil
 }
 
 func (m *machine) alive() error {

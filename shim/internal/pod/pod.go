@@ -293,8 +293,10 @@ func (p *Pod) Delete(ctx context.Context, c *Container, proc *Process) error {
 	defer p.making.Unlock()
 	m, err := p.running()
 	if err == nil {
-		if err := m.delete(ctx, proc); err != nil {
+		if err := m.delete(ctx, proc); err != nil && (proc.Status() != Stopped || ctx.Err() != nil) {
 			return err
+		} else if err != nil { // The guest keeps nobody from forgetting what has ended.
+			p.cfg.Log("container %s, process %q: the guest does not remove it: %v", c.ID, proc.Exec, err)
 		}
 	}
 	proc.settle(ctx)

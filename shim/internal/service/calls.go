@@ -2,12 +2,14 @@ package service
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/containerd/containerd/api/events"
 	task "github.com/containerd/containerd/api/runtime/task/v2"
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/agentd-go/agentd/shim/internal/pod"
@@ -28,7 +30,11 @@ func (t *Tasks) Kill(ctx context.Context, r *task.KillRequest) (*emptypb.Empty, 
 	if err != nil {
 		return nil, err
 	}
-	return guest.Kill(ctx, r)
+	const sigkill = 9
+	if r.Signal == sigkill && r.ExecID == "" {
+		t.pod.Insist(p)
+	}
+	return told(guest.Kill(ctx, r))
 }
 
 // Pids lists a container's processes by the guest's numbers, but for the first,
@@ -38,20 +44,22 @@ func (t *Tasks) Pids(ctx context.Context, r *task.PidsRequest) (*task.PidsRespon
 	if err != nil {
 		return nil, err
 	}
-	first, err := guest.Connect(ctx, &task.ConnectRequest{ID: r.ID})
+	first, err := told(guest.Connect(ctx, &task.ConnectRequest{ID: r.ID}))
 	if err != nil {
 		return nil, err
 	}
-	inside, err := guest.Pids(ctx, r)
+	inside, err := told(guest.Pids(ctx, r))
 	if err != nil {
 		return nil, err
 	}
 	answer := &task.PidsResponse{}
 	for _, info := range inside.Processes {
-		if info.Pid == first.TaskPid {
-			info = &tasktypes.ProcessInfo{Pid: pid()}
+		number := info.GetPid()
+		if number == first.TaskPid {
+			number = pid()
 		}
-		answer.Processes = append(answer.Processes, info)
+		// The number alone: what else the guest may say of it is not containerd's.
+		answer.Processes = append(answer.Processes, &tasktypes.ProcessInfo{Pid: number})
 	}
 	return answer, nil
 }
@@ -75,7 +83,7 @@ func (t *Tasks) freeze(id string, frozen bool, call func(task.TTRPCTaskService) 
 	if err != nil {
 		return nil, err
 	}
-	answer, err := call(guest)
+	answer, err := told(call(guest))
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +113,33 @@ func (t *Tasks) Update(ctx context.Context, r *task.UpdateTaskRequest) (*emptypb
 
 // Stats are a container's metrics, in the form of cgroup 2.
 func (t *Tasks) Stats(ctx context.Context, r *task.StatsRequest) (*task.StatsResponse, error) {
-	return forward(t, func(guest task.TTRPCTaskService) (*task.StatsResponse, error) { return guest.Stats(ctx, r) })
+	answer, err := forward(t, func(guest task.TTRPCTaskService) (*task.StatsResponse, error) { return guest.Stats(ctx, r) })
+	if err != nil {
+		return nil, err
+	}
+	return answer, checkStats(answer.GetStats())
+}
+
+const (
+	metricsType = "io.containerd.cgroups.v2.Metrics"
+	// maxMetrics is many times what a guest's cgroup has to tell.
+	maxMetrics = 256 << 10
+)
+
+// checkStats lets no other message of the guest reach containerd.
+func checkStats(stats *anypb.Any) error {
+	if stats.GetTypeUrl() != metricsType || len(stats.GetValue()) > maxMetrics {
+		return fmt.Errorf("metrics: the guest answers %d bytes of type %.64q, want %s of %d at most", len(stats.GetValue()), stats.GetTypeUrl(), metricsType, maxMetrics)
+	}
+	return nil
+}
+
+// told bounds the words of a guest that refuses.
+func told[A any](answer *A, err error) (*A, error) {
+	if err != nil {
+		return nil, pod.InGuest(err)
+	}
+	return answer, nil
 }
 
 func forward[A any](t *Tasks, call func(task.TTRPCTaskService) (*A, error)) (*A, error) {
@@ -113,5 +147,5 @@ func forward[A any](t *Tasks, call func(task.TTRPCTaskService) (*A, error)) (*A,
 	if err != nil {
 		return nil, err
 	}
-	return call(guest)
+	return told(call(guest))
 }
