@@ -160,7 +160,7 @@ func (a *Agent) Serve(c Config, ready *wire.Ready) (End, error) {
 	}
 	stop := make(chan struct{})
 	defer close(stop)
-	go a.behindReady(stop)
+	go a.afterReady(stop)
 	return a.loop()
 }
 
@@ -173,10 +173,10 @@ func (a *Agent) write() {
 	}
 }
 
-// behindReady is what whoever waits for core.ready shall not wait for.
-func (a *Agent) behindReady(stop <-chan struct{}) {
+// afterReady does the work that must not delay core.ready.
+func (a *Agent) afterReady(stop <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), greetingDeadline)
-	_ = a.writer.Drain(ctx) // A host that takes nothing gets heartbeats all the same.
+	_ = a.writer.Drain(ctx) // A host that does not read gets heartbeats nevertheless.
 	cancel()
 	if a.exec.Procs != nil {
 		a.exec.Procs.Prepare()

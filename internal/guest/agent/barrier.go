@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// freezeLimit is how long the kernel may take to stop all commands, and syncLimit how
-	// long the disks may take for what it holds back; both as in the reference agents.
+	// freezeLimit is how long the kernel may take to stop all commands. syncLimit is how
+	// long a sync of the disks may take. Both are as in the reference agents.
 	freezeLimit = 5 * time.Second
 	syncLimit   = 20 * time.Second
 
@@ -33,12 +33,12 @@ type phase uint8
 
 const (
 	running phase = iota // Nobody has frozen anything.
-	waiting              // Data that belongs to the cut has not come, or the commands are being stopped.
+	waiting              // Data before the cut has not come, or the commands are being stopped.
 	frozen               // Nothing moves.
-	stuck                // It has failed, and what was stopped stays so until it is thawed.
+	stuck                // The freeze has failed. Stopped commands stay stopped until a thaw.
 )
 
-// A barrier is where the freezing of all commands is.
+// A barrier is the state of freezing all commands.
 type barrier struct {
 	working sync.Mutex // Held while commands are stopped or let go, by one at a time.
 	syncs   atomic.Int32
@@ -66,7 +66,7 @@ func (a *Agent) isBarrier(f frame.Frame, e wire.Envelope) bool {
 		(e.Type == wire.TypeWorkloadFreeze || e.Type == wire.TypeWorkloadThaw)
 }
 
-// latch acts on a frame that is not counted.
+// latch handles a frame that is not counted.
 func (a *Agent) latch(id uint32, e wire.Envelope) {
 	m, err := wire.Decode(e)
 	if err != nil {
@@ -89,8 +89,8 @@ func (a *Agent) workload(id uint32, m wire.Message) {
 	}
 }
 
-// say sends an answer about freezing, which leaves although nothing else does. A host that
-// reads none is told no more.
+// say sends an answer about freezing. It leaves also while all other output is stopped. A
+// host that does not read gets no more of them.
 func (a *Agent) say(id uint32, m wire.Message) {
 	b, err := wire.AppendFrame(nil, a.host.Generation, id, m)
 	if err != nil || !a.writer.Express().Offer(b) {
@@ -116,7 +116,7 @@ func (a *Agent) conflict(id uint32, of wire.Type, which, why string) {
 	a.failed(id, of, which, wire.ErrorInvalidSession, "workload latch conflict: "+why, needsRecovery)
 }
 
-// named refuses an attempt whose name is none.
+// named refuses an attempt with an invalid name.
 func (a *Agent) named(id uint32, of wire.Type, which string) bool {
 	printable := func(r rune) bool { return r > ' ' && r <= '~' }
 	if len(which) > 0 && len(which) <= maxAttempt && strings.IndexFunc(which, func(r rune) bool { return !printable(r) }) < 0 {
@@ -152,7 +152,7 @@ func (a *Agent) freeze(id uint32, m *wire.WorkloadFreeze) {
 	go a.stop(at)
 }
 
-// errCut says that the host has counted otherwise than we have.
+// errCut says that the counts of the host and of the agent differ.
 const errCut = "transport input cut differs from received complete frames"
 
 // refusesLocked says why an attempt cannot begin or be repeated.
@@ -171,14 +171,14 @@ func (b *barrier) refusesLocked(m *wire.WorkloadFreeze) string {
 	return ""
 }
 
-// mayCome reports whether all that the host says it has sent has come, or is data that
-// is on its way.
+// mayCome reports whether the agent has received everything that the host says it has sent,
+// except data that may still be on its way.
 func mayCome(sent, got wire.TransportCounters) bool {
 	return sent.ControlBytes == got.ControlBytes && sent.ControlFrames == got.ControlFrames &&
 		sent.BulkBytes >= got.BulkBytes && sent.BulkFrames >= got.BulkFrames
 }
 
-// stop is a freeze from its request to its answer.
+// stop does a freeze, from its request to its answer.
 func (a *Agent) stop(at *attempt) {
 	if why := a.awaitInput(at); why != "" {
 		a.giveUp(at, func() { a.conflict(at.id, at.freeze.Type(), at.freeze.AttemptID, why) })
@@ -209,7 +209,7 @@ func (a *Agent) freezeCommands() error {
 	return a.exec.Procs.Freeze(freezeLimit)
 }
 
-// notStopped answers a freeze that the kernel has not carried out.
+// notStopped answers a freeze that failed in the kernel.
 func (a *Agent) notStopped(at *attempt, err error) {
 	b := &a.barrier
 	left, then := needsRecovery, stuck
@@ -219,7 +219,7 @@ func (a *Agent) notStopped(at *attempt, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.still.Store(false)
-	if at.isOver() { // It was given up meanwhile, and answered.
+	if at.isOver() { // Given up meanwhile, and answered.
 		a.letGo()
 		return
 	}
@@ -230,8 +230,8 @@ func (a *Agent) notStopped(at *attempt, err error) {
 	a.failed(at.id, at.freeze.Type(), at.freeze.AttemptID, wire.ErrorUnavailable, why, left)
 }
 
-// awaitInput waits until all has come that the host says it has sent. It returns why that
-// cannot be any more, "" also for an attempt that is over.
+// awaitInput waits until the agent has received everything that the host says it has sent.
+// It returns why that is impossible; "" is success, or an attempt that is over.
 func (a *Agent) awaitInput(at *attempt) string {
 	for {
 		got, more := a.host.Credit.Position()
@@ -271,7 +271,7 @@ func (a *Agent) giveUp(at *attempt, answer func()) {
 	}
 }
 
-// settleFreeze says that everything has stopped, as the last that the host hears.
+// settleFreeze says that everything has stopped. It is the last message to the host.
 func (a *Agent) settleFreeze(at *attempt, synced bool) {
 	b := &a.barrier
 	b.mu.Lock()
@@ -295,7 +295,7 @@ func (a *Agent) settleFreeze(at *attempt, synced bool) {
 	a.express(at.id, at.answer)
 }
 
-// letGo lets commands and output go on, as far as they were stopped.
+// letGo lets stopped commands and output go on.
 func (a *Agent) letGo() {
 	if a.exec.Procs != nil {
 		a.exec.Procs.Thaw()
@@ -307,8 +307,7 @@ func (a *Agent) letGo() {
 	a.writer.Unpark()
 }
 
-// sync writes what the kernel holds back to the disks, and to the named mounts. It reports
-// whether all of those have it.
+// sync syncs the disks and the named mounts. It reports whether all of these succeeded.
 func (a *Agent) sync(at *attempt) bool {
 	tags := at.freeze.ExternalMountTags
 	if a.barrier.syncs.Add(1) > maxSyncs {
@@ -335,8 +334,7 @@ func (a *Agent) sync(at *attempt) bool {
 	}
 }
 
-// syncTag writes what is held back of a mount: that of a virtiofs tag, or of path: and an
-// absolute path.
+// syncTag syncs one mount, named by a virtiofs tag, or by path: and an absolute path.
 func syncTag(tag string) bool {
 	path, isPath := strings.CutPrefix(tag, "path:")
 	ok := isPath && strings.HasPrefix(path, "/") && sys.HasMount(path)
@@ -377,7 +375,7 @@ func (a *Agent) thaw(id uint32, m *wire.WorkloadThaw) {
 	}
 }
 
-// holdsLocked says why a thaw cannot be.
+// holdsLocked says why a thaw is impossible.
 func (b *barrier) holdsLocked(m *wire.WorkloadThaw) string {
 	restore := m.Mode == wire.ThawRestore
 	switch {
@@ -397,8 +395,8 @@ func (b *barrier) holdsLocked(m *wire.WorkloadThaw) string {
 	return ""
 }
 
-// detachAll forgets the host's side of everything: commands live on, get the input that has
-// come and then its end, and nobody hears what they say.
+// detachAll detaches every session. Commands run on: they get the input that has come and
+// then its end, and their output is discarded.
 func (a *Agent) detachAll() {
 	a.mu.Lock()
 	for _, s := range a.sessions {
@@ -420,14 +418,14 @@ func (a *Agent) wakeLocked() {
 	close(b.attempt.ended)
 	b.phase, b.attempt = running, nil
 	if was == waiting {
-		return // Whoever is stopping the commands lets them go on.
+		return // The goroutine that is stopping the commands lets them go on.
 	}
 	a.host.Credit.Speak(a.sayCredit)
 	a.letGo()
 }
 
-// crossed refuses a frame that comes while everything is frozen: it is not of the cut that
-// the host has made. The end of the machine is served, after everything was let go.
+// crossed refuses a frame that comes while everything is frozen: it is not part of the
+// host's cut. A request for the machine's end thaws everything first, and is served.
 func (a *Agent) crossed(f frame.Frame, e wire.Envelope) bool {
 	if a.host.Credit == nil {
 		return false

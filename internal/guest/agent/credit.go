@@ -9,12 +9,12 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// maxUnheard is how much of the agent's own answers may be unread before what asks for
-// more is not handed back: a quarter of what one client may leave, so that the frames
-// which a host may still send find room for their answers.
+// maxUnheard bounds the unread bytes of the agent's own answers. Above it, requests give
+// no credit back. It is a quarter of maxReplies, so that the answers to the frames that a
+// host may still send find room.
 const maxUnheard = maxReplies / 4
 
-// openCredit begins to count what the host sends, if it is of a generation that has credit.
+// openCredit begins to count the host's frames, if its generation has credit.
 func (a *Agent) openCredit(ready *wire.Ready) {
 	if a.host.Generation < wire.BarrierSince {
 		return
@@ -26,7 +26,7 @@ func (a *Agent) openCredit(ready *wire.Ready) {
 	go a.tellCredit()
 }
 
-// tellCredit tells the host its limits whenever that is due, one word after the other.
+// tellCredit sends the host its limits whenever that is due, one message after the other.
 func (a *Agent) tellCredit() {
 	express := a.writer.Express()
 	for {
@@ -35,7 +35,7 @@ func (a *Agent) tellCredit() {
 		case <-a.writer.Done():
 			return
 		}
-		express.Drain() // What a host leaves unread does not pile up.
+		express.Drain() // Do not queue more for a host that does not read.
 		a.host.Credit.Tell(a.sayCredit)
 	}
 }
@@ -44,14 +44,14 @@ func (a *Agent) sayCredit(limit wire.TransportCounters) {
 	a.express(wire.WorkloadID, &wire.WorkloadTransportCredit{TransportCounters: limit})
 }
 
-// express sends what leaves while the output is parked, too.
+// express sends a message that leaves also while the output is parked.
 func (a *Agent) express(id uint32, m wire.Message) {
 	b, err := wire.AppendFrame(nil, a.host.Generation, id, m)
 	if err != nil {
 		sys.Logf("send %s: %v", m.Type(), err)
 		return
 	}
-	_ = a.writer.Express().Put(b) // It fails only with the link.
+	_ = a.writer.Express().Put(b) // Fails only with the link.
 }
 
 // isData reports whether frames of a type are counted as data.
@@ -64,14 +64,14 @@ func (a *Agent) charge(f frame.Frame, data bool) session.Charge {
 	return a.host.Credit.Receive(frame.HeaderSize+len(f.Body), data)
 }
 
-// lag is what is handed back when the host has read more of the agent's answers.
+// lag has the charges that are refunded when the host has read more answers.
 type lag struct {
 	mu   sync.Mutex
 	owed []session.Charge
 }
 
-// refund hands back what a frame has cost that was handled: at once, or when the host
-// has read enough of the answers to others.
+// refund gives back the credit of a handled frame: at once, or when the host has read
+// enough of the earlier answers.
 func (a *Agent) refund(c session.Charge) {
 	if a.host.Credit == nil {
 		return
@@ -89,7 +89,7 @@ func (a *Agent) refund(c session.Charge) {
 	}
 }
 
-// refundLater hands back what is owed once the host has caught up.
+// refundLater gives back the owed credit when the host has caught up.
 func (a *Agent) refundLater(below <-chan struct{}) {
 	if below != nil {
 		select {

@@ -13,9 +13,8 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// An asking is how one kind of init is asked to end the machine. All of them are
-// asked for a restart: that ends a machine on every monitor, a power-off does not
-// (see life.End).
+// An asking says how one kind of init is asked to end the machine. Every init is asked for
+// a restart: that ends a machine on every monitor, a power-off does not (see life.End).
 type asking struct {
 	init string // The name of its program.
 	why  string
@@ -36,11 +35,11 @@ const (
 	anyInit      = int(syscall.SIGTERM) // BusyBox (init/init.c): reboot. Others: what a script makes of it.
 )
 
-// scriptGrace is what an init that listens for the signal of the reference agents has
-// to itself, before it is asked by SIGTERM too: half of what an init has in all.
+// scriptGrace is how long an init may act on the reference agents' signal before it gets
+// SIGTERM too: half of the time that an init has.
 const scriptGrace = 2 * time.Second
 
-// initPipes are where the init of System V is told what to do (initctl(5)).
+// initPipes are the pipes by which the init of System V takes requests (initctl(5)).
 var initPipes = []string{"/run/initctl", "/dev/initctl"}
 
 // askings are tried in order, the first whose init is PID 1.
@@ -51,8 +50,8 @@ func askings() []asking {
 	}
 }
 
-// AskInit asks PID 1 to end the machine and says what was done. heard is closed when
-// the init has begun to: nothing more is asked then.
+// AskInit asks PID 1 to end the machine and says what was done. When heard is closed the
+// init has begun to end the machine, and AskInit asks nothing more.
 func AskInit(heard <-chan struct{}) (what string, err error) {
 	name := initName()
 	for _, a := range askings() {
@@ -68,8 +67,9 @@ func AskInit(heard <-chan struct{}) (what string, err error) {
 	return askAnyInit(name, heard)
 }
 
-// askAnyInit asks an init that nobody knows: as the reference agents do, for scripts
-// were written for that, and by SIGTERM; at once, if it does not listen for the other.
+// askAnyInit asks an unknown init. It sends the reference agents' signal first, because
+// scripts were written for that, and SIGTERM after scriptGrace. If the init does not
+// handle the first, it sends SIGTERM at once.
 func askAnyInit(name string, heard <-chan struct{}) (what string, err error) {
 	if !listens(referenceEnd) {
 		return name + ", by SIGTERM", sys.Kill(1, anyInit)
@@ -84,8 +84,8 @@ func askAnyInit(name string, heard <-chan struct{}) (what string, err error) {
 	return fmt.Sprintf("%s, by signal %d", name, referenceEnd), sys.Kill(1, referenceEnd)
 }
 
-// listens reports whether PID 1 does anything on a signal: it has a handler, or keeps
-// it back to ask for it (signalfd(2), sigwait(3)).
+// listens reports whether PID 1 handles a signal: it has a handler, or blocks the signal
+// to wait for it (signalfd(2), sigwait(3)).
 func listens(signal int) bool {
 	status, err := os.ReadFile("/proc/1/status")
 	return err == nil && (hasSignal(string(status), "SigCgt:", signal) || hasSignal(string(status), "SigBlk:", signal))

@@ -12,12 +12,12 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// blockRoot puts the root together and makes it the root, with the share and the
-// kernel's file systems in it: they would go with the old one, and are made once.
+// blockRoot assembles the root and changes to it. It mounts the share and the kernel's
+// file systems in the new root only: mounts in the old one would be lost.
 func (m *Machine) blockRoot(s plan.BlockRoot) (err error) {
-	// From here on the boot waits for disks, and each wait would be looked at; a boot
-	// without disks is over before that would pay.
-	if err := sys.RestWatcher(sys.BootSlack); err != nil { // It costs time, nothing else.
+	// From here on the boot waits for disks, and the runtime's monitor would wake
+	// during each wait. A boot without disks ends before this call would pay.
+	if err := sys.RestWatcher(sys.BootSlack); err != nil { // An error costs time, nothing else.
 		sys.Logf("%v", err)
 	}
 	if s.OCI != nil {
@@ -70,7 +70,7 @@ func (m *Machine) layer(mount plan.Mount) error {
 	return m.mountDisk(mount)
 }
 
-// upper mounts what takes the writes.
+// upper mounts the layer that takes the writes.
 func (m *Machine) upper(mount plan.Mount) error {
 	if err := m.layer(mount); err != nil {
 		return err
@@ -81,8 +81,8 @@ func (m *Machine) upper(mount plan.Mount) error {
 	return nil
 }
 
-// changeRoot enters the new root. Nothing of the old one has a path then, so of
-// the way back only the pins are left and the way to what was carried.
+// changeRoot enters the new root. Mounts of the old root have no path then, so only their
+// pins are left to undo them by.
 func (m *Machine) changeRoot() error {
 	if err := sys.SwitchRoot(plan.NewRoot); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// A StepError is the end of a boot: which step, and why.
+// A StepError says which step ended a boot, and why.
 type StepError struct {
 	Step plan.Step
 	Err  error
@@ -20,7 +20,7 @@ func (e *StepError) Error() string { return "step " + e.Step.Name() + ": " + e.E
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-// errNotBuilt is the refusal of a step that this agent cannot carry out.
+// errNotBuilt refuses a step that this agent cannot carry out.
 var errNotBuilt = errors.New("this agent cannot do this yet")
 
 // A Timing is how long one step took.
@@ -29,7 +29,7 @@ type Timing struct {
 	Took time.Duration
 }
 
-// A Machine is what has been brought up.
+// A Machine is a machine that Up has brought up, as far as it came.
 type Machine struct {
 	plan  *plan.Plan
 	root  *sys.Root
@@ -37,16 +37,16 @@ type Machine struct {
 
 	// Timings are in the order of the steps.
 	Timings []Timing
-	// Env is what every command gets in addition to the plan's environment.
+	// Env has variables that every command gets in addition to the plan's environment.
 	Env []string
-	// CommandLimits are limits of the plan that each command gets by itself,
-	// because the agent could not live with them.
+	// CommandLimits are limits of the plan that are set for each command and not for
+	// the agent, because the agent could not run with them.
 	CommandLimits []plan.Limit
-	// Init is what PID 1 becomes; nil if it stays what it is.
+	// Init is the program that PID 1 becomes; nil without a hand over.
 	Init *Init
 
-	// InitEnds says that an init ends the machine after Down: no disk may be frozen
-	// under it.
+	// InitEnds says that an init ends the machine after Down. The init may still write,
+	// so no disk may be frozen.
 	InitEnds bool
 
 	// RootDisk is the mount of the disk that takes what is written to the root; nil
@@ -68,9 +68,9 @@ func Check(p *plan.Plan) error {
 	return nil
 }
 
-// Up carries out a plan. greet tells the host which user commands run as and
-// waits for its word. A step that fails is undone. After an error the Machine is
-// what had been done until then; it can be taken down.
+// Up carries out a plan. greet tells the host which user commands run as and waits for
+// its answer. A step that fails is undone. After an error the Machine has the steps done
+// before; the caller takes it down.
 func Up(p *plan.Plan, greet func(user string) error) (*Machine, error) {
 	m := &Machine{plan: p, greet: greet}
 	if err := Check(p); err != nil {
@@ -105,7 +105,7 @@ func (m *Machine) step(s plan.Step) error {
 	return &StepError{s, explain(err)}
 }
 
-// open opens the root that the steps work on, before the first of them.
+// open opens the root for the steps.
 func (m *Machine) open() (err error) {
 	if m.root == nil {
 		m.root, err = sys.OpenRoot("/")
@@ -113,8 +113,8 @@ func (m *Machine) open() (err error) {
 	return err
 }
 
-// action returns what a step does, nil if this agent cannot do it. The linter holds
-// that every step is here.
+// action returns the function of a step, nil if this agent cannot do it. The linter checks
+// that every step has a case here.
 func action(s plan.Step) func(*Machine) error {
 	switch s := s.(type) {
 	case plan.Limits:
@@ -178,8 +178,8 @@ func (m *Machine) mounts(s plan.Mounts) error {
 	return nil
 }
 
-// share mounts the share. Its directory is made before it is looked for, since few
-// images have one: that is a turn less to a host that serves the root.
+// share mounts the share. It makes the directory without looking for it first, since few
+// images have one: that saves one request to a host that serves the root.
 func (m *Machine) share(s plan.Share) error {
 	if err := m.root.MkdirAll(s.Mount.Target, 0o755); err != nil {
 		return &sys.MountError{Mount: kernelMount(s.Mount), Err: err}
@@ -200,8 +200,8 @@ func kernelMount(m plan.Mount) sys.Mount {
 	return sys.Mount{Source: m.Source, Type: m.Type, Target: m.Target, Flags: flags(m.Flags), Data: m.Data}
 }
 
-// EarlyMounts makes the mounts that the port is found through. The plan's own
-// mounts find them in place later.
+// EarlyMounts makes the mounts by which the port is found. The plan's own mounts find
+// them in place later.
 func EarlyMounts() error {
 	root, err := sys.OpenRoot("/")
 	if err != nil {
@@ -211,7 +211,7 @@ func EarlyMounts() error {
 	return errors.Join(m.mounts(plan.Mounts{List: plan.EarlyMounts()}), root.Close())
 }
 
-// mountFlags are those of a plan as the kernel's side knows them.
+// mountFlags translates a plan's flags into those of package sys.
 var mountFlags = [...]struct {
 	planned plan.Flags
 	flag    sys.MountFlags
@@ -235,16 +235,17 @@ func (m *Machine) hostname(s plan.Hostname) error {
 	return m.comfort("/etc/hostname", s.Host+"\n")
 }
 
-// comfort writes a file that a machine can live without: on a read-only root it
-// stays as it is, and so does a file that a mount has put there (EBUSY, rename(2)), or
-// whose directory is a link, which nobody follows to write.
+// comfort writes a file that a machine can run without. It leaves the file as it is on a
+// read-only root, if the file is a mount point (EBUSY, rename(2)), and if the file's
+// directory is a link: the boot follows no link to write.
 func (m *Machine) comfort(name, content string) error {
 	return tolerate(m.root.RenewFile(name, []byte(content), everybodyReads))
 }
 
 const everybodyReads = 0o644
 
-// tolerate takes it that a file stays as it is for a reason that lies in the root.
+// tolerate ignores errors that only mean that the root is read-only, that the file is a
+// mount point, or that a link is in the way.
 func tolerate(err error) error {
 	if errors.Is(err, syscall.EBUSY) || errors.Is(err, sys.ErrLink) {
 		sys.Logf("left as it is: %v", err)
@@ -261,9 +262,9 @@ func unlessReadOnly(err error) error {
 	return err
 }
 
-// tempDirs makes the directories that everybody writes to. A link in place of
-// one (images link /var/tmp to /tmp) is good if it leads to such a directory; it
-// is never followed to change one.
+// tempDirs makes the directories that everybody may write to. A link in place of one
+// (images link /var/tmp to /tmp) is accepted if it leads to such a directory. It is never
+// followed to change a directory.
 func (m *Machine) tempDirs(s plan.TempDirs) error {
 	for _, dir := range s.Paths {
 		err := m.root.Sticky(dir)

@@ -14,16 +14,16 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// A device is found before PID 1 starts or when its driver's module is loaded,
-// but a host may plug it in while the machine boots already. Hosts give a boot
-// 60 s at least; 5 of them are more than a device in order needs on a busy host,
-// and leave the rest of the boot its time. Asking costs some microseconds.
+// The kernel finds a device before PID 1 starts or when its driver's module is loaded.
+// But a host may plug it in during the boot. Hosts give a boot 60 s at least. A device
+// needs far less than 5 s of them, also on a busy host, and the rest is left for the boot.
+// One look takes some microseconds.
 const (
 	deviceDeadline = 5 * time.Second
 	deviceInterval = 10 * time.Millisecond
 )
 
-// await asks find until it finds, or fails with anything but missing.
+// await calls find until it succeeds, or fails with another error than missing.
 func await[T any](find func() (T, error), missing error) (T, error) {
 	v, err := find()
 	if !errors.Is(err, missing) {
@@ -53,15 +53,15 @@ func (m *Machine) diskMount(s plan.DiskMount) error {
 	return m.mountDisk(plan.Mount{Source: device, Target: s.Path, Type: s.Type, Flags: s.Flags})
 }
 
-// mountDisk mounts what is on a disk, read-only if the disk is, with its type
-// probed if it has none. It is left clean on the way down.
+// mountDisk mounts the file system of a disk, read-only if the disk is. It probes the type
+// if the mount has none. Down leaves the disk clean.
 func (m *Machine) mountDisk(mount plan.Mount) error {
 	disk, types, readOnly, err := lookAt(mount)
 	if err != nil {
 		return fmt.Errorf("mount of %s on %s: %w", mount.Source, mount.Target, err)
 	}
-	// Read only: nothing to lose. Open until it is mounted, since the last one to
-	// close a disk has the kernel forget what it has read of it.
+	// Read only: nothing to lose. Keep it open until the mount: the last close of a disk
+	// drops the kernel's cache of it.
 	defer func() { _ = disk.Close() }()
 	if readOnly {
 		mount.Flags |= plan.ReadOnly
@@ -108,7 +108,7 @@ func lookAt(mount plan.Mount) (disk *sys.Disk, types []string, readOnly bool, er
 	return disk, types, readOnly, nil
 }
 
-// signatures are where the common file systems write their magic number (each
+// signatures are the magic numbers of the common file systems and their places (each
 // driver's on-disk superblock; include/uapi/linux/magic.h).
 var signatures = []struct {
 	fstype string
@@ -124,9 +124,9 @@ var signatures = []struct {
 	{"iso9660", 32768 + 1, "CD001"},
 }
 
-// probe returns the types that a disk may be of. By its signature there is one,
-// and the kernel's word about that one is the reason if it cannot be mounted;
-// without one there is nothing but to try all that the kernel knows.
+// probe returns the types that a disk may have. A disk with a known signature has one, so
+// that the kernel's error for this type is the one that is reported. Without a signature
+// all types of the kernel are tried.
 func probe(disk io.ReaderAt) ([]string, error) {
 	const head = 68 << 10 // Up to the last of the signatures.
 	b := make([]byte, head)
@@ -150,8 +150,8 @@ func probe(disk io.ReaderAt) ([]string, error) {
 	return types, nil
 }
 
-// diskTypes are the types of a /proc/filesystems that live on devices: the lines
-// without a word before the type.
+// diskTypes returns the types in a /proc/filesystems that need a device: the lines without
+// a word before the type.
 func diskTypes(list string) []string {
 	var types []string
 	for line := range strings.Lines(list) {

@@ -12,13 +12,13 @@ import (
 
 // An undo takes back one mount.
 type undo struct {
-	target string    // Where it is; "" if no path leads to it any more.
-	pin    *sys.Root // The mount itself, for what has to be left clean on a disk; else nil.
-	kernel bool      // Nothing of it is on a disk or with the host.
+	target string    // Its path; "" if it has none any more.
+	pin    *sys.Root // The open mount, if a disk has to be left clean; else nil.
+	kernel bool      // A file system of the kernel: nothing of it is on a disk or on the host.
 }
 
-// do leaves the file system clean before it lets go of it: the pin that finds it
-// keeps it busy, and it may stay busy after.
+// do makes the file system clean before it unmounts it: the pin keeps the mount busy, and
+// it may stay busy afterwards.
 func (u undo) do(last bool) (err error) {
 	if u.pin != nil {
 		err = errors.Join(readOnly(u.pin, last), u.pin.Close())
@@ -29,16 +29,16 @@ func (u undo) do(last bool) (err error) {
 	return err
 }
 
-// Processes that were killed close their files once they get a processor; a few
-// have done so within milliseconds, the thousands of a fork bomb need seconds.
+// Killed processes close their files when they get a processor. A few of them need
+// milliseconds, the thousands of a fork bomb need seconds.
 const (
 	busyDeadline = 500 * time.Millisecond
 	busyInterval = 10 * time.Millisecond
 )
 
-// readOnly makes a file system read-only, as soon as nobody has a file open to
-// write to it. One that does not get there is frozen, if nothing comes after us: all
-// that was written is on its disk, and its journal is empty then too.
+// readOnly makes a file system read-only when no file is open for writing. If one stays
+// open and this is the last use of the machine, it freezes the file system: that also puts
+// all writes on the disk and empties the journal.
 func readOnly(root *sys.Root, last bool) error {
 	for end := sys.BootTime() + busyDeadline; ; {
 		err := root.RemountReadOnly()
@@ -52,8 +52,8 @@ func readOnly(root *sys.Root, last bool) error {
 	}
 }
 
-// frozen returns nil if the file system could be frozen instead. Those without a
-// disk cannot, and have nothing to be left clean.
+// frozen freezes the file system, and returns nil on success. A file system without a disk
+// cannot be frozen, and has nothing to be left clean.
 func frozen(root *sys.Root, busy error) error {
 	err := root.Freeze()
 	if errors.Is(err, syscall.EOPNOTSUPP) {
@@ -62,12 +62,12 @@ func frozen(root *sys.Root, busy error) error {
 	return err
 }
 
-// unmount detaches at least what is in use; for the kernel's own, such as the
-// devices, of which the port is one, that is all there is to do.
+// unmount unmounts the file system, or detaches it if it is in use. The kernel's own, such
+// as /dev with the port, are only detached.
 func (u undo) unmount() error {
 	err := sys.Unmount(u.target, false)
 	if errors.Is(err, syscall.EINVAL) {
-		return nil // Nothing is mounted there: another init has let go of it already.
+		return nil // Nothing is mounted there: another init has unmounted it already.
 	}
 	if !errors.Is(err, syscall.EBUSY) {
 		return err
@@ -86,23 +86,23 @@ func (u undo) String() string {
 	return u.target
 }
 
-// patience is how long one thing may take before the next is begun, while it
-// goes on: one host that no longer answers for its file system must not keep
-// all others from being left clean. A disk in order takes milliseconds.
+// patience is how long one undo may take before the next begins beside it: a host that does
+// not answer for its file system must not keep the others from being left clean. A healthy
+// disk takes milliseconds.
 const patience = time.Second
 
-// Down undoes what Up did, last first, and leaves the root clean: everything
-// written is on its disk. It returns after deadline whatever hangs: a host that
-// no longer answers for a file system must not keep the machine.
+// Down undoes the mounts of Up, last first, and leaves the root clean: all writes are on
+// its disk. It returns after deadline even if an undo hangs: a host that does not answer
+// for a file system must not keep the machine.
 func (m *Machine) Down(deadline time.Duration) {
 	if !inTurn(m.downs(), deadline) {
 		sys.Logf("%v are over, ending the machine as it is", deadline)
 	}
 }
 
-// Freeze leaves every disk clean at once and for good, whoever has files open there,
-// and reports whether it could: what is left to do then is to end the machine. The
-// files of hosts have what was written.
+// Freeze leaves every disk clean at once and for good, also with files open, and reports
+// whether it succeeded. The caller ends the machine afterwards. Files on shared directories
+// of hosts have all writes already.
 func (m *Machine) Freeze(deadline time.Duration) bool {
 	var failed atomic.Bool
 	all := []func(){sys.Sync}
@@ -120,8 +120,8 @@ func (m *Machine) Freeze(deadline time.Duration) bool {
 	return inTurn(all, deadline) && !failed.Load()
 }
 
-// inTurn does all things, each one after the one before or after patience. It
-// reports whether all were done before the deadline.
+// inTurn calls all functions. Each begins when the one before has returned, or after
+// patience. It reports whether all returned before the deadline.
 func inTurn(all []func(), deadline time.Duration) bool {
 	end := time.After(deadline)
 	var running []<-chan struct{}
@@ -146,7 +146,7 @@ func inTurn(all []func(), deadline time.Duration) bool {
 	return true
 }
 
-// downs are all things to do on the way down, in order.
+// downs returns all undos of Down, in order.
 func (m *Machine) downs() (all []func()) {
 	if m.late != nil {
 		all = append(all, m.late.end)

@@ -13,8 +13,8 @@ import (
 	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
-// moduleDir holds the modules that the machine needs, named so that their order
-// is that of loading. Only our own initramfs has it.
+// moduleDir holds the modules that the machine needs. The order of their names is the
+// order of loading. Only the project's own initramfs has it.
 const moduleDir = "/lib/modules/agentd"
 
 // EnterRoot makes the file system that spec names the root of the machine.
@@ -29,7 +29,7 @@ func EnterRoot(spec string) error {
 	}
 	m := &Machine{root: root}
 	defer func() { _ = root.Close() }()
-	// The modules' parameters stand in /proc/cmdline; devices appear in /dev.
+	// /proc/cmdline has the modules' parameters; devices appear in /dev.
 	if err := m.mounts(plan.Mounts{List: []plan.Mount{
 		{Source: "devtmpfs", Target: "/dev", Type: "devtmpfs"},
 		{Source: "proc", Target: "/proc", Type: "proc"},
@@ -45,8 +45,8 @@ func EnterRoot(spec string) error {
 	return sys.SwitchRoot(plan.NewRoot)
 }
 
-// loadModules loads what lies in moduleDir and removes it: an initramfs is
-// memory, and its files are not needed again.
+// loadModules loads the modules of moduleDir and removes the files: an initramfs is
+// memory.
 func loadModules() error {
 	entries, err := os.ReadDir(moduleDir) // Sorted by name.
 	if errors.Is(err, fs.ErrNotExist) {
@@ -83,8 +83,8 @@ func moduleName(path string) string {
 	return after
 }
 
-// parameters collects what the kernel command line says for a module, as
-// module.parameter=value. The kernel itself does so only for what is built in.
+// parameters collects the parameters of a module from the kernel command line, as
+// module.parameter=value. The kernel itself does that only for built-in modules.
 func parameters(module, cmdline string) string {
 	var found []string
 	for word := range strings.FieldsSeq(cmdline) {
@@ -96,7 +96,7 @@ func parameters(module, cmdline string) string {
 	return strings.Join(found, " ")
 }
 
-// sameModule compares module names, in which - and _ are one.
+// sameModule compares module names, in which - and _ are the same.
 func sameModule(a, b string) bool {
 	return strings.ReplaceAll(a, "-", "_") == strings.ReplaceAll(b, "-", "_")
 }

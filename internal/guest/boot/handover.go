@@ -16,8 +16,8 @@ type Init struct {
 	Dir       string // "" leaves the directory alone.
 }
 
-// handover finds the init and looks at everything that can be known to be wrong
-// while the boot can still fail as a whole.
+// handover finds the init and checks everything that can be checked before PID 1 becomes
+// the init: a failure here still ends the boot as a whole.
 func (m *Machine) handover(s plan.Handover) error {
 	path, err := findInit(s)
 	if err != nil {
@@ -64,16 +64,15 @@ func inLine(errs []error) error {
 	return errors.New(strings.Join(words, "; "))
 }
 
-// The forms in which a part of the way back is written down.
+// The forms of an undo as text.
 const (
-	remainsMount = "mount:" // Only a path leads to it.
-	remainsPin   = "pin:"   // It has a descriptor too.
+	remainsMount = "mount:" // A mount with a path only.
+	remainsPin   = "pin:"   // A mount with a descriptor too.
 )
 
-// Remains returns what another process needs to take the machine down: a line
-// for each file system that is on a disk or with the host, and, in the order of
-// their lines, the pins of those that have one. The kernel's own are left to the
-// init, which needs them to its end.
+// Remains returns the undos for another process that takes the machine down. lines has a
+// line for each file system on a disk or on the host. pins has the pins of those that have
+// one, in the order of the lines. The kernel's own file systems are left to the init.
 func (m *Machine) Remains() (lines []string, pins []*sys.Root) {
 	for _, u := range m.undo {
 		switch {
@@ -88,8 +87,8 @@ func (m *Machine) Remains() (lines []string, pins []*sys.Root) {
 	return lines, pins
 }
 
-// Inherit makes a Machine of what another process has brought up, for Down. next
-// returns the pins in their order.
+// Inherit makes a Machine, for Down, from the undos of another process. next returns the
+// pins in their order.
 func Inherit(lines []string, next func() *sys.Root) (*Machine, error) {
 	m := &Machine{}
 	for _, line := range lines {

@@ -10,7 +10,7 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// explain adds to an error what would help, where that is known.
+// explain adds a known remedy to an error.
 func explain(err error) error {
 	if hint := hint(err); hint != "" {
 		return fmt.Errorf("%w (%s)", err, hint)
@@ -43,7 +43,7 @@ func hint(err error) string {
 	return ""
 }
 
-// mountHint is hint for what the kernel did not mount.
+// mountHint returns the remedy for a mount that the kernel has refused.
 func mountHint(err error, mount *sys.MountError) string {
 	onDisk := strings.HasPrefix(mount.Source, "/dev/")
 	switch {
@@ -56,7 +56,7 @@ func mountHint(err error, mount *sys.MountError) string {
 	case errors.Is(err, syscall.EINVAL) && mount.Type == "virtiofs":
 		return "the host may give no share with this tag"
 	case errors.Is(err, syscall.EOPNOTSUPP) && onDisk:
-		// EROFS says so of a compression that it was built without (fs/erofs/decompressor.c).
+		// The message of EROFS for a compression that it was built without (fs/erofs/decompressor.c).
 		return "this kernel cannot read the disk's " + mount.Type + ": it lacks a feature that the disk has, for example a compression"
 	case errors.Is(err, syscall.EINVAL) && onDisk:
 		return "the disk may hold no " + mount.Type + ", a damaged one, or one with a feature that this kernel lacks"

@@ -21,8 +21,8 @@ const (
 // for each of 1024, and some of its own. The kernel's default hard limit is as much.
 const agentFiles = 4096
 
-// limits sets the limits on the agent, from which every process inherits them.
-// Those that the agent could not live with are left to each command's start.
+// limits sets the limits on the agent; every process inherits them. Limits that the agent
+// could not run with are set at each command's start instead.
 func (m *Machine) limits(s plan.Limits) error {
 	for _, l := range s.Limits {
 		if deadly(l) {

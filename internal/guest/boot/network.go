@@ -7,8 +7,8 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// loopback brings lo up; the kernel gives it its addresses. A machine can live
-// without IPv6.
+// loopback brings lo up; the kernel gives it its addresses. A machine can run without
+// IPv6.
 func (m *Machine) loopback() error {
 	err := sys.LoopbackUp()
 	if errors.Is(err, sys.ErrNoIPv6) {
@@ -18,7 +18,7 @@ func (m *Machine) loopback() error {
 	return err
 }
 
-// network brings the interface up, with its addresses and ways out.
+// network brings the interface up, with its addresses and default routes.
 func (m *Machine) network(s plan.Interface) (err error) {
 	n, err := sys.OpenNetlink()
 	if err != nil {
@@ -50,7 +50,7 @@ func (m *Machine) network(s plan.Interface) (err error) {
 	return nil
 }
 
-// configured are the addresses that there are.
+// configured returns the configured addresses.
 func configured(s plan.Interface) (all []plan.Address) {
 	for _, a := range []plan.Address{s.IPv4, s.IPv6} {
 		if a.Configured() {

@@ -22,14 +22,14 @@ esac
 ` + profileEnd + "\n"
 
 	profileFile = "/etc/profile"
-	// maxProfile is far more than any; a larger one is left as it is.
+	// maxProfile is far more than a real profile has. A larger one is left as it is.
 	maxProfile = 1 << 20
 )
 
-// profileBlock makes login shells find the scripts. A profile that cannot be
-// read is no reason not to boot. The block is added to the file in one write where
-// that is possible; else the file is replaced. That is the case for a root of layers
-// too, where writing to a file means that it is copied to the disk first, all of it.
+// profileBlock makes login shells find the scripts. A profile that cannot be read does not
+// end the boot. The block is appended in one write if possible; else the file is replaced.
+// On a root of layers it is always replaced, because a write there copies the whole file
+// to the disk first.
 func (m *Machine) profileBlock() error {
 	if !m.layered && m.root.Append(profileFile, maxProfile, missingBlock) == nil {
 		return nil
@@ -46,7 +46,7 @@ func (m *Machine) profileBlock() error {
 	return tolerate(m.root.WriteFile(profileFile, append(old, more...), everybodyReads))
 }
 
-// missingBlock is what has to be added to a profile.
+// missingBlock returns the text that has to be added to a profile.
 func missingBlock(old []byte) []byte {
 	switch {
 	case bytes.Contains(old, []byte(profileStart)) && bytes.Contains(old, []byte(profileEnd)):

@@ -18,22 +18,22 @@ const (
 	// machineID is where systemd has the machine's identity (machine-id(5)).
 	machineID = "/etc/machine-id"
 
-	// runtimeUnits is what is said of units until the next boot (systemd.unit(5)): it is
-	// above the units of packages and below those that the image has in /etc.
+	// runtimeUnits has units that last until the next boot (systemd.unit(5)). They take
+	// precedence over the units of packages, and those in /etc over them.
 	runtimeUnits = "/run/systemd/system"
 
 	// activeConsoles has the names of the devices that the kernel writes its console to.
 	activeConsoles = "/sys/class/tty/console/active"
 )
 
-// runMount is /run as systemd would mount it. It mounts nothing over a mount.
+// runMount is /run as systemd would mount it. systemd mounts nothing over a mount.
 var runMount = sys.Mount{
 	Source: "tmpfs", Type: "tmpfs", Target: "/run", Flags: sys.NoSUID | sys.NoDev, Data: "mode=0755,size=20%,nr_inodes=800k",
 }
 
-// askingUnits read a key from the console, where nobody answers: the console is the
-// machine's log. The first two do so in a first boot and wait for ever; the third
-// offers a login where the host sets the variable container.
+// askingUnits wait for a key on the console, which is only the machine's log. The first two
+// wait for ever in a first boot. The third offers a login if the host sets the variable
+// container.
 var askingUnits = []string{"systemd-firstboot.service", "systemd-homed-firstboot.service", "console-getty.service"}
 
 // runsSystemd reports whether the init is systemd, or a script, as images have one
@@ -48,18 +48,18 @@ func (m *Machine) runsSystemd(init string) bool {
 	return err == nil && strings.HasPrefix(string(b), "#!") && sys.NotExecutable(systemd) == nil
 }
 
-// settleSystemd keeps systemd from waiting for what does not come in a machine, under
-// every host. A root that cannot be written, or that has links in the way, is left as it
-// is, with a line: systemd goes on as it can.
+// settleSystemd keeps systemd from waiting for devices and input that a machine does not
+// have, under every host. If the root cannot be written, or has links in the way, it prints
+// a line and leaves the root as it is.
 func (m *Machine) settleSystemd() {
 	if err := errors.Join(m.identify(), m.mask()); err != nil {
 		sys.Logf("what systemd finds: %v", err)
 	}
 }
 
-// identify makes an empty machineID, if there is none. Without the file systemd takes
-// the boot for the first one and sets its units anew; with an empty one it makes an identity
-// alone. An image that has "uninitialized" there asks for a first boot and gets it.
+// identify makes an empty machineID file, if there is none. Without the file systemd takes
+// the boot for the first one and resets its units; with an empty file it only makes an
+// identity. An image with "uninitialized" in the file asks for a first boot and gets it.
 func (m *Machine) identify() error {
 	const everybodyReadsOnly = 0o444 // As systemd makes it.
 	if err := m.root.NewFile(machineID, nil, everybodyReadsOnly); !errors.Is(err, fs.ErrExist) {
@@ -68,8 +68,8 @@ func (m *Machine) identify() error {
 	return nil
 }
 
-// mask masks askingUnits, and the logins at the console: without udev their devices do
-// not come, and the boot would wait 90 s for them (systemd-getty-generator(8)).
+// mask masks askingUnits and the logins on the console. Without udev the devices of these
+// logins never appear, and the boot would wait 90 s for them (systemd-getty-generator(8)).
 func (m *Machine) mask() error {
 	if err := m.mountRun(); err != nil {
 		return err
@@ -89,8 +89,8 @@ func units(consoles string) []string {
 	return all
 }
 
-// mountRun mounts what systemd would, before it does and hides what is written there:
-// units, and the agent's log, whose directory is made again.
+// mountRun mounts /run before systemd does: a later mount would hide the units and the
+// agent's log, which are written there. It makes the log's directory again.
 func (m *Machine) mountRun() error {
 	there, err := m.root.IsMount(runMount.Target)
 	if there || err != nil && !errors.Is(err, fs.ErrNotExist) {

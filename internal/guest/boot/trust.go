@@ -15,34 +15,34 @@ import (
 // authority is one file of certificates that the host may put into the share.
 type authority struct {
 	file  string   // In the share.
-	names []string // Under which the trust directories get it.
+	names []string // Its names in the trust directories.
 }
 
-// interception is the authority that signs what the host's proxy shows to
-// clients; libraries with stores of their own learn of it by variables.
+// interception is the authority of the host's proxy. Variables tell it to libraries that
+// have a store of their own.
 var interception = authority{"tls/ca.pem", []string{"microsandbox-ca.pem", "microsandbox-ca.crt"}}
 
 var hostAuthorities = authority{"tls/host-cas.pem", []string{"microsandbox-host-cas.pem", "microsandbox-host-cas.crt"}}
 
-// trustDirs are where distributions look for authorities to add.
+// trustDirs are the directories in which distributions look for additional authorities.
 var trustDirs = [...]string{"/usr/local/share/ca-certificates", "/etc/pki/ca-trust/source/anchors"}
 
-// bundles are the files that hold all authorities of a system; the first that
-// is there is the one in use, else the first is made.
+// bundles are the files that hold all authorities of a system. The first that exists is
+// used; if none does, the first is made.
 var bundles = [...]string{
 	"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem",
 }
 
-// maxBundle bounds what is read of a bundle or an authority file: all public
-// authorities together are 0.3 MiB.
+// maxBundle bounds a bundle or an authority file: all public authorities together have
+// 0.3 MiB.
 const maxBundle = 8 << 20
 
-// trust adds the authorities that lie in the share to the stores of the image.
+// trust adds the authorities of the share to the stores of the image.
 func (m *Machine) trust() error {
 	if dir, err := m.root.Open(path.Join(plan.ShareDir, "tls")); err == nil {
 		_ = dir.Close() // Nothing was done with it.
 	} else if errors.Is(err, fs.ErrNotExist) {
-		return nil // Mostly: one question to the host instead of four.
+		return nil // The usual case: one request to the host instead of four.
 	}
 	bundle, err := m.addAuthority(interception)
 	if err != nil {
@@ -58,7 +58,7 @@ func (m *Machine) trust() error {
 	return err
 }
 
-// addAuthority returns the bundle that has the authority now, "" if the share
+// addAuthority adds an authority and returns the bundle that has it now, "" if the share
 // has no such file.
 func (m *Machine) addAuthority(a authority) (bundle string, err error) {
 	pem, err := m.root.ReadFile(path.Join(plan.ShareDir, a.file), maxBundle)
@@ -73,7 +73,7 @@ func (m *Machine) addAuthority(a authority) (bundle string, err error) {
 	}
 	for _, dir := range trustDirs {
 		for _, name := range a.names {
-			// The bundle is what counts; a directory that cannot be had is not.
+			// Only the bundle is necessary: an error here is no failure.
 			if err := m.root.RenewFile(path.Join(dir, name), pem, everybodyReads); err != nil {
 				sys.Logf("left out: %v", err)
 			}
@@ -82,9 +82,9 @@ func (m *Machine) addAuthority(a authority) (bundle string, err error) {
 	return m.addToBundle(pem)
 }
 
-// addToBundle adds to the first bundle that is there. One whose directory is a
-// link is passed over: where it leads is the image's choice, and distributions
-// that link one directory have the bundle in another of the list.
+// addToBundle adds to the first bundle that exists. It skips a bundle whose directory is a
+// link, because the image decides where the link leads. Distributions that link one
+// directory have the bundle in another of the list.
 func (m *Machine) addToBundle(pem []byte) (string, error) {
 	for _, name := range bundles {
 		old, err := m.root.ReadFile(name, maxBundle)
@@ -97,7 +97,7 @@ func (m *Machine) addToBundle(pem []byte) (string, error) {
 		if bytes.Contains(old, pem) { // From an earlier boot of the same root.
 			return name, nil
 		}
-		if bytes.HasPrefix(pem, old) { // What a boot has left that was cut short.
+		if bytes.HasPrefix(pem, old) { // Left by a boot that was interrupted.
 			old = nil
 		}
 		err = m.root.WriteFile(name, append(endLine(old), pem...), everybodyReads)

@@ -9,7 +9,7 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// stack makes a mount of the user's, over whatever is mounted there.
+// stack makes one of the user's mounts, over any mount that is there.
 func (m *Machine) stack(mount plan.Mount) error {
 	if err := m.root.Mount(kernelMount(mount)); err != nil {
 		return err
@@ -18,8 +18,8 @@ func (m *Machine) stack(mount plan.Mount) error {
 	return nil
 }
 
-// fileMount shows one file of a share. Kernels before 6.15 clone only from a
-// mount that stands somewhere (fs/namespace.c, may_copy_tree), hence the staging.
+// fileMount binds one file of a share to its path. Kernels before 6.15 clone only from a
+// mount that is attached (fs/namespace.c, may_copy_tree), hence the staging directory.
 func (m *Machine) fileMount(s plan.FileMount) error {
 	staging := s.Staging()
 	err := m.root.Mount(sys.Mount{Source: s.Tag, Type: "virtiofs", Target: staging, Flags: flags(s.Flags)})
@@ -31,17 +31,17 @@ func (m *Machine) fileMount(s plan.FileMount) error {
 	if err == nil {
 		m.undo = append(m.undo, undo{target: s.Path})
 	}
-	// The bind keeps the file system alive; lazily, so that nothing can make the
-	// staging stay in the share.
+	// The bind keeps the file system alive. The unmount is lazy, so that it cannot fail and
+	// leave the staging directory in the share.
 	if e := sys.Unmount(staging, true); e != nil {
-		return errors.Join(err, e) // Nothing may be removed in there now.
+		return errors.Join(err, e) // It is still mounted: remove nothing in it.
 	}
 	m.removeStaging(staging)
 	return err
 }
 
-// removeStaging removes the staging directory and the one for all. What a
-// machine that lost its power has left there makes no difference to this one.
+// removeStaging removes the staging directory and its parent. Directories that a killed
+// machine has left there do no harm.
 func (m *Machine) removeStaging(dir string) {
 	err := m.root.RemoveDir(dir)
 	if err == nil {

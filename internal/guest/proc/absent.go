@@ -11,25 +11,25 @@ import (
 )
 
 const (
-	// settled is how old a directory's last change must be for its times to tell it
-	// from the next one: they advance by ticks of the kernel, 10 ms at most, and in
-	// two seconds on some disks.
+	// settled is the least age of a directory's last change: a later change could have the
+	// same time stamp otherwise. Time stamps advance in steps of 10 ms at most, and of 2 s
+	// on some disks.
 	settled = 2 * time.Second
 
-	// believed is how long a remembered absence counts: who serves the root may let
-	// the kernel keep a directory's times for a day, and the host may add programs.
+	// believed is how long a cached absence counts. The root's server may let the kernel
+	// cache a directory's times for a day, and the host may add programs meanwhile.
 	believed = 2 * time.Second
 
-	// maxAbsences bounds them: a client runs few programs, each is missed in at most
-	// six places of a usual PATH.
+	// maxAbsences bounds the cache: a client runs few programs, and each is missed in at
+	// most six places of a usual PATH.
 	maxAbsences = 256
 )
 
-// absences remember where programs were looked for and nothing was, as long as the
-// directory has not changed. The kernel does not: each look would be a turn to the
-// root's server, for each place of PATH before the right one.
+// absences caches the paths where no program was found, until the directory changes. The
+// kernel does not cache them for a served root: each place of PATH before the right one
+// would cost a request to the server.
 type absences struct {
-	root uint64 // The device that directories must be on: others may have times that say nothing.
+	root uint64 // The device of the directories: others may have unreliable times.
 
 	mu    sync.Mutex
 	known map[string]absence // By path.
@@ -40,9 +40,9 @@ type absence struct {
 	asked time.Time
 }
 
-// check returns ENOENT or ENOTDIR if there is certainly nothing of that path, nil
-// else. A link that leads nowhere is something: what it leads to may come without
-// a change of this directory.
+// check returns ENOENT or ENOTDIR if nothing has that path for certain, nil otherwise. A
+// dangling link counts as something: its target may appear without a change of this
+// directory.
 func (a *absences) check(name string) error {
 	dir, err := sys.Identify(name[:strings.LastIndexByte(name, '/')+1] + ".") // Behind a link.
 	if err != nil {
@@ -60,8 +60,8 @@ func (a *absences) check(name string) error {
 	return err
 }
 
-// clearly leaves out errors that only stand in the way: what is there, the start of
-// the program says.
+// clearly returns an error that proves the absence, and nil for any other: the start of the
+// program decides then.
 func clearly(err error) error {
 	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOTDIR) {
 		return err

@@ -3,32 +3,30 @@
 //
 // # Why not os/exec
 //
-// PID 1 must take the end of every orphan with wait4(-1). Beside that, a
-// package that waits for its own children loses their exit codes to the reaper.
-// Here one lock is held from before a child exists until it is registered, and
-// by the reaper while it takes ends, so that no end is lost however fast.
+// PID 1 must reap every orphan with wait4(-1). A package that waits for its own children
+// beside that loses their exit codes to the reaper. Here one lock is held from before a
+// child exists until it is registered, and by the reaper while it reaps. So no end is lost,
+// however fast it comes.
 //
 // # The spawner
 //
-// Children are started by one goroutine locked to one thread where two of
-// their properties matter, which belong to the starting thread: the working directory (it is
-// changed before the user is, so a directory that the user cannot enter works)
-// and the restricted profile (no_new_privs, capabilities). Resource limits of a
-// single command belong to a process; only for those agentd executes itself
-// once more in between (see [Relay]). Where nothing of that is asked for, the caller's
-// own thread starts the child, one at a time: what hangs keeps one thread and leaves
-// the spawner to the others.
+// The spawner is one goroutine locked to one thread. It starts the children that inherit
+// one of two properties of their starting thread: the working directory (it is changed
+// before the user is, so a directory that the user cannot enter works) and the restricted
+// profile (no_new_privs, capabilities). Resource limits of a single command belong to a
+// process; only for those agentd executes itself once more in between (see [Relay]). For
+// all other children the caller's thread starts the child. Only one such start runs at a
+// time, so a hung start costs one thread and never blocks the spawner.
 //
 // # States of a child
 //
 //	running ── reaped ──▶ ended ── Release ──▶ forgotten
 //
-// Running: signals go to the group. Ended: the leader is gone, descendants in
-// its group may live; signals still go to the group, but not once another process has
-// its number. Forgotten: the number may
-// belong to somebody else, signals do nothing.
+// Running: signals go to the process group. Ended: the leader is gone, but descendants in
+// its group may live; signals still go to the group, until another process has its number.
+// Forgotten: the number may belong to another process, so signals do nothing.
 //
-// Lock order: Table.forking, then Table.mu. A start that hangs before its fork
-// holds up further starts; one that hangs in it holds forking too, and with it the
-// taking of ends, but not signals: mu is never held while anything is waited for.
+// Lock order: Table.forking, then Table.mu. A start that hangs before its fork blocks
+// further starts. A start that hangs in its fork holds forking, so it blocks reaping too.
+// It does not block signals: mu is never held during a wait.
 package proc

@@ -10,11 +10,10 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// ErrNoFreezer is in the error of a Freeze that the kernel or this machine cannot do. It
-// has changed nothing.
+// ErrNoFreezer says that the kernel or this machine cannot freeze. Nothing was changed.
 var ErrNoFreezer = errors.New("no workload freezer")
 
-// errUngrouped is why nothing is frozen where commands have no control group.
+// errUngrouped says that commands have no control group, so nothing can be frozen.
 var errUngrouped = errors.New("commands have no control group of their own here")
 
 // A workload is the control group that all children begin in, made before the first.
@@ -27,7 +26,7 @@ type workload struct {
 	err  error // Why there is none.
 }
 
-// group is the control group, nil without one.
+// group returns the control group, nil without one.
 func (w *workload) group() (*sys.Group, error) {
 	w.once.Do(func() {
 		g, err := (*sys.Group)(nil), errUngrouped
@@ -43,8 +42,8 @@ func (w *workload) group() (*sys.Group, error) {
 	return w.in, w.err
 }
 
-// leave gives the group up, because no child can begin in it: somebody has removed it, or
-// the kernel cannot do that.
+// leave gives the group up, because no child can begin in it: it was removed, or the kernel
+// cannot start a child in a group.
 func (w *workload) leave(why error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -62,8 +61,8 @@ func (t *Table) forkExec(path string, argv []string, attr *syscall.ProcAttr) (pi
 	switch {
 	case err == nil:
 	case errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EBUSY), errors.Is(err, syscall.EOPNOTSUPP):
-		// No program's own failure. A command that runs is worth more than one that
-		// can be frozen.
+		// The group is at fault, not the program. To run the command matters more than to
+		// be able to freeze it.
 		t.workload.leave(err)
 		sys.Logf("commands run outside of %s: %v", t.workload.path, err)
 		attr.Sys.UseCgroupFD = false
@@ -72,9 +71,9 @@ func (t *Table) forkExec(path string, argv []string, attr *syscall.ProcAttr) (pi
 	return pid, err
 }
 
-// Freeze stops every child and all that they have started, as far as it is in their control
-// group, within a limit. Starts wait for Thaw. After an error that is not ErrNoFreezer
-// those that were stopped stay so, until Thaw.
+// Freeze stops every process of the children's control group within a limit. Starts wait
+// for Thaw. After an error that is not ErrNoFreezer, stopped processes stay stopped until
+// Thaw.
 func (t *Table) Freeze(limit time.Duration) error {
 	g, err := t.workload.group()
 	if err != nil {
@@ -130,7 +129,7 @@ func (l *latch) exit() {
 	}
 }
 
-// errStarting is a start that hangs in the kernel, on a file system that does not answer.
+// errStarting says that a start hangs in the kernel, on a file system that does not answer.
 var errStarting = errors.New("a command has not started")
 
 func (l *latch) shutFor(limit time.Duration) error {

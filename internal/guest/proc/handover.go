@@ -14,7 +14,7 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// SecondName is argv[0] of the agentd that goes on when PID 1 becomes another
+// SecondName is argv[0] of the second agent, which goes on when PID 1 becomes another
 // program.
 const SecondName = "agentd-second"
 
@@ -26,12 +26,12 @@ const (
 )
 
 const (
-	// chargeDeadline is for the second agent to start and to say that it is in
-	// charge: some 20 ms, ten times that in emulation, on a busy host far more.
+	// chargeDeadline bounds the start of the second agent until it says that it is in
+	// charge. It takes some 20 ms, ten times that in emulation, and far more on a busy host.
 	chargeDeadline = 20 * time.Second
 
-	// maxState bounds what PID 1 tells the second agent: a configuration, and
-	// input that has been read ahead, of one frame (4 MiB) each.
+	// maxState bounds the state for the second agent: a configuration and the input that
+	// was read ahead, of one frame (4 MiB) each.
 	maxState = 16 << 20
 )
 
@@ -50,10 +50,9 @@ type Init struct {
 	Limits    []Limit // Beside those that PID 1 has.
 }
 
-// HandOver starts a second agent with the state and the files, waits for its
-// word that it is in charge, and makes this process the init. It returns only if
-// that failed, with a *StartError; the second agent serves nobody then and ends
-// with the machine.
+// HandOver starts a second agent with the state and the files, waits until it says that
+// it is in charge, and makes this process the init. It returns only on failure, with a
+// *StartError. The second agent serves no host then and ends with the machine.
 func HandOver(init *Init, state []byte, files []uintptr) error {
 	link, err := startSecond(files)
 	if err != nil {
@@ -75,14 +74,14 @@ func startSecond(files []uintptr) (*os.File, error) {
 	}
 	defer func() { _ = theirs.Close() }() // The second agent has its own.
 	_, err = syscall.ForkExec("/proc/self/exe", []string{SecondName}, &syscall.ProcAttr{
-		Env:   []string{}, // Nothing of the configuration is for others to read there.
+		Env:   []string{}, // Other processes could read the configuration there.
 		Files: append([]uintptr{0, 1, 2, theirs.Fd()}, files...),
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	return ours, err
 }
 
-// passCharge tells the second agent the state and waits for its word.
+// passCharge sends the second agent the state and waits until it is in charge.
 func passCharge(link *os.File, state []byte) error {
 	if len(state) > maxState {
 		return fmt.Errorf("a state of %d bytes: want at most %d", len(state), maxState)
@@ -120,15 +119,15 @@ func (i *Init) become() error {
 	return &StartError{StageExec, i.Path, sys.Exec(i.Path, i.Argv, i.Env)}
 }
 
-// An Inheritance is what the second agent was given; its files are open from
+// An Inheritance has the state that the second agent was given; its files are open from
 // FirstFile on.
 type Inheritance struct {
 	State []byte
 	link  *os.File
 }
 
-// Inherit takes what PID 1 gives. It needs no deadline: PID 1 has one, and its
-// end is the end of the link.
+// Inherit receives the state from PID 1. It needs no deadline: PID 1 has one, and closes
+// the link when it gives up.
 func Inherit() (*Inheritance, error) {
 	if err := sys.SealDescriptors(); err != nil {
 		return nil, err

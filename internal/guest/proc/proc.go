@@ -12,11 +12,11 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// ErrClosed is what Start returns after Close.
+// ErrClosed is returned by Start after Close.
 var ErrClosed = errors.New("no more processes are started")
 
-// reapBatch is how many ends the reaper takes before it gives others the lock:
-// a fork storm must not starve starts and signals.
+// reapBatch is how many children the reaper reaps before it releases the lock: a fork storm
+// must not starve starts and signals.
 const reapBatch = 64
 
 // A Table knows every child of this process.
@@ -26,7 +26,7 @@ type Table struct {
 	sigs    chan os.Signal
 	reaper  sync.WaitGroup
 	score   *sys.Score // See Options.Protected.
-	plain   bool       // What a child inherits is the same from every thread.
+	plain   bool       // A child inherits the same from every thread.
 	root    uint64     // The device of the root.
 	absent  absences
 
@@ -35,11 +35,11 @@ type Table struct {
 
 	prepared atomic.Bool // Options.Before has been called.
 
-	here sync.Mutex // Held by a start that is made by its caller.
+	here sync.Mutex // Held by a start on its caller's thread.
 
-	// forking is held from before a child exists until it is registered, and while
-	// ends are taken. A start can hang in the kernel, on a file system whose server
-	// does not answer: only the spawner and the reaper may wait for it.
+	// forking is held from before a child exists until it is registered, and while the
+	// reaper reaps. A start can hang in the kernel, on a file system whose server does
+	// not answer: only the spawner and the reaper may wait for this lock.
 	forking sync.Mutex
 
 	mu       sync.Mutex
@@ -51,16 +51,15 @@ type Table struct {
 type Options struct {
 	Restricted bool // All children run under the restricted profile.
 
-	// Protected is the score of this process if it is protected from the end of
-	// memory, which its children are not; else nil.
+	// Protected is the score of this process if the process is protected from the
+	// kernel's OOM killer, which its children are not; else nil.
 	Protected *sys.Score
 
 	// Group is the control group (cgroups(7), version 2) that all children begin in; it is
 	// made when it is first needed. "" leaves them where this process is.
 	Group string
 
-	// Before is what only a child makes necessary. It is called once before there
-	// is any. nil is nothing.
+	// Before is called once, before the first child starts. It may be nil.
 	Before func()
 }
 
@@ -91,7 +90,7 @@ func New(o Options) (*Table, error) {
 	return t, nil
 }
 
-// reap takes ends whenever a child has one, and those that came before it ran.
+// reap reaps children whenever SIGCHLD comes, and those that ended before it ran.
 func (t *Table) reap() {
 	for {
 		for t.reapSome() {
@@ -102,14 +101,14 @@ func (t *Table) reap() {
 	}
 }
 
-// reapSome takes one batch of ends and reports whether there may be more.
+// reapSome reaps one batch and reports whether there may be more.
 func (t *Table) reapSome() bool {
 	t.forking.Lock()
 	defer t.forking.Unlock()
 	return t.takeLocked()
 }
 
-// takeLocked takes one batch of ends, with forking held.
+// takeLocked reaps one batch, with forking held.
 func (t *Table) takeLocked() (more bool) {
 	for range reapBatch {
 		e, ok := sys.Reap()
@@ -121,19 +120,18 @@ func (t *Table) takeLocked() (more bool) {
 	return true
 }
 
-// Look takes the ends that are there. Who has seen something of a child's end asks
-// for it, since the signal comes late: one thread gets it, another hears of it, and
-// the reaper runs on a third. A start that is under way is not waited for.
+// Look reaps children that have ended. Call it when a child has probably ended: SIGCHLD is
+// delivered late, over three threads. Look does not wait for a start that is under way.
 func (t *Table) Look() {
 	if !t.forking.TryLock() {
 		return
 	}
 	defer t.forking.Unlock()
-	t.takeLocked() // What is left after a batch, the reaper has heard of too.
+	t.takeLocked() // The reaper takes the rest: it gets the signal too.
 }
 
-// ended notes the end of a child. One without an entry is an orphan: taking its
-// end was all there is to do.
+// ended notes the end of a child. A process without an entry is an orphan, and needs
+// nothing more.
 func (t *Table) ended(e sys.Exited) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -144,12 +142,12 @@ func (t *Table) ended(e sys.Exited) {
 	}
 }
 
-// Prepare has Options.Before called now, and not at the first start. It does not
-// wait for it: starts do.
+// Prepare calls Options.Before now instead of at the first start. It does not wait for it;
+// starts do.
 func (t *Table) Prepare() { t.submit(job{}) }
 
-// Close starts nothing any more and ends the spawner. The reaper goes on: PID 1
-// has orphans as long as it lives.
+// Close refuses further starts and ends the spawner. The reaper goes on: PID 1 has orphans
+// as long as it runs.
 func (t *Table) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -164,7 +162,7 @@ func (t *Table) Signal(number int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range t.children {
-		_ = c.signalLocked(number) // A group that is gone has nothing to hear.
+		_ = c.signalLocked(number) // Fails only if the group is gone.
 	}
 }
 
@@ -197,7 +195,7 @@ type Child struct {
 	pid   int
 	done  chan struct{}
 
-	ended  bool // Under table.mu, as is status until done is closed.
+	ended  bool // Guarded by table.mu, as is status until done is closed.
 	status Status
 }
 
@@ -220,14 +218,14 @@ func (c *Child) PID() int { return c.pid }
 // Done is closed when the child has ended.
 func (c *Child) Done() <-chan struct{} { return c.done }
 
-// Status waits for the end and says how it came.
+// Status waits for the child's end and returns its status.
 func (c *Child) Status() Status {
 	<-c.done
 	return c.status
 }
 
-// Signal sends a signal (1 to 31) to the child's group; others are refused, as
-// the kernel's real-time signals are nobody's to send here.
+// Signal sends a signal (1 to 31) to the child's process group. It refuses real-time
+// signals.
 func (c *Child) Signal(number int) error {
 	if number < 1 || number > 31 {
 		return syscall.EINVAL
@@ -240,8 +238,8 @@ func (c *Child) Signal(number int) error {
 	return c.signalLocked(number)
 }
 
-// signalLocked sends a signal to the group, unless that is gone and its number
-// another's: the kernel gives no process the number of a group that is there.
+// signalLocked sends a signal to the group, unless the group is gone and another process has
+// its number. The kernel gives no process the number of an existing group.
 func (c *Child) signalLocked(number int) error {
 	if c.ended && sys.IsProcess(c.pid) {
 		return nil
@@ -255,7 +253,7 @@ func (c *Child) forget() {
 	c.Release()
 }
 
-// Release forgets the child; its end is still taken, and reported by Done.
+// Release forgets the child. It is still reaped, and Done still reports its end.
 func (c *Child) Release() {
 	c.table.mu.Lock()
 	defer c.table.mu.Unlock()

@@ -17,10 +17,10 @@ import (
 // be set after the change of user, so neither the spawner nor the command can.
 const RelayName = "agentd-relay"
 
-// reportFD is where the relay says what went wrong; success closes it unused.
+// reportFD is the descriptor for the relay's error; on success it closes unused.
 const reportFD = 3
 
-// startRelay starts the relay in the place of the command.
+// startRelay starts the relay instead of the command.
 func (t *Table) startRelay(s *Spec) result {
 	ours, theirs, err := sys.ReadPipe()
 	if err != nil {
@@ -69,9 +69,9 @@ func Relay(args []string) int {
 		errno = syscall.EINVAL
 	}
 	report := os.NewFile(reportFD, "report")
-	// If nobody reads it any more, nobody wants to know.
+	// An error means that the agent does not read it any more.
 	_, _ = fmt.Fprintf(report, "%s\x00%d\x00%s", failed.Stage, int(errno), failed.Name)
-	const notExecuted = 127 // As a shell has it.
+	const notExecuted = 127 // As in a shell.
 	return notExecuted
 }
 

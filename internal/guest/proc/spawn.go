@@ -25,7 +25,7 @@ const (
 type StartError struct {
 	Stage Stage
 	Name  string // The directory, resource or program.
-	Err   error  // A syscall.Errno where the kernel said no.
+	Err   error  // A syscall.Errno if the kernel refused.
 }
 
 func (e *StartError) Error() string { return fmt.Sprintf("%s %q: %v", e.Stage, e.Name, e.Err) }
@@ -47,10 +47,10 @@ type Spec struct {
 	Stdio  [3]*os.File // The child's descriptors 0, 1 and 2.
 	TTY    bool        // Descriptor 0 becomes the controlling terminal.
 	User   *syscall.Credential
-	Limits []Limit // Set after the user is, so a user cannot pass his own.
+	Limits []Limit // Set after the change of user, so a user's own limits hold.
 }
 
-// A job without a spec is the wish that nothing be left to do before one.
+// A job is an order for the spawner. A job with a nil spec only runs Options.Before.
 type job struct {
 	spec   *Spec
 	result chan<- result
@@ -83,10 +83,10 @@ func (t *Table) Start(s *Spec) (*Child, error) {
 	return r.child, nil
 }
 
-// startHere starts a child from the caller's thread if the spawner's makes no
-// difference to it: that saves two switches of threads. One start at a time does so,
-// because one that hangs keeps its thread. The spawner does what this does not, also
-// what has failed: it can tell which part did.
+// startHere starts a child from the caller's thread if the child needs nothing of the
+// spawner's thread: that saves two thread switches. Only one start at a time does so,
+// because a start that hangs keeps its thread. It returns nil for all other children, and
+// after a failure: the spawner starts those, and can tell which stage failed.
 func (t *Table) startHere(s *Spec) (c *Child) {
 	if !t.plain || !t.prepared.Load() || s.User != nil || len(s.Limits) > 0 || !absolute(s.Name, s.Env) || !t.here.TryLock() {
 		return nil
@@ -102,7 +102,7 @@ func (t *Table) startHere(s *Spec) (c *Child) {
 		dir = "/"
 	}
 	if dir != "/" && sys.Device(dir) != t.root {
-		return nil // It may hang to enter it, and that is not for a child before its program.
+		return nil // To enter the directory may hang, and a child must not hang before its exec.
 	}
 	_ = search(s.Name, s.Env, func(path string) (err error) {
 		c, err = t.fork(path, s.Argv, s, &syscall.ProcAttr{Dir: dir})
@@ -127,7 +127,7 @@ func absolute(name string, env []string) bool {
 // submit hands a job to the spawner; false after Close.
 func (t *Table) submit(j job) bool {
 	select {
-	case <-t.closing: // Else a spawner that is still there might be chosen.
+	case <-t.closing: // Otherwise select might choose a spawner that still runs.
 		return false
 	default:
 	}
@@ -139,9 +139,9 @@ func (t *Table) submit(j job) bool {
 	}
 }
 
-// spawn is the thread that children are started from.
+// spawn is the spawner: it starts children from its own thread.
 func (t *Table) spawn(o Options, ready chan<- error) {
-	runtime.LockOSThread() // For good: the thread is no longer like the others.
+	runtime.LockOSThread() // For good: the thread differs from the others now.
 	if sys.IsMainThread() {
 		// /proc/1/status shows the main thread: what it shows of the agent, whatever the
 		// commands' profile, is the agent's own, as it is with the reference.
@@ -151,7 +151,7 @@ func (t *Table) spawn(o Options, ready chan<- error) {
 	}
 	err := sys.OwnDirectory()
 	if err == nil {
-		err = sys.Chdir("/") // Where it stays between two starts.
+		err = sys.Chdir("/") // Its directory between two starts.
 	}
 	if err == nil && o.Restricted {
 		err = sys.Restrict()
@@ -184,7 +184,7 @@ func (t *Table) start(s *Spec) (r result) {
 		if err := sys.Chdir(s.Dir); err != nil {
 			return result{err: &StartError{StageDirectory, s.Dir, err}}
 		}
-		// Staying would keep the directory's file system busy.
+		// To stay would keep the directory's file system busy.
 		defer func() { _ = sys.Chdir("/") }()
 	}
 	if len(s.Limits) > 0 {
@@ -201,8 +201,8 @@ func (t *Table) start(s *Spec) (r result) {
 // the relay by becoming it.
 type attempt func(path string) error
 
-// search tries the places where name may be, as execvp(3) does: a file that may
-// not be executed is remembered while the search goes on.
+// search tries the places where name may be, as execvp(3) does: after a file that may not
+// be executed the search goes on, and EACCES is returned if nothing is found.
 func search(name string, env []string, try attempt) error {
 	const nameMax = 255 // NAME_MAX: no directory can hold a longer one.
 	last := error(syscall.ENOENT)
@@ -223,8 +223,8 @@ func search(name string, env []string, try attempt) error {
 	return &StartError{StageExec, name, last}
 }
 
-// candidates lists the paths that name may mean. An empty element of PATH is
-// the working directory.
+// candidates lists the paths that name may mean. An empty element of PATH means the
+// working directory.
 func candidates(name string, env []string) []string {
 	if name == "" || strings.Contains(name, "/") {
 		return []string{name}
@@ -249,9 +249,8 @@ func variable(env []string, key string) string {
 	return ""
 }
 
-// fork starts path and registers the child before its end can be taken. attr may
-// name its directory, which is entered after the change of user, and files beside
-// Stdio.
+// fork starts path and registers the child before it can be reaped. attr may name its
+// directory, which is entered after the change of user, and files besides Stdio.
 func (t *Table) fork(path string, argv []string, s *Spec, attr *syscall.ProcAttr) (*Child, error) {
 	attr.Env = s.Env
 	attr.Files = append([]uintptr{s.Stdio[0].Fd(), s.Stdio[1].Fd(), s.Stdio[2].Fd()}, attr.Files...)
@@ -270,15 +269,15 @@ func (t *Table) fork(path string, argv []string, s *Spec, attr *syscall.ProcAttr
 	c := &Child{table: t, pid: pid, done: make(chan struct{})}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.children[pid] = c // One that ended under this number is forgotten.
+	t.children[pid] = c // An ended child with the same number is forgotten.
 	return c, nil
 }
 
-// reach waits for a program whose file system may not answer. Of places of PATH
-// where nothing is it says so: each attempt costs a process.
+// reach waits for a program whose file system may not answer. During a search it returns
+// the error of a place without a file, because each attempt costs a process.
 func (t *Table) reach(path string, searched bool) error {
 	if !searched {
-		_ = sys.Reach(path, t.root) // What the child's user finds there may be another error.
+		_ = sys.Reach(path, t.root) // Ignore the error: the child's user may get a different one.
 		return nil
 	}
 	if err := t.absent.check(path); err != nil {
@@ -287,8 +286,8 @@ func (t *Table) reach(path string, searched bool) error {
 	return clearly(sys.Reach(path, t.root))
 }
 
-// exposed starts a child that is not protected, as we may be: a score is
-// inherited, and set later it would come too late for the child's first children.
+// exposed starts a child that is not protected from the OOM killer, as the agent may be. A
+// score is inherited. Set later, it would come too late for the child's first children.
 func (t *Table) exposed(start func() (int, error)) (int, error) {
 	if t.score == nil {
 		return start()
@@ -297,6 +296,6 @@ func (t *Table) exposed(start func() (int, error)) (int, error) {
 		return 0, err
 	}
 	pid, err := start()
-	_ = t.score.Protect() // It has worked before; and the child runs.
+	_ = t.score.Protect() // It has succeeded before, and the child runs already.
 	return pid, err
 }

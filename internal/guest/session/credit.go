@@ -8,42 +8,42 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// ErrCredit is why a frame is refused that exceeds the host's transport credit.
+// ErrCredit refuses a frame that exceeds the host's transport credit.
 var ErrCredit = errors.New("host exceeded its transport admission credit")
 
-// What a host may send before anything was handed back (protocol section 15.1).
+// The credit that a host has at the start (protocol section 15.1).
 const (
 	controlBytes, controlFrames = 8 << 20, 256
 	bulkBytes, bulkFrames       = 32 << 20, 256
 )
 
 const (
-	// creditBytes and creditFrames are what is told at once when it was handed back;
-	// less is told after creditDelay. Hosts may hold the agent to these numbers.
+	// When so many bytes or frames were given back, the host is told at once; for less
+	// it is told after creditDelay. Hosts may rely on these numbers.
 	creditBytes  = 64 << 10
 	creditFrames = 16
 	creditDelay  = 5 * time.Millisecond
 )
 
-// A Credit counts what the host sends and what is handed back of it, since the handshake
-// (protocol section 15.1). The nil Credit is for hosts that have none.
+// A Credit counts the bytes and frames that the host has sent since the handshake, and
+// those given back (protocol section 15.1). A nil Credit is for hosts without credit.
 type Credit struct {
 	due chan struct{}
 
 	mu      sync.Mutex
-	got     wire.TransportCounters // What has come,
-	back    wire.TransportCounters // what of it has been consumed,
-	told    wire.TransportCounters // and how much of that the host was told.
-	timed   bool                   // A timer makes it due.
-	silent  bool                   // Nothing is told, see Hush.
+	got     wire.TransportCounters // Received.
+	back    wire.TransportCounters // Received and consumed.
+	told    wire.TransportCounters // Consumed, and told to the host.
+	timed   bool                   // A timer runs that makes it due.
+	silent  bool                   // See Hush.
 	arrived chan struct{}          // Closed, and replaced, with each frame of data.
 }
 
-// NewCredit returns what a host begins with.
+// NewCredit returns the credit that a host begins with.
 func NewCredit() *Credit { return &Credit{due: make(chan struct{}, 1), arrived: make(chan struct{})} }
 
-// A Charge is what one frame has cost the host. It is handed back once. That of a
-// host without credit is nothing.
+// A Charge is the credit that one frame has used up. It is refunded once. For a host
+// without credit it is empty.
 type Charge struct {
 	Over bool // The host has exceeded its credit.
 
@@ -64,7 +64,7 @@ func (c *Credit) Receive(n int, bulk bool) Charge {
 	if bulk {
 		close(c.arrived)
 		c.arrived = make(chan struct{})
-		// Other kinds are consumed as they come, however many come together.
+		// Frames of other kinds are consumed as they come, so they have no limit in number.
 		limit := c.limitLocked()
 		ch.Over = c.got.BulkBytes > limit.BulkBytes || c.got.BulkFrames > limit.BulkFrames
 	}
@@ -79,8 +79,8 @@ func add(to *wire.TransportCounters, ch Charge) {
 	}
 }
 
-// Refund hands the charge back: the frame has been handled, its bytes are where they
-// belong, or they were dropped.
+// Refund gives the charge back. The frame has been handled, and its bytes have been written
+// or dropped.
 func (ch Charge) Refund() {
 	c := ch.to
 	if c == nil {
@@ -101,7 +101,7 @@ func (ch Charge) Refund() {
 	}
 }
 
-// Payer is Refund for an inbox, nil if nothing is due.
+// Payer returns Refund for an inbox, or nil if there is nothing to refund.
 func (ch Charge) Payer() func() {
 	if ch.to == nil {
 		return nil
@@ -123,10 +123,10 @@ func (c *Credit) makeDue() {
 	}
 }
 
-// Due says when there is something to tell.
+// Due has a value when the host should be told its limits.
 func (c *Credit) Due() <-chan struct{} { return c.due }
 
-// Tell gives tell the limits, if the host does not know them and may be told.
+// Tell calls tell with the limits, if the host does not know them and Hush is not in force.
 func (c *Credit) Tell(tell func(wire.TransportCounters)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,11 +137,10 @@ func (c *Credit) Tell(tell func(wire.TransportCounters)) {
 	tell(c.limitLocked())
 }
 
-// Hush tells nothing from now on, and gives tell the limits up to here; Speak gives
-// tell the limits whatever they are, and goes on.
+// Hush calls tell with the current limits, and stops Tell until Speak.
 func (c *Credit) Hush(tell func(wire.TransportCounters)) { c.turn(true, tell) }
 
-// Speak ends Hush.
+// Speak calls tell with the current limits, and lets Tell go on.
 func (c *Credit) Speak(tell func(wire.TransportCounters)) { c.turn(false, tell) }
 
 func (c *Credit) turn(silent bool, tell func(wire.TransportCounters)) {
@@ -151,7 +150,7 @@ func (c *Credit) turn(silent bool, tell func(wire.TransportCounters)) {
 	tell(c.limitLocked())
 }
 
-// Position is what has come, and a channel that is closed when more data has.
+// Position returns what was received, and a channel that is closed when more data comes.
 func (c *Credit) Position() (got wire.TransportCounters, more <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -52,12 +52,12 @@ func OpenGroup(path string) (*Group, error) {
 // (syscall.SysProcAttr.CgroupFD). It stays the group's.
 func (g *Group) FD() int { return g.dir }
 
-// ErrNotFrozen is what Freeze returns if the kernel has not stopped everything in time:
-// something waits in the kernel for somebody else. The others stay frozen.
+// ErrNotFrozen is returned by Freeze if the kernel has not stopped every process in time:
+// one waits in the kernel and cannot be stopped. The others stay frozen.
 var ErrNotFrozen = errors.New("cgroup did not report frozen=1")
 
-// Freeze stops every process of the group and of those below it, and waits for that. What
-// was stopped before an error stays so until Thaw.
+// Freeze stops every process of the group and of the groups below it, and waits for that.
+// Processes stopped before an error stay stopped until Thaw.
 func (g *Group) Freeze(limit time.Duration) error {
 	deadline := time.Now().Add(limit)
 	if err := g.write("1"); err != nil {

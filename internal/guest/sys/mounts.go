@@ -46,8 +46,8 @@ func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// SyncMount writes what the kernel holds back of the file system at a mount point, and
-// waits for it: for a share of the host's until that has it.
+// SyncMount syncs the file system at a mount point and waits for it. For a shared directory
+// it waits until the host has the data.
 func SyncMount(path string) error {
 	fd, err := retry(func() (int, error) {
 		return unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
