@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/agentd-go/agentd/internal/image"
 	"github.com/agentd-go/agentd/internal/vmm"
@@ -30,6 +31,12 @@ type ImportOptions struct {
 	Pull     Pull
 	// Accel is that of the machine, which decides which variants it has.
 	Accel Accel
+
+	// Input, if it is set, is read to its end as the file of the source, which is then a
+	// name for messages, such as "-", or "-:NAME" for one image of several. It is for
+	// [Cache.ImportImage] and [Cache.ImportImages]. After an import that ctx has ended, a
+	// goroutine may still be in one Read.
+	Input io.Reader
 
 	// Progress, if it is set, is told how many bytes of layers, as they are stored, were
 	// read, and how many there are. It is called for every piece, by several goroutines
@@ -67,7 +74,7 @@ func (o ImportOptions) choose() (chosen image.ImportOptions, err error) {
 	default:
 		return chosen, fmt.Errorf("pull %q: want %s, %s or %s", o.Pull, PullAlways, PullMissing, PullNever)
 	}
-	return image.ImportOptions{Name: o.Name, Want: w, Registry: o.Pull == PullAlways, Local: o.Pull == PullNever}, nil
+	return image.ImportOptions{Name: o.Name, Want: w, Registry: o.Pull == PullAlways, Local: o.Pull == PullNever, Input: o.Input}, nil
 }
 
 // Check reports an option that is not possible.

@@ -41,19 +41,19 @@ func newLoad() *cobra.Command {
 	var f imageFlags
 	var file string
 	cmd := &cobra.Command{
-		Use:     "load -i FILE",
-		Short:   "Import the images of an archive",
-		Long:    "Import the images of an archive of 'docker save', as 'agentctl image import' does, which takes more.\n" + exitHelp(plainExit),
-		Example: "  agentctl load -i debian.tar",
-		Args:    cobra.NoArgs,
+		Use:   "load [-i FILE]",
+		Short: "Import the images of an archive",
+		Long: `Import the images of an archive of 'docker save', as 'agentctl image import' does,
+which takes more. Without -i the archive is read from standard input.
+` + exitHelp(plainExit),
+		Example: `  agentctl load -i debian.tar
+  docker save debian:12 | agentctl load`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if file == "" {
-				return misuse(errors.New("load: no file; -i FILE names an archive, which is read more than once, so that standard input cannot be one"))
-			}
 			return f.take(cmd, file, "")
 		},
 	}
 	f.registerPlatform(cmd.Flags())
-	cmd.Flags().StringVarP(&file, "input", "i", "", "`file` to read")
+	cmd.Flags().StringVarP(&file, "input", "i", byStream, "`file` to read, or - for standard input")
 	return offerJSON(cmd)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"github.com/agentd-go/agentd/internal/transfer"
 	"github.com/agentd-go/agentd/sandbox"
@@ -58,6 +59,7 @@ func newImageImport() *cobra.Command {
   a directory that is a root; what is mounted in it is left out
   a disk image with EROFS, ext4, XFS or btrfs on it, without partitions
   a reference to a registry, such as REGISTRY/NAME:TAG
+  -: such an archive or disk on standard input; ./- is a file
 
 Archives may be compressed (gzip, zstd, xz). What a file is, its content says and
 not its name; a file is preferred to a reference. NAME is what the image is called
@@ -66,7 +68,8 @@ all images of an archive or layout are imported. With --json each image is a val
 ` + exitHelp(plainExit),
 		Example: `  agentctl image import debian.tar debian
   agentctl image import all.tar:debian:12
-  agentctl image import ./rootfs build:1`,
+  agentctl image import ./rootfs build:1
+  docker save debian:12 | agentctl image import -`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := ""
@@ -96,6 +99,9 @@ again. Credentials are those of 'docker login'.
   agentctl pull --platform linux/amd64/v2 registry.example.org/app:1`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == byStream {
+				return misuse(errors.New("pull: -: want a reference; 'agentctl image import -' reads standard input"))
+			}
 			cmd.SetContext(quietly(contextOrBackground(cmd.Context()), quiet))
 			return f.take(cmd, args[0], "")
 		},
@@ -106,6 +112,9 @@ again. Credentials are those of 'docker login'.
 	return cmd
 }
 
+// byStream is the source that an archive's bytes come from one after the other.
+const byStream = "-"
+
 // take imports the images of a source and prints them.
 func (f *imageFlags) take(cmd *cobra.Command, source, name string) error {
 	o, err := f.options("", true)
@@ -113,6 +122,12 @@ func (f *imageFlags) take(cmd *cobra.Command, source, name string) error {
 		return err
 	}
 	o.Name = name
+	if source == byStream || strings.HasPrefix(source, byStream+":") {
+		if term.IsTerminal(int(os.Stdin.Fd())) {
+			return misuse(fmt.Errorf("%s: standard input is a terminal: name a file, or lead an archive into it with <FILE", pathOf(cmd)))
+		}
+		o.Input = os.Stdin
+	}
 	return untilSignal(cmd.Context(), func(ctx context.Context) error {
 		c, err := sandbox.OpenCache("")
 		if err != nil {
@@ -159,6 +174,9 @@ it loses it. IMAGE is a name, or the first eight or more digits of an ID.
 // findOrImport finds an image, and says so when it has to import it: that takes
 // its time.
 func findOrImport(ctx context.Context, nameOrSource string, o sandbox.ImportOptions) (sandbox.Image, error) {
+	if nameOrSource == byStream {
+		return sandbox.Image{}, errors.New("image -: standard input is the command's; 'agentctl image import - NAME' imports it first")
+	}
 	c, err := sandbox.OpenCache("")
 	if err != nil {
 		return sandbox.Image{}, err

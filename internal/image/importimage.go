@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -23,6 +24,8 @@ import (
 //   - a disk image with EROFS, ext4, XFS or btrfs on it, without partitions
 //
 //   - SOURCE:NAME of an archive or a layout with several images
+//
+//   - a named pipe with one of these files in it
 //
 // What is in the cache already is not made again.
 func (c *Cache) ImportImages(ctx context.Context, source string, o ImportOptions) ([]Image, error) {
@@ -47,6 +50,11 @@ type ImportOptions struct {
 	Registry bool
 	// Local takes the source as a path, never as a reference.
 	Local bool
+	// Input, if it is set, is read to its end as the source's file. The source is then a
+	// name for messages, or SOURCE:NAME.
+	Input io.Reader
+
+	spooled string // The file with the stream's bytes.
 }
 
 // Wanted selects the image of a platform, OS/ARCHITECTURE[/VARIANT], for machines that
@@ -105,7 +113,7 @@ func isNamed(full, name string) bool {
 
 // importImages imports images; naming turns the names in the source into those to give.
 func (c *Cache) importImages(ctx context.Context, source string, o ImportOptions, naming func([]string) []string) ([]Image, error) {
-	all, err := c.importAs(ctx, source, o, naming)
+	all, err := c.importAny(ctx, source, o, naming)
 	if err != nil {
 		_, _ = c.collect(false) // Removes the content of the images before the failed one.
 		return nil, fmt.Errorf("import image %s: %w", source, err)

@@ -24,6 +24,9 @@ type taken struct {
 
 // take puts the contents of a source's images into the cache.
 func (c *Cache) take(ctx context.Context, source string, o ImportOptions) ([]taken, error) {
+	if o.spooled != "" {
+		return c.takePath(ctx, o.spooled, o.Want)
+	}
 	if o.Registry {
 		return c.takeReference(ctx, source, o.Want)
 	}
@@ -51,12 +54,16 @@ func (c *Cache) take(ctx context.Context, source string, o ImportOptions) ([]tak
 	case !info.Mode().IsRegular():
 		return nil, errors.New("neither a file nor a directory")
 	}
-	f, err := os.Open(source)
+	return c.takePath(ctx, source, o.Want)
+}
+
+func (c *Cache) takePath(ctx context.Context, path string, w oci.Want) ([]taken, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	return c.takeFile(ctx, f, o.Want, true)
+	return c.takeFile(ctx, f, w, true)
 }
 
 func (c *Cache) takeReference(ctx context.Context, reference string, w oci.Want) ([]taken, error) {
