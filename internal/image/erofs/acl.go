@@ -15,7 +15,7 @@ var aclTags = map[string]struct{ owner, named uint16 }{
 
 const (
 	aclVersion = 2
-	aclNobody  = 1<<32 - 1 // The id of entries that have none.
+	aclNobody  = 1<<32 - 1 // The id in entries without one.
 )
 
 type aclEntry struct {
@@ -23,9 +23,9 @@ type aclEntry struct {
 	id        uint32
 }
 
-// encodeACL makes the attribute of an ACL in text form, as tar writes it: entries
-// TAG:NAME:rwx, with an id in place of the name or after (star's form). It reports
-// false for one that names users or groups without their numbers.
+// encodeACL encodes an ACL in tar's text form: entries TAG:NAME:rwx, with an id in
+// place of the name or after it (star's form). It reports false if an entry names a
+// user or group without its number.
 func encodeACL(text string) (value string, ok bool) {
 	var all []aclEntry
 	for _, part := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == '\n' }) {

@@ -10,8 +10,8 @@ import (
 type listing struct {
 	node  *node
 	names []string // Sorted, with "." and "..".
-	body  []byte   // Its attributes.
-	size  int      // Of its data: whole blocks and the used part of the last.
+	body  []byte   // The encoded attributes.
+	size  int      // Bytes of data: whole blocks and the used part of the last block.
 	first int64    // The first block of its data.
 	tail  bool     // The last, partial block stands after the inode.
 }
@@ -28,7 +28,7 @@ func (w *Writer) close() error {
 	for n := range w.relinked {
 		w.space.put(le.AppendUint32(nil, n.links), n.at+linksOffset)
 	}
-	// Places first, since directories name each other's.
+	// All places are assigned first, because directories refer to each other.
 	var all []*listing
 	if err := w.place(w.root, &all); err != nil {
 		return err
@@ -53,7 +53,7 @@ func (w *Writer) close() error {
 	return w.space.err
 }
 
-// place gives each directory its place, the upper ones first.
+// place assigns a place to each directory, parents first.
 func (w *Writer) place(n *node, all *[]*listing) error {
 	l := &listing{node: n}
 	l.names = append(slices.Collect(maps.Keys(n.dir.children)), ".", "..")
@@ -92,8 +92,8 @@ func (w *Writer) placeData(l *listing) {
 	}
 }
 
-// fill returns how many of names fit into one block, and how many bytes of it
-// they take.
+// fill returns how many of names fit into one block, and how many bytes they take
+// there.
 func fill(names []string) (n, size int) {
 	for _, name := range names {
 		if size+direntSize+len(name) > blockSize {
@@ -114,8 +114,8 @@ func listSize(names []string) (size int) {
 	}
 }
 
-// writeListing writes a directory: its blocks and its inode. The root's inode is
-// in the block of the super block.
+// writeListing writes the blocks and the inode of a directory. The root's inode is in
+// the block of the super block.
 func (w *Writer) writeListing(l *listing, super []byte) {
 	i := l.node.dir.attributes.inode()
 	i.number, i.links = l.node.number, l.node.links
@@ -140,7 +140,7 @@ func (w *Writer) writeListing(l *listing, super []byte) {
 	w.putInode(l.node.at, i, l.body, tail)
 }
 
-// list fills a block with entries, and after them their names.
+// list fills a block with directory entries, followed by their names.
 func (n *node) list(names []string, block []byte) {
 	at := direntSize * len(names)
 	for i, name := range names {
@@ -159,7 +159,7 @@ func (n *node) list(names []string, block []byte) {
 	}
 }
 
-// inodes counts what the directories lead to.
+// inodes counts the inodes that the directories refer to.
 func (w *Writer) inodes(all []*listing) (n uint64) {
 	linked := map[*node]bool{}
 	for _, l := range all {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// writeFile writes what is no directory: its data, and then its inode.
+// writeFile writes a file that is no directory: its data, then its inode.
 func (w *Writer) writeFile(e Entry, data io.Reader) (*node, error) {
 	n := w.newNode(e.Mode)
 	body, err := w.xattrs.encode(e.Xattrs, false)
@@ -33,7 +33,7 @@ func (w *Writer) writeFile(e Entry, data io.Reader) (*node, error) {
 	return n, w.space.err
 }
 
-// inode returns what an entry says of its inode. No time is 1970.
+// inode returns the inode of an entry. A zero time becomes 1970.
 func (e Entry) inode() inode {
 	i := inode{mode: e.Mode, uid: e.UID, gid: e.GID}
 	if !e.Mtime.IsZero() {
@@ -42,15 +42,15 @@ func (e Entry) inode() inode {
 	return i
 }
 
-// inline tells whether size bytes have an end that can stand after an inode with
-// that much of attributes: all three must be in one block.
+// inline reports whether the last, partial block of size bytes can follow the inode
+// directly. The inode, its attributes (body bytes) and that tail must fit into one
+// block.
 func inline(size uint64, body int) bool {
 	tail := int(size % blockSize)
 	return tail > 0 && inodeSize+body+tail <= blockSize
 }
 
-// writeData writes the data into blocks, and returns the end of it that is to
-// stand after the inode.
+// writeData writes whole blocks of data, and returns the tail that follows the inode.
 func (w *Writer) writeData(i *inode, body int, data io.Reader) (tail []byte, err error) {
 	if i.size == 0 {
 		return nil, nil
@@ -74,7 +74,7 @@ func (w *Writer) writeData(i *inode, body int, data io.Reader) (tail []byte, err
 	return tail, nil
 }
 
-// noEOF says of an end that it is too early.
+// noEOF turns io.EOF into io.ErrUnexpectedEOF.
 func noEOF(err error) error {
 	if err == io.EOF { //nolint:errorlint // io.ReadFull does not wrap it.
 		return io.ErrUnexpectedEOF
@@ -82,7 +82,7 @@ func noEOF(err error) error {
 	return err
 }
 
-// putInode writes an inode and what stands after it, to a place that was reserved.
+// putInode writes an inode, its attributes and its tail to a reserved place.
 func (w *Writer) putInode(at int64, i inode, body, tail []byte) {
 	w.buffer = append(w.buffer[:0], zeros[:inodeSize]...)
 	i.encode(w.buffer)

@@ -8,23 +8,23 @@ import (
 )
 
 const (
-	blockBits = 12 // 4,096 bytes: the only size that kernels before 6.3 mount on x86-64.
+	blockBits = 12 // 4,096 bytes, the only size that kernels before 6.3 mount on x86-64.
 	blockSize = 1 << blockBits
 
 	superOffset = 1024
 	superSize   = 128
 	superMagic  = 0xe0f5e1e2
 
-	// A node number (nid) counts slots of 32 bytes from the start of the image:
-	// the super block says that metadata begins at block 0. The root's has 16 bits,
-	// so its inode is in the first 2 MiB: right after the super block.
+	// A node number (nid) counts slots of 32 bytes from the start of the image, because
+	// the super block says that metadata begins at block 0. The root's nid has 16 bits,
+	// so its inode must be in the first 2 MiB; it follows the super block.
 	slotSize   = 32
 	rootOffset = superOffset + superSize
 
-	inodeSize = 64 // The extended form, which alone has a time and 32-bit owners.
+	inodeSize = 64 // The extended form; only this one has a time and 32-bit owners.
 
 	featureChecksum = 1 << 0 // The super block has a checksum.
-	featureMtime    = 1 << 1 // Times are of modification, not of change.
+	featureMtime    = 1 << 1 // Times are modification times (mtime), not change times.
 )
 
 // The file types of an inode's mode; inode(7).
@@ -39,26 +39,27 @@ const (
 	typeFifo    = 0o010000
 )
 
-// How an inode's data is laid out.
+// Data layouts of an inode.
 const (
-	flatPlain  = 0 // In blocks alone.
+	flatPlain  = 0 // All data is in blocks.
 	flatInline = 2 // The last, partial block stands after the inode.
 )
 
 var le = binary.LittleEndian
 
-// A super is what the super block says.
+// A super holds the fields of the super block.
 type super struct {
 	inodes      uint64
 	blocks      uint32
-	xattrBlock  uint32 // The block that numbers of shared attributes count from.
+	xattrBlock  uint32 // The first block of the area of shared attributes.
 	uuid        [16]byte
 	volume      [16]byte
 	rootNode    uint16
 	newestMtime int64
 }
 
-// encode fills in block, the first of the image, which has all else in it.
+// encode writes the super block into the image's first block, which must be complete
+// otherwise, because encode adds the checksum.
 func (s super) encode(block []byte) {
 	b := block[superOffset : superOffset+superSize]
 	clear(b)
@@ -75,21 +76,21 @@ func (s super) encode(block []byte) {
 	sign(block)
 }
 
-// An inode is what stands in an extended inode.
+// An inode holds the fields of an extended inode.
 type inode struct {
 	layout     uint16
 	xattrUnits uint16 // 0, or 1 for the header and 1 for each 4 bytes after it.
 	mode       uint16
 	size       uint64
 	data       uint32 // The first block of the data, or the number of a device.
-	number     uint32 // For stat with 32 bits.
+	number     uint32 // The 32-bit inode number for stat.
 	uid, gid   uint32
 	mtime      int64
 	nanosecond uint32
 	links      uint32
 }
 
-// linksOffset is where the number of links stands in an inode.
+// linksOffset is the offset of the link count in an inode.
 const linksOffset = 44
 
 func (i inode) encode(b []byte) {
@@ -141,8 +142,8 @@ func fileType(mode uint16) byte {
 	return 0
 }
 
-// SetUUID gives a finished image another UUID, for one that depends on what is in
-// it.
+// SetUUID changes the UUID of a finished image. The caller can thus derive the UUID
+// from the image's content.
 func SetUUID(f interface {
 	io.ReaderAt
 	io.WriterAt
@@ -160,9 +161,9 @@ func SetUUID(f interface {
 	return nil
 }
 
-// sign puts the checksum into the super block: of everything after superOffset
-// in the first block, with zeros in its own place. The kernel's crc32c has no
-// final complement.
+// sign writes the checksum into the super block. It covers the first block from
+// superOffset on, with zeros in the checksum's field. The kernel's crc32c has no final
+// complement.
 func sign(block []byte) {
 	sum := block[superOffset+4 : superOffset+8]
 	clear(sum)

@@ -5,21 +5,21 @@ import (
 	"fmt"
 )
 
-// Limits bound what an archive may make of an image. A field that is 0 has the
-// value of DefaultLimits.
+// Limits bound the image that archives can make. A field of 0 has the value of
+// DefaultLimits.
 type Limits struct {
-	Entries    int   // Files and directories, also such as a later layer hides.
-	Bytes      int64 // Of all files together, holes included.
-	XattrBytes int64 // Of the attributes of all, names included.
-	KeptBytes  int64 // Of memory, about: what must be known until the image is closed.
+	Entries    int   // Files and directories, including those that a later layer hides.
+	Bytes      int64 // Content of all files together, including holes.
+	XattrBytes int64 // Attributes of all files together, including their names.
+	KeptBytes  int64 // Approximate memory for data that is kept until the image is closed.
 }
 
-// DefaultLimits are several times what the largest images in use have. The collector
-// lets memory grow to twice of what is kept.
+// DefaultLimits are several times the size of the largest images in use. Go's collector
+// lets the heap grow to twice the kept bytes.
 var DefaultLimits = Limits{Entries: 1 << 20, Bytes: 128 << 30, XattrBytes: 64 << 20, KeptBytes: 64 << 20}
 
-// What a file and a directory take beside their names: a node, its place in the map
-// of its directory, and a directory's own map.
+// The memory of a file and of a directory besides their names: a node, its entry in the
+// parent's map, and a directory's own map.
 const (
 	fileCost = 100
 	dirCost  = 300
@@ -43,23 +43,23 @@ func (l Limits) withDefaults() Limits {
 
 const (
 	maxName   = 255  // EROFS_NAME_LEN
-	maxTarget = 4095 // PATH_MAX without its end.
+	maxTarget = 4095 // PATH_MAX without the final NUL.
 	maxPath   = 4096 // PATH_MAX
-	// maxDepth is what a path of maxPath bytes can have: links lead deeper, and
-	// nothing could reach a file there by one path.
+	// maxDepth is the most components that a path of maxPath bytes can have. Links
+	// could lead deeper, but no single path would reach a file there.
 	maxDepth = maxPath / 2
-	// maxLinks is how many symbolic links a path may lead through, as in Linux.
+	// maxLinks is how many symbolic links one path may follow, as in Linux.
 	maxLinks = 40
 )
 
-// Sentinels that an [EntryError] may hold.
+// Causes in an [EntryError].
 var (
 	errLimit  = errors.New("larger than allowed")
 	errName   = errors.New("not a path beneath the root")
 	errRepeat = errors.New("a second entry of that name in one layer")
 )
 
-// An EntryError says which entry was refused, and by which rule.
+// An EntryError names a refused entry and the rule that refuses it.
 type EntryError struct {
 	Name string
 	Err  error
@@ -78,7 +78,7 @@ func clip(name string) string {
 	return name[:most] + "…"
 }
 
-// budget counts what is used of the limits.
+// budget counts the use of the limits.
 type budget struct {
 	limits     Limits
 	entries    int
@@ -95,10 +95,10 @@ func (b *budget) keep(n int) error {
 	return nil
 }
 
-// keepXattrs counts the attributes of a directory, which is written at the end.
+// keepXattrs counts the attributes of a directory, which stay in memory until Close.
 func (b *budget) keepXattrs(all map[string]string) error {
 	for name, value := range all {
-		if err := b.keep(2*(len(name)+len(value)) + fileCost); err != nil { // Here, and among those that were seen.
+		if err := b.keep(2*(len(name)+len(value)) + fileCost); err != nil { // Twice: in the node and in xattrs.seen.
 			return err
 		}
 	}

@@ -8,18 +8,16 @@ import (
 )
 
 const (
-	// runBlocks is how much metadata stands together: the inodes of some hundred
-	// files, which a guest that looks through a directory reads at once.
+	// runBlocks is the length of a run of metadata: the inodes of some hundred files. A
+	// guest that lists a directory reads them at once.
 	runBlocks = 64
-	// dataBuffer is what one write of data has at most: from here on larger writes
-	// are no faster.
+	// dataBuffer is the largest write of data; larger writes are no faster.
 	dataBuffer = 1 << 20
-	// holeSize is the length of zeros that are left out of the file: the image has
-	// them all the same, its host file does not.
+	// holeSize is the least length of zeros that become a hole in the image's file.
 	holeSize = 32 << 10
 )
 
-// A File takes an image. What was never written to it must read as zeros.
+// A File receives an image. Parts that were never written must read as zeros.
 type File interface {
 	io.WriterAt
 	Truncate(size int64) error
@@ -30,12 +28,12 @@ type File interface {
 type space struct {
 	file File
 	err  error
-	next int64 // The first block that is not handed out.
+	next int64 // The first free block.
 
-	data   []byte // Data for dataAt that is not written yet; whole blocks between calls.
+	data   []byte // Buffered data for offset dataAt; whole blocks between calls.
 	dataAt int64  // Offset.
 
-	run     []byte // The current run of metadata, to be written at runAt.
+	run     []byte // The current run of metadata, for offset runAt.
 	runAt   int64
 	runUsed int
 }
@@ -50,7 +48,7 @@ func (s *space) write(b []byte, at int64) {
 	}
 }
 
-// take hands out blocks.
+// take allocates blocks.
 func (s *space) take(blocks int64) (first int64) {
 	first = s.next
 	s.next += blocks
@@ -60,8 +58,8 @@ func (s *space) take(blocks int64) (first int64) {
 	return first
 }
 
-// readBlocks fills whole blocks with size bytes of r, the last one up with zeros,
-// and returns the first block.
+// readBlocks writes size bytes of r to whole blocks, pads the last one with zeros, and
+// returns the first block.
 func (s *space) readBlocks(r io.Reader, size int64) (first int64, err error) {
 	blocks := (size + blockSize - 1) / blockSize
 	if len(s.data) == 0 || s.dataAt+int64(len(s.data)) != s.next*blockSize {
@@ -111,8 +109,8 @@ func (s *space) flushData() {
 
 func isZero(b []byte) bool { return bytes.Equal(b, zeros[:len(b)]) }
 
-// reserve hands out n bytes of metadata at a slot. They do not cross a block if
-// they fit in one: an inode must not, and its inline data must not either.
+// reserve allocates n bytes of metadata at a slot. They do not cross a block boundary
+// if they fit into one block: an inode and its inline data must not.
 func (s *space) reserve(n int) (at int64) {
 	s.runUsed = roundUp(s.runUsed, slotSize)
 	if left := blockSize - s.runUsed%blockSize; n > left && (n <= blockSize || left < inodeSize) {
@@ -134,7 +132,7 @@ func (s *space) newRun(n int) {
 	s.run, s.runUsed = make([]byte, blocks*blockSize), 0
 }
 
-// put writes metadata that was reserved, in whichever run it is.
+// put writes reserved metadata, in the current run or an earlier one.
 func (s *space) put(b []byte, at int64) {
 	if at >= s.runAt && at+int64(len(b)) <= s.runAt+int64(len(s.run)) {
 		copy(s.run[at-s.runAt:], b)
@@ -143,10 +141,10 @@ func (s *space) put(b []byte, at int64) {
 	s.write(b, at)
 }
 
-// close writes what is left and returns the size of the image in blocks.
+// close writes the buffers and returns the size of the image in blocks.
 func (s *space) close() (blocks int64, err error) {
 	s.flushData()
-	if s.runAt+int64(len(s.run)) == s.next*blockSize { // The unused end of the last run is not needed.
+	if s.runAt+int64(len(s.run)) == s.next*blockSize { // The unused end of the last run is cut off.
 		s.run = s.run[:roundUp(s.runUsed, blockSize)]
 		s.next = (s.runAt + int64(len(s.run))) / blockSize
 	}

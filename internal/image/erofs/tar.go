@@ -12,22 +12,22 @@ import (
 	"github.com/agentd-go/agentd/internal/archive"
 )
 
-// What the names of whiteouts begin with (OCI image specification, "Whiteouts").
+// Prefixes of the names of whiteouts (OCI image specification, "Whiteouts").
 const (
 	whiteout     = ".wh."
 	opaque       = whiteout + whiteout + ".opq"
-	aufsMetadata = whiteout + whiteout // Other names: of a union file system, and of no meaning in an image.
+	aufsMetadata = whiteout + whiteout // Prefix of aufs's own files, which mean nothing in an image.
 )
 
-// What PAX records of extended attributes and ACLs begin with.
+// Prefixes of the PAX records of extended attributes and ACLs.
 const (
 	paxXattr = "SCHILY.xattr."
 	paxACL   = "SCHILY.acl."
 )
 
-// AddLayer adds all entries of the archive r, which is not compressed, as a layer of
-// its own, and carries out its whiteouts. The error has [archive.ErrNoEnd] where all was
-// added and the archive has no end: without a digest nothing tells whether it was cut.
+// AddLayer adds all entries of the uncompressed archive r as a new layer, and applies
+// its whiteouts. The error is [archive.ErrNoEnd] if everything was added but the archive
+// has no end blocks: only a digest can then show that it was not cut.
 func (w *Writer) AddLayer(r io.Reader) error {
 	w.NextLayer()
 	t := archive.NewReader(r)
@@ -42,7 +42,7 @@ func (w *Writer) AddLayer(r io.Reader) error {
 		if err := w.addHeader(h, t); err != nil {
 			return err
 		}
-		if _, err := io.Copy(io.Discard, t); err != nil { // Of an entry that has data, and no use for it.
+		if _, err := io.Copy(io.Discard, t); err != nil { // The data of an entry whose type has none.
 			return &EntryError{h.Name, fmt.Errorf("its content: %w", noEOF(err))}
 		}
 	}
@@ -74,10 +74,10 @@ func (w *Writer) addHeader(h *tar.Header, data io.Reader) error {
 // Types of GNU tar that archive/tar has no names for.
 const (
 	volumeHeader = 'V' // The name of the archive.
-	dumpDir      = 'D' // A directory; its content is a list of what was in it.
+	dumpDir      = 'D' // A directory whose data is the list of its entries.
 )
 
-// tarTypes are the kinds of entries that an image can have.
+// tarTypes maps the archive's types to the file types of an image.
 var tarTypes = map[byte]uint16{
 	tar.TypeReg: typeRegular, tar.TypeGNUSparse: typeRegular, tar.TypeCont: typeRegular, dumpDir: typeDir,
 	tar.TypeSymlink: typeSymlink, tar.TypeDir: typeDir, tar.TypeChar: typeChar, tar.TypeBlock: typeBlock, tar.TypeFifo: typeFifo,
@@ -120,17 +120,17 @@ func headerEntry(h *tar.Header, left func(attribute string)) (Entry, error) {
 	return e, nil
 }
 
-// maxLeft is how many names of attributes are remembered as left out.
+// maxLeft bounds the names in Writer.left.
 const maxLeft = 16
 
-// leave notes an attribute that the image will not have.
+// leave counts an attribute that the image leaves out.
 func (w *Writer) leave(name string) {
 	if _, ok := w.left[name]; ok || len(w.left) < maxLeft {
 		w.left[clip(name)]++
 	}
 }
 
-// Left returns the names of attributes that the image does not have, and how many
-// entries of archives had each, sixteen at most: those of a class that EROFS has not, marks of
-// overlay file systems, and ACLs in a text that names no numbers.
+// Left returns the attributes that were left out, with the number of entries that had each;
+// sixteen names at most. These are attributes of classes that EROFS lacks, marks of overlay
+// file systems, and ACLs without numeric ids.
 func (w *Writer) Left() map[string]int { return w.left }

@@ -6,37 +6,38 @@ import (
 	"strings"
 )
 
-// A node is a file or a directory of the image, as far as it must be remembered.
+// A node is what stays in memory of a file or a directory of the image.
 type node struct {
 	mode   uint16
-	at     int64  // Offset of the inode; of a directory only at the end.
-	links  uint32 // Names of a file; of a directory 2 and one for each in it.
+	at     int64  // Offset of the inode; Close sets that of a directory.
+	links  uint32 // Names of a file; for a directory 2, plus 1 for each subdirectory.
 	number uint32
 
-	target string     // Of a symbolic link.
-	dir    *directory // Of a directory.
+	target string     // Target of a symbolic link.
+	dir    *directory // nil for other files.
 }
 
-// A directory is what else is known of one until it is written.
+// A directory is the additional state of a directory until it is written.
 type directory struct {
 	attributes Entry
 	depth      int
 	parent     *node
 	children   map[string]child
-	hidden     int // The layer that has last hidden what was there before it.
+	hidden     int // The last layer that hid the content of earlier layers.
 }
 
 // A child is a node under one of its names.
 type child struct {
 	*node
-	layer int // That has last mentioned the name.
+	layer int // The last layer that mentioned the name.
 }
 
 func (n *node) isDir() bool { return n.dir != nil }
 
-// components splits a name. It is taken beneath the root, as container tools do:
-// "/a" is a, "x/../y" is y, by words alone. Refused is what leads out of the root, or
-// is longer than Linux has paths. The root, "/", "." and "./", has no components.
+// components splits a name, relative to the root. It cleans the name without a look at
+// the tree, as container tools do: "/a" is a, "x/../y" is y. It refuses a name that
+// leads out of the root or exceeds Linux's path length. The root ("/", "." or "./") has
+// no components.
 func components(name string) ([]string, error) {
 	if len(name) > maxPath {
 		return nil, fmt.Errorf("%w: a path of %d bytes", errLimit, len(name))
@@ -62,19 +63,19 @@ func components(name string) ([]string, error) {
 	return parts, nil
 }
 
-// A walk follows a path through the tree. Links in it are followed within the
-// tree, as the machine will, and cannot lead out of it: "/" is the image's root.
+// A walk follows a path through the tree. It follows symbolic links within the tree, as
+// the machine will; "/" is the image's root, so no link leads out.
 type walk struct {
 	w     *Writer
-	make  bool // Missing directories are made.
+	make  bool // Create missing directories.
 	links int
 	steps int
 }
 
-// errMissing is a path whose directories are not there.
+// errMissing says that a directory of a path is missing.
 var errMissing = errors.New("no such directory in the image")
 
-// dir returns the directory that parts lead to, from a directory.
+// dir returns the directory that parts lead to from the directory from.
 func (k *walk) dir(from *node, parts []string) (*node, error) {
 	for _, part := range parts {
 		if k.steps++; k.steps > maxPath {
@@ -125,13 +126,14 @@ func (k *walk) follow(from *node, target string) (*node, error) {
 	return k.dir(from, parts)
 }
 
-// parent returns the directory that holds the last of parts.
+// parent returns the directory for the last of parts.
 func (w *Writer) parent(parts []string, create bool) (*node, error) {
 	k := walk{w: w, make: create}
 	return k.dir(w.root, parts[:len(parts)-1])
 }
 
-// implicit makes a directory that only the paths of others name.
+// implicit makes a directory that no entry describes and that the path of another entry
+// needs.
 func (w *Writer) implicit(parent *node, name string) (*node, error) {
 	const perm = 0o755
 	return w.makeDir(parent, name, Entry{Mode: typeDir | perm})
@@ -150,7 +152,7 @@ func (w *Writer) makeDir(parent *node, name string, e Entry) (*node, error) {
 	if err := w.budget.keepXattrs(e.Xattrs); err != nil {
 		return nil, err
 	}
-	e.Name, e.Target = name, "" // An archive may say what no directory has.
+	e.Name, e.Target = name, "" // An archive may give a directory a target, which means nothing.
 	n := w.newNode(e.Mode)
 	n.links = 2
 	n.dir = &directory{attributes: e, depth: parent.dir.depth + 1, parent: parent, children: map[string]child{}}
@@ -163,7 +165,7 @@ func (w *Writer) newNode(mode uint16) *node {
 	return &node{mode: mode, number: w.numbers, links: 1}
 }
 
-// attach gives n a name in parent; there must be none of that name.
+// attach gives n a name in parent, which must not have that name yet.
 func (w *Writer) attach(parent *node, name string, n *node) {
 	parent.dir.children[name] = child{n, w.layer}
 	if n.isDir() {
@@ -171,7 +173,7 @@ func (w *Writer) attach(parent *node, name string, n *node) {
 	}
 }
 
-// detach takes the name, and what is beneath it, out of the tree.
+// detach removes the name, and everything beneath it, from the tree.
 func (w *Writer) detach(parent *node, name string) {
 	n := parent.dir.children[name].node
 	delete(parent.dir.children, name)
@@ -190,11 +192,11 @@ func (w *Writer) detachAll(n *node) {
 	}
 }
 
-// relink notes that a file's number of links is not what its inode says.
+// relink notes that a file's written inode has a wrong link count.
 func (w *Writer) relink(n *node) { w.relinked[n] = true }
 
-// hide takes from c everything that earlier layers have put there. It reports
-// whether anything of this layer is left, so that c has to stay itself.
+// hide removes from c everything of earlier layers. It reports whether c must stay
+// because something of this layer is in it.
 func (w *Writer) hide(c child) (stays bool) {
 	if c.isDir() {
 		w.hideAll(c.node)
@@ -203,8 +205,8 @@ func (w *Writer) hide(c child) (stays bool) {
 	return c.layer == w.layer
 }
 
-// hideAll does that for what is in a directory. Once in a layer is enough: an
-// archive that asks again and again takes no more time.
+// hideAll hides everything in a directory. It works once in a layer, so that an archive
+// that repeats an opaque whiteout costs no more time.
 func (w *Writer) hideAll(n *node) {
 	if n.dir.hidden == w.layer {
 		return

@@ -22,15 +22,15 @@ type Entry struct {
 	Xattrs map[string]string // By full name: user.NAME, security.NAME and so on.
 }
 
-// Options are what a Writer needs to know beside the entries.
+// Options are a Writer's settings.
 type Options struct {
 	UUID   [16]byte
-	Volume string // Its name, at most 16 bytes.
+	Volume string // The volume's name, at most 16 bytes.
 	Limits Limits
 }
 
-// A Writer writes one image. It is for one goroutine. After an error it is of no
-// use, and so is the image.
+// A Writer writes one image. It is not safe for concurrent use. After an error neither
+// the Writer nor the image can be used.
 type Writer struct {
 	space    *space
 	xattrs   *xattrs
@@ -39,10 +39,10 @@ type Writer struct {
 	layer    int
 	numbers  uint32
 	newest   int64
-	relinked map[*node]bool // Files whose inodes have a wrong number of links.
-	left     map[string]int // Attributes that are not taken.
+	relinked map[*node]bool // Files whose written inodes have a wrong link count.
+	left     map[string]int // Attributes that are left out; see Left.
 	super    super
-	buffer   []byte // An inode and what stands after it.
+	buffer   []byte // Scratch space for an inode with its attributes and tail.
 }
 
 // NewWriter starts an image in f, which must be empty.
@@ -64,14 +64,13 @@ func NewWriter(f File, o Options) *Writer {
 	return w
 }
 
-// NextLayer begins a layer, also the first: what comes after it replaces what came before, and
-// [Writer.Hide] and [Writer.HideAll] concern what came before alone.
+// NextLayer begins a layer, including the first. Later entries replace those of earlier
+// layers. [Writer.Hide] and [Writer.HideAll] hide only entries of earlier layers.
 func (w *Writer) NextLayer() { w.layer++ }
 
-// Add adds an entry; data is the content of a regular file, of e.Size bytes, and
-// is read before Add returns. Missing directories are made (mode 0755, root's,
-// time 0). An entry replaces one of the same name, except that directories
-// become one.
+// Add adds an entry; data is the content of a regular file, of e.Size bytes, and is
+// read before Add returns. Missing directories are made (mode 0755, root's, time 0). An
+// entry replaces another of the same name; two directories are merged.
 func (w *Writer) Add(e Entry, data io.Reader) error {
 	if err := w.add(e, data); err != nil {
 		return &EntryError{e.Name, err}
@@ -116,7 +115,7 @@ func (w *Writer) add(e Entry, data io.Reader) error {
 	return nil
 }
 
-// check refuses an entry that EROFS or Linux could not have, and counts it.
+// check refuses an entry that EROFS or Linux cannot represent, and counts it.
 func (w *Writer) check(e Entry) error {
 	switch e.Mode & typeMask {
 	case typeRegular:
@@ -175,7 +174,7 @@ func (w *Writer) addDir(parent *node, name string, e Entry) error {
 	return err
 }
 
-// clear makes room for an entry that is not to become one with another.
+// clear removes the entry that another replaces.
 func (w *Writer) clear(parent *node, name string) error {
 	c := parent.dir.children[name]
 	if c.node == nil {
@@ -250,8 +249,8 @@ func (w *Writer) find(name string) (*node, error) {
 	return nil, errors.New("no such file in the image before it")
 }
 
-// Hide removes what earlier layers have put at name: a whiteout. Nothing there
-// is no error.
+// Hide applies a whiteout: it removes the entry of earlier layers at name. A missing
+// entry is no error.
 func (w *Writer) Hide(name string) error {
 	parts, err := components(name)
 	if err == nil && len(parts) == 0 {
@@ -265,7 +264,7 @@ func (w *Writer) Hide(name string) error {
 	}
 	parent, err := w.parent(parts, false)
 	if err != nil {
-		return nil //nolint:nilerr // What has no directory is not there.
+		return nil //nolint:nilerr // A missing directory hides nothing.
 	}
 	last := parts[len(parts)-1]
 	if c := parent.dir.children[last]; c.node != nil && !w.hide(c) {
@@ -274,8 +273,8 @@ func (w *Writer) Hide(name string) error {
 	return nil
 }
 
-// HideAll removes what earlier layers have put into the directory name: it is
-// opaque. Nothing there is no error.
+// HideAll makes the directory name opaque: it removes what earlier layers have put into
+// it. A missing directory is no error.
 func (w *Writer) HideAll(name string) error {
 	parts, err := components(name)
 	if err == nil {

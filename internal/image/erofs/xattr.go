@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	xattrHeader = 12 // Of an inode's attributes: filter, number of shared ones, reserved.
-	xattrEntry  = 4  // Of one attribute: length of the name, index of the prefix, length of the value.
+	xattrHeader = 12 // Header of an inode's attributes: filter, number of shared ones, reserved.
+	xattrEntry  = 4  // Header of one attribute: length of the name, index of the prefix, length of the value.
 	maxShared   = 255
 	// An inode's attributes are counted in units of 4 bytes, in 16 bits.
 	maxXattrs = xattrHeader + 4*(math.MaxUint16-1)
 )
 
-// prefixes are the beginnings of names that have an index. The ACLs come first:
-// they are whole names.
+// prefixes are the name prefixes that have an index. The ACLs come first, because they
+// are whole names.
 var prefixes = []struct {
 	prefix string
 	index  byte
@@ -29,18 +29,18 @@ var prefixes = []struct {
 	{"security.", 6},
 }
 
-// overlayXattrs are what the guest's overlay keeps its own marks in: in a lower they
-// would hide files, or lead to others.
+// overlayXattrs is the prefix of overlayfs's own marks. In a lower they would hide or
+// redirect files.
 const overlayXattrs = "trusted.overlay."
 
-// Stores tells whether an image has attributes of that name: of a class that EROFS
-// has, and none that the guest's overlay would take for its own.
+// Stores reports whether an image can have an attribute of that name: EROFS has its
+// class, and the guest's overlayfs does not use it for itself.
 func Stores(name string) bool {
 	_, err := appendXattr(nil, name, "")
 	return err == nil && !strings.HasPrefix(name, overlayXattrs)
 }
 
-// appendXattr appends one attribute as it is on disk.
+// appendXattr appends one attribute in its form on disk.
 func appendXattr(b []byte, name, value string) ([]byte, error) {
 	for _, p := range prefixes {
 		rest, ok := strings.CutPrefix(name, p.prefix)
@@ -60,17 +60,17 @@ func appendXattr(b []byte, name, value string) ([]byte, error) {
 	return nil, fmt.Errorf("attribute %q: EROFS has user., trusted., security. and system.posix_acl_ only", clip(name))
 }
 
-// xattrs holds what is known of attributes so far. One that was seen before is
-// shared from then on: it stands once in the image, and inodes name its place.
+// xattrs finds attributes that repeat. From its second use on an attribute is shared:
+// it is stored once in the image, and inodes refer to its place.
 type xattrs struct {
 	space *space
 	keep  func(n int) error // Counts memory.
-	base  int64             // The block that places are counted from; -1 until there is one.
-	seen  map[string]uint32 // Encoded attributes; 0 is one that is not in the shared area.
+	base  int64             // The block that places are counted from; -1 while there is none.
+	seen  map[string]uint32 // Place of each encoded attribute; 0 if it is not shared yet.
 }
 
-// encode returns the attributes of an inode as they stand after it, or nil. With
-// force all are shared, however rare: the root's inode has little room.
+// encode returns the attributes of an inode in their form on disk, or nil. With force
+// all are shared, because the root's inode has little room.
 func (x *xattrs) encode(all map[string]string, force bool) ([]byte, error) {
 	if len(all) == 0 {
 		return nil, nil
@@ -109,12 +109,12 @@ func (x *xattrs) encode(all map[string]string, force bool) ([]byte, error) {
 	return body, nil
 }
 
-// share gives an attribute a place for all, or returns 0 where the 32 bits of a
-// place do not reach.
+// share stores an attribute in the shared area and returns its place, or 0 if the place
+// exceeds 32 bits.
 func (x *xattrs) share(b []byte) (id uint32) {
 	at := x.space.reserve(len(b))
 	if x.base < 0 {
-		x.base = at/blockSize - 1 // One block earlier, so that no place is 0.
+		x.base = at/blockSize - 1 // One block earlier, because place 0 means that there is none.
 	}
 	place := (at - x.base*blockSize) / 4
 	if place > math.MaxUint32 {
@@ -125,7 +125,7 @@ func (x *xattrs) share(b []byte) (id uint32) {
 	return uint32(place)
 }
 
-// xattrUnits is the length of attributes as an inode counts it.
+// xattrUnits returns the length of attributes in the units of an inode.
 func xattrUnits(body []byte) uint16 {
 	if len(body) == 0 {
 		return 0

@@ -7,7 +7,8 @@ var (
 	be = binary.BigEndian
 )
 
-// Features, by who may not touch a file system that has one it does not know.
+// Feature sets: a kernel that does not know a feature may still use the file system
+// (compatible), must not mount it (incompatible), or may only read it (readOnly).
 const (
 	compatible   = 0x4 | 0x8 | 0x20              // has_journal, ext_attr, dir_index
 	incompatible = 0x2 | 0x40                    // filetype, extents
@@ -46,7 +47,7 @@ func (l *layout) super(group int) []byte {
 	for offset, v := range map[int]uint16{
 		0x36: 0xffff, // No check after so many mounts.
 		0x38: 0xef53, 0x3a: 1 /* clean */, 0x3c: 1 /* go on after errors */, 0x58: inodeSize, 0x5a: uint16(group),
-		0x15c: inodeSize - 128 - 96, 0x15e: inodeSize - 128 - 96, // Room of each inode for times: 32 bytes.
+		0x15c: inodeSize - 128 - 96, 0x15e: inodeSize - 128 - 96, // Extra space of each inode, for times: 32 bytes.
 	} {
 		le.PutUint16(b[offset:], v)
 	}
@@ -54,7 +55,7 @@ func (l *layout) super(group int) []byte {
 	copy(b[0x78:0x88], l.Label)
 	copy(b[0xec:], l.UUID[:])
 	b[0xfc] = 1 // half_md4
-	// A copy of where the journal is, should its inode be lost.
+	// A copy of the journal's block list, in case its inode is lost.
 	b[0xfd] = 1
 	journal := l.inode(modeFile, 1, l.journalBlock(), l.journal)
 	copy(b[0x10c:], journal[0x28:0x28+60])
@@ -62,7 +63,7 @@ func (l *layout) super(group int) []byte {
 	return b
 }
 
-// table is the list of all groups.
+// table returns the group descriptors.
 func (l *layout) table() []byte {
 	b := make([]byte, l.descriptors*blockSize)
 	for g := range l.groups {
@@ -82,8 +83,8 @@ func (l *layout) table() []byte {
 	return b
 }
 
-// bitmap has the first used of size bits set, and all after size, which stand
-// for nothing.
+// bitmap returns a bitmap with the first used of size bits set. Bits after size stand
+// for no block and are set too.
 func bitmap(used, size int) []byte {
 	b := make([]byte, blockSize)
 	for i := range b {
@@ -116,7 +117,7 @@ func (l *layout) writeGroups(w *writer) {
 	}
 }
 
-// inode is one whose data is in blocks after each other.
+// inode returns an inode whose data is in consecutive blocks.
 func (l *layout) inode(mode uint16, links, first, blocks int) []byte {
 	b := make([]byte, inodeSize)
 	le.PutUint16(b[0x0:], mode)
@@ -154,7 +155,7 @@ type entry struct {
 	inode int
 }
 
-// directory is a block of a directory whose entries are directories.
+// directory returns a directory block whose entries are all directories.
 func directory(entries ...entry) []byte {
 	b := make([]byte, blockSize)
 	at := 0
@@ -172,7 +173,7 @@ func directory(entries ...entry) []byte {
 	return b
 }
 
-// journalSuper is the first block of an empty journal.
+// journalSuper returns the first block of an empty journal.
 func (l *layout) journalSuper() []byte {
 	b := make([]byte, blockSize)
 	for offset, v := range map[int]uint32{

@@ -11,15 +11,15 @@ const (
 	blockSize      = 4096
 	groupBlocks    = 8 * blockSize   // As many as a bitmap of one block has bits.
 	inodesPerGroup = groupBlocks / 4 // One for each 16 KiB, as mke2fs has it.
-	inodeSize      = 256             // With room for small attributes, as overlayfs keeps them.
+	inodeSize      = 256             // Leaves room for small attributes such as overlayfs's.
 	tableBlocks    = inodesPerGroup * inodeSize / blockSize
 	descriptorSize = 32
 	superOffset    = 1024
 	superSize      = 1024
 
-	// MinSize leaves half of the smallest disk beside journal and inodes.
+	// MinSize is the smallest disk; journal and inodes take half of it.
 	MinSize = 16 << 20
-	// MaxSize is where the bitmaps become 64 MiB of real data.
+	// MaxSize is the largest disk; its bitmaps take 64 MiB of real data.
 	MaxSize = 1 << 40
 )
 
@@ -31,16 +31,16 @@ const (
 	usedInodes     = 11
 )
 
-// ErrSize is found in the error for a size that is out of bounds.
+// ErrSize says that a size is out of bounds.
 var ErrSize = errors.New("want 16 MiB to 1 TiB")
 
-// A File takes a file system. It must be empty, and read as zeros.
+// A File receives a file system. It must be empty and read as zeros.
 type File interface {
 	io.WriterAt
 	Truncate(size int64) error
 }
 
-// Options are what a file system is called by.
+// Options identify a file system.
 type Options struct {
 	UUID  [16]byte // Also the seed of the hash for names in directories.
 	Label string   // At most 16 bytes.
@@ -92,7 +92,7 @@ type layout struct {
 func newLayout(size int64, o Options) *layout {
 	l := &layout{Options: o, blocks: int(size / blockSize)}
 	l.count()
-	// A last group without room for its own metadata and some files is left out.
+	// Leave out a last group that has no room for its metadata and a few files.
 	const some = 64
 	if last := l.blocks % groupBlocks; last > 0 && last < l.overhead(l.groups-1)+some && l.groups > 1 {
 		l.blocks -= last
@@ -107,11 +107,11 @@ func (l *layout) count() {
 	l.descriptors = (l.groups*descriptorSize + blockSize - 1) / blockSize
 }
 
-// journalBlocks is a 16th of the file system, from the kernel's least (1,024
-// blocks) to 64 MiB, which a hundred transactions fit in.
+// journalBlocks is a 16th of the file system, at least the kernel's minimum (1,024
+// blocks) and at most 64 MiB, which hold a hundred transactions.
 func journalBlocks(blocks int) int { return min(max(blocks/16, 1024), 16<<10) }
 
-// hasSuper tells whether a group has copies of super block and descriptors.
+// hasSuper reports whether a group has copies of super block and descriptors.
 func hasSuper(group int) bool {
 	if group <= 1 {
 		return true
@@ -128,7 +128,7 @@ func hasSuper(group int) bool {
 	return false
 }
 
-// start is the group's first block after the copies, that of its bitmap.
+// start returns the group's first block after those copies: its block bitmap.
 func (l *layout) start(group int) int {
 	start := group * groupBlocks
 	if hasSuper(group) {
@@ -137,15 +137,15 @@ func (l *layout) start(group int) int {
 	return start
 }
 
-// overhead is how many blocks of a group are metadata.
+// overhead returns the number of metadata blocks of a group.
 func (l *layout) overhead(group int) int {
 	return l.start(group) - group*groupBlocks + 2 + tableBlocks
 }
 
-// size is how many blocks a group has.
+// size returns the number of blocks of a group.
 func (l *layout) size(group int) int { return min(groupBlocks, l.blocks-group*groupBlocks) }
 
-// used is how many of them are in use.
+// used returns the number of used blocks of a group.
 func (l *layout) used(group int) int {
 	used := l.overhead(group)
 	if group == 0 {

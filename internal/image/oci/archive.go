@@ -17,8 +17,8 @@ const (
 	dockerManifest = "manifest.json" // What docker save writes.
 	layoutIndex    = "index.json"    // OCI image layout.
 
-	// maxMembers is far more than an archive of an image has: two or three for
-	// each layer. One with more is of files.
+	// maxMembers is far more than an archive of images has: two or three for each
+	// layer. An archive with more members holds plain files.
 	maxMembers = 16 << 10
 	// maxNames bounds the bytes of their names and links.
 	maxNames = 4 << 20
@@ -27,9 +27,9 @@ const (
 	maxLinks = 8
 )
 
-// OpenArchive reads the archive in f: of docker save, or of an OCI layout. It
-// must not be compressed, and stay open as long as its images are used. An archive
-// of anything else is an error of which NotImage is true.
+// OpenArchive reads an archive of docker save or of an OCI layout. It must not be
+// compressed, and must stay open while its images are used. For any other archive the
+// error satisfies [NotImage].
 func OpenArchive(f io.ReadSeeker, at io.ReaderAt) (*Collection, error) {
 	a, err := index(f, at)
 	if err != nil {
@@ -38,8 +38,8 @@ func OpenArchive(f io.ReadSeeker, at io.ReaderAt) (*Collection, error) {
 	return open(a)
 }
 
-// OpenLayout reads the OCI layout in the directory dir, or a docker save archive
-// that was unpacked there. It gives [NotImage] for any other directory.
+// OpenLayout reads the OCI layout in the directory dir, or an unpacked docker save
+// archive. For any other directory the error satisfies [NotImage].
 func OpenLayout(dir *os.Root) (*Collection, error) {
 	return open(layout{dir})
 }
@@ -75,15 +75,15 @@ func open(m members) (*Collection, error) {
 	return &c, nil
 }
 
-// listsImages reports whether b is what docker save writes, and not a file of that
-// name in a root: programs for browsers have one too.
+// listsImages reports whether b is a manifest of docker save. A root can have another
+// file of that name: browser extensions do.
 func listsImages(b []byte) bool {
 	list, err := decode[[]saved](b, dockerManifest)
 	return err == nil && slices.ContainsFunc(list, func(s saved) bool { return s.Config != "" })
 }
 
-// isIndex does that for the index of a layout, which the file oci-layout is beside.
-// Some tools forget that.
+// isIndex reports whether b is the index of a layout. The file oci-layout should be
+// next to it, but some tools forget it.
 func isIndex(m members, b []byte) bool {
 	if r, _, err := m.member("oci-layout"); err == nil {
 		_ = r.Close()
@@ -122,7 +122,8 @@ func docker(m members, b []byte) (*Collection, error) {
 	return &c, nil
 }
 
-// image has layers without a digest but that of their content, in the configuration.
+// image makes one image. Its layers have only the digests of their content, from the
+// configuration.
 func (s saved) image(m members) (*Image, error) {
 	config, err := readMember(m, s.Config)
 	if err != nil {
@@ -134,7 +135,7 @@ func (s saved) image(m members) (*Image, error) {
 		if err != nil {
 			return nil, fmt.Errorf("layer %s: %w", name, err)
 		}
-		_ = r.Close() // Only its size was wanted.
+		_ = r.Close() // Opened only for its size.
 		layers = append(layers, Layer{Size: size, Open: func(context.Context) (io.ReadCloser, error) {
 			r, _, err := m.member(name)
 			return r, err
@@ -155,7 +156,7 @@ func (s blobs) manifest(ctx context.Context, d descriptor) (io.ReadCloser, error
 	return s.open(ctx, d)
 }
 
-// A layout is a directory. What is in it leads nowhere else.
+// A layout is a directory. os.Root keeps links in it from leading out.
 type layout struct{ root *os.Root }
 
 func (l layout) member(name string) (io.ReadCloser, int64, error) {
@@ -163,14 +164,14 @@ func (l layout) member(name string) (io.ReadCloser, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if !info.Mode().IsRegular() { // Before it is opened: to open a fifo waits.
+	if !info.Mode().IsRegular() { // Checked before the open, because opening a fifo blocks.
 		return nil, 0, fmt.Errorf("%s: not a regular file", name)
 	}
 	f, err := l.root.Open(name)
 	return f, info.Size(), err
 }
 
-// An archive knows where in a file its members are.
+// An archive holds the offsets of the members in its file.
 type archive struct {
 	at    io.ReaderAt
 	parts map[string]part

@@ -10,18 +10,18 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
-// A Collection are the images of an archive or a layout. What they consist of is read
-// when they are asked for, one after the other.
+// A Collection holds the images of an archive or a layout. Each reads their documents
+// one image at a time.
 type Collection struct{ candidates []candidate }
 
-// A candidate is one image by what it is called, or none for these machines.
+// A candidate is one named image, which may be for other machines.
 type candidate struct {
 	names []string
 	open  func(context.Context, Want) (*Image, error)
 }
 
-// Each calls do for every image that is wanted. Images for other machines beside one
-// for ours are left out; left describes them in a line each.
+// Each calls do for each wanted image. It skips images for other machines if there is
+// one for ours; left describes each skipped image in a line.
 func (c *Collection) Each(ctx context.Context, w Want, do func(*Image) error) (left []string, err error) {
 	all, err := c.named(w.Name)
 	if err != nil {
@@ -41,7 +41,7 @@ func each(ctx context.Context, all []candidate, w Want, do func(*Image) error) (
 			if first == nil {
 				first = err
 			}
-			if len(one.names) > 0 { // Else it is what builders add, such as attestations.
+			if len(one.names) > 0 { // An unnamed one is an addition of a builder, such as an attestation.
 				left = append(left, fmt.Sprintf("left out: image %s: %v", one.names[0], err))
 			}
 			continue
@@ -63,7 +63,7 @@ func each(ctx context.Context, all []candidate, w Want, do func(*Image) error) (
 	return left, nil
 }
 
-// onlyOne looks at all images before it does something with one.
+// onlyOne checks that exactly one image fits before it calls do.
 func onlyOne(ctx context.Context, all []candidate, w Want, do func(*Image) error) error {
 	var one *Image
 	var names []string
@@ -102,7 +102,7 @@ func nameOf(names []string) string {
 	return names[0]
 }
 
-// named are the candidates of a name, which is then their only one.
+// named returns the candidates of a name, with only that name.
 func (c *Collection) named(want string) ([]candidate, error) {
 	if want == "" {
 		return c.candidates, nil
@@ -121,7 +121,7 @@ func (c *Collection) named(want string) ([]candidate, error) {
 	return nil, fmt.Errorf("no image %q in it; it has %s", want, list(have))
 }
 
-// sameName compares what two tools call an image: one writes debian, the other
+// sameName compares the names of two tools: one writes debian, another
 // docker.io/library/debian:latest.
 func sameName(a, b string) bool {
 	if a == b {
@@ -139,8 +139,8 @@ func list(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// byIndex makes the candidates of a layout's index. Manifests of one name are one image
-// for several platforms, and so are those without a name that say their platform.
+// byIndex makes the candidates of a layout's index. Manifests with the same name are
+// one image for several platforms; so are unnamed manifests with a platform.
 func byIndex(s store, m manifest) (c Collection) {
 	groups, at := [][]descriptor{}, map[string]int{}
 	for _, d := range m.Manifests {
@@ -164,7 +164,7 @@ func byIndex(s store, m manifest) (c Collection) {
 	return c
 }
 
-// annotations name an image in the index of a layout.
+// annotations are the keys of an image's name in the index of a layout.
 var annotations = []string{"io.containerd.image.name", "org.opencontainers.image.ref.name"}
 
 func (d descriptor) names() []string {

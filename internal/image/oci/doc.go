@@ -1,9 +1,8 @@
-// Package oci finds out what a container image consists of: its configuration
-// and its layers, in an archive of docker save, an OCI archive or layout
-// directory, or a registry. It unpacks nothing.
+// Package oci reads the configuration of a container image and lists its layers. The
+// image is in an archive of docker save, an OCI archive or layout directory, or a
+// registry. The package unpacks nothing.
 //
-// All four are the same underneath: documents that name others by digest. Each
-// document is checked against the digest that named it, and against a bound on
-// its size before it is read. Layers are left to the reader, who has to check
-// them: a [Layer] has both digests, of what is stored and of the archive inside.
+// All four consist of documents that name others by digest. The package checks the size
+// of each document before it reads it, and then its digest. The caller must check the
+// layers: a [Layer] has the digests of its stored form and of the archive inside.
 package oci

@@ -16,17 +16,17 @@ const (
 	// maxDocument bounds manifests, indexes and configurations; registries refuse
 	// more than 4 MiB.
 	maxDocument = 4 << 20
-	// maxValues bounds the values in a document, each of which takes up to a hundred
-	// times its two bytes when it is decoded. An index of a hundred platforms has some
-	// two thousand.
+	// maxValues bounds the values in a document. A value of two bytes takes up to a
+	// hundred times as much memory when it is decoded. An index of a hundred platforms
+	// has some two thousand values.
 	maxValues = 256 << 10
 	// maxLayers is several times what container tools can mount (128).
 	maxLayers = 1024
-	// maxDepth is how deep indexes may lie in each other; tools write one or two.
+	// maxDepth is how deep indexes may be nested; tools write one or two levels.
 	maxDepth = 4
 )
 
-// ErrDigest is found in the error for content that is not what its digest says.
+// ErrDigest says that content does not have its digest.
 var ErrDigest = errors.New("content does not have its digest")
 
 // A Digest is the hash of some content, as sha256:HEX.
@@ -63,14 +63,14 @@ type descriptor struct {
 	Annotations map[string]string `json:"annotations"`
 }
 
-// A manifest is an index or the manifest of one image; which, its fields say.
+// A manifest is an index or the manifest of one image, depending on its fields.
 type manifest struct {
 	Manifests []descriptor `json:"manifests"`
 	Config    descriptor   `json:"config"`
 	Layers    []descriptor `json:"layers"`
 }
 
-// Config is what an image says of how to run it.
+// Config is an image's description of how to run it.
 type Config struct {
 	Architecture string            `json:"architecture,omitempty"`
 	OS           string            `json:"os,omitempty"`
@@ -83,13 +83,13 @@ type Config struct {
 	WorkingDir   string            `json:"working_dir,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`
 
-	Volumes      []string     `json:"volumes,omitempty"`       // Paths whose content is to outlive a container.
+	Volumes      []string     `json:"volumes,omitempty"`       // Paths whose content should outlive a container.
 	ExposedPorts []string     `json:"exposed_ports,omitempty"` // PORT[/tcp|udp].
 	StopSignal   string       `json:"stop_signal,omitempty"`   // A name or a number.
 	Healthcheck  *Healthcheck `json:"healthcheck,omitempty"`
 }
 
-// A configuration is the document.
+// A configuration is the JSON document of a Config.
 type configuration struct {
 	Platform
 	Created *time.Time `json:"created"`
@@ -110,7 +110,8 @@ type configuration struct {
 	} `json:"rootfs"`
 }
 
-// words are a command. Old builders wrote one string, which is its only word.
+// words are the words of a command. A single string, as old builders wrote, is its only
+// word.
 type words []string
 
 func (w *words) UnmarshalJSON(b []byte) error {
@@ -135,7 +136,7 @@ func (c configuration) public() Config {
 	return p
 }
 
-// absolute is a working directory of an image. A relative one is taken from "/".
+// absolute returns an image's working directory; a relative one starts at "/".
 func absolute(dir string) string {
 	if dir == "" {
 		return ""
@@ -143,7 +144,7 @@ func absolute(dir string) string {
 	return path.Join("/", dir)
 }
 
-// decode reads a document that came in full.
+// decode decodes a complete document.
 func decode[T any](b []byte, what string) (v T, err error) {
 	if n := separators(b); n > maxValues {
 		return v, fmt.Errorf("%s: %d values, want at most %d", what, n, maxValues)
@@ -154,8 +155,8 @@ func decode[T any](b []byte, what string) (v T, err error) {
 	return v, nil
 }
 
-// separators counts the commas of a document outside its strings: a list or an object
-// has one less than values.
+// separators counts the commas of a document outside its strings. A list or object has
+// one comma less than values.
 func separators(b []byte) (n int) {
 	quoted := false
 	for i := 0; i < len(b); i++ {
@@ -171,7 +172,7 @@ func separators(b []byte) (n int) {
 	return n
 }
 
-// readDocument reads all of r, which must not be longer than a document is.
+// readDocument reads all of r, at most maxDocument bytes.
 func readDocument(r io.Reader) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxDocument+1))
 	if err == nil && len(b) > maxDocument {

@@ -11,21 +11,21 @@ import (
 // An Image is a container image, as its documents describe it.
 type Image struct {
 	ID     Digest   // Of its configuration.
-	Names  []string // What the archive calls it, as NAME:TAG.
+	Names  []string // Its names in the archive, as NAME:TAG.
 	Config Config
 	Layers []Layer // The lowest first.
 
-	documents int // Bytes of what Config was read from.
+	documents int // Bytes of the documents that Config was read from.
 }
 
 // A Layer is an archive of files, which may be compressed.
 type Layer struct {
-	DiffID Digest // Of the archive that is inside.
-	Stored Digest // Of what Open gives; "" where nothing names it.
-	Size   int64  // Of what Open gives.
-	Far    bool   // Open asks a registry: it takes its time.
-	// Unnamed says that no document names DiffID: it was counted from the archive
-	// itself, and does not show that the archive is whole.
+	DiffID Digest // Digest of the archive inside.
+	Stored Digest // Digest of the stored bytes, which Open returns; "" if nothing names it.
+	Size   int64  // Number of stored bytes.
+	Far    bool   // Open asks a registry, which takes time.
+	// Unnamed says that no document names DiffID: it was computed from the archive
+	// itself, so it does not show that the archive is whole.
 	Unnamed bool
 	Open    func(context.Context) (io.ReadCloser, error)
 }
@@ -33,7 +33,7 @@ type Layer struct {
 // A store has documents and layers by digest.
 type store interface {
 	open(ctx context.Context, d descriptor) (io.ReadCloser, error)
-	// manifest is like open; registries keep manifests apart.
+	// manifest is like open, for manifests, which registries store separately.
 	manifest(ctx context.Context, d descriptor) (io.ReadCloser, error)
 }
 
@@ -57,7 +57,7 @@ func document(ctx context.Context, open func(context.Context, descriptor) (io.Re
 	return b, nil
 }
 
-// resolve goes from a manifest or an index to the image that is wanted.
+// resolve follows indexes from m to the wanted image.
 func (w Want) resolve(ctx context.Context, s store, m manifest) (*Image, error) {
 	var variant string
 	for range maxDepth {
@@ -86,7 +86,7 @@ func (w Want) resolve(ctx context.Context, s store, m manifest) (*Image, error) 
 	return nil, fmt.Errorf("indexes lie more than %d deep in each other", maxDepth)
 }
 
-// build reads the configuration and matches the layers with it.
+// build reads the configuration and checks the layers against it.
 func build(ctx context.Context, s store, m manifest) (*Image, error) {
 	b, err := document(ctx, s.open, m.Config)
 	if err != nil {
@@ -102,7 +102,7 @@ func build(ctx context.Context, s store, m manifest) (*Image, error) {
 	return assemble(b, layers)
 }
 
-// assemble makes an image of its configuration and its layers as they are stored.
+// assemble makes an image from its configuration and its stored layers.
 func assemble(config []byte, layers []Layer) (*Image, error) {
 	c, err := decode[configuration](config, "configuration")
 	if err != nil {
@@ -126,8 +126,9 @@ func assemble(config []byte, layers []Layer) (*Image, error) {
 	return &Image{ID: DigestOf(config), Config: c.public(), Layers: layers, documents: len(config)}, nil
 }
 
-// errNoImage is an archive or a directory that is something else.
+// errNoImage says that an archive or a directory holds no container image.
 var errNoImage = errors.New("neither an archive of docker save nor an OCI layout")
 
-// NotImage reports whether err says that what was opened is no container image.
+// NotImage reports whether err says that the opened archive or directory holds no
+// container image.
 func NotImage(err error) bool { return errors.Is(err, errNoImage) }

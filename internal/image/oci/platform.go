@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// A Platform is what an image was built for, in the words of an image index:
-// linux, amd64, v3. The zero value is that of our machines.
+// A Platform names the system that an image was built for, in the terms of an image
+// index: linux, amd64, v3. The zero value is the platform of our machines.
 type Platform struct {
 	Architecture string `json:"architecture"`
 	OS           string `json:"os"`
@@ -24,15 +24,15 @@ var wanted = Platform{Architecture: runtime.GOARCH, OS: "linux"}
 // Information".
 const levels = 4
 
-// errPlatform is an image for another machine.
+// errPlatform says that an image is for another machine.
 var errPlatform = errors.New("not for these machines")
 
-// architectures are other names of some: those of uname -m.
+// architectures maps the names of uname -m to those of an image index.
 var architectures = map[string]string{"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 
-// ParsePlatform reads OS/ARCHITECTURE[/VARIANT], or an architecture alone, and
-// refuses what machines here cannot run. Level is the highest variant of amd64 that
-// they can.
+// ParsePlatform reads OS/ARCHITECTURE[/VARIANT], or an architecture alone. It refuses
+// platforms that machines here cannot run. Level is the highest variant of amd64 that
+// they run.
 func ParsePlatform(s string, level int) (Platform, error) {
 	refuse := func(why string) (Platform, error) {
 		return Platform{}, fmt.Errorf("platform %q: %s; possible: %s", s, why, possible(level))
@@ -76,8 +76,8 @@ func possible(level int) string {
 // runsAs compares platforms without their variants.
 func (p Platform) runsAs(q Platform) bool { return p.OS == q.OS && p.Architecture == q.Architecture }
 
-// rank orders variants of amd64 by what they ask of a processor. None is v1; an
-// unknown one asks more than any. Variants of other architectures have no order.
+// rank orders variants of amd64 by the processor that they need. No variant means v1;
+// an unknown one ranks above all others. Variants of other architectures have no order.
 func (p Platform) rank() int {
 	switch {
 	case p.Variant == "", p.Architecture != "amd64":
@@ -95,26 +95,25 @@ func (p Platform) String() string {
 	return strings.TrimSuffix(p.OS+"/"+p.Architecture+"/"+p.Variant, "/")
 }
 
-// Fits reports whether an image of a configuration is what somebody has in mind who
-// names p.
+// Fits reports whether an image with configuration c satisfies a user's request for p.
 func (p Platform) Fits(c Config) bool {
 	return p.Variant == "" || p.rank() == Platform{Architecture: wanted.Architecture, Variant: c.Variant}.rank()
 }
 
-// A Want says which of several images is meant.
+// A Want selects one of several images.
 type Want struct {
-	// Platform names a variant that must not be exceeded; the zero value is the best
-	// one that machines have.
+	// Platform names the highest allowed variant; the zero value allows the best one
+	// that machines have.
 	Platform Platform
 	// Level is the highest variant of amd64 that machines have; 0 is v1.
 	Level int
-	// Name is one that an archive or a layout gives the image; "" are all images.
+	// Name is a name of the image in an archive or a layout; "" selects all images.
 	Name string
-	// One says that there must be one image.
+	// One requires that exactly one image fits.
 	One bool
 }
 
-// top is the highest variant to take.
+// top returns the highest allowed variant.
 func (w Want) top() int {
 	if w.Platform.Variant != "" {
 		return w.Platform.rank()
@@ -122,9 +121,9 @@ func (w Want) top() int {
 	return max(w.Level, 1)
 }
 
-// choose takes the one manifest that fits: the best variant that machines have, else
-// the one that asks least, and of equals the first. Those without a platform are judged
-// by their configuration, and only where there is no other.
+// choose returns the manifest that fits: the best variant that machines have, else the
+// lowest one; of equal ones the first. It considers manifests without a platform only
+// if no other fits; their configuration then decides.
 func (w Want) choose(all []descriptor) (descriptor, error) {
 	var fit, unnamed []descriptor
 	var have []string
@@ -151,7 +150,7 @@ func (w Want) choose(all []descriptor) (descriptor, error) {
 	return unnamed[0], nil
 }
 
-// best takes one of the variants.
+// best chooses among the variants.
 func (w Want) best(fit []descriptor, have []string) (descriptor, error) {
 	byRank := func(a, b descriptor) int { return a.Platform.rank() - b.Platform.rank() }
 	runnable := slices.DeleteFunc(slices.Clone(fit), func(d descriptor) bool { return d.Platform.rank() > w.top() })

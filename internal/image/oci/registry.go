@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// Pull finds an image in a registry by its reference, as docker pull takes it.
-// Credentials are those that docker login has left. Layers are fetched when they
-// are opened.
+// Pull finds an image in a registry by its reference, as docker pull takes it. It uses
+// the credentials that docker login has stored. Layers are fetched when they are
+// opened.
 func Pull(ctx context.Context, reference string, w Want) (*Image, error) {
 	ref, err := name.ParseReference(reference)
 	if err != nil {
@@ -46,7 +46,7 @@ func Pull(ctx context.Context, reference string, w Want) (*Image, error) {
 	return img, nil
 }
 
-// A registry is one repository of one, to which the puller logs in once.
+// A registry is one repository of a registry. Its puller logs in once.
 type registry struct {
 	repository name.Repository
 	puller     *remote.Puller

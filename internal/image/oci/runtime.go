@@ -7,16 +7,17 @@ import (
 	"time"
 )
 
-// A Healthcheck is the command that says whether what an image runs is well. Durations
-// and retries of zero are the defaults of containers' tools.
+// A Healthcheck is a command that tests whether an image's program works. Durations and
+// retries of zero mean the defaults of container tools.
 type Healthcheck struct {
-	// Test is NONE; or CMD and a command's words; or CMD-SHELL and a line for a shell.
+	// Test is NONE, or CMD and the words of a command, or CMD-SHELL and a line for the
+	// shell.
 	Test          []string      `json:"test"`
 	Interval      time.Duration `json:"interval_ns,omitempty"` // From the end of a check to the next.
 	Timeout       time.Duration `json:"timeout_ns,omitempty"`
-	StartPeriod   time.Duration `json:"start_period_ns,omitempty"`   // In which failures do not count.
-	StartInterval time.Duration `json:"start_interval_ns,omitempty"` // In place of Interval meanwhile.
-	Retries       int           `json:"retries,omitempty"`           // Failures one after the other that make it unhealthy.
+	StartPeriod   time.Duration `json:"start_period_ns,omitempty"`   // Failures in this time do not count.
+	StartInterval time.Duration `json:"start_interval_ns,omitempty"` // Replaces Interval during StartPeriod.
+	Retries       int           `json:"retries,omitempty"`           // Consecutive failures until it is unhealthy.
 }
 
 // A healthcheck is a Healthcheck in a configuration, by Docker's names.
@@ -29,7 +30,7 @@ type healthcheck struct {
 	Retries       int           `json:",omitempty"`
 }
 
-// public is nil for a check that says nothing.
+// public returns nil for an empty check.
 func (h *healthcheck) public() *Healthcheck {
 	if h == nil || len(h.Test) == 0 {
 		return nil
@@ -44,8 +45,8 @@ func (h *Healthcheck) document() *healthcheck {
 	return &healthcheck{h.Test, h.Interval, h.Timeout, h.StartPeriod, h.StartInterval, h.Retries}
 }
 
-// keys are a set: an object with empty values in a configuration, as Go's maps are
-// written. A list is taken too.
+// keys are a set. A configuration writes them as an object with empty values; a list is
+// accepted too.
 type keys []string
 
 func (k *keys) UnmarshalJSON(b []byte) error {

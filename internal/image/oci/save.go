@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// A Saved image is one to be written to an archive, with all of its root in one layer.
+// A Saved is an image for Save, with its whole root in one layer.
 type Saved struct {
 	Names  []string // NAME:TAG; none for one without a name.
 	Config Config
-	// Layer writes the archive of its root, and the same bytes each time: an archive
-	// has the length of a file before it.
+	// Layer writes the archive of the root. Save calls it twice, because a tar header
+	// needs the length first, so it must write the same bytes each time.
 	Layer func(io.Writer) error
 }
 
@@ -87,7 +87,7 @@ func (w *saver) header(name string, size int64) error {
 	return w.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: everybodyReads, ModTime: time.Unix(0, 0)})
 }
 
-// counter counts what it passes on.
+// counter counts the bytes that it writes through.
 type counter struct {
 	to io.Writer
 	n  int64
@@ -99,7 +99,7 @@ func (c *counter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// document is the configuration of an image with one layer.
+// document returns the configuration of an image with one layer.
 func (c Config) document(layer Digest) any {
 	type settings struct {
 		User         string            `json:",omitempty"`
