@@ -16,15 +16,16 @@ import (
 )
 
 const (
-	// controlBytes bounds a request: the arguments and the environment of a command are
-	// what execve(2) takes at most, 2 MiB.
+	// controlBytes bounds a request. Its largest part is a command's arguments and
+	// environment, for which execve(2) allows 2 MiB.
 	controlBytes = 4 << 20
-	// controlWait is for a supervisor to answer: a command's start in a slow guest.
+	// controlWait is how long a supervisor may take to answer: the start of a command
+	// in a slow guest.
 	controlWait = 30 * time.Second
-	// controls is how many requests are served at once.
+	// controls bounds the requests that are served at once.
 	controls = 32
-	// DefaultGrace is for a command to end after its stop signal, as long as containers'
-	// tools give; then it is killed.
+	// DefaultGrace is how long a command may run after its stop signal before it is
+	// killed; container tools give it the same time.
 	DefaultGrace = 10 * time.Second
 )
 
@@ -35,22 +36,22 @@ const (
 	controlExec   = "exec"
 )
 
-// A request is what a supervisor is asked on its control socket.
+// A request is a message to a supervisor's control socket.
 type request struct {
 	Do     string         `json:"do"`
-	Signal syscall.Signal `json:"signal,omitempty"`   // For stop, 0 is the machine's own.
-	Grace  *time.Duration `json:"grace_ns,omitempty"` // For stop, nil is the machine's own; less than 0 is for ever.
+	Signal syscall.Signal `json:"signal,omitempty"`   // For stop; 0 means the machine's own.
+	Grace  *time.Duration `json:"grace_ns,omitempty"` // For stop; nil means the machine's own, less than 0 no bound.
 	Exec   *Detached      `json:"exec,omitempty"`
 }
 
-// An answer says nothing where the request was carried out.
+// An answer is empty if the request was carried out.
 type answer struct {
 	Error  string `json:"error,omitempty"`
-	Status int    `json:"status,omitempty"` // Of a command that could not be started.
+	Status int    `json:"status,omitempty"` // Exit status for a command that could not be started.
 }
 
-// A Detached is a command that the supervisor runs, for as long as the machine lives.
-// Its output goes nowhere.
+// A Detached is a command that runs at most as long as the machine. Its output is
+// discarded.
 type Detached struct {
 	Args []string `json:"args"`
 	Env  []string `json:"env,omitempty"`
@@ -58,11 +59,11 @@ type Detached struct {
 	Dir  string   `json:"dir,omitempty"`
 }
 
-// A control is the supervisor's side.
+// A control is the supervisor's side of the control socket.
 type control struct {
 	mu     sync.Mutex
-	signal func(sig syscall.Signal) error // To the machine's command; nil while there is none.
-	stop   func()                         // nil while it cannot be asked.
+	signal func(sig syscall.Signal) error // Signals the machine's command; nil while there is none.
+	stop   func()                         // Stops the machine; nil while that is impossible.
 	with   request                        // The last request to stop.
 	client *client.Client                 // nil while the machine does not run.
 }
@@ -92,7 +93,7 @@ func (c *control) serve(l net.Listener) {
 }
 
 func (c *control) answer(conn net.Conn) {
-	defer func() { _ = conn.Close() }() // The answer is written, or nobody waits for it.
+	defer func() { _ = conn.Close() }() // The answer is written, or the client has left.
 	_ = conn.SetDeadline(time.Now().Add(controlWait))
 	var q request
 	if json.NewDecoder(io.LimitReader(conn, controlBytes)).Decode(&q) != nil {
@@ -114,7 +115,7 @@ func (c *control) do(q request) error {
 	if q.Do == controlStop && stop != nil {
 		c.with = q
 	}
-	c.mu.Unlock() // Requests do not wait for each other.
+	c.mu.Unlock() // Serve requests in parallel.
 	switch {
 	case q.Do == controlStop && stop == nil:
 		return errCannotStop
@@ -141,13 +142,13 @@ func detach(in *client.Client, d *Detached) error {
 	if err := cmd.Start(); err != nil {
 		return StartError(d.Args[0], err)
 	}
-	go func() { _ = cmd.Wait() }() // Nobody asks how it ends.
+	go func() { _ = cmd.Wait() }() // Its status is not kept.
 	return nil
 }
 
-// stopWords are the signal and the grace of a stop: what was asked last, else what the
-// record says, else SIGTERM and DefaultGrace. A grace of 0 is no bound. Without any
-// grace the signal is SIGKILL.
+// stopWords returns the signal and the grace period of a stop: those of the last
+// request, else those of the record, else SIGTERM and DefaultGrace. A returned grace of
+// 0 means no bound. If no grace is wanted, the signal is SIGKILL.
 func (c *control) stopWords(r Record) (signal syscall.Signal, grace time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -179,7 +180,7 @@ func (c *control) set(change func(c *control)) {
 	change(c)
 }
 
-// ask asks the machine's supervisor.
+// ask sends a request to the machine's supervisor.
 func (m *Machine) ask(ctx context.Context, q request) error {
 	ctx, cancel := context.WithTimeout(ctx, controlWait)
 	defer cancel()
@@ -188,7 +189,7 @@ func (m *Machine) ask(ctx context.Context, q request) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoControl, err)
 	}
-	defer func() { _ = conn.Close() }() // It was for one answer.
+	defer func() { _ = conn.Close() }() // A connection carries one answer.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
 	var a answer
@@ -206,8 +207,8 @@ func (m *Machine) ask(ctx context.Context, q request) error {
 	return nil
 }
 
-// errNoControl is a supervisor that cannot be asked: it begins, ends, or is of an older
-// version.
+// errNoControl says that the supervisor does not take requests: it is starting, ending,
+// or of an older version.
 var errNoControl = errors.New("its supervisor does not answer")
 
 // Signal sends a signal, 1 to 31, to the command that the machine was started for.
@@ -215,8 +216,8 @@ func (m *Machine) Signal(ctx context.Context, sig syscall.Signal) error {
 	return m.askRunning(ctx, request{Do: controlSignal, Signal: sig})
 }
 
-// Detach starts a command that goes on without the caller; the error is a
-// *CommandError if it cannot be started.
+// Detach starts a command that keeps running after the caller has ended. The error is a
+// *CommandError if the command cannot be started.
 func (m *Machine) Detach(ctx context.Context, d Detached) error {
 	return m.askRunning(ctx, request{Do: controlExec, Exec: &d})
 }

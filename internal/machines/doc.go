@@ -1,19 +1,19 @@
-// Package machines keeps machines that outlive the program that made them: each
-// is a directory, and its supervisor a process in the background.
+// Package machines keeps machines that outlive the program that made them. A machine is
+// a directory, and its supervisor is a background process.
 //
 //	STATE/machines/NAME/
-//	  record.json   what was asked for; written once, by Create
-//	  state.json    how far its last life came; written whole, by its supervisor
+//	  record.json   the machine's configuration; written once, by Create
+//	  state.json    the phase that its last life reached; its supervisor replaces the file as a whole
 //	  life          the lock that its supervisor holds from first to last, and room on
 //	                the disk for its last word: the state at its end, where the machine is
 //	                removed then, or where state.json cannot be written
 //	  socket        where clients find the agent (internal/relay)
 //	  ctl           where its supervisor takes requests: to stop, to signal its command
-//	  console.log   what the guest has printed in its last life
-//	  output.log    what its command has printed, if it has one; output.log.1 is the
+//	  console.log   the console of its last life
+//	  output.log    the output of its command, if it has one; output.log.1 is the
 //	                file before it; see Entry
-//	  health.json   what its health checks have said in its last life, if it has any
-//	  agentctl.log  what its supervisor has said
+//	  health.json   the results of its health checks in its last life, if it has any
+//	  agentctl.log  the messages of its supervisor
 //	  repeat.sh     the commands that repeat its last life by hand
 //	  files/        the machine's own files: its root, its disks
 //
@@ -21,30 +21,30 @@
 //
 // # What is true
 //
-// A process can be killed at any time, so no file says that a machine runs: the
-// lock does, which ends with its holder. The state says how far that life came.
-// Both together are the [Status]: a state in the middle of a life without a
-// holder is a machine whose supervisor was killed, and so is [Dead].
+// A process can be killed at any time, so no file can say that a machine runs. The lock
+// says it, because the lock ends with its holder. The state says which phase that life
+// has reached. Both together give the [Status]: if the state is in the middle of a life
+// and nobody holds the lock, the supervisor was killed and the machine is [Dead].
 //
 //	created ─▶ starting ─▶ running ─▶ stopping ─▶ stopped        a holder: the state
 //	            ▲  └──────────┴───────────┴─────▶ failed         none: the state, or dead
 //	            └─ restarting ◀───────────┘
 //
-// Directories appear and disappear by a rename: a machine is made under a name
-// that begins with a dot, and is removed under one. What an interrupted program
-// leaves under such a name, the next one to list machines sweeps away.
+// Directories appear and disappear by a rename: a machine is made and removed under a
+// name that begins with a dot. If a program is interrupted and leaves such a directory,
+// the next program that lists machines removes it.
 //
 // # Processes
 //
-// QEMU and virtiofsd die with their supervisor, by the kernel's hand. What might
-// be left of them carries the machine's directory in its environment
-// ([Variable]), and Remove and Hold end it first.
+// The kernel kills QEMU and virtiofsd when their supervisor dies. A process that is
+// left has the machine's directory in its environment ([Variable]); Remove and Up end
+// it first.
 //
 // # Locks
 //
-// STATE/lock is held while names appear or vanish. Byte 0 of life belongs to the
-// supervisor; byte 1 too, and who waits for its end waits for that byte, so that
-// waiting never keeps the next supervisor from byte 0. All are locks of open file
-// descriptions (fcntl(2)): they can be looked at without being taken, and a child
-// that is not given the descriptor does not hold them.
+// STATE/lock is held while names appear or vanish. The supervisor locks bytes 0 and 1
+// of life. A program that waits for the machine's end waits for byte 1, so that it
+// never keeps the next supervisor from byte 0. All are locks of open file descriptions
+// (fcntl(2)): a program can test them without taking them, and a child does not hold
+// them unless it inherits the descriptor.
 package machines

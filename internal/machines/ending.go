@@ -10,43 +10,44 @@ import (
 	"github.com/agentd-go/agentd/client"
 )
 
-// Lines of a kernel's on its console (kernel/panic.c, mm/oom_kill.c), with the time
-// and perhaps the caller before them. A guest's root can print the same: what it gains
-// is that its own machine counts as failed.
+// Lines of a kernel on its console (kernel/panic.c, mm/oom_kill.c), after the time and
+// perhaps the caller. Root in the guest can print the same lines, but only makes its
+// own machine count as failed.
 var (
 	panicLine = regexp.MustCompile(`(?m)^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? (Kernel panic - not syncing: .*)$`)
 	oomLine   = regexp.MustCompile(`(?m)^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? (?:Out of memory|Memory cgroup out of memory).*: Killed process (\d+) \(([^)\n]*)\)`)
 	endLine   = regexp.MustCompile(`(?m)^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? reboot: `)
 )
 
-// noise are lines of a kernel's that say nothing is wrong: a machine without PCI is
-// what was asked for.
+// noise matches kernel lines that look like errors. Our machines have no PCI bus on
+// purpose.
 var noise = regexp.MustCompile(`^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? PCI: Fatal: No config space access function found`)
 
-// IsNoise reports whether a line of a console looks like an error and is none.
+// IsNoise reports whether a line of a console looks like an error but is none.
 func IsNoise(line []byte) bool { return noise.Match(line) }
 
-// wordLines is how much of a console an error shows: a panic with its call trace.
+// wordLines is the number of console lines in an error: a panic with its call trace.
 const wordLines = 24
 
-// panicked returns what a kernel that panicked has said at last, "" if it did not.
+// panicked returns the last lines of a kernel that has panicked, or "".
 func panicked(console []byte) string {
 	text := strings.ReplaceAll(string(console), "\r", "")
 	found := panicLine.FindAllStringSubmatchIndex(text, -1)
 	if len(found) == 0 {
 		return ""
 	}
-	const start, from, to = 0, 2, 3 // Of the whole line, and of its text.
+	const start, from, to = 0, 2, 3 // Indexes into the match: the line's start, and its text's start and end.
 	last := found[len(found)-1]
 	if endLine.MatchString(text[last[start]:]) {
-		return "" // The kernel went on to an orderly end: somebody has printed the line.
+		return "" // The kernel ended in order later, so a program has printed the line.
 	}
 	lines := strings.Split(strings.TrimSpace(text[last[start]:]), "\n")
 	return "the guest's kernel ended it: " + text[last[from]:last[to]] +
 		"\nend of the console:\n  " + strings.Join(lines[:min(len(lines), wordLines)], "\n  ")
 }
 
-// outOfMemory says whom the kernel has killed for want of memory, "" for nobody.
+// outOfMemory names the process that the kernel has killed for lack of memory; "" means
+// none.
 func outOfMemory(console []byte) string {
 	found := oomLine.FindAllSubmatch(console, -1)
 	if len(found) == 0 {
@@ -56,25 +57,26 @@ func outOfMemory(console []byte) string {
 	return fmt.Sprintf("out of memory: the kernel killed %s (%s)", last[1], last[2])
 }
 
-// Why a life ended that did not fail.
+// Reasons for the end of a life that has not failed.
 const (
 	reasonStopped = "it was stopped"
 	reasonKilled  = "it was killed"
 	reasonTimeout = "it was stopped: its timeout has passed"
 	reasonGuest   = "the guest ended it"
-	// reasonInit is the same where another init is the first process: a kernel made for
-	// such machines restarts them without a word when that exits.
+	// reasonInit is the reason if another init is the first process: a kernel for
+	// virtual machines restarts the machine silently when the init exits.
 	reasonInit = "the guest ended it: its init has restarted it, or exited"
-	// errorDead is what is known of a machine without a supervisor in the middle of a life.
+	// errorDead is the error of a machine that is in the middle of a life and has no
+	// supervisor.
 	errorDead = "its supervisor was killed, or this host went down"
 )
 
-// errCommandLost is the end of a machine in the middle of its command.
+// errCommandLost says that the machine ended before its command.
 var errCommandLost = errors.New("the guest ended before its command did")
 
-// explain puts the reason of a life's end into the state. failed is what the command
-// has to say, ended what the machine has; asked is why it was told to end, nil if it
-// was not.
+// explain writes the reason for a life's end into the state. failed is the command's
+// error, ended the machine's error, and asked the reason why the machine was told to
+// end; each may be nil.
 func (l *Live) explain(failed, ended, asked error) error {
 	console := l.Console()
 	if words := panicked(console); words != "" {
@@ -87,7 +89,7 @@ func (l *Live) explain(failed, ended, asked error) error {
 	if _, lost := errors.AsType[*client.LinkError](failed); lost {
 		failed = errCommandLost
 		if ended != nil {
-			failed = nil // Which says why.
+			failed = nil // The console says why.
 		}
 	}
 	if err := errors.Join(failed, ended); err != nil {
@@ -115,22 +117,22 @@ func reasonOf(asked error, exit *int, init bool) string {
 
 // A CommandError is a command that could not be started in a machine.
 type CommandError struct {
-	Status int // 126 or 127, as shells have it; 125 for any other reason.
+	Status int // 126 or 127, as in a shell; 125 for any other reason.
 	Text   string
 }
 
 func (e *CommandError) Error() string { return e.Text }
 
-// StartError turns the error of a command's start into a *CommandError, if the guest
-// has refused it; others stay as they are.
+// StartError turns the error of a command's start into a *CommandError if the guest has
+// refused the command. It returns other errors unchanged.
 func StartError(name string, err error) error {
 	start, ok := errors.AsType[*client.StartError](err)
 	if !ok {
 		return err
 	}
 	const other, notExecutable, notFound = 125, 126, 127
-	// By kind and not by number: a directory that does not exist has ENOENT too.
-	switch start.Kind { //nolint:exhaustive // Shells have two kinds.
+	// Judge by kind, not by error number: a missing working directory is ENOENT too.
+	switch start.Kind { //nolint:exhaustive // Shells know two kinds.
 	case client.FailureNotFound:
 		return &CommandError{notFound, name + ": " + refusal(start)}
 	case client.FailurePermissionDenied, client.FailureNotExecutable:
@@ -140,7 +142,7 @@ func StartError(name string, err error) error {
 	}
 }
 
-// refusal is the agent's text without what the caller says itself.
+// refusal returns the agent's text without the part that the caller adds itself.
 func refusal(e *client.StartError) string {
 	if _, text, ok := strings.Cut(e.Message, `": `); ok && strings.HasPrefix(e.Message, "spawn ") {
 		return text

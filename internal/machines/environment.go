@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// entryBytes is what Linux takes of one entry, with the byte that ends it
+	// entryBytes is the most that Linux accepts for one entry with its final NUL
 	// (MAX_ARG_STRLEN, execve(2)).
 	entryBytes = 128 << 10
-	// fileLineBytes is what a line of a file may hold besides: blanks and a comment.
+	// fileLineBytes bounds the blanks and the comment in a line of a file.
 	fileLineBytes = 1 << 20
-	// byteOrderMark begins files of some editors.
+	// Some editors write byteOrderMark at the start of a file.
 	byteOrderMark = "\ufeff"
 )
 
-// Environment completes entries without a value from our own environment.
+// Environment completes entries without a value from this process's environment.
 func Environment(entries []string) ([]string, error) {
 	var all []string
 	for _, e := range entries {
@@ -30,7 +30,7 @@ func Environment(entries []string) ([]string, error) {
 		if key, _, ok := strings.Cut(e, "="); !ok {
 			value, set := os.LookupEnv(key)
 			if !set {
-				continue // As containers' tools have it: what is not set here is not set there.
+				continue // A variable that is not set here is not set in the machine, as with container tools.
 			}
 			e = key + "=" + value
 		}
@@ -39,7 +39,7 @@ func Environment(entries []string) ([]string, error) {
 	return all, nil
 }
 
-// checkEntry refuses what no program can be given.
+// checkEntry refuses an entry that cannot be passed to a program.
 func checkEntry(e string) error {
 	switch {
 	case e == "" || e[0] == '=':
@@ -54,10 +54,10 @@ func checkEntry(e string) error {
 	return nil
 }
 
-// EnvironmentFile reads a file of entries, one a line, as containers' tools have it:
-// empty lines and those that begin with # are left out, blanks before an entry too,
-// and quotes are part of a value. The word export before an entry is left out, and so
-// is a byte order mark. An error names the file and the line.
+// EnvironmentFile reads a file with one entry a line, in the format of container tools.
+// It ignores empty lines, lines that begin with #, and blanks before an entry. Quotes
+// are part of a value. It also ignores the word export before an entry and a byte order
+// mark. An error names the file and the line.
 func EnvironmentFile(path string) (entries []string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -86,7 +86,7 @@ func EnvironmentFile(path string) (entries []string, err error) {
 	return entries, nil
 }
 
-// fileEntry is the entry of a line, "" if there is none.
+// fileEntry returns the entry in a line, or "" if there is none.
 func fileEntry(line string) (string, error) {
 	entry := strings.TrimLeftFunc(line, unicode.IsSpace)
 	if entry == "" || strings.HasPrefix(entry, "#") {

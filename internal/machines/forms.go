@@ -38,10 +38,10 @@ func ParseMount(s string) (m sandbox.Mount, err error) {
 	return m, nil
 }
 
-// mountWords are the options of -v. Those after suid are containers' words for what is
-// so anyway: a process of this host's user reads the files, so they need no label of
-// SELinux's (z, Z); mounts of neither side appear on the other; nothing is copied into a
-// volume; and the consistency is one.
+// mountWords are the options of -v. Those after suid are accepted for container tools'
+// users and ask for what always holds. A process of this host's user reads the files, so
+// they need no SELinux label (z, Z). Mounts of one side do not appear on the other.
+// Nothing is copied into a volume. There is only one consistency.
 var mountWords = strings.Fields("ro rw suid z Z private rprivate nocopy consistent cached delegated")
 
 // threeParts splits A[:B[:C]].
@@ -55,8 +55,8 @@ func threeParts(s string) (a, b, c string, err error) {
 	return f[0], f[1], f[2], nil
 }
 
-// eachOption calls f for each NAME[=VALUE] of a comma list, and refuses what f
-// does not know.
+// eachOption calls f for each NAME[=VALUE] of a comma list, and refuses an option for
+// which f returns false.
 func eachOption(list string, f func(name, value string) bool) error {
 	for o := range strings.SplitSeq(list, ",") {
 		name, value, _ := strings.Cut(o, "=")
@@ -110,8 +110,8 @@ func parseMode(s string) (uint32, error) {
 	return uint32(n), nil
 }
 
-// ParseDisk reads FILE[:PATH][:ro,format=qcow2,fstype=ext4,serial=NAME]. Without a
-// path the machine does not mount it.
+// ParseDisk reads FILE[:PATH][:ro,format=qcow2,fstype=ext4,serial=NAME]. A disk without
+// a path is attached but not mounted.
 func ParseDisk(s string) (d sandbox.Disk, err error) {
 	file, target, options, err := threeParts(s)
 	if err == nil && options == "" && target != "" && !strings.HasPrefix(target, "/") {
@@ -146,7 +146,7 @@ func ParseDisk(s string) (d sandbox.Disk, err error) {
 	return d, nil
 }
 
-// ParseLimit reads NAME=SOFT[:HARD]; -1 and "unlimited" are no limit.
+// ParseLimit reads NAME=SOFT[:HARD]; -1 and "unlimited" mean no limit.
 func ParseLimit(s string) (l client.Limit, err error) {
 	name, values, ok := strings.Cut(s, "=")
 	soft, hard, both := strings.Cut(values, ":")

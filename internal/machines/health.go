@@ -12,7 +12,7 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// Defaults of a health check, as containers' tools have them.
+// Defaults of a health check, equal to those of container tools.
 const (
 	healthInterval      = 30 * time.Second
 	healthTimeout       = 30 * time.Second
@@ -21,34 +21,35 @@ const (
 )
 
 const (
-	// healthOutput is how much of a check's output is kept, as containers' tools do.
+	// healthOutput is how many bytes of a check's output are kept, as container tools
+	// do.
 	healthOutput = 4096
-	// leastHealth is the shortest time that a check may name; containers' tools have it.
+	// leastHealth is the shortest time in a check, as with container tools.
 	leastHealth = time.Millisecond
 )
 
-// A HealthStatus is what health checks have said so far.
+// A HealthStatus is the result of the health checks so far.
 type HealthStatus string
 
-// The words of a HealthStatus.
+// The values of a HealthStatus.
 const (
 	HealthStarting HealthStatus = "starting"
 	Healthy        HealthStatus = "healthy"
 	Unhealthy      HealthStatus = "unhealthy"
 )
 
-// A Health is what the checks of a running machine have said. It is that of one life.
+// A Health is the result of the health checks in one life of a machine.
 type Health struct {
 	Status        HealthStatus `json:"status"`
 	FailingStreak int          `json:"failing_streak"`
-	Checked       time.Time    `json:"checked,omitzero"` // The end of the last one.
-	Exit          *int         `json:"exit,omitempty"`   // Of the last one; nil if its command could not be run to its end.
-	Output        string       `json:"output,omitempty"` // Of the last one, or why it could not be run; 4,096 bytes at most.
+	Checked       time.Time    `json:"checked,omitzero"` // When the last check ended.
+	Exit          *int         `json:"exit,omitempty"`   // Exit status of the last check; nil if its command did not run to its end.
+	Output        string       `json:"output,omitempty"` // Output of the last check, or why it did not run; at most 4,096 bytes.
 
-	passed bool // One has, in this life.
+	passed bool // A check has passed in this life.
 }
 
-// CheckHealth reports what is wrong with a health check.
+// CheckHealth validates a health check.
 func CheckHealth(h *sandbox.Healthcheck) error {
 	if h == nil {
 		return nil
@@ -69,9 +70,9 @@ func CheckHealth(h *sandbox.Healthcheck) error {
 	return nil
 }
 
-// healthCommand is what a check runs, nil if it says nothing that can be run.
+// healthCommand returns the command of a check, or nil if the check has none.
 func healthCommand(h *sandbox.Healthcheck) []string {
-	const word, words = 2, 1 // Of CMD-SHELL alone; of CMD at the least, without it.
+	const word, words = 2, 1 // Length of a CMD-SHELL test; least number of words after CMD.
 	switch {
 	case len(h.Test) == word && h.Test[0] == "CMD-SHELL":
 		return []string{"/bin/sh", "-c", h.Test[1]}
@@ -81,8 +82,8 @@ func healthCommand(h *sandbox.Healthcheck) []string {
 	return nil
 }
 
-// A checker runs the health checks of one life. It writes what they say to a file of
-// its own, since the state's is the supervisor's.
+// A checker runs the health checks of one life. It writes the results to a file of its
+// own, because only the supervisor writes the state.
 type checker struct {
 	check  *sandbox.Healthcheck
 	client *client.Client
@@ -94,9 +95,10 @@ type checker struct {
 	done   chan struct{}
 }
 
-// startChecks returns nil for a machine without a check.
+// startChecks starts the checks of a life. It returns nil for a machine without a
+// check.
 func startChecks(h *sandbox.Healthcheck, in *client.Client, path string, log func(line string)) *checker {
-	_ = os.Remove(path) // Of the life before.
+	_ = os.Remove(path) // The file of the previous life.
 	if h == nil {
 		return nil
 	}
@@ -108,14 +110,15 @@ func startChecks(h *sandbox.Healthcheck, in *client.Client, path string, log fun
 	return c
 }
 
-// end asks the checks to end. The last word of a life stays.
+// end tells the checks to end. The file keeps the last result.
 func (c *checker) end() {
 	if c != nil {
 		c.cancel()
 	}
 }
 
-// await waits until they have: at the latest when the link to the machine is closed.
+// await waits until the checks have ended, at the latest when the link to the machine
+// closes.
 func (c *checker) await() {
 	if c != nil {
 		<-c.done
@@ -132,7 +135,7 @@ func (c *checker) run(ctx context.Context) {
 		}
 		exit, output, err := c.once(ctx)
 		if _, lost := errors.AsType[*client.LinkError](err); lost || ctx.Err() != nil {
-			return // The machine ends: what its last check says is of that.
+			return // The machine is ending, which is why this check fails.
 		}
 		if err != nil {
 			output = err.Error()
@@ -146,7 +149,7 @@ func (c *checker) run(ctx context.Context) {
 	}
 }
 
-// pause is the time to the next check.
+// pause returns the time until the next check.
 func (c *checker) pause(now time.Time) time.Duration {
 	if !c.health.passed && now.Sub(c.began) < c.check.StartPeriod {
 		return cmp.Or(c.check.StartInterval, healthStartInterval)
@@ -154,8 +157,8 @@ func (c *checker) pause(now time.Time) time.Duration {
 	return cmp.Or(c.check.Interval, healthInterval)
 }
 
-// once runs the check. exit is nil, and err says why, for one that did not come to its
-// end.
+// once runs the check. If its command does not run to its end, exit is nil and err says
+// why.
 func (c *checker) once(ctx context.Context) (exit *int, output string, err error) {
 	most := cmp.Or(c.check.Timeout, healthTimeout)
 	ctx, cancel := context.WithTimeout(ctx, most)
@@ -164,7 +167,7 @@ func (c *checker) once(ctx context.Context) (exit *int, output string, err error
 	cmd := c.client.CommandContext(ctx, argv[0], argv[1:]...)
 	out := &head{most: healthOutput}
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.WaitDelay = reportWait // It was killed; what it has started may hold its output.
+	cmd.WaitDelay = reportWait // After a kill the check's children may keep its output open.
 	err = cmd.Run()
 	failed, ended := errors.AsType[*client.ExitError](err)
 	switch {
@@ -179,7 +182,7 @@ func (c *checker) once(ctx context.Context) (exit *int, output string, err error
 	return new(int), string(out.text), nil
 }
 
-// take adds what a check says. since is the time since the machine has begun to serve.
+// take adds the result of a check. since is the time since the machine began to serve.
 func (h *Health) take(check *sandbox.Healthcheck, exit *int, output string, since time.Duration, now time.Time) {
 	h.Exit, h.Output, h.Checked = exit, output, now
 	switch {
@@ -199,17 +202,17 @@ func (c *checker) say() {
 	}
 }
 
-// readHealth returns nil where no check is.
+// readHealth returns nil for a machine without a check.
 func (m *Machine) readHealth() (*Health, error) {
 	h := &Health{}
 	err := readJSON(m.file(healthName), h)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil //nolint:nilnil // No check is no failure.
+		return nil, nil //nolint:nilnil // A machine without a check is no failure.
 	}
 	return h, err
 }
 
-// A head keeps the beginning of what is written.
+// A head keeps the first bytes that are written to it.
 type head struct {
 	text []byte
 	most int

@@ -8,12 +8,12 @@ import (
 	"os"
 )
 
-// wordBytes is the room for a last word: a state with an error of a screen of console
-// and the commands that repeat the machine by hand.
+// wordBytes is the reserved room for the final state, whose error may hold a screen of
+// the console and the commands that repeat the machine by hand.
 const wordBytes = 32 << 10
 
-// reserve makes room on the disk for the life's last word, so that there is some when
-// the disk is full at its end. Spaces are no word.
+// reserve allocates disk space for the life's final state by writing spaces, so that
+// the state can be written even if the disk is full then.
 func reserve(life *os.File) error {
 	if _, err := life.WriteAt(bytes.Repeat([]byte(" "), wordBytes), 0); err != nil {
 		return fmt.Errorf("room for the machine's state: %w", cause(err))
@@ -21,11 +21,11 @@ func reserve(life *os.File) error {
 	return nil
 }
 
-// writeLastWord writes the state over the room, without taking more.
+// writeLastWord writes the final state over the reserved bytes and takes no more space.
 func writeLastWord(life *os.File, s State) error {
 	b, err := json.Marshal(s)
 	if err == nil && len(b) > wordBytes {
-		const kept = 4 << 10 // As JSON takes six bytes for one at most, it fits.
+		const kept = 4 << 10 // It fits, because JSON takes at most six bytes for one.
 		s.Error = s.Error[:min(len(s.Error), kept)]
 		b, err = json.Marshal(s)
 	}
@@ -38,7 +38,7 @@ func writeLastWord(life *os.File, s State) error {
 	return err
 }
 
-// lastWord reads the last word of a life, if there is one.
+// lastWord reads the final state from a life file, if there is one.
 func lastWord(path string) (s State, ok bool) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -47,8 +47,8 @@ func lastWord(path string) (s State, ok bool) {
 	return s, json.Unmarshal(b, &s) == nil
 }
 
-// conclude writes down how the life ended: in the state, or in the life's own file
-// where that cannot be written.
+// conclude writes how the life ended to the state file or, if that fails, to the life
+// file.
 func (l *Live) conclude() error {
 	err := l.say()
 	if err == nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// A Live is a running machine in the hands of its supervisor.
+// A Live is a running machine; its supervisor owns it.
 type Live struct {
 	*sandbox.Machine
 	machine *Machine
@@ -22,15 +22,15 @@ type Live struct {
 	state   State
 	ports   []io.Closer
 	log     func(line string)
-	output  *outputLog // Of its command; nil without one.
+	output  *outputLog // Log of its command; nil without a command.
 	checks  *checker   // nil without any.
 	control control
-	doors   net.Listener // Of control; nil where it could not be opened.
+	doors   net.Listener // Listener of the control socket; nil if it could not be opened.
 }
 
-// Up starts the machine and returns when it serves. The caller is its supervisor
-// and must call Down. Whoever starts machines in the background has the machine's
-// directory in [Variable]. Log is given lines about connections that fail; see [Forward].
+// Up starts the machine and returns when it serves. The caller becomes its supervisor and
+// must call Down. A supervisor in the background must have the machine's directory in
+// [Variable]. Up calls log with lines about failed connections; see [Forward].
 func (m *Machine) Up(ctx context.Context, log func(line string)) (*Live, error) {
 	life, err := take(m.file(lifeName))
 	if err != nil {
@@ -38,7 +38,7 @@ func (m *Machine) Up(ctx context.Context, log func(line string)) (*Live, error) 
 	}
 	l := &Live{machine: m, life: life, log: log}
 	if err = reserve(life); err == nil {
-		// What a killed supervisor has left; its socket is replaced when ours is made.
+		// End the processes of a killed supervisor. Its socket is replaced later.
 		err = endStrays(ctx, m.dir)
 	}
 	if err == nil {
@@ -59,8 +59,8 @@ func (m *Machine) wrap(err error) error {
 	return fmt.Errorf("machine %s: %w", m.Name(), err)
 }
 
-// unlessPassing adds the machine's name to an error, except where it says nothing to
-// whoever ran it.
+// unlessPassing adds the machine's name to an error, except for a machine of run, whose
+// name the user has not chosen.
 func (m *Machine) unlessPassing(err error) error {
 	if m.record.Passing {
 		return err
@@ -68,7 +68,7 @@ func (m *Machine) unlessPassing(err error) error {
 	return m.wrap(err)
 }
 
-// begin starts a life. When it returns an error nothing of it is left but the state.
+// begin starts a life. After an error only the state is left of it.
 func (l *Live) begin(ctx context.Context) (err error) {
 	l.state = State{Phase: Starting, PID: os.Getpid(), Started: time.Now().Round(0), Restarts: l.state.Restarts}
 	if err := l.say(); err != nil {
@@ -110,10 +110,11 @@ func (l *Live) tellRunning() error {
 	return l.say()
 }
 
-// openControl lets others ask the supervisor. A machine is of use without.
+// openControl opens the control socket. An error does not stop the machine, which is
+// useful without it.
 func (l *Live) openControl() {
 	path := l.machine.file(controlName)
-	_ = os.RemoveAll(path) // Of a supervisor that was killed.
+	_ = os.RemoveAll(path) // The socket of a killed supervisor.
 	var config net.ListenConfig
 	doors, err := config.Listen(context.Background(), "unix", path)
 	if err != nil {
@@ -124,7 +125,7 @@ func (l *Live) openControl() {
 	go l.control.serve(doors)
 }
 
-// config is the record's, in the machine's directory.
+// config returns the record's configuration with paths in the machine's directory.
 func (m *Machine) config(log func(line string)) sandbox.Config {
 	cfg := m.record.Config
 	cfg.Files, cfg.Socket, cfg.Log = m.file(filesName), m.Socket(), log
@@ -137,33 +138,33 @@ func (m *Machine) config(log func(line string)) sandbox.Config {
 	return cfg
 }
 
-// say writes the state down.
+// say writes the state file.
 func (l *Live) say() error { return writeJSON(filepath.Join(l.machine.dir, stateName), l.state) }
 
-// OnStop lets whoever stops the machine do so by f, which must not wait, and Signal
-// reach its command by deliver.
+// OnStop sets how requests reach the caller: a stop calls f, which must not wait, and
+// Signal calls deliver, which signals the machine's command.
 func (l *Live) OnStop(f func(), deliver func(sig syscall.Signal) error) {
 	l.control.set(func(c *control) { c.stop, c.signal = f, deliver })
 }
 
-// StopWords are the signal with which the command is asked to end when the machine is
-// stopped, and how long it may take then; 0 is no bound.
+// StopWords returns the signal that asks the command to end when the machine is
+// stopped, and its grace period; 0 means no bound.
 func (l *Live) StopWords() (signal syscall.Signal, grace time.Duration) {
 	return l.control.stopWords(l.machine.record)
 }
 
-// Down ends the machine, its commands first, and the life with it. After the end
-// of ctx the machine is killed.
+// Down ends the machine's commands, the machine, and the life. After the end of ctx it
+// kills the machine.
 func (l *Live) Down(ctx context.Context) error {
 	return l.finish(l.settle(ctx, nil, context.Canceled))
 }
 
-// Cut ends the machine as a power cut would, and the life with it.
+// Cut ends the machine like a power cut, and then the life.
 func (l *Live) Cut() error { return l.finish(l.settle(context.Background(), nil, errCut)) }
 
-// settle ends the machine, and not the life yet: the state says how the machine ended.
-// failed is what its command has to say, asked is why it is told to end; nil if its
-// command, or itself, has ended.
+// settle ends the machine but not the life, and writes to the state how the machine
+// ended. failed is its command's error. asked is the reason why the machine is told to
+// end; nil if its command or the machine has ended by itself.
 func (l *Live) settle(ctx context.Context, failed, asked error) error {
 	ownEnd := false
 	select {
@@ -172,7 +173,7 @@ func (l *Live) settle(ctx context.Context, failed, asked error) error {
 	default:
 	}
 	l.control.set(func(c *control) { c.client, c.signal = nil, nil })
-	_ = l.closePorts() // They only took connections.
+	_ = l.closePorts() // Only listeners, so nothing is lost.
 	l.checks.end()
 	defer l.checks.await()
 	var ended error
@@ -181,7 +182,7 @@ func (l *Live) settle(ctx context.Context, failed, asked error) error {
 	} else {
 		l.state.Phase = Stopping
 		if err := l.say(); err != nil {
-			l.log("state: " + err.Error()) // A full disk: no reason not to stop.
+			l.log("state: " + err.Error()) // A full disk must not prevent the stop.
 		}
 		ended = l.Shutdown(ctx)
 	}
@@ -198,7 +199,7 @@ func (l *Live) closePorts() error {
 	return err
 }
 
-// finish ends the life, with the error that the machine ended by.
+// finish ends the life; err is the machine's error.
 func (l *Live) finish(err error) error {
 	if err == nil {
 		return l.machine.unlessPassing(l.end(Stopped))
@@ -214,12 +215,12 @@ func (l *Live) end(phase Phase) error {
 		l.state.Ended = time.Now().Round(0)
 	}
 	if l.doors != nil {
-		_ = l.doors.Close() // Its file goes with it.
+		_ = l.doors.Close() // Also removes its socket file.
 	}
 	var failed error
 	if l.machine.passes(l.state) {
-		// Before the life ends: who waits for its end finds nothing left but the last
-		// word in the file that it waits for.
+		// Removed before the life ends, so that a waiter finds only the final state in
+		// the life file.
 		failed = errors.Join(writeLastWord(l.life, l.state), l.machine.discard())
 	} else {
 		failed = l.conclude()
@@ -227,8 +228,8 @@ func (l *Live) end(phase Phase) error {
 	return errors.Join(failed, l.life.Close())
 }
 
-// passes reports whether the machine is removed at the end of this life: not if it
-// did not boot and its files are wanted.
+// passes reports whether the machine is removed at the end of this life. A machine that
+// failed to boot stays if the user wants its files.
 func (m *Machine) passes(s State) bool {
 	return m.record.Passing && (!s.Ready.IsZero() || !m.record.Config.Keep)
 }

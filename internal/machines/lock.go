@@ -22,7 +22,7 @@ const (
 	endByte  = 1
 )
 
-// lockByte asks for a lock on one byte. With ofdWait it waits.
+// lockByte calls fcntl(2) for a lock on one byte. With ofdWait it waits for the lock.
 func lockByte(f *os.File, command int, kind int16, at int64) (syscall.Flock_t, error) {
 	for {
 		l := syscall.Flock_t{Type: kind, Whence: io.SeekStart, Start: at, Len: 1}
@@ -37,15 +37,15 @@ func openLock(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 }
 
-// take makes the caller the holder of a life, or fails with ErrRunning. The life
-// ends when the file is closed.
+// take locks a life for the caller, or fails with ErrRunning. Closing the file ends the
+// life.
 func take(path string) (*os.File, error) {
 	f, err := openLock(path)
 	if err != nil {
 		return nil, err
 	}
 	if _, err = lockByte(f, ofdSet, syscall.F_WRLCK, lifeByte); err == nil {
-		// Those who still hold it have just seen the last life end and let go at once.
+		// Waiters that have just seen the last life end may hold it for a moment.
 		_, err = lockByte(f, ofdWait, syscall.F_WRLCK, endByte)
 	} else if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
 		err = ErrRunning
@@ -56,7 +56,7 @@ func take(path string) (*os.File, error) {
 	return f, nil
 }
 
-// held reports whether a life has a holder, and disturbs nobody.
+// held reports whether a life has a holder, without taking its lock.
 func held(path string) (bool, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
@@ -69,13 +69,13 @@ func held(path string) (bool, error) {
 	return l.Type != syscall.F_UNLCK, errors.Join(err, f.Close())
 }
 
-// awaitEnd waits until a life has no holder, and returns what the last one has
-// left in the file, which may have been removed meanwhile. What is left of a wait
-// that ctx ends is one thread, until the life's end or this program's.
+// awaitEnd waits until a life has no holder, and returns the final content of its file,
+// which may be removed meanwhile. If ctx ends first, one blocked thread stays until the
+// end of the life or of this program.
 func awaitEnd(ctx context.Context, path string) (last []byte, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil // It has never lived.
+		return nil, nil // It has never been started.
 	}
 	if err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func awaitEnd(ctx context.Context, path string) (last []byte, err error) {
 	}
 }
 
-// exclusively calls f while nobody else does so with the same file.
+// exclusively calls f while it holds the lock of the file at path.
 func exclusively(path string, f func() error) (err error) {
 	lock, err := openLock(path)
 	if err != nil {

@@ -18,7 +18,7 @@ type LogKind int
 const (
 	ConsoleLog LogKind = iota
 	AgentLog           // The agent's lines of the console.
-	OutputLog          // Of the machine's command.
+	OutputLog          // The output of the machine's command.
 	SupervisorLog
 )
 
@@ -29,12 +29,13 @@ func (k LogKind) String() string {
 // IsAgent reports whether a line of the console is the agent's.
 func IsAgent(line []byte) bool { return bytes.HasPrefix(line, []byte(bootenv.ConsolePrefix)) }
 
-// logLook is how often to look for more: a person sees no difference to at once.
+// logLook is the interval between looks for more output. A person does not notice this
+// delay.
 const logLook = 100 * time.Millisecond
 
-// CopyLog writes a log other than that of the command, which [Machine.ReadOutput]
-// reads; follow goes on until the machine's life or ctx ends. A log that has not begun
-// is empty.
+// CopyLog copies a log to a writer. ([Machine.ReadOutput] reads the command's output.)
+// With follow it continues until the machine's life or ctx ends. A log that does not
+// exist yet is empty.
 func (m *Machine) CopyLog(ctx context.Context, to io.Writer, kind LogKind, follow bool) (err error) {
 	path := map[LogKind]string{ConsoleLog: m.Console(), AgentLog: m.Console(), SupervisorLog: m.Log()}[kind]
 	if kind == ConsoleLog || kind == AgentLog {
@@ -71,8 +72,8 @@ func (m *Machine) CopyLog(ctx context.Context, to io.Writer, kind LogKind, follo
 	return m.follow(ctx, read)
 }
 
-// follow calls read until the end of the machine's life, and once after it. A machine
-// that is started again at once has another life.
+// follow calls read until the machine's life ends, and once more after that. A restart
+// begins another life, which follow does not follow.
 func (m *Machine) follow(ctx context.Context, read func() error) error {
 	ended := make(chan error, 1)
 	go func() {
@@ -88,7 +89,7 @@ func (m *Machine) follow(ctx context.Context, read func() error) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil // ^C is how to end it.
+			return nil // Users end it by ^C.
 		case err := <-ended:
 			if ctx.Err() != nil {
 				return nil
@@ -98,14 +99,14 @@ func (m *Machine) follow(ctx context.Context, read func() error) error {
 	}
 }
 
-// Lines calls Each for every line that is written, with its end. What has none yet
+// Lines calls Each with every complete line, including its newline. An incomplete line
 // waits for the rest, or for Flush.
 type Lines struct {
 	Each func(line []byte) error // Must not keep it.
 	line []byte
 }
 
-// lineBytes is the longest line that is kept together.
+// lineBytes is the longest line that is passed in one piece.
 const lineBytes = 64 << 10
 
 func (l *Lines) Write(p []byte) (int, error) {
@@ -128,7 +129,7 @@ func (l *Lines) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Flush passes on what was written after the last end of a line, if anything was.
+// Flush passes on an incomplete last line, if there is one.
 func (l *Lines) Flush() error {
 	line := l.line
 	l.line = l.line[:0]

@@ -10,21 +10,21 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// A MountSpec is what --mount says: one of a directory or file of this host, a volume
-// and memory.
+// A MountSpec is the value of --mount: a directory or file of this host, a volume, or a
+// tmpfs.
 type MountSpec struct {
-	Bind   *sandbox.Mount // Of a volume too, without a source.
+	Bind   *sandbox.Mount // Set for a volume too, without a source.
 	Volume string         // Its name.
 	Tmpfs  *sandbox.Tmpfs
 }
 
-// mountKeys are the other names of keys.
+// mountKeys maps other names of keys to ours.
 var mountKeys = map[string]string{
 	"src": "source", "dst": "target", "destination": "target", "ro": "readonly",
 }
 
-// mountRefusals are the keys of containers' tools that no machine can honour, but for
-// the values that say what is so anyway.
+// mountRefusals are keys of container tools that machines cannot honour. A value in
+// fine is accepted, because it asks for what always holds.
 var mountRefusals = map[string]struct{ fine, use string }{
 	"bind-propagation":  {"private rprivate", "what is mounted later on either side is not passed on"},
 	"bind-nonrecursive": {"false 0", "what is mounted below the source is shown too"},
@@ -38,8 +38,8 @@ var mountRefusals = map[string]struct{ fine, use string }{
 	"image-subpath":     {"", "--image is a machine's root, and no mount"},
 }
 
-// ParseMountSpec reads the comma list of --mount, as containers' tools have it: the type
-// is bind, volume (without a word too) or tmpfs.
+// ParseMountSpec reads the comma list of --mount in the format of container tools. The
+// type is bind, volume (the default) or tmpfs.
 func ParseMountSpec(s string) (m MountSpec, err error) {
 	words, err := csv.NewReader(strings.NewReader(s)).Read()
 	if err != nil {
@@ -57,7 +57,7 @@ func ParseMountSpec(s string) (m MountSpec, err error) {
 	return m, nil
 }
 
-// A mountParser has the values of the keys that matter.
+// A mountParser holds the values of the accepted keys.
 type mountParser struct{ values map[string]string }
 
 func (p *mountParser) word(word string) error {
@@ -95,7 +95,7 @@ func containsWord(words, word string) bool {
 	return strings.Contains(" "+words+" ", " "+word+" ")
 }
 
-// spec puts the values together.
+// spec makes the MountSpec of the values.
 func (p *mountParser) spec() (m MountSpec, err error) {
 	target, readOnly := p.values["target"], false
 	if !strings.HasPrefix(target, "/") {
@@ -125,7 +125,7 @@ func (p *mountParser) spec() (m MountSpec, err error) {
 	return m, err
 }
 
-// only refuses keys of another type, and types that there are not.
+// only refuses unknown types, and keys that the type does not have.
 func (p *mountParser) only(kind string) error {
 	keys := map[string]string{"bind": "source", "volume": "source", "tmpfs": "tmpfs-size tmpfs-mode"}
 	fit, ok := keys[kind]

@@ -11,15 +11,14 @@ import (
 )
 
 const (
-	// outputFile is how much one file of a command's output takes on disk, with the
-	// words that stand before each line. There are two: the one that is written and the
-	// one before it.
+	// outputFile bounds one file of a command's output on disk, including the head of
+	// each line. There are two files: the current one and the previous one.
 	outputFile = 32 << 20
-	// outputPiece is the longest text of one entry, as containers' tools have it.
+	// outputPiece is the longest text of one entry, as with container tools.
 	outputPiece = 16 << 10
-	// olderSuffix is after the name of the file before the one that is written.
+	// olderSuffix is the suffix of the previous file.
 	olderSuffix = ".1"
-	// entryTime is RFC 3339 with all nine digits, so that texts sort as times do.
+	// entryTime is RFC 3339 with nine digits, so that texts sort in the order of time.
 	entryTime = "2006-01-02T15:04:05.000000000Z"
 )
 
@@ -29,11 +28,10 @@ const (
 	Stderr = "stderr"
 )
 
-// An Entry is a piece of a command's output. The file has each on a line of its own,
-// in the form that Kubernetes keeps logs in (CRI): the time, the stream, F or P, and
-// the text.
+// An Entry is a piece of a command's output. The file has one entry a line, in the log
+// format of Kubernetes (CRI): the time, the stream, F or P, and the text.
 type Entry struct {
-	Time    time.Time // When it reached this host; zero in files of older versions.
+	Time    time.Time // When it reached this host; zero for entries of older versions.
 	Stream  string    // Stdout or Stderr.
 	Partial bool      // The line goes on in the stream's next entry.
 	Text    []byte    // Without the end of the line.
@@ -50,15 +48,15 @@ func (e Entry) append(b []byte) []byte {
 	return append(append(b, e.Text...), '\n')
 }
 
-// parseEntry reads a line of the file. A line of another form is one of stdout, as an
-// older agentctl has written it.
+// parseEntry reads a line of the file. A line of another form is text of stdout, which
+// an older agentctl has written.
 func parseEntry(line []byte) Entry {
 	line = bytes.TrimSuffix(line, []byte("\n"))
 	fields := bytes.SplitN(line, []byte(" "), 4) //nolint:mnd // As many as an entry has.
 	if len(fields) == 4 {
 		at, err := time.Parse(entryTime, string(fields[0]))
 		stream, kind := string(fields[1]), string(fields[2])
-		exact := err == nil && at.UTC().Format(entryTime) == string(fields[0]) // Parse takes other forms too.
+		exact := err == nil && at.UTC().Format(entryTime) == string(fields[0]) // time.Parse accepts other forms too.
 		if exact && (stream == Stdout || stream == Stderr) && (kind == "F" || kind == "P") {
 			return Entry{at, stream, kind == "P", fields[3]}
 		}
@@ -66,7 +64,7 @@ func parseEntry(line []byte) Entry {
 	return Entry{Stream: Stdout, Text: line}
 }
 
-// entries cuts what was written at once into pieces.
+// entries splits the bytes of one write into entries.
 func entries(at time.Time, stream string, p []byte) (all []Entry) {
 	for len(p) > 0 {
 		line, rest, whole := bytes.Cut(p, []byte("\n"))
@@ -79,9 +77,9 @@ func entries(at time.Time, stream string, p []byte) (all []Entry) {
 	return all
 }
 
-// An outputLog keeps the last of what a command prints: at most two files. A disk that
-// is full costs the output that it has no room for, never the command: what is lost is
-// said in its place as soon as there is room.
+// An outputLog keeps the end of a command's output in at most two files. A full disk
+// never stops the command: the output that does not fit is lost, and an entry says so
+// as soon as there is room.
 type outputLog struct {
 	path string
 	most int64 // Of one file.
@@ -90,11 +88,11 @@ type outputLog struct {
 	mu   sync.Mutex
 	f    *os.File
 	size int64
-	lost int64 // Bytes since the last entry that was kept.
+	lost int64 // Bytes lost since the last kept entry.
 	why  error // Why they were lost.
 }
 
-// openOutput opens the file at path, to go on after what is there.
+// openOutput opens the file at path for appending.
 func openOutput(path string) (*outputLog, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -107,14 +105,14 @@ func openOutput(path string) (*outputLog, error) {
 	return o, nil
 }
 
-// wholeLines cuts off a last line that a killed supervisor has not written to its end,
-// and returns how much there is.
+// wholeLines cuts off an incomplete last line, which a killed supervisor leaves, and
+// returns the file's size.
 func wholeLines(f *os.File) (int64, error) {
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil || size == 0 {
 		return 0, err
 	}
-	const longest = outputPiece + 64 // And what stands before the text.
+	const longest = outputPiece + 64 // Plus the head of the line.
 	end := make([]byte, min(size, longest))
 	if _, err := f.ReadAt(end, size-int64(len(end))); err != nil {
 		return 0, err
@@ -157,10 +155,10 @@ func (o *outputLog) keepLocked(e Entry) {
 	o.lost = 0
 }
 
-// writeLocked writes whole lines or nothing.
+// writeLocked writes b, which holds whole lines, completely or not at all.
 func (o *outputLog) writeLocked(b []byte) error {
 	if _, err := o.f.Write(b); err != nil {
-		// What there is of a line would hide the next one.
+		// A partial line would garble the next one.
 		_, _ = o.f.Seek(o.size, io.SeekStart)
 		_ = o.f.Truncate(o.size)
 		return cause(err)
@@ -169,7 +167,7 @@ func (o *outputLog) writeLocked(b []byte) error {
 	return nil
 }
 
-// rotateLocked begins another file where more does not fit.
+// rotateLocked begins a new file if more bytes do not fit.
 func (o *outputLog) rotateLocked(more int64) error {
 	if o.size == 0 || o.size+more <= o.most {
 		return nil
@@ -179,7 +177,7 @@ func (o *outputLog) rotateLocked(more int64) error {
 	}
 	f, err := os.OpenFile(o.path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		// The next piece tries again with what is there.
+		// The next write tries again.
 		_ = os.Rename(o.path+olderSuffix, o.path)
 		return cause(err)
 	}
@@ -188,7 +186,8 @@ func (o *outputLog) rotateLocked(more int64) error {
 	return err
 }
 
-// cause is an error without the path, which says nothing to a reader of the output.
+// cause returns an error without its path, which means nothing to a reader of the
+// output.
 func cause(err error) error {
 	if e, ok := errors.AsType[*os.PathError](err); ok {
 		return e.Err

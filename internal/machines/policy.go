@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// A RestartPolicy says when a machine in the background is started again after its
-// end, by its supervisor: "no" or "" never; "on-failure", or "on-failure:N" for at most
-// N times, when its command has ended with another status than 0, or the machine has
-// failed; "always" and "unless-stopped" at every end. A machine that was stopped or
-// killed by agentctl, or whose timeout has passed, stays down.
+// A RestartPolicy says when a supervisor in the background restarts its machine after
+// its end. "no" and "" mean never. "on-failure" means after a failure of the machine or
+// an exit status of its command other than 0; "on-failure:N" does so at most N times.
+// "always" and "unless-stopped" mean after every end. A machine that agentctl has
+// stopped or killed, or whose timeout has passed, is never restarted.
 type RestartPolicy string
 
 // Words of a policy.
@@ -37,29 +37,30 @@ func ParseRestart(s string) (RestartPolicy, error) {
 // Never reports whether the policy starts nothing again.
 func (p RestartPolicy) Never() bool { return p == "" || p == restartNo }
 
-// again reports whether a life that has ended by itself is followed by another one.
+// again reports whether to restart a machine after a life that has ended by itself.
 func (p RestartPolicy) again(s State) bool {
 	word, times, counted := strings.Cut(string(p), ":")
 	switch word {
 	case restartAlways, restartUnlessStopped:
 		return true
 	case restartOnFailure:
-		most, _ := strconv.Atoi(times) // It was checked; 0 is no bound, as containers' tools have it.
+		most, _ := strconv.Atoi(times) // ParseRestart has checked it; 0 means no bound, as with container tools.
 		failed := s.Phase == Failed || s.Exit != nil && *s.Exit != 0
 		return failed && (!counted || most == 0 || s.Restarts < most)
 	}
 	return false
 }
 
-// What containers' tools do: a pause that doubles, and begins anew after a life that
-// was not short.
+// As with container tools the pause doubles after each life, and starts anew after a
+// life that was not short.
 const (
 	firstPause = 100 * time.Millisecond
 	mostPause  = time.Minute
 	longLife   = 10 * time.Second
 )
 
-// nextPause is how long to wait after a life that took so long.
+// nextPause returns how long to wait after a life of that length; last is the previous
+// pause.
 func nextPause(last, life time.Duration) time.Duration {
 	if last == 0 || life >= longLife {
 		return firstPause

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// A Port is one of the host's that leads into the guest.
+// A Port forwards a port of the host to the guest.
 type Port struct {
-	Host  string `json:"host"`  // ADDRESS:PORT to listen at; port 0 is any that is free.
-	Guest string `json:"guest"` // ADDRESS:PORT to connect to there.
+	Host  string `json:"host"`  // ADDRESS:PORT to listen at; port 0 means any free port.
+	Guest string `json:"guest"` // ADDRESS:PORT to connect to in the guest.
 }
 
-// String says it as ParsePorts takes it.
+// String returns HOST -> GUEST.
 func (p Port) String() string { return p.Host + " -> " + p.Guest }
 
 // A Dialer connects to something in a guest, as net.Dialer does on a host.
@@ -25,26 +25,26 @@ type Dialer interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// local6 is the guest's own address where a server has chosen it alone, as those do
-// that listen on "localhost" and take the first that the name has.
+// local6 is the guest's IPv6 loopback address. Some servers listen only there: those
+// that resolve "localhost" and take its first address.
 const local6 = "::1"
 
 // Dial connects to the port's guest side, for [Forward].
 func (p Port) Dial(d Dialer) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		conn, err := d.DialContext(ctx, "tcp", p.Guest)
-		host, port, _ := net.SplitHostPort(p.Guest) // Made by ParsePorts.
+		host, port, _ := net.SplitHostPort(p.Guest) // ParsePorts has made it.
 		if host != local || !errors.Is(err, syscall.ECONNREFUSED) {
 			return conn, err
 		}
 		if conn, again := d.DialContext(ctx, "tcp", net.JoinHostPort(local6, port)); again == nil {
 			return conn, nil
 		}
-		return nil, err // Of the address that the user knows.
+		return nil, err // Report the address that the user has named.
 	}
 }
 
-// listen opens all ports or none.
+// listen opens all ports or, after an error, none.
 func listen(ports []Port) (all []net.Listener, err error) {
 	for _, p := range ports {
 		var config net.ListenConfig
@@ -61,15 +61,15 @@ const (
 	// forwards bounds the connections of one port. The agent has 1,024 sessions
 	// for all of its clients.
 	forwards = 256
-	// dialWait is for a connection inside the guest; the agent itself gives up
-	// after 30 s.
+	// dialWait bounds the connect inside the guest; the agent itself gives up after 30
+	// s.
 	dialWait = 35 * time.Second
-	// acceptPause is before another attempt where this process, or the host, is out of
-	// descriptors: the port is there for as long as its machine.
+	// acceptPause is the pause before the next accept when this process or the host is
+	// out of descriptors. The port stays open as long as the machine runs.
 	acceptPause = 100 * time.Millisecond
 )
 
-// A Forwarder passes connections on until it is closed.
+// A Forwarder forwards connections until it is closed.
 type Forwarder struct {
 	listener net.Listener
 	dial     func(context.Context) (net.Conn, error)
@@ -77,14 +77,14 @@ type Forwarder struct {
 	failures tally // Of connections.
 	room     chan struct{}
 
-	ctx    context.Context //nolint:containedctx // Close ends what all connections do.
+	ctx    context.Context //nolint:containedctx // Close cancels it for all connections.
 	cancel context.CancelFunc
 	all    sync.WaitGroup
 }
 
-// Forward accepts connections and joins each with one that dial makes. It owns
-// the listener. Log is given a line for each reason that a connection fails for,
-// and for its 10th, 100th and so on of one reason.
+// Forward accepts connections and joins each to one that dial makes. It owns the
+// listener. It calls log when a connection fails for a new reason, and at the 10th,
+// 100th and so on failure for the same reason.
 func Forward(l net.Listener, dial func(context.Context) (net.Conn, error), log func(line string)) *Forwarder {
 	f := &Forwarder{listener: l, dial: dial, log: log, room: make(chan struct{}, forwards)}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
@@ -122,12 +122,12 @@ func (f *Forwarder) accept() {
 				f.serve(conn)
 			})
 		case <-f.ctx.Done():
-			_ = conn.Close() // Nothing was said.
+			_ = conn.Close() // Nothing was sent.
 		}
 	}
 }
 
-// pause leaves an accept alone that has failed.
+// pause waits before the next accept after a failed one.
 func (f *Forwarder) pause() {
 	select {
 	case <-time.After(acceptPause):
@@ -136,7 +136,7 @@ func (f *Forwarder) pause() {
 }
 
 func (f *Forwarder) serve(near net.Conn) {
-	defer func() { _ = near.Close() }() // Each side has heard its end by then.
+	defer func() { _ = near.Close() }() // Both directions have ended by then.
 	ctx, cancel := context.WithTimeout(f.ctx, dialWait)
 	far, err := f.dial(ctx)
 	cancel()
@@ -155,9 +155,9 @@ func (f *Forwarder) serve(near net.Conn) {
 	back.Wait()
 }
 
-// pass copies one direction and passes its end on. A reader that is gone is told
-// to the writer by closing both ways, and a writer that is gone by a reset: its reader
-// would take the end of a link for the end of what it was sent.
+// pass copies one direction and then closes it. If the reader is gone, pass closes both
+// ways, so that the writer sees it. If the writer is gone, pass resets the connection:
+// its reader would take a plain end for the end of the data.
 func pass(to, from net.Conn) {
 	_, err := io.Copy(to, from)
 	half, ok := to.(interface{ CloseWrite() error })
@@ -169,11 +169,11 @@ func pass(to, from net.Conn) {
 	}
 }
 
-// cut closes connections whose data is not whole, with a reset where they know one.
+// cut closes connections whose data is incomplete, by a reset if they support it.
 func cut(conns ...net.Conn) {
 	for _, c := range conns {
 		if reset, ok := c.(interface{ SetLinger(seconds int) error }); ok {
-			_ = reset.SetLinger(0) // It has ended already if that fails.
+			_ = reset.SetLinger(0) // Fails only if the connection has ended.
 		}
 		_ = c.Close()
 	}

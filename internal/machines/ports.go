@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// local is the host's side of a port without an address: other than with containers'
-// tools, it is open to this host alone.
+// local is the host's address of a port without one. Unlike with container tools, only
+// this host can reach it.
 const local = "127.0.0.1"
 
-// ParsePorts reads [[ADDRESS:]PORT:]PORT[/tcp], as containers' tools have it: the
-// host's side, which is any port on this host without one, then the guest's. Each
-// side may be a range, FIRST-LAST, and both have the same length then.
+// ParsePorts reads [[ADDRESS:]PORT:]PORT[/tcp] in the format of container tools: the
+// host's side, then the guest's. Without a host port any free port is used. Each side
+// may be a range, FIRST-LAST, and both ranges must have the same length.
 func ParsePorts(s string) ([]Port, error) {
 	text, protocol, ok := strings.Cut(s, "/")
 	if ok && protocol != "tcp" {
@@ -34,7 +34,7 @@ func ParsePorts(s string) ([]Port, error) {
 	}
 	var all []Port
 	for i := range there.length() {
-		from := 0 // Any.
+		from := 0 // Any free port.
 		if here.first > 0 {
 			from = here.first + i
 		}
@@ -63,12 +63,12 @@ func cutLast(s string) (before, after string, found bool) {
 	return "", s, false
 }
 
-// A span is a range of ports, both ends in it.
+// A span is a range of ports that includes both ends.
 type span struct{ first, last int }
 
 func (r span) length() int { return r.last - r.first + 1 }
 
-// parseRange reads FIRST[-LAST]; 0, where it is allowed, stands alone.
+// parseRange reads FIRST[-LAST]; 0, if least allows it, cannot begin a range.
 func parseRange(s string, least int) (r span, ok bool) {
 	first, last, both := strings.Cut(s, "-")
 	if !both {

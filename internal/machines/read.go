@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// A LogQuery says which part of a command's output is wanted.
+// A LogQuery selects a part of a command's output.
 type LogQuery struct {
 	Follow bool      // Go on until the machine's life ends.
-	Tail   int       // The last so many lines, and what follows; less than 0 for all.
-	Since  time.Time // Nothing older; zero for all.
-	Until  time.Time // Nothing newer; zero for all.
+	Tail   int       // Start with the last so many lines; less than 0 means all.
+	Since  time.Time // Skip older output; zero means all.
+	Until  time.Time // Skip newer output; zero means all.
 
-	// Lines asks for whole lines, each when it has ended, or is longer than 64 KiB.
-	// Without it, and without a Tail, pieces come as they were printed.
+	// Lines asks for whole lines: each comes when it has ended, or is longer than 64
+	// KiB. Without it, and without a Tail, pieces come as the command has written them.
 	Lines bool
 }
 
-// ReadOutput calls each with the output of the machine's command, in the order in
-// which it came; each must not keep the text. Output that has not begun is empty.
+// ReadOutput calls each with the output of the machine's command, in order; each must
+// not keep the text. A machine without output yet gives none.
 func (m *Machine) ReadOutput(ctx context.Context, q LogQuery, each func(Entry) error) error {
 	r := &outputReader{path: m.Output()}
 	if err := r.open(); err != nil {
@@ -50,7 +50,7 @@ func (m *Machine) ReadOutput(ctx context.Context, q LogQuery, each func(Entry) e
 	return errors.Join(m.readOn(ctx, r, q.Follow), a.flush())
 }
 
-// filter leaves out what is too old or too new.
+// filter drops entries outside Since and Until.
 func (q LogQuery) filter(each func(Entry) error) func(Entry) error {
 	return func(e Entry) error {
 		if e.Time.Before(q.Since) || !q.Until.IsZero() && e.Time.After(q.Until) {
@@ -60,7 +60,7 @@ func (q LogQuery) filter(each func(Entry) error) func(Entry) error {
 	}
 }
 
-// readOn reads what there is, and goes on with what comes.
+// readOn reads the available output and, with follow, the later output.
 func (m *Machine) readOn(ctx context.Context, r *outputReader, follow bool) error {
 	if !follow {
 		return errors.Join(r.read(), r.lines.Flush())
@@ -68,17 +68,18 @@ func (m *Machine) readOn(ctx context.Context, r *outputReader, follow bool) erro
 	return errors.Join(m.follow(ctx, r.read), r.lines.Flush())
 }
 
-// An outputReader reads the files of an outputLog, the older one first, while they
-// may be written and change places.
+// An outputReader reads the files of an outputLog, the older one first. Meanwhile the
+// log may grow and rotate.
 type outputReader struct {
 	path  string
 	lines Lines
-	files []*os.File // The last one is written yet, or was when it was opened.
+	files []*os.File // The last one is the current file, or was when it was opened.
 }
 
-// open opens what there is.
+// open opens the files that exist.
 func (r *outputReader) open() error {
-	// The new one first: if they change places now, both are the same file.
+	// The current file first: if the log rotates between the two opens, both are the
+	// same file.
 	for _, path := range []string{r.path, r.path + olderSuffix} {
 		f, err := os.Open(path)
 		if errors.Is(err, os.ErrNotExist) {
@@ -109,7 +110,7 @@ func (r *outputReader) close() {
 	}
 }
 
-// read passes on what has come since the last call.
+// read passes on the output since the last call.
 func (r *outputReader) read() error {
 	for {
 		more, err := r.successors()
@@ -129,9 +130,9 @@ func (r *outputReader) read() error {
 	}
 }
 
-// successors are the files that were begun after ours: none while ours is the one
-// that is written. It is asked before ours is read, which therefore is complete if
-// there are any.
+// successors returns the files that were begun after ours; none while ours is the
+// current file. The caller calls it before it reads ours, so ours is complete if there
+// are any.
 func (r *outputReader) successors() ([]*os.File, error) {
 	next := &outputReader{path: r.path}
 	if err := next.open(); err != nil {
@@ -156,10 +157,10 @@ func (r *outputReader) successors() ([]*os.File, error) {
 	return next.files, nil
 }
 
-// An assembler puts lines together from pieces, those of each stream for itself.
+// An assembler joins pieces to lines, separately for each stream.
 type assembler struct {
 	each func(Entry) error
-	open []*Entry // Lines that have not ended, the oldest first.
+	open []*Entry // Incomplete lines, the oldest first.
 }
 
 func (a *assembler) line(line []byte) error { return a.take(parseEntry(line)) }
@@ -183,7 +184,7 @@ func (a *assembler) take(e Entry) error {
 	return a.each(*whole)
 }
 
-// flush passes on lines without an end.
+// flush passes on incomplete lines.
 func (a *assembler) flush() (err error) {
 	for _, e := range a.open {
 		err = errors.Join(err, a.each(*e))
@@ -192,7 +193,7 @@ func (a *assembler) flush() (err error) {
 	return err
 }
 
-// tail reads what there is and passes on the last n lines of it.
+// tail reads the available output and passes on its last n lines.
 func (a *assembler) tail(r *outputReader, n int, follow bool) error {
 	each, last, next := a.each, []Entry{}, 0
 	a.each = func(e Entry) error {

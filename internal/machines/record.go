@@ -18,7 +18,7 @@ const (
 	stateName   = "state.json"
 	lifeName    = "life"
 	socketName  = "socket"
-	controlName = "ctl" // Shorter than socket: its path has to be, too.
+	controlName = "ctl" // Shorter than "socket", so its path fits wherever the socket's does.
 	consoleName = "console.log"
 	logName     = "agentctl.log"
 	outputName  = "output.log"
@@ -27,37 +27,37 @@ const (
 	healthName  = "health.json"
 )
 
-// recordFormat is raised when an older agentctl could misread a record.
+// recordFormat is increased when an older agentctl could misread a record.
 const recordFormat = 1
 
-// A Record is what was asked for.
+// A Record is the configuration of a machine.
 type Record struct {
 	Format  int       `json:"format"`
 	Name    string    `json:"name"`
 	Created time.Time `json:"created"`
 
-	// Passing is a machine that is removed when it ends, as run makes it.
+	// Passing marks a machine that is removed when it ends, such as one of run.
 	Passing bool `json:"passing,omitempty"`
 
-	// Command is what the machine is for: it ends with it. Without one it stays
-	// until it is told to end.
+	// Command is the machine's command: the machine ends with it. Without a command the
+	// machine runs until it is told to end.
 	Command []string          `json:"command,omitempty"`
-	Timeout time.Duration     `json:"timeout_ns,omitempty"` // From its start to its end; 0 is none.
+	Timeout time.Duration     `json:"timeout_ns,omitempty"` // Longest time from start to end; 0 means no bound.
 	Labels  map[string]string `json:"labels,omitempty"`
 	Ports   []Port            `json:"ports,omitempty"`
-	Socket  string            `json:"socket,omitempty"` // In place of the one in its directory.
+	Socket  string            `json:"socket,omitempty"` // Replaces the socket in its directory.
 
 	Restart     RestartPolicy  `json:"restart,omitempty"`
-	StopSignal  string         `json:"stop_signal,omitempty"`     // For its command; "" is TERM.
-	StopTimeout *time.Duration `json:"stop_timeout_ns,omitempty"` // For its command; nil is DefaultGrace, less than 0 for ever.
+	StopSignal  string         `json:"stop_signal,omitempty"`     // For its command; "" means TERM.
+	StopTimeout *time.Duration `json:"stop_timeout_ns,omitempty"` // For its command; nil means DefaultGrace, less than 0 no bound.
 
-	// Health is run in the machine again and again while it runs; nil for no check.
+	// Health is a check that runs in the machine at intervals; nil means none.
 	Health *sandbox.Healthcheck `json:"healthcheck,omitempty"`
 
 	Config sandbox.Config `json:"config"`
 }
 
-// A Phase is how far a machine's life has come.
+// A Phase is a phase of a machine's life.
 type Phase string
 
 // The phases; see the package comment.
@@ -66,17 +66,17 @@ const (
 	Starting Phase = "starting"
 	Running  Phase = "running"
 	Stopping Phase = "stopping"
-	// Restarting is between two lives; see RestartPolicy.
+	// Restarting is the pause between two lives; see RestartPolicy.
 	Restarting Phase = "restarting"
 	Stopped    Phase = "stopped"
 	Failed     Phase = "failed"
-	Dead       Phase = "dead" // Never written: concluded.
+	Dead       Phase = "dead" // Never written; concluded from state and lock.
 )
 
-// over reports a phase after which nobody works on the machine.
+// over reports whether a machine in that phase needs no supervisor.
 func (p Phase) over() bool { return p == Created || p == Stopped || p == Failed || p == Dead }
 
-// A State is what a supervisor says of its machine.
+// A State is a supervisor's description of its machine.
 type State struct {
 	Phase   Phase     `json:"phase"`
 	PID     int       `json:"pid,omitempty"` // The supervisor's.
@@ -86,29 +86,29 @@ type State struct {
 	Error   string    `json:"error,omitempty"`  // Why it failed.
 	Reason  string    `json:"reason,omitempty"` // Why it ended, if it did not fail.
 	Exit    *int      `json:"exit,omitempty"`   // The status of its command.
-	Note    string    `json:"note,omitempty"`   // What executes it.
-	Ports   []Port    `json:"ports,omitempty"`  // With the host's side as it is.
+	Note    string    `json:"note,omitempty"`   // Describes the VMM that runs it.
+	Ports   []Port    `json:"ports,omitempty"`  // With the host's actual ports.
 
-	OOMKilled bool `json:"oom_killed,omitempty"` // Its kernel has killed something for want of memory.
-	Restarts  int  `json:"restarts,omitempty"`   // By its policy, since it was started.
+	OOMKilled bool `json:"oom_killed,omitempty"` // Its kernel has killed a process for lack of memory.
+	Restarts  int  `json:"restarts,omitempty"`   // Restarts by its policy since it was started.
 }
 
-// A Status is what is true of a machine now.
+// A Status is the current status of a machine.
 type Status struct {
 	State
-	Alive  bool    `json:"alive"`            // It has a supervisor.
-	Health *Health `json:"health,omitempty"` // What checks have said in its last life; nil without any.
+	Alive  bool    `json:"alive"`            // A supervisor holds it.
+	Health *Health `json:"health,omitempty"` // Results of the health checks in its last life; nil without any.
 }
 
-// writeJSON writes a file whole or not at all.
+// writeJSON replaces a file as a whole or not at all.
 func writeJSON(path string, v any) error {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	early := path + ".new" // There is one writer of each file.
+	early := path + ".new" // Each file has one writer.
 	if err := os.WriteFile(early, append(b, '\n'), 0o600); err != nil {
-		return errors.Join(err, os.RemoveAll(early)) // On a full disk what there is of it is in the way.
+		return errors.Join(err, os.RemoveAll(early)) // Frees the space on a full disk.
 	}
 	return os.Rename(early, path)
 }
@@ -124,7 +124,7 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-// A Machine is one of the store.
+// A Machine is a machine of the store.
 type Machine struct {
 	store  *Store
 	dir    string
@@ -134,34 +134,34 @@ type Machine struct {
 // Name returns the machine's name.
 func (m *Machine) Name() string { return m.record.Name }
 
-// Record returns what was asked for.
+// Record returns the machine's configuration.
 func (m *Machine) Record() Record { return m.record }
 
 // Dir returns the machine's directory.
 func (m *Machine) Dir() string { return m.dir }
 
-// Socket is where a running machine serves clients.
+// Socket is the path at which a running machine serves clients.
 func (m *Machine) Socket() string { return cmp.Or(m.record.Socket, m.file(socketName)) }
 
-// Output is the file with what the machine's command has printed.
+// Output is the path of the command's output.
 func (m *Machine) Output() string { return m.file(outputName) }
 
-// Console is the file with what the guest has printed.
+// Console is the path of the guest's console output.
 func (m *Machine) Console() string { return m.file(consoleName) }
 
-// Script is a file with lines for sh that repeat the machine's last life by hand.
+// Script is the path of a shell script that repeats the machine's last life by hand.
 func (m *Machine) Script() string { return m.file(scriptName) }
 
-// Log is the file with what the supervisor has said.
+// Log is the path of the supervisor's messages.
 func (m *Machine) Log() string { return m.file(logName) }
 
 func (m *Machine) file(name string) string { return filepath.Join(m.dir, name) }
 
-// statusTries is how often Status looks again when the machine changed hands
-// while it looked. A life takes longer than a look: one more is enough.
+// statusTries is how often Status tries again if the supervisor changed meanwhile. A
+// life takes longer than a try, so one more is normally enough.
 const statusTries = 10
 
-// Status finds out what is true of the machine.
+// Status returns the current status of the machine.
 func (m *Machine) Status() (s Status, err error) {
 	before, err := held(m.file(lifeName))
 	for range statusTries {
@@ -186,13 +186,14 @@ func (m *Machine) Status() (s Status, err error) {
 	return s, err
 }
 
-// concluded puts together what the state says and whether somebody is there.
+// concluded derives the phase from the state and from whether a supervisor holds the
+// life.
 func concluded(s Status) Phase {
 	switch {
 	case s.Alive && s.Phase == Created:
-		return Starting // It has not said so yet.
+		return Starting // The supervisor has not written its state yet.
 	case s.Alive && s.Phase.over():
-		return Stopping // It has let go of everything but its lock.
+		return Stopping // The supervisor holds only the lock any more.
 	case !s.Alive && !s.Phase.over():
 		return Dead
 	}

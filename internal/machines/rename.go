@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// Rename gives a machine without a supervisor another name. The directory's name is the
-// machine's, whatever its record says.
+// Rename gives a machine without a supervisor another name. The directory's name
+// counts, not the name in the record.
 func (m *Machine) Rename(name string) (err error) {
 	if err := checkName(name); err != nil {
 		return err
@@ -31,8 +31,8 @@ func (m *Machine) Rename(name string) (err error) {
 	return m.wrap(writeJSON(m.file(recordName), m.record))
 }
 
-// HasOutput reports whether the output of the machine's command is kept, and there is
-// some or may be: it is in the background, and was started.
+// HasOutput reports whether the machine may have kept output: it has a command in the
+// background and was started.
 func (m *Machine) HasOutput() bool {
 	_, err := os.Lstat(m.Output())
 	return err == nil

@@ -7,10 +7,10 @@ import (
 	"syscall"
 )
 
-// lastSignal is the highest that the protocol sends: those with names.
+// lastSignal is the highest signal that the protocol sends: the last one with a name.
 const lastSignal = 31
 
-// signalNumbers are the names of a guest's signals, which has Linux's numbers.
+// signalNumbers maps names of signals to their numbers on Linux, the guest's system.
 var signalNumbers = map[string]syscall.Signal{
 	"HUP": syscall.SIGHUP, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "ILL": syscall.SIGILL, "TRAP": syscall.SIGTRAP,
 	"ABRT": syscall.SIGABRT, "IOT": syscall.SIGIOT, "BUS": syscall.SIGBUS, "FPE": syscall.SIGFPE, "KILL": syscall.SIGKILL,

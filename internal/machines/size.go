@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// mebibyte is the unit of the sizes that a machine is made with.
+// mebibyte is the unit of a machine's sizes.
 const mebibyte = 1 << 20
 
-// ParseSize reads a size as containers' tools do: 512m, 2g, 1.5GB or 1GiB, in powers
-// of 1,024 and in any case. A number alone is bytes. The result is in whole MiB,
-// rounded down, and at least 1.
+// ParseSize reads a size as container tools do: 512m, 2g, 1.5GB or 1GiB, in powers of
+// 1,024; case does not matter. A number without a unit is in bytes. The result is in
+// whole MiB, rounded down, and at least 1.
 func ParseSize(s string) (mib int, err error) {
 	bytes, err := parseBytes(s)
 	switch {
@@ -30,7 +30,7 @@ func parseBytes(s string) (int64, error) {
 	digits := strings.TrimRight(strings.ToLower(s), " bi")
 	shift := 0
 	if n := strings.IndexByte("kmgtp", lastByte(digits)); n >= 0 {
-		const step = 10 // Of a unit to the next: 1,024 times.
+		const step = 10 // Each unit is 1<<10 times the previous one.
 		shift, digits = step*(n+1), digits[:len(digits)-1]
 	} else if strings.ContainsRune(strings.ToLower(s), 'i') {
 		return 0, errors.New("a unit without its letter")
@@ -45,7 +45,7 @@ func parseBytes(s string) (int64, error) {
 	return int64(n), nil
 }
 
-// lastByte is 0 of nothing.
+// lastByte returns the last byte of s, or 0 if s is empty.
 func lastByte(s string) byte {
 	if s == "" {
 		return 0

@@ -16,32 +16,35 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// StateVariable names the directory of the store, over the default.
+// StateVariable is the environment variable that replaces the default directory of the
+// store.
 const StateVariable = "AGENTCTL_STATE"
 
 var (
 	// ErrRunning says that a machine has a supervisor already.
 	ErrRunning = errors.New("it is running")
-	// ErrNotRunning says that it has none.
+	// ErrNotRunning says that a machine has no supervisor.
 	ErrNotRunning = errors.New("it is not running")
 	// ErrNotFound says that there is no machine of that name.
 	ErrNotFound = errors.New("no such machine")
-	// ErrExists says that there is one already.
+	// ErrExists says that a machine of that name exists already.
 	ErrExists = errors.New("a machine of that name exists")
 )
 
-// hidden begins the names of what is not a machine yet, or not any more.
+// hidden is the prefix of directories that are being made or removed.
 const hidden = "."
 
-// names are those that containers' tools allow, short enough for the path of a
-// socket in the machine's directory: 107 bytes (unix(7)) with some 50 for a home.
+// names matches the names that container tools allow, up to 40 characters. So the path
+// of a socket in the machine's directory fits into 107 bytes (unix(7)), with some 50
+// bytes for the home directory.
 var names = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,39}$`)
 
 // A Store is a directory of machines.
 type Store struct{ dir string }
 
 // Open returns the store in a directory; "" is $AGENTCTL_STATE, else
-// $XDG_STATE_HOME/agentctl, else ~/.local/state/agentctl. It is made if missing.
+// $XDG_STATE_HOME/agentctl, else ~/.local/state/agentctl. Open makes the directory if
+// it is missing.
 func Open(dir string) (*Store, error) {
 	dir, err := storeDir(dir)
 	if err != nil {
@@ -75,7 +78,8 @@ func (s *Store) Dir() string { return s.dir }
 
 func (s *Store) path(name string) string { return filepath.Join(s.dir, "machines", name) }
 
-// change calls f while nobody else makes or removes names.
+// change calls f under the store's lock, so that no other process makes or removes
+// names.
 func (s *Store) change(f func() error) error {
 	return exclusively(filepath.Join(s.dir, "lock"), f)
 }
@@ -109,7 +113,7 @@ func (s *Store) Create(r Record) (*Machine, error) {
 	return &Machine{store: s, dir: final, record: r}, nil
 }
 
-// Free returns nil if a machine can be made under a name, and else why not.
+// Free returns nil if a machine can be made under a name, or else the reason why not.
 func (s *Store) Free(name string) error {
 	err := checkName(name)
 	if err == nil {
@@ -127,7 +131,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// newName is one that nobody has: 32 bits at random, among dozens of machines.
+// newName returns a random name of 32 bits, which is unique enough among dozens of
+// machines.
 func newName() string {
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // Never fails (package crypto/rand).
@@ -154,8 +159,8 @@ func (s *Store) Get(name string) (*Machine, error) {
 	return m, nil
 }
 
-// List returns all machines, the oldest first, and sweeps away what interrupted
-// programs have left. What cannot be read is an error beside the others.
+// List returns all machines, the oldest first, and removes the leftovers of interrupted
+// programs. If a machine cannot be read, the error says so and the others are returned.
 func (s *Store) List() (all []*Machine, err error) {
 	err = s.change(s.sweep)
 	entries, failed := os.ReadDir(s.path(""))
@@ -167,7 +172,7 @@ func (s *Store) List() (all []*Machine, err error) {
 		m, failed := s.Get(e.Name())
 		if failed == nil {
 			all = append(all, m)
-		} else if !errors.Is(failed, ErrNotFound) { // Removed this moment.
+		} else if !errors.Is(failed, ErrNotFound) { // Removed meanwhile.
 			err = errors.Join(err, failed)
 		}
 	}
@@ -175,9 +180,9 @@ func (s *Store) List() (all []*Machine, err error) {
 	return all, err
 }
 
-// sweep removes what is under hidden names. Machines are made and renamed under
-// the lock that the caller holds, so whoever left them there is gone or is
-// removing them too.
+// sweep removes directories with hidden names. Machines are made and renamed under the
+// lock that the caller holds, so the program that left such a directory has ended or is
+// removing it too.
 func (s *Store) sweep() (err error) {
 	for _, dir := range []string{s.path(""), s.volumePath()} {
 		entries, failed := os.ReadDir(dir)
@@ -193,7 +198,7 @@ func (s *Store) sweep() (err error) {
 	return err
 }
 
-// discard makes a machine's directory vanish, under the lock that the caller holds.
+// discard removes a machine's directory. The caller holds the store's lock.
 func (s *Store) discard(dir string) error {
 	old, err := os.MkdirTemp(filepath.Dir(dir), hidden+"old-")
 	if err != nil {

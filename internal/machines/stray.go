@@ -11,20 +11,21 @@ import (
 	"time"
 )
 
-// Variable is set in the environment of a supervisor, and so of its QEMU and
-// virtiofsd, to the machine's directory.
+// Variable is the environment variable that holds the machine's directory in a
+// supervisor, and thus in its QEMU and virtiofsd.
 const Variable = "AGENTCTL_MACHINE"
 
 const (
-	// strayWait is how long what a killed supervisor leaves may take to go: QEMU is
-	// killed by the kernel at once, and virtiofsd ends when its link does, after it
-	// has let go of its files.
+	// strayWait is how long the processes of a killed supervisor may take to end by
+	// themselves. The kernel kills QEMU at once. Virtiofsd ends after QEMU, when it has
+	// closed its files.
 	strayWait = 3 * time.Second
-	// strayLook is how often to look whether it has: nobody but its parent is told.
+	// strayLook is the interval between looks at those processes. Only a process's
+	// parent is notified of its end, so we must poll.
 	strayLook = 20 * time.Millisecond
 )
 
-// strays are the processes that belong to a machine in dir, without ourselves.
+// strays returns the processes of the machine in dir, without this one.
 func strays(dir string) (pids []int) {
 	found, _ := filepath.Glob("/proc/[0-9]*") // The pattern is well formed.
 	for _, p := range found {
@@ -36,8 +37,9 @@ func strays(dir string) (pids []int) {
 	return pids
 }
 
-// belongs looks for the variable. A virtiofsd in a user namespace of its own shows
-// its environment to nobody, but its arguments name what it shares.
+// belongs looks for the variable in a process's environment. The environment of a
+// virtiofsd in its own user namespace cannot be read, but its arguments name the shared
+// directory.
 func belongs(proc, dir string) bool {
 	env, _ := os.ReadFile(filepath.Join(proc, "environ"))
 	for entry := range bytes.SplitSeq(env, []byte{0}) {
@@ -50,7 +52,7 @@ func belongs(proc, dir string) bool {
 	return bytes.Contains(program, []byte("virtiofsd")) && bytes.Contains(args, []byte(dir+"/"))
 }
 
-// endStrays waits for what a killed supervisor has left, then ends it.
+// endStrays waits for the processes of a killed supervisor to end, and kills the rest.
 func endStrays(ctx context.Context, dir string) error {
 	deadline := time.Now().Add(strayWait)
 	tick := time.NewTicker(strayLook)
@@ -65,7 +67,7 @@ func endStrays(ctx context.Context, dir string) error {
 		}
 		if time.Now().After(deadline) {
 			for _, pid := range left {
-				_ = syscall.Kill(pid, syscall.SIGKILL) // It may be gone.
+				_ = syscall.Kill(pid, syscall.SIGKILL) // It may have ended already.
 			}
 		}
 		select {

@@ -16,22 +16,23 @@ import (
 )
 
 const (
-	// reportFD is where a supervisor in the background finds the pipe on which it
-	// says once that the machine serves, or why not.
+	// reportFD is the descriptor of a background supervisor's pipe to Launch. It
+	// reports there once that the machine serves, or why not.
 	reportFD = 3
 
-	// endWait is for a supervisor to end its machine, after the grace of its command:
-	// what its agent takes to say that it has ended (10 s), what the machine may take
-	// (16 s), and its helpers after it (5 s at most, each).
+	// endWait is how long a supervisor may take to end its machine after the grace
+	// period of its command: the agent's report of the command's end (10 s), the
+	// machine's end (16 s), and the ends of its QEMU and file servers (at most 5 s
+	// each).
 	endWait = 40 * time.Second
-	// reportWait is for the agent to say that a command has ended that was killed.
+	// reportWait is how long the agent may take to report the end of a killed command.
 	reportWait = 10 * time.Second
 
-	// cutWait is for the same without asking the machine.
+	// cutWait is like endWait when the machine is not asked to end.
 	cutWait = 8 * time.Second
 )
 
-// What a supervisor is told by signals.
+// Signals to a supervisor.
 const (
 	// SignalStop asks it to end the machine, its commands first.
 	SignalStop = syscall.SIGTERM
@@ -39,18 +40,18 @@ const (
 	SignalCut = syscall.SIGQUIT
 )
 
-// errCut is the cause of a context whose machine is not asked.
+// errCut is the cause of a context whose end cuts the machine off without asking it.
 var errCut = errors.New("cut")
 
-// A report is what a supervisor says to who has started it.
+// A report is a supervisor's message to Launch.
 type report struct {
 	Error  string   `json:"error,omitempty"`
-	Status int      `json:"status,omitempty"` // Of a command that could not be started.
+	Status int      `json:"status,omitempty"` // Exit status for a command that could not be started.
 	Notes  []string `json:"notes,omitempty"`
 }
 
-// Notes says in lines for the user what makes a machine slower than it could be, or
-// leaves it less than it might have.
+// Notes returns lines for the user about what makes a machine slower than it could be,
+// or which features it lacks.
 func Notes(m *sandbox.Machine) (lines []string) {
 	if m.Emulated() {
 		lines = append(lines, m.Note())
@@ -64,10 +65,10 @@ func Notes(m *sandbox.Machine) (lines []string) {
 	return lines
 }
 
-// Launch starts a supervisor in the background, which is argv, and waits until it
-// has the machine up; argv has to call Supervise. When ctx ends before that, so
-// does the supervisor. A machine that has one already is ErrRunning. The lines are
-// its [Notes].
+// Launch starts argv, which must call Supervise, as the machine's supervisor in the
+// background, and waits until the machine serves. If ctx ends before that, the
+// supervisor ends too. The error is ErrRunning if the machine has a supervisor already.
+// Launch returns the machine's [Notes].
 func (m *Machine) Launch(ctx context.Context, argv ...string) (notes []string, err error) {
 	if alive, err := held(m.file(lifeName)); err != nil {
 		return nil, m.wrap(err)
@@ -90,7 +91,7 @@ func (m *Machine) Launch(ctx context.Context, argv ...string) (notes []string, e
 	if err = errors.Join(err, theirs.Close()); err != nil {
 		return nil, m.wrap(err)
 	}
-	go func() { _ = cmd.Wait() }() // For as long as we are here: a zombie would look alive.
+	go func() { _ = cmd.Wait() }() // Reap it while this program runs: a zombie would look alive.
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(SignalCut) })
 	defer stop()
 	var r report
@@ -108,14 +109,15 @@ func (m *Machine) Launch(ctx context.Context, argv ...string) (notes []string, e
 	return r.Notes, nil
 }
 
-// background is the supervisor's process, in a session of its own, which no
-// terminal's ^C reaches, and in a directory that nobody wants to unmount.
+// background prepares the supervisor's process. It has its own session, so that no
+// terminal's ^C reaches it, and the root as its directory, so that it keeps no file
+// system busy.
 func (m *Machine) background(report *os.File, argv []string) (*exec.Cmd, error) {
 	log, err := os.OpenFile(m.Log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // It outlives us.
+	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // It outlives this process.
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log
 	cmd.ExtraFiles = []*os.File{report}
 	cmd.Env = append(os.Environ(), Variable+"="+m.dir)
@@ -123,9 +125,9 @@ func (m *Machine) background(report *os.File, argv []string) (*exec.Cmd, error) 
 	return cmd, nil
 }
 
-// keepDescriptors keeps what we were given from what we start, but for standard
-// input, output and error: a lock or a pipe of a shell's would be held for as long
-// as the machine runs, and who waits for its end would wait as long.
+// keepDescriptors marks all inherited descriptors except standard input, output and
+// error as close-on-exec. Otherwise the supervisor would hold a shell's lock or pipe as
+// long as the machine runs, and a program that waits for its end would block.
 func keepDescriptors() error {
 	const given = 3
 	open, err := os.ReadDir("/proc/self/fd")
@@ -137,9 +139,9 @@ func keepDescriptors() error {
 	return err
 }
 
-// Supervise is a supervisor's life in the background: it brings the machine up, and
-// its command, says so to Launch, and ends it when stop ends, or its command, or the
-// machine; or starts it again, as its policy says.
+// Supervise runs a background supervisor. It starts the machine and its command and
+// reports to Launch. It ends the machine when stop ends, or when its command or the
+// machine itself has ended; then its policy may start it again.
 func (m *Machine) Supervise(stop context.Context, log func(line string)) error {
 	launcher := os.NewFile(reportFD, "launcher")
 	stop, cancel := context.WithCancel(stop)
@@ -166,7 +168,7 @@ func (m *Machine) Supervise(stop context.Context, log func(line string)) error {
 			r.Status = refused.Status
 		}
 	}
-	// A launcher that is gone needs no report.
+	// If Launch has ended, nobody needs the report.
 	_ = json.NewEncoder(launcher).Encode(r)
 	_ = launcher.Close()
 	if err != nil {
@@ -175,7 +177,7 @@ func (m *Machine) Supervise(stop context.Context, log func(line string)) error {
 	return l.supervise(stop, command)
 }
 
-// supervise sees one life after the other to its end.
+// supervise waits for the end of each life and restarts the machine as its policy says.
 func (l *Live) supervise(stop context.Context, command *client.Cmd) error {
 	var pause time.Duration
 	err := l.live(stop, command)
@@ -196,7 +198,7 @@ func (l *Live) supervise(stop context.Context, command *client.Cmd) error {
 	}
 }
 
-// rest waits between two lives, and reports whether there is to be another.
+// rest waits between two lives. It returns false if the machine is stopped meanwhile.
 func (l *Live) rest(stop context.Context, pause time.Duration) bool {
 	l.state.Phase = Restarting
 	if err := l.say(); err != nil {
@@ -211,7 +213,7 @@ func (l *Live) rest(stop context.Context, pause time.Duration) bool {
 	}
 }
 
-// once starts the machine again, with its command.
+// once restarts the machine and its command.
 func (l *Live) once(stop context.Context) (command *client.Cmd, err error) {
 	if err := l.begin(stop); err != nil {
 		l.state.Ended = time.Now().Round(0)
@@ -223,7 +225,7 @@ func (l *Live) once(stop context.Context) (command *client.Cmd, err error) {
 	return command, nil
 }
 
-// live waits for the end of one life and carries it out. The error is why it failed.
+// live waits until one life is to end, and ends it. The error says why the life failed.
 func (l *Live) live(stop context.Context, command *client.Cmd) error {
 	var failed error
 	if command != nil {
@@ -241,8 +243,8 @@ func (l *Live) live(stop context.Context, command *client.Cmd) error {
 	return l.settle(context.Background(), failed, asked)
 }
 
-// startCommand starts the machine's command, if it has one. What it prints goes to the
-// output's files, after what it has printed before.
+// startCommand starts the machine's command, if it has one. Its output is appended to
+// the output's files.
 func (l *Live) startCommand(ctx context.Context) (*client.Cmd, error) {
 	argv := l.machine.record.Command
 	if len(argv) == 0 {
@@ -267,12 +269,13 @@ func (l *Live) startCommand(ctx context.Context) (*client.Cmd, error) {
 	return cmd, nil
 }
 
-// stopCommand asks the machine's command to end, and kills it when its grace is over.
+// stopCommand signals the machine's command to end, and kills it after its grace
+// period.
 func (l *Live) stopCommand(cmd *client.Cmd) error {
 	signal, grace := l.StopWords()
 	if grace > 0 {
 		time.AfterFunc(grace, func() { _ = cmd.Kill() }) // It may have ended.
-		cmd.WaitDelay = grace + reportWait               // Which is asked for after this.
+		cmd.WaitDelay = grace + reportWait               // Wait takes it into account from now on.
 	}
 	return cmd.Signal(signal)
 }
@@ -289,22 +292,22 @@ func (l *Live) await(ctx context.Context, cmd *client.Cmd) error {
 		err = nil
 	}
 	if ctx.Err() != nil {
-		err = nil // It was told to end.
+		err = nil // The error only says that it was told to end.
 	}
 	return errors.Join(err, l.output.close())
 }
 
-// CutCause is the cause for which the context of Supervise ends when the machine
-// is not to be asked.
+// CutCause is the cause with which to cancel Supervise's context to cut the machine off
+// without asking it.
 func CutCause() error { return errCut }
 
-// A StopRequest is how to stop a machine with a command.
+// A StopRequest says how to stop a machine's command.
 type StopRequest struct {
-	Signal syscall.Signal // For its command; 0 is the machine's own.
-	Grace  *time.Duration // For its command; nil is the machine's own, less than 0 for ever.
+	Signal syscall.Signal // For its command; 0 means the machine's own.
+	Grace  *time.Duration // For its command; nil means the machine's own, less than 0 no bound.
 }
 
-// Stop asks a running machine to end, and waits until it has.
+// Stop asks a running machine to end, and waits for its end.
 func (m *Machine) Stop(ctx context.Context, q StopRequest) error {
 	wait := DefaultGrace
 	for _, given := range []*time.Duration{m.record.StopTimeout, q.Grace} {
@@ -317,19 +320,19 @@ func (m *Machine) Stop(ctx context.Context, q StopRequest) error {
 	}
 	err := m.ask(ctx, request{Do: controlStop, Signal: q.Signal, Grace: q.Grace})
 	if err != nil {
-		return m.endBy(ctx, SignalStop, wait) // It may be starting, or of an older version.
+		return m.endBy(ctx, SignalStop, wait) // The supervisor may be starting, or of an older version.
 	}
 	return m.awaitOrKill(ctx, wait)
 }
 
-// forEver is longer than any machine lives.
+// forEver is longer than any machine runs.
 const forEver = 100 * 365 * 24 * time.Hour
 
-// Kill ends a machine as a power cut would.
+// Kill ends a machine like a power cut.
 func (m *Machine) Kill(ctx context.Context) error { return m.endBy(ctx, SignalCut, cutWait) }
 
-// endBy tells the supervisor; one that does not end in time is killed, and QEMU
-// with it.
+// endBy signals the supervisor. If it does not end in time, endBy kills it, and QEMU
+// dies with it.
 func (m *Machine) endBy(ctx context.Context, word os.Signal, wait time.Duration) error {
 	supervisor, err := m.supervisor()
 	if err != nil {
@@ -350,19 +353,20 @@ func (m *Machine) awaitOrKill(ctx context.Context, wait time.Duration) error {
 	}
 	supervisor, err := m.supervisor()
 	if errors.Is(err, ErrNotRunning) {
-		return nil // It has ended this moment.
+		return nil // It has just ended.
 	}
 	if err != nil {
 		return m.wrap(err)
 	}
-	_ = supervisor.Kill() // It may have ended this moment.
+	_ = supervisor.Kill() // It may have just ended.
 	return errors.Join(supervisor.Release(), m.awaitEnd(ctx, cutWait), endStrays(ctx, m.dir))
 }
 
-// supervisor returns the process that holds the life. The handle is opened before
-// the holder is looked at, so its number cannot be another's by then.
+// supervisor returns the process that holds the life. It opens the process's handle
+// first and then checks the holder again, so the handle cannot be of a later process
+// with the same number.
 func (m *Machine) supervisor() (*os.Process, error) {
-	// Before its state, which need not be legible for a machine to be removed.
+	// Checked first: a machine whose state cannot be read may be removed too.
 	if alive, err := held(m.file(lifeName)); err != nil {
 		return nil, err
 	} else if !alive {
@@ -372,7 +376,7 @@ func (m *Machine) supervisor() (*os.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Phase.over() { // Or it is about to begin or to end: it cannot be told apart.
+	if s.Phase.over() { // It may also be about to begin or end, which looks the same.
 		return nil, ErrNotRunning
 	}
 	p, err := os.FindProcess(s.PID)
@@ -392,15 +396,16 @@ func (m *Machine) supervisor() (*os.Process, error) {
 
 var errSlow = errors.New("its supervisor does not end")
 
-// Await waits until the machine has no supervisor, and says how it ended. One that
-// was removed meanwhile, and has not said so in its life, is ErrNotFound.
+// Await waits until the machine has no supervisor, and returns how it ended. The error
+// is ErrNotFound if the machine was removed meanwhile and its life file holds no final
+// state.
 func (m *Machine) Await(ctx context.Context) (s State, err error) {
 	last, err := awaitEnd(ctx, m.file(lifeName))
 	if err != nil {
 		return s, m.wrap(err)
 	}
 	if _, gone := os.Lstat(m.dir); errors.Is(gone, os.ErrNotExist) {
-		if json.Unmarshal(last, &s) != nil { // It was killed before it could.
+		if json.Unmarshal(last, &s) != nil { // It was killed before it wrote its state.
 			err = m.wrap(ErrNotFound)
 		}
 		return s, err
@@ -416,7 +421,7 @@ func (m *Machine) awaitEnd(ctx context.Context, wait time.Duration) error {
 	return m.wrap(err)
 }
 
-// Remove removes a machine that has no supervisor, with all that is left of it.
+// Remove removes a machine without a supervisor, with its files and leftover processes.
 func (m *Machine) Remove(ctx context.Context) error {
 	life, err := take(m.file(lifeName))
 	if errors.Is(err, os.ErrNotExist) {
@@ -432,12 +437,12 @@ func (m *Machine) Remove(ctx context.Context) error {
 	return m.wrap(m.discard())
 }
 
-// discard makes the directory vanish. The caller holds the life.
+// discard removes the directory. The caller holds the life.
 func (m *Machine) discard() error {
 	return m.store.change(func() error { return m.store.discard(m.dir) })
 }
 
-// exitStatus is a command's status as shells have it.
+// exitStatus returns a command's status in a shell's form.
 func exitStatus(e *client.ExitError) int {
 	const signaled = 128
 	if e.Signaled {

@@ -5,19 +5,18 @@ import (
 	"sync"
 )
 
-// tallied is how many texts a tally tells apart: more than a port has reasons, and a
-// bound for a guest that invents some.
+// tallied is how many texts a tally counts separately: more than a port has reasons to
+// fail, and a bound in case a guest invents some.
 const tallied = 32
 
-// A tally keeps what happens again and again from filling a log that lasts as long
-// as its machine: each text is said the first time, and then with its count at the
-// 10th, 100th and so on.
+// A tally keeps repeated messages from filling a machine's log: a text is logged the
+// first time, and then with its count at the 10th, 100th and so on.
 type tally struct {
 	mu   sync.Mutex
 	seen map[string]int
 }
 
-// again counts a text, and returns the line to say; "" if there is none.
+// again counts a text and returns the line to log, or "" for none.
 func (t *tally) again(text string) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -16,7 +16,8 @@ import (
 // ErrNoVolume says that there is no volume of that name.
 var ErrNoVolume = errors.New("no such volume")
 
-// volumeNames are those that containers' tools allow, within what a file's name may be.
+// volumeNames matches the names that container tools allow, as far as a file's name can
+// be that long.
 var volumeNames = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)
 
 // The files of a volume.
@@ -26,8 +27,8 @@ const (
 	volumeData  = "data"
 )
 
-// A Volume is a directory of the store that machines show under a name. It outlives
-// them, and several may have it at once.
+// A Volume is a named directory of the store that machines can mount. It outlives them,
+// and several machines may use it at once.
 //
 //	STATE/volumes/NAME/
 //	  volume.json   what it is; written once
@@ -37,7 +38,7 @@ type Volume struct {
 	Created time.Time         `json:"created"`
 	Labels  map[string]string `json:"labels,omitempty"`
 	Path    string            `json:"path"`               // On this host.
-	Used    []string          `json:"machines,omitempty"` // The names of machines that are made with it.
+	Used    []string          `json:"machines,omitempty"` // Names of the machines that use it.
 }
 
 // IsVolumeName reports whether s can be a volume's name, and so no path.
@@ -47,18 +48,19 @@ func (s *Store) volumePath(parts ...string) string {
 	return filepath.Join(append([]string{s.dir, volumesName}, parts...)...)
 }
 
-// VolumePath is where a volume of that name has its files, whether there is one or not.
+// VolumePath returns the directory of a volume's files, whether the volume exists or
+// not.
 func (s *Store) VolumePath(name string) string { return s.volumePath(name, volumeData) }
 
-// VolumeOf returns the name of the volume that a path on this host is, if it is one.
+// VolumeOf returns the name of the volume whose files are at path, if there is one.
 func (s *Store) VolumeOf(path string) (name string, ok bool) {
 	dir, base := filepath.Split(path)
 	parent, name := filepath.Split(filepath.Clean(dir))
 	return name, base == volumeData && filepath.Clean(parent) == s.volumePath() && IsVolumeName(name)
 }
 
-// MakeVolume makes a volume, or returns the one that there is: made is false then, and
-// its labels are as they were.
+// MakeVolume makes a volume, or returns the existing one with its labels unchanged;
+// made is false then.
 func (s *Store) MakeVolume(name string, labels map[string]string) (v Volume, made bool, err error) {
 	if !IsVolumeName(name) {
 		return v, false, fmt.Errorf("volume name %q: want 1 to 128 letters, digits and any of _.-, a letter or digit first", name)
@@ -75,7 +77,8 @@ func (s *Store) MakeVolume(name string, labels map[string]string) (v Volume, mad
 	return v, made, err
 }
 
-// makeVolume has the files made under another name: a volume is whole or not there.
+// makeVolume makes the files under a hidden name and renames them, so that a volume is
+// never incomplete.
 func (s *Store) makeVolume(v Volume) error {
 	if err := os.MkdirAll(s.volumePath(), 0o700); err != nil {
 		return err
@@ -99,7 +102,7 @@ func (s *Store) makeVolume(v Volume) error {
 	return nil
 }
 
-// volume reads one without its users.
+// volume reads a volume without the list of its users.
 func (s *Store) volume(name string) (v Volume, err error) {
 	err = ErrNoVolume
 	if IsVolumeName(name) {
@@ -150,8 +153,8 @@ func (s *Store) Volumes() (all []Volume, err error) {
 	return all, nil
 }
 
-// volumeUsers are the names of machines by those of their volumes. A machine whose
-// record cannot be read may have any of them: that is an error.
+// volumeUsers maps names of volumes to the names of the machines that use them. A
+// machine with an unreadable record is an error, because it may use any volume.
 func (s *Store) volumeUsers() (map[string][]string, error) {
 	all, err := s.List()
 	if err != nil {
@@ -168,8 +171,8 @@ func (s *Store) volumeUsers() (map[string][]string, error) {
 	return users, nil
 }
 
-// RemoveVolume removes a volume with what is in it. One that a machine is made with,
-// running or not, is refused.
+// RemoveVolume removes a volume with its files. It refuses a volume that a machine
+// uses, running or not.
 func (s *Store) RemoveVolume(name string) error {
 	v, err := s.Volume(name)
 	if err != nil {

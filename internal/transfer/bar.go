@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A Meter says how far a copy is, as a line of a terminal.
+// A Meter shows the progress of a copy in a line of a terminal.
 type Meter struct {
 	plan  *Plan
 	done  *Progress
@@ -18,9 +18,9 @@ type Meter struct {
 // NewMeter returns a meter of a copy that starts at a time.
 func NewMeter(p *Plan, done *Progress, start time.Time) *Meter { return &Meter{p, done, start} }
 
-// Line is the state at a time, in at most width columns. Its parts keep their
-// places while the numbers grow; where there is no room for all of them, the less
-// needed ones are left out.
+// Line returns the progress at a time, in at most width columns. Its parts keep their
+// places while the numbers grow. If there is too little room, the less important parts
+// are left out.
 func (m *Meter) Line(now time.Time, width int) string {
 	done, bytes := m.done.Files.Load(), m.done.Bytes.Load()
 	took := now.Sub(m.start)
@@ -33,8 +33,8 @@ func (m *Meter) Line(now time.Time, width int) string {
 	return fit(share, width, []string{percent, files, size, rate, left}, []string{percent, files, rate, left}, []string{percent, files, left}, []string{percent, left})
 }
 
-// BytesLine is the line of what has only bytes, of which some are done since a
-// duration ago; empty as long as it is not known how many there are.
+// BytesLine returns the line for a transfer that counts only bytes; took is the time
+// since its start. The line is empty while the total is unknown.
 func BytesLine(done, all int64, took time.Duration, width int) string {
 	if all == 0 {
 		return ""
@@ -45,8 +45,7 @@ func BytesLine(done, all int64, took time.Duration, width int) string {
 	return fit(share, width, []string{percent, size, rate, left}, []string{percent, rate, left}, []string{percent, left})
 }
 
-// fit puts a bar before all parts of a line, or shows as many of them as there is
-// room for.
+// fit returns a bar and all parts of a line, or as many parts as there is room for.
 func fit(share float64, width int, all []string, fewer ...[]string) string {
 	if room := min(width-len(parts(all))-len("[] "), mostBar); room >= leastBar {
 		full := int(share * float64(room))
@@ -67,19 +66,19 @@ const (
 	sizeColumns = 10
 	// leftColumns is a time of less than an hour; longer ones move the bar once.
 	leftColumns = 6
-	// Shorter bars say nothing, longer ones no more.
+	// A shorter bar shows nothing, a longer one no more.
 	leastBar, mostBar = 10, 40
 )
 
 // minTook keeps a rate finite before the first tick.
 const minTook = 0.001
 
-// fileCost is how many bytes a file counts as, beside its own: what the link could
-// carry in the time that a small file takes. So the time left is about right both
+// fileCost is the work for a file besides its content, in bytes: the amount that the
+// link carries in the time of a small file. With it the remaining time is about right
 // for many small files and for a large one.
 const fileCost = 32 << 10
 
-// share is the part that is done, by work and not by bytes alone.
+// share returns the part of the work that is done; files count as well as bytes.
 func (m *Meter) share(files, bytes int64) float64 {
 	all := float64(m.plan.Bytes) + fileCost*float64(m.plan.Files)
 	if all == 0 {
@@ -88,14 +87,14 @@ func (m *Meter) share(files, bytes int64) float64 {
 	return max(0, min(1, (float64(bytes)+fileCost*float64(files))/all))
 }
 
-// rate is how many bytes there were in a second.
+// rate returns the bytes per second.
 func rate(bytes int64, took time.Duration) string {
 	return fmt.Sprintf("%*s/s", sizeColumns, Size(int64(float64(bytes)/max(took.Seconds(), minTook))))
 }
 
-// left is the time that the rest takes, if it is like what was done.
+// left estimates the remaining time from the time so far.
 func left(took time.Duration, share float64) string {
-	const enough = 0.01 // Before that it would jump.
+	const enough = 0.01 // Earlier estimates would jump.
 	if share < enough {
 		return fmt.Sprintf("%*s left", leftColumns, "--")
 	}
@@ -103,7 +102,7 @@ func left(took time.Duration, share float64) string {
 	return fmt.Sprintf("%*s left", leftColumns, rest)
 }
 
-// Summary says what a copy that is over has done.
+// Summary describes a finished copy.
 func (m *Meter) Summary(now time.Time) string {
 	took := now.Sub(m.start)
 	bytes := m.done.Bytes.Load()
@@ -115,7 +114,7 @@ func (m *Meter) Summary(now time.Time) string {
 	return s
 }
 
-// Size is a number of bytes as a person reads it.
+// Size formats a number of bytes for people.
 func Size(n int64) string {
 	const step = 1024
 	v, units := float64(n), []string{"B", "KiB", "MiB", "GiB", "TiB"}

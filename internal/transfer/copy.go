@@ -13,30 +13,30 @@ import (
 )
 
 const (
-	// workers is how many files are copied at once: twice what an agent does for one
-	// client (8), so that it never waits for the link.
+	// workers is how many files are copied at once: twice the operations that an agent
+	// runs at once for one client (8), so that the agent always has work queued.
 	workers = 16
 
-	// chunk is what is read at once, and the smallest hole that is kept: most files
-	// of a source tree are smaller.
+	// chunk is the size of a read and the smallest hole that is kept. Most files of a
+	// source tree are smaller.
 	chunk = 64 << 10
 
-	// keptErrors bounds what is told of files that could not be copied.
+	// keptErrors bounds the reported errors of files.
 	keptErrors = 10
 
-	// cleanWait is for removing a part of a file after the end of a copy.
+	// cleanWait bounds the removal of a partial file after the end of a copy.
 	cleanWait = 2 * time.Second
 )
 
-// Progress counts what is done. It may be read while a copy goes on.
+// Progress counts the copied files and bytes. It may be read during the copy.
 type Progress struct {
 	Files atomic.Int64
 	Bytes atomic.Int64
 }
 
-// Do carries the plan out. What fails for one file does not keep others from being
-// copied; the error names the first of them. When ctx ends, files that are half
-// written are removed, and the same copy can be planned again to go on.
+// Do carries the plan out. If a file fails, the others are still copied; the error
+// names the first failed ones. When ctx ends, partial files are removed; planning the
+// same copy again continues it.
 func (p *Plan) Do(ctx context.Context, done *Progress) error {
 	if p.through != nil {
 		return p.writeThrough(ctx, done)
@@ -47,11 +47,11 @@ func (p *Plan) Do(ctx context.Context, done *Progress) error {
 	errs := &p.failed
 	each(ctx, p.files, func(i item) { errs.add(p.copyFile(ctx, i, done)) })
 	each(ctx, p.links, func(i item) { errs.add(p.link(ctx, i, done)) })
-	errs.add(p.to.Settle(ctx)) // Also at the copy's end: parts that get no name are removed.
+	errs.add(p.to.Settle(ctx)) // Also after ctx has ended: it removes parts that get no name.
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	// Children first: their parents may become closed to us.
+	// Children first: the final mode of a parent may forbid access to them.
 	levels := p.levels()
 	slices.Reverse(levels)
 	for _, level := range levels {
@@ -63,7 +63,7 @@ func (p *Plan) Do(ctx context.Context, done *Progress) error {
 	return errs.err()
 }
 
-// levels are the directories by their depth.
+// levels returns the directories grouped by depth.
 func (p *Plan) levels() (all [][]item) {
 	for _, i := range p.dirs {
 		for len(all) <= i.depth {
@@ -103,7 +103,7 @@ func (p *Plan) link(ctx context.Context, i item, done *Progress) error {
 	return nil
 }
 
-// copyFile copies a file, which gets its name when all of it is there.
+// copyFile copies a file, which gets its name only when it is complete.
 func (p *Plan) copyFile(ctx context.Context, i item, done *Progress) error {
 	from, err := p.from.Open(ctx, i.from)
 	if err != nil {
@@ -134,9 +134,9 @@ func (p *Plan) copyFile(ctx context.Context, i item, done *Progress) error {
 	return nil
 }
 
-// complete compares what came of a file with what it claims to have. A file may have
-// changed since it was listed, so it is asked again before it is called short. Files of
-// sysfs claim a page, whatever they say (fs/sysfs/file.c).
+// complete compares the number of copied bytes with the file's size. A file may have
+// changed since it was listed, so complete calls Stat again before it reports an error.
+// Files of sysfs claim a page but may have less (fs/sysfs/file.c).
 func (p *Plan) complete(ctx context.Context, i item, size int64) error {
 	if size >= i.size {
 		return nil
@@ -151,7 +151,7 @@ func (p *Plan) complete(ctx context.Context, i item, size int64) error {
 	return nil
 }
 
-// A counter counts what is read.
+// A counter counts the bytes that are read.
 type counter struct {
 	io.Reader
 	n int64
@@ -165,7 +165,7 @@ func (c *counter) Read(p []byte) (int, error) {
 
 var pageSizes = []int64{4 << 10, 16 << 10, 64 << 10}
 
-// writeThrough writes a file to a device or pipe that is the target.
+// writeThrough writes a file to the device or pipe at the target.
 func (p *Plan) writeThrough(ctx context.Context, done *Progress) error {
 	i := p.files[0]
 	from, err := p.from.Open(ctx, i.from)
@@ -188,11 +188,11 @@ var (
 	buffers = sync.Pool{New: func() any { return new([chunk]byte) }}
 )
 
-// copyData copies a file, leaves out what is nothing but zeros, and returns its size.
+// copyData copies a file, makes holes of zeros, and returns its size.
 func copyData(ctx context.Context, to Writer, from Reader, done *Progress) (size int64, err error) {
 	buf, _ := buffers.Get().(*[chunk]byte)
 	defer buffers.Put(buf)
-	var hole int64 // How much of the end has not been written.
+	var hole int64 // Zeros at the end that are not written yet.
 	for {
 		if err := context.Cause(ctx); err != nil {
 			return size, err
@@ -213,7 +213,7 @@ func copyData(ctx context.Context, to Writer, from Reader, done *Progress) (size
 		}
 		size += int64(n)
 		done.Bytes.Add(int64(n) + skipped)
-		if err == io.EOF || err == io.ErrUnexpectedEOF { //nolint:errorlint // io.ReadFull's own; a wrapped one is no end.
+		if err == io.EOF || err == io.ErrUnexpectedEOF { //nolint:errorlint // io.ReadFull's own; a wrapped one is no end of the file.
 			break
 		}
 		if err != nil {
@@ -226,7 +226,7 @@ func copyData(ctx context.Context, to Writer, from Reader, done *Progress) (size
 	return size, nil
 }
 
-// write writes after a hole.
+// write skips a hole and then writes p.
 func write(to Writer, p []byte, hole int64) error {
 	if hole > 0 {
 		if _, err := to.Seek(hole, io.SeekCurrent); err != nil {
@@ -237,7 +237,7 @@ func write(to Writer, p []byte, hole int64) error {
 	return err
 }
 
-// failures are errors of several workers.
+// failures collects the errors of several workers.
 type failures struct {
 	mu    sync.Mutex
 	first []error
@@ -264,7 +264,7 @@ func (f *failures) err() error {
 	return errors.Join(f.first...)
 }
 
-// each calls do for all items by several workers, until ctx ends.
+// each calls do for all items from several goroutines, until ctx ends.
 func each[T any](ctx context.Context, items []T, do func(T)) {
 	var all sync.WaitGroup
 	next := make(chan T)

@@ -1,23 +1,23 @@
-// Package transfer copies files and trees between this host and machines, or
-// between two machines, and makes archives of them.
+// Package transfer copies files and trees between this host and machines, or between
+// two machines. It also makes and unpacks archives of them.
 //
-// Both ends are a [Side]: this host's files ([Host]) or a guest's, over the file
-// operations of its agent ([Guest]). No program of the guest has a part in it.
+// Both ends are a [Side]: this host's files ([Host]), or a guest's through the file
+// operations of its agent ([Guest]). It needs no program in the guest.
 //
-// A copy is planned first: the source is listed, and beside it what is at the
-// target already, so that a file whose size, time and permissions are right is
-// left alone. That makes an interrupted copy go on when it is run again. Then
-// directories are made, files are copied by several workers at once, and last the
-// directories get their times and permissions.
+// A copy is planned first: the plan lists the source and the target, and skips a file
+// whose size, time and permissions are equal. So an interrupted copy continues when it
+// is run again. Then directories are made, several workers copy files at once, and
+// finally the directories get their times and permissions.
 //
-// What is written has its name when it is whole: a file is written beside its name, as
-// .agentctl-RANDOM, and renamed; in a machine after a sync of its disk, which the files of
-// a second share, so that a machine that is killed keeps names of whole files alone. What came of a file is compared with the size that it
-// claims. On this host everything is written beneath the target by its descriptor
-// ([os.Root]), so that no link leads a copy out of it, whoever makes one meanwhile.
+// A file gets its name only when it is complete: it is written as .agentctl-RANDOM in the same
+// directory and then renamed. In a machine a sync of its disk comes before the rename, so that a
+// killed machine keeps only names of complete files; the files of one second share a sync. The
+// number of copied bytes is compared with the file's size. On this host everything is written
+// beneath the target through its descriptor ([os.Root]), so that no link, even a concurrent one,
+// leads a copy out of it.
 //
-// Kept are permissions, modification times to the second (the protocol has no
-// more), symbolic links as they are, holes, and the owner of a file that is replaced.
-// Not kept are other owners, hard links (each name becomes a file) and extended
-// attributes. Devices, pipes and sockets are reported and left out.
+// A copy keeps permissions, modification times to the second (the protocol's unit),
+// symbolic links, holes, and the owner of a replaced file. It does not keep other
+// owners, hard links (each name becomes a file) and extended attributes. It reports
+// devices, pipes and sockets and leaves them out.
 package transfer

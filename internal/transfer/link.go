@@ -13,8 +13,9 @@ import (
 // openPath is O_PATH of open(2), which package syscall does not name.
 const openPath = 0x200000
 
-// unfollowed calls f with another name of a file below root, by which package os
-// reaches it itself also where it is a link: the kernel's name of a descriptor.
+// unfollowed calls f with a descriptor (O_PATH) of a file below root, and with the
+// kernel's name of that descriptor. Package os reaches the file by that name without
+// following it, even if it is a link.
 func unfollowed(root *os.Root, name string, f func(fd int, name string) error) error {
 	parent, err := root.Open(path.Dir(name))
 	if err != nil {
@@ -29,7 +30,7 @@ func unfollowed(root *os.Root, name string, f func(fd int, name string) error) e
 	return errors.Join(err, os.NewSyscallError("close", syscall.Close(fd)))
 }
 
-// describe sets permissions and time of a file or directory, and refuses a link.
+// describe sets the permissions and the time of a file or directory. It refuses a link.
 func describe(root *os.Root, name string, mode fs.FileMode, mtime time.Time) error {
 	return unfollowed(root, name, func(fd int, itself string) error {
 		var st syscall.Stat_t

@@ -18,11 +18,11 @@ type End struct {
 	Name string
 }
 
-// ErrDirectory says that a directory was to be copied and nobody asked for it.
+// ErrDirectory says that the source is a directory and the copy is not recursive.
 var ErrDirectory = errors.New("is a directory")
 
-// An OverwriteError says that a copy would put one kind of file in the place of
-// another. Nothing has been copied then.
+// An OverwriteError says that a copy would replace one type of file by another. Nothing
+// has been copied then.
 type OverwriteError struct {
 	Name     string
 	Old, New fs.FileMode // Their types.
@@ -44,47 +44,47 @@ func kind(mode fs.FileMode) string {
 	return "a device, pipe or socket"
 }
 
-// A Plan is a copy before anything is done. Its size is that of the source's
-// names: some 200 bytes for a file.
+// A Plan is a copy that has not begun. It takes memory for the source's names: some 200
+// bytes for a file.
 type Plan struct {
 	from   Side
 	to     Target
 	dirs   []item // Parents first.
 	files  []item
 	links  []item
-	failed failures // Names that cannot be copied; the others are.
+	failed failures // Errors of names that cannot be copied; the others are copied.
 
-	through *End // The device or pipe at the target that takes the source's bytes; nil for none.
+	through *End // The device or pipe at the target, which gets the source's bytes; nil for none.
 
-	foreign fs.FileMode // What is not kept of a mode.
+	foreign fs.FileMode // Mode bits that are not kept.
 
-	Files   int   // To be copied, links among them.
-	Bytes   int64 // Likewise; holes count.
-	Skipped int   // Right already.
-	Becomes bool  // The source is a directory that becomes the target: a second time it would go into it.
+	Files   int   // Files and links to copy.
+	Bytes   int64 // Bytes to copy; holes count.
+	Skipped int   // Files that are up to date.
+	Becomes bool  // The source directory becomes the target; the same copy repeated would go into the target.
 	Odd     []string
 }
 
-// An item is one file, directory or link. Where it goes to is a name below the target.
+// An item is one file, directory or link, with its name below the target.
 type item struct {
 	from, to string
 	mode     fs.FileMode
 	size     int64
 	mtime    time.Time
-	link     string      // What it says.
-	replace  bool        // Of a link: a file or link has its name.
-	old      fs.FileInfo // Of a file: the file that it replaces; nil for none.
-	exists   bool        // A directory that is there already.
-	depth    int         // Of a directory.
+	link     string      // The target of a link.
+	replace  bool        // For a link: its name exists as a file or link.
+	old      fs.FileInfo // For a file: the file that it replaces; nil for none.
+	exists   bool        // For a directory: it exists already.
+	depth    int         // For a directory: its depth.
 }
 
-// Close lets go of the target's directory.
+// Close closes the target's directory.
 func (p *Plan) Close() error { return p.to.Close() }
 
-// New plans a copy. As with cp(1), a source goes into a target that is a directory,
-// and becomes the target otherwise; a source that ends in "/." is copied into the
-// target itself. A directory never takes the place of anything else, nor anything else
-// that of a directory. The plan must be closed.
+// New plans a copy. As with cp(1), a source goes into a target that is a directory, and
+// becomes the target otherwise; a source that ends in "/." is copied into the target
+// itself. A directory never replaces another type of file, and no other type replaces a
+// directory. The caller must close the plan.
 func New(ctx context.Context, from, to End, recursive bool) (*Plan, error) {
 	info, err := source(ctx, from, recursive)
 	if err != nil {
@@ -111,11 +111,11 @@ func New(ctx context.Context, from, to End, recursive bool) (*Plan, error) {
 	return p, nil
 }
 
-// source describes what is to be copied.
+// source returns the description of the source.
 func source(ctx context.Context, from End, recursive bool) (fs.FileInfo, error) {
 	info, err := from.Side.Lstat(ctx, from.Name)
 	if err == nil && info.Mode()&fs.ModeSymlink != 0 && (!recursive || strings.HasSuffix(from.Name, "/")) {
-		info, err = from.Side.Stat(ctx, from.Name) // What the link leads to is meant.
+		info, err = from.Side.Stat(ctx, from.Name) // Copy the target of the link.
 	}
 	switch {
 	case err != nil:
@@ -128,7 +128,7 @@ func source(ctx context.Context, from End, recursive bool) (fs.FileInfo, error) 
 	return info, nil
 }
 
-// pour plans to write a file to a device or pipe that has the target's name.
+// pour plans to write a file to the device or pipe at the target.
 func (p *Plan) pour(from, to End, info, there fs.FileInfo) (*Plan, error) {
 	if !info.Mode().IsRegular() {
 		return nil, &OverwriteError{to.Name, there.Mode().Type(), info.Mode().Type()}
@@ -140,9 +140,9 @@ func (p *Plan) pour(from, to End, info, there fs.FileInfo) (*Plan, error) {
 	return p, nil
 }
 
-// place says below which directory the copy writes, and under which name. There is
-// what the target's name leads to, nil for nothing. A tree is written below its own top:
-// no link in it leads to what stands beside it.
+// place chooses the directory below which the copy writes, and returns the name in it.
+// there describes the target's name, links followed; nil if it does not exist. A tree is
+// written below its own top directory, so that no link in it leads to its siblings.
 func (p *Plan) place(ctx context.Context, from, to End, info, there fs.FileInfo) (name string, err error) {
 	contents := strings.HasSuffix(from.Name, "/.")
 	base := from.Side.Base(from.Name)
@@ -189,7 +189,7 @@ func (p *Plan) item(from, to string, info fs.FileInfo, depth int) item {
 	return item{depth: depth, from: from, to: to, mode: info.Mode() &^ p.foreign, mtime: info.ModTime().Truncate(time.Second)}
 }
 
-// add plans one name; old is what has the target's, nil if nothing has.
+// add plans one name; old describes the existing file at the target, nil for none.
 func (p *Plan) add(ctx context.Context, from, to string, info, old fs.FileInfo, depth int) error {
 	i := p.item(from, to, info, depth)
 	switch {
@@ -205,8 +205,8 @@ func (p *Plan) add(ctx context.Context, from, to string, info, old fs.FileInfo, 
 	return nil
 }
 
-// foreign is what is not kept of a machine's file that comes to this host: it has
-// another owner here, whose rights nobody in the machine has.
+// foreign returns the mode bits that a machine's file loses on this host: set-user-ID
+// and set-group-ID would grant the rights of another owner here.
 func foreign(from, to Side) fs.FileMode {
 	_, here := from.(Host)
 	if _, arrives := to.(Host); here || !arrives {
@@ -228,7 +228,7 @@ func (p *Plan) addFile(i item, old fs.FileInfo) error {
 	}
 	p.files = append(p.files, i)
 	p.Files++
-	p.Bytes = min(p.Bytes, math.MaxInt64-i.size) + i.size // The sizes are somebody's word.
+	p.Bytes = min(p.Bytes, math.MaxInt64-i.size) + i.size // Sizes may be false; avoid an overflow.
 	return nil
 }
 
@@ -255,8 +255,8 @@ func (p *Plan) addLink(ctx context.Context, i item, old fs.FileInfo) (err error)
 	return nil
 }
 
-// addBelow is addDir for a directory of the source's tree. One that cannot be listed does
-// not keep the rest from being copied.
+// addBelow is addDir for a directory below the source. If it cannot be listed, the rest
+// is still copied.
 func (p *Plan) addBelow(ctx context.Context, i item, old fs.FileInfo) error {
 	err := p.addDir(ctx, i, old)
 	if refused, ok := errors.AsType[*listError](err); ok && refused.dir == i.from {
@@ -313,7 +313,7 @@ func (p *Plan) addEntry(ctx context.Context, dir item, e fs.DirEntry, old fs.Fil
 	}
 	info, err := e.Info()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // It has gone meanwhile.
+		return nil // It was removed meanwhile.
 	}
 	if err != nil {
 		return err
@@ -321,12 +321,12 @@ func (p *Plan) addEntry(ctx context.Context, dir item, e fs.DirEntry, old fs.Fil
 	return p.add(ctx, p.from.Join(dir.from, e.Name()), path.Join(dir.to, e.Name()), info, old, dir.depth+1)
 }
 
-// maxPath is the longest path that Linux takes (PATH_MAX): what lies deeper is a
-// guest's invention, and might have no end.
+// maxPath is the longest path that Linux accepts (PATH_MAX). A guest could invent
+// deeper directories without end.
 const maxPath = 4096
 
-// checkName refuses what a listing cannot hold: a guest that says so would have us
-// write somewhere else.
+// checkName refuses names that no directory can hold. With such a name a guest could
+// make us write elsewhere.
 func checkName(dir, name string) error {
 	if len(dir)+len(name) > maxPath {
 		return fmt.Errorf("%.100s...: lies deeper than a path of %d bytes can lead", dir, maxPath)
@@ -337,8 +337,8 @@ func checkName(dir, name string) error {
 	return nil
 }
 
-// asText refuses a name, or what a link says, that requests to an agent cannot hold: their
-// paths are text. The agent shows U+FFFD in the place of each byte that is none.
+// asText refuses a name or a link's target that is not UTF-8, because paths in requests to
+// an agent are text. The agent shows U+FFFD in place of each invalid byte.
 func asText(where, s string) error {
 	if !utf8.ValidString(s) || strings.ContainsRune(s, utf8.RuneError) {
 		return fmt.Errorf("%s: %q is not copied: it is not UTF-8, which all paths of the protocol are", where, s)
@@ -346,10 +346,10 @@ func asText(where, s string) error {
 	return nil
 }
 
-// there lists what is in a directory of the target.
+// there lists the files in a directory of the target.
 func (p *Plan) there(ctx context.Context, i item) (map[string]fs.FileInfo, error) {
 	if !i.exists {
-		return nil, nil //nolint:nilnil // Nothing is there.
+		return nil, nil //nolint:nilnil // The directory does not exist.
 	}
 	entries, err := p.to.ReadDir(ctx, i.to)
 	if err != nil {

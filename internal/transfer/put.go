@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// defaultFile is what a new file's permissions are where nobody says them.
+// defaultFile is the default permission of a new file.
 const defaultFile = 0o644
 
-// Put writes what it reads to a file, which gets its name when all of it is there. A file
-// that is there keeps its permissions unless mode says others; a link is followed; a device
-// or pipe takes the bytes as they come.
+// Put copies from to a file, which gets its name only when it is complete. An existing file
+// keeps its permissions unless mode is set. A link is followed. A device or pipe gets the
+// bytes as they come.
 func Put(ctx context.Context, to End, from io.Reader, mode *fs.FileMode) error {
 	info, err := to.Side.Stat(ctx, to.Name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -38,7 +38,7 @@ func Put(ctx context.Context, to End, from io.Reader, mode *fs.FileMode) error {
 	return putFile(ctx, to, from, perm, old)
 }
 
-// pour writes to what is there.
+// pour writes to an existing device or pipe.
 func pour(ctx context.Context, to End, from io.Reader) error {
 	w, err := to.Side.Through(ctx, to.Name)
 	if err != nil {

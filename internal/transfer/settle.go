@@ -10,27 +10,27 @@ import (
 	"time"
 )
 
-// A machine that is killed loses what its kernel has not written to its disks, and
-// may keep a new name of a file without the bytes (ext4 commits a name before it
-// allocates the file's blocks). So files get their names only after a sync. One for
-// each file would double the time of a copy of small ones: they share it.
+// A killed machine loses the data that its kernel has not written to its disks. It may
+// keep a file's new name without the bytes (ext4 commits a name before it allocates the
+// file's blocks). So files get their names only after a sync. A sync for each file
+// would double the time of a copy of small files, so a batch of files shares one.
 const (
-	// batchFor is how long a file waits at most for others, and how much work an
-	// interrupted copy does again.
+	// batchFor is how long a file waits for others at most. An interrupted copy repeats
+	// the work of that time.
 	batchFor = time.Second
 
-	// batchFiles bounds the parts that lie in a machine.
+	// batchFiles bounds the parts in a machine.
 	batchFiles = 1024
 )
 
-// A batch is the files that are whole and wait for their names.
+// A batch holds complete files that wait for their names.
 type batch struct {
 	mu    sync.Mutex
-	parts map[string]string // By the name that they will have.
-	since time.Time         // When the first of them came.
+	parts map[string]string // By their final names.
+	since time.Time         // When the first of them was added.
 }
 
-// add returns true if the batch shall be settled now.
+// add returns true if the batch must be settled now.
 func (b *batch) add(name, part string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -50,7 +50,7 @@ func (b *batch) take() map[string]string {
 	return parts
 }
 
-// part is where the file of that name is while it waits.
+// part returns the temporary path of the file with that name, if it waits.
 func (b *batch) part(name string) (part string, waits bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -58,7 +58,7 @@ func (b *batch) part(name string) (part string, waits bool) {
 	return part, waits
 }
 
-// at is where the file of that name is now.
+// at returns the current path of the file with that name.
 func (t *guestTarget) at(name string) string {
 	if part, waits := t.batch.part(t.path(name)); waits {
 		return part
@@ -66,7 +66,7 @@ func (t *guestTarget) at(name string) string {
 	return t.path(name)
 }
 
-// commit gives a part its name, with others of its batch.
+// commit adds a part to the batch, and settles the batch if it is due.
 func (t *guestTarget) commit(ctx context.Context, part, name string) error {
 	if t.batch.add(name, part) {
 		return t.settle(ctx)
@@ -74,7 +74,7 @@ func (t *guestTarget) commit(ctx context.Context, part, name string) error {
 	return nil
 }
 
-// free makes sure that no file waits for the name.
+// free settles the batch if a file in it waits for the name.
 func (t *guestTarget) free(ctx context.Context, name string) error {
 	if _, waits := t.batch.part(t.path(name)); waits {
 		return t.settle(ctx)
@@ -82,7 +82,7 @@ func (t *guestTarget) free(ctx context.Context, name string) error {
 	return nil
 }
 
-// settle gives the files that wait their names. What gets none is removed.
+// settle gives the waiting files their names. It removes a file whose rename fails.
 func (t *guestTarget) settle(ctx context.Context) error {
 	parts := t.batch.take()
 	names := slices.Sorted(maps.Keys(parts))
@@ -99,13 +99,12 @@ func (t *guestTarget) settle(ctx context.Context) error {
 	return errs.err()
 }
 
-// drop removes parts that get no name. After the link's end they stay in the machine,
-// which the link's error says.
+// drop removes parts that get no name. If the link has ended, they stay in the machine.
 func (t *guestTarget) drop(ctx context.Context, parts map[string]string, names []string) {
 	each(context.WithoutCancel(ctx), names, func(name string) { _ = removePart(ctx, t.c, parts[name]) })
 }
 
-// sync has the disks of the files' directories written, whichever they are.
+// sync writes the file systems of the files' directories to disk.
 func (t *guestTarget) sync(ctx context.Context, names []string) error {
 	last := ""
 	for _, name := range names {
@@ -119,7 +118,7 @@ func (t *guestTarget) sync(ctx context.Context, names []string) error {
 	return nil
 }
 
-// Settle is settle, after which all of that is on the machine's disk.
+// Settle settles the batch and syncs, so that the copy is on the machine's disk.
 func (t *guestTarget) Settle(ctx context.Context) error {
 	err := t.settle(ctx)
 	if err == nil {

@@ -11,23 +11,23 @@ import (
 	"github.com/agentd-go/agentd/client"
 )
 
-// A Side is this host's files or a machine's. Names are absolute, or relative to what the
-// side takes as its current directory; they lead wherever the side's links lead. The
-// context bounds each operation, and for an open file all that is done with it.
+// A Side is the files of this host or of a machine. Names are absolute, or relative to
+// the side's current directory; links are followed. The context bounds each operation;
+// for an open file it bounds all later operations on it.
 type Side interface {
 	Stat(ctx context.Context, name string) (fs.FileInfo, error)
 	Lstat(ctx context.Context, name string) (fs.FileInfo, error)
-	// ReadDir's entries describe themselves without another operation where the
-	// side can.
+	// ReadDir lists a directory. The entries' Info needs no further operation if the
+	// side's listing has it.
 	ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error)
 	ReadLink(ctx context.Context, name string) (string, error)
 	RealPath(ctx context.Context, name string) (string, error)
 	Open(ctx context.Context, name string) (Reader, error)
-	// Through opens what is there to be written as it is: a device, a pipe.
+	// Through opens an existing device or pipe for writing.
 	Through(ctx context.Context, name string) (io.WriteCloser, error)
-	// Below gives the directory that a copy writes below. It need not exist.
+	// Below returns the directory below which a copy writes. It need not exist.
 	Below(dir string) Target
-	// Top is Below for a directory that the copy makes or finds: a link is none.
+	// Top is like Below, but dir itself must not be a link.
 	Top(dir string) Target
 	Join(dir, name string) string
 	Base(name string) string
@@ -41,10 +41,10 @@ type Reader interface {
 	io.Closer
 }
 
-// permissions are the bits of a mode that are copied.
+// permissions are the mode bits that are copied.
 const permissions = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
-// Permissions of what is not described yet: nobody else reads what is half there.
+// Temporary permissions, so that nobody else reads an incomplete copy.
 const (
 	earlyFile = 0o600
 	earlyDir  = 0o700

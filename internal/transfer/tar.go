@@ -17,12 +17,13 @@ import (
 	"github.com/agentd-go/agentd/internal/archive"
 )
 
-// A Reporter is told, a line each, what an archive cannot hold or a side cannot make.
+// A Reporter is called with a line for each file that an archive cannot hold or a side
+// cannot make.
 type Reporter func(line string)
 
-// WriteTar writes a tree as a tar archive, with the names of its members below
-// the tree's own. What cannot be read is left out and does not keep the rest from
-// being written: the archive is whole without it, and the error names it.
+// WriteTar writes a tree as a tar archive; members are named below the tree's own name.
+// It leaves out files that cannot be read and writes the rest: the archive is valid,
+// and the error names those files.
 func WriteTar(ctx context.Context, to io.Writer, from End, report Reporter) error {
 	a := &archiving{w: tar.NewWriter(to), side: from.Side, report: report}
 	info, err := from.Side.Lstat(ctx, from.Name)
@@ -39,12 +40,12 @@ func WriteTar(ctx context.Context, to io.Writer, from End, report Reporter) erro
 	return errors.Join(a.w.Close(), a.failed.err())
 }
 
-// An archiving is an archive that is written. Its methods' errors end it.
+// An archiving is the writing of one archive. An error of its methods ends it.
 type archiving struct {
 	w      *tar.Writer
 	side   Side
 	report Reporter
-	failed failures // What was left out against the caller's will.
+	failed failures // Errors of files that were left out.
 }
 
 // member adds the file at from, called name.
@@ -68,7 +69,7 @@ func (a *archiving) member(ctx context.Context, from, name string, info fs.FileI
 	return nil
 }
 
-// leave goes on without a member, unless the whole is over.
+// leave notes that a member was left out. It returns err if ctx has ended.
 func (a *archiving) leave(ctx context.Context, err error) error {
 	if gone := context.Cause(ctx); gone != nil {
 		return gone
@@ -122,8 +123,8 @@ func (a *archiving) dir(ctx context.Context, from, name string, info fs.FileInfo
 	return nil
 }
 
-// file writes exactly the size that was promised, whatever the file has become: a
-// shorter one ends the archive, whose next member would else be read as its rest.
+// file writes exactly the size in the header, even if the file has changed. A file that
+// became shorter ends the archive, because the next member would be read as its rest.
 func (a *archiving) file(ctx context.Context, from, name string, info fs.FileInfo) error {
 	f, err := a.side.Open(ctx, from)
 	if err != nil {
@@ -140,15 +141,16 @@ func (a *archiving) file(ctx context.Context, from, name string, info fs.FileInf
 	return err
 }
 
-// plain hides what a file's description says of this host's users.
+// plain hides a file's owner, which means nothing outside this host.
 type plain struct{ fs.FileInfo }
 
 func (plain) Sys() any { return nil }
 
-// ReadTar unpacks a tar archive below a directory. Names that lead out of it are
-// refused, and links are made as they are but never followed on the way to a member. A
-// member has its name when it is whole. Devices and pipes, which no side can make, are
-// reported and left out; so is that a second name became a copy.
+// ReadTar unpacks a tar archive below a directory. It refuses names that lead out of
+// the directory. It makes links unchanged and never follows them on the way to a
+// member. A member gets its name only when it is complete. It reports devices and
+// pipes, which no side can make, and leaves them out. It also reports a hard link that
+// became a copy.
 func ReadTar(ctx context.Context, to End, from io.Reader, report Reporter) (err error) {
 	r := archive.NewReader(from)
 	u := unpacking{to: to.Side.Below(to.Name), real: map[string]bool{".": true}, report: report}
@@ -156,13 +158,13 @@ func ReadTar(ctx context.Context, to End, from io.Reader, report Reporter) (err 
 	if err := u.to.Mkdir(ctx, "."); err != nil {
 		return err
 	}
-	return errors.Join(u.members(ctx, r), u.to.Settle(ctx)) // Members before a failure are whole.
+	return errors.Join(u.members(ctx, r), u.to.Settle(ctx)) // Members before a failure are complete and keep their names.
 }
 
 type unpacking struct {
 	to     Target
-	real   map[string]bool // Directories that are known to be no links.
-	dirs   []*tar.Header   // To be described last.
+	real   map[string]bool // Directories that are known not to be links.
+	dirs   []*tar.Header   // Their modes and times are set last.
 	report Reporter
 }
 
@@ -181,7 +183,7 @@ func (u *unpacking) members(ctx context.Context, r *archive.Reader) error {
 	}
 }
 
-// memberName is the place of a member below the target.
+// memberName returns the name of a member below the target.
 func memberName(name string) (string, error) {
 	clean := path.Clean(name)
 	switch {
@@ -211,7 +213,7 @@ func (u *unpacking) member(ctx context.Context, h *tar.Header, r io.Reader) erro
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		return u.file(ctx, name, h, r)
 	case tar.TypeXGlobalHeader:
-		return nil // Says something of the archive, as git's does.
+		return nil // A comment on the archive, such as git's.
 	case tar.TypeSymlink:
 		if err := u.clear(ctx, name); err != nil {
 			return err
@@ -224,8 +226,8 @@ func (u *unpacking) member(ctx context.Context, h *tar.Header, r io.Reader) erro
 	return nil
 }
 
-// link gives an earlier member its second name. The way to it is checked like that to
-// any member.
+// link gives an earlier member a second name. It checks the path to it like that of any
+// member.
 func (u *unpacking) link(ctx context.Context, name string, h *tar.Header) error {
 	old, err := memberName(h.Linkname)
 	if err != nil {
@@ -254,8 +256,7 @@ func (u *unpacking) link(ctx context.Context, name string, h *tar.Header) error 
 	return err
 }
 
-// parents makes a directory, and each above it, that is none yet; one that is a
-// link is replaced.
+// parents makes a directory and its missing parents. It replaces a link in their place.
 func (u *unpacking) parents(ctx context.Context, dir string) error {
 	if u.real[dir] {
 		return nil
@@ -276,7 +277,7 @@ func (u *unpacking) parents(ctx context.Context, dir string) error {
 	return err
 }
 
-// clear removes what has a member's name. A directory is known to be one no longer.
+// clear removes the file at a member's name, and forgets that it was a directory.
 func (u *unpacking) clear(ctx context.Context, name string) error {
 	delete(u.real, name)
 	err := u.to.Remove(ctx, name)
@@ -288,7 +289,7 @@ func (u *unpacking) clear(ctx context.Context, name string) error {
 
 func (u *unpacking) file(ctx context.Context, name string, h *tar.Header, r io.Reader) error {
 	if info, err := u.to.Lstat(ctx, name); err == nil && info.IsDir() {
-		if err := u.clear(ctx, name); err != nil { // Fails if anything is in it.
+		if err := u.clear(ctx, name); err != nil { // Fails for a directory with entries.
 			return err
 		}
 	}
@@ -305,14 +306,15 @@ func (u *unpacking) file(ctx context.Context, name string, h *tar.Header, r io.R
 	return f.Commit()
 }
 
-// finish describes directories, after the last file in them has its name.
+// finish sets the modes and times of directories, after all files in them have their
+// names.
 func (u *unpacking) finish(ctx context.Context) error {
 	if err := u.to.Settle(ctx); err != nil {
 		return err
 	}
 	for _, h := range slices.Backward(u.dirs) {
 		if !u.real[h.Name] {
-			continue // A later member has its place.
+			continue // A later member has replaced it.
 		}
 		if err := u.to.Describe(ctx, h.Name, h.FileInfo().Mode(), h.ModTime); err != nil {
 			return err

@@ -19,30 +19,30 @@ import (
 )
 
 // A Target is a directory that a copy writes below. Names are relative to it, with
-// slashes; "." is the directory itself. On this host no link leads out of it, whoever
-// changes it meanwhile.
+// slashes; "." is the directory itself. On this host no link leads out of it, even if
+// another program changes it meanwhile.
 type Target interface {
 	Lstat(ctx context.Context, name string) (fs.FileInfo, error)
 	ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error)
 	ReadLink(ctx context.Context, name string) (string, error)
 	// Create makes a file that has no name until it is committed.
 	Create(ctx context.Context, name string) (Writer, error)
-	Mkdir(ctx context.Context, name string) error // Parents too; one that exists is fine.
+	Mkdir(ctx context.Context, name string) error // With its parents; an existing directory is no error.
 	Symlink(ctx context.Context, target, name string, mtime time.Time) error
-	// Link gives a file of the target a second name. Shared is false where the side
-	// has no second names: then name is a copy.
+	// Link gives a file of the target a second name. If the side has no hard links,
+	// name becomes a copy and shared is false.
 	Link(ctx context.Context, old, name string) (shared bool, err error)
 	Remove(ctx context.Context, name string) error
 	Describe(ctx context.Context, name string, mode fs.FileMode, mtime time.Time) error
-	// Settle gives files that were committed their names, and what was done outlives
-	// the side then: a machine that is killed.
+	// Settle gives committed files their names. After it the copy is on disk and
+	// survives a kill of the machine.
 	Settle(ctx context.Context) error
 	Close() error
 }
 
-// A Writer is a file that is written beside its name. Commit reports what could not be
-// written, and gives the file its name only if all could, at the next [Target].Settle at
-// the latest; Abort leaves nothing.
+// A Writer is a file that is written under a temporary name. Commit reports write
+// errors; without any it gives the file its name, at the latest at the next
+// [Target].Settle. Abort removes the file.
 type Writer interface {
 	io.Writer
 	io.Seeker
@@ -54,14 +54,14 @@ type Writer interface {
 	Abort() error
 }
 
-// partName is a name beside name for what is not whole yet. It does not grow with
-// name, which may be as long as names can be.
+// partName returns a temporary name in the directory of name. Its length is fixed,
+// because name may have the greatest length.
 func partName(name string) string { return path.Join(path.Dir(name), partPrefix+rand.Text()) }
 
 const partPrefix = ".agentctl-"
 
-// named is an error of a part, which tells of the name that was asked for. Errors of
-// others, such as the source, are left.
+// named replaces the part's name in an error by the target's name. It leaves other
+// errors, such as the source's, unchanged.
 func named(err error, name string) error {
 	failed, ok := errors.AsType[*fs.PathError](err)
 	if !ok || !strings.HasPrefix(path.Base(failed.Path), partPrefix) {
@@ -70,8 +70,8 @@ func named(err error, name string) error {
 	return &fs.PathError{Op: failed.Op, Path: path.Join(path.Dir(failed.Path), path.Base(name)), Err: failed.Err}
 }
 
-// hostTarget opens its directory when something is first done there, because a copy
-// may have to make it.
+// hostTarget opens its directory at the first operation, because the copy may have to
+// make it.
 type hostTarget struct {
 	dir string
 	top bool // Dir itself must not be a link.
@@ -96,7 +96,7 @@ func (t *hostTarget) open() (*os.Root, error) {
 	return t.root, nil
 }
 
-// check refuses a top that a link led to.
+// check refuses a top directory that was reached by a link.
 func (t *hostTarget) check(root *os.Root) error {
 	if !t.top {
 		return nil
@@ -121,7 +121,7 @@ func (t *hostTarget) Close() error {
 	return t.root.Close()
 }
 
-// onHost calls f with the target's directory.
+// onHost calls f with the target's open directory.
 func onHost[T any](t *hostTarget, f func(*os.Root) (T, error)) (v T, err error) {
 	root, err := t.open()
 	if err != nil {
@@ -153,8 +153,8 @@ func (t *hostTarget) Create(_ context.Context, name string) (Writer, error) {
 	})
 }
 
-// Mkdir makes a directory. A link to one is none: what is copied may come from a guest
-// that put it there before.
+// Mkdir makes a directory. A link to a directory is an error, because a guest's copy
+// may have put it there before.
 func (t *hostTarget) Mkdir(_ context.Context, name string) error {
 	if _, err := t.open(); errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(t.dir, earlyDir); err != nil {
@@ -175,8 +175,8 @@ func (t *hostTarget) Mkdir(_ context.Context, name string) error {
 	return err
 }
 
-// Symlink makes a link with a time. That a file system has none for links is no
-// reason to have no link.
+// Symlink makes a link and sets its time. It ignores file systems that have no time for
+// links.
 func (t *hostTarget) Symlink(_ context.Context, target, name string, mtime time.Time) error {
 	root, err := t.open()
 	if err != nil {
@@ -214,7 +214,7 @@ func (t *hostTarget) Describe(_ context.Context, name string, mode fs.FileMode, 
 	return describe(root, name, mode&permissions, mtime)
 }
 
-// A hostFile is written as part, and gets its name at the end.
+// A hostFile is written as part and renamed at the end.
 type hostFile struct {
 	*os.File
 	root       *os.Root
@@ -228,8 +228,8 @@ func (f *hostFile) Describe(mode fs.FileMode, mtime time.Time) error {
 	return os.Chtimes("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), time.Time{}, mtime)
 }
 
-// Own leaves the owner where only root could change it: whoever may write to the
-// directory may replace the file.
+// Own changes the owner only for root, because an ordinary user cannot; replacing the
+// file needs only write access to the directory.
 func (f *hostFile) Own(like fs.FileInfo) error {
 	st, ok := like.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -254,8 +254,8 @@ func (f *hostFile) Commit() error {
 
 func (f *hostFile) Abort() error { return errors.Join(f.Close(), f.root.Remove(f.part)) }
 
-// guestTarget is a directory of a machine. The guest may lead whoever writes there
-// wherever it likes: all of it is the guest's own.
+// guestTarget is a directory of a machine. Links in the guest may lead anywhere: all
+// files there are the guest's own.
 type guestTarget struct {
 	c     *client.Client
 	dir   string
@@ -300,7 +300,7 @@ func (t *guestTarget) Symlink(ctx context.Context, target, name string, mtime ti
 	return nil
 }
 
-// Link copies, beside the name: the protocol has no second names.
+// Link makes a copy, because the protocol has no hard links.
 func (t *guestTarget) Link(ctx context.Context, old, name string) (bool, error) {
 	part := partName(t.path(name))
 	info, err := t.Lstat(ctx, old)
@@ -330,12 +330,12 @@ func (t *guestTarget) Describe(ctx context.Context, name string, mode fs.FileMod
 	return t.c.Chtimes(ctx, t.at(name), time.Time{}, mtime)
 }
 
-func (*guestTarget) Close() error { return nil } // The client is the caller's.
+func (*guestTarget) Close() error { return nil } // The caller closes the client.
 
-// A guestFile is written as part, and gets its name at the end.
+// A guestFile is written as part and renamed at the end.
 type guestFile struct {
 	*client.File
-	ctx        context.Context //nolint:containedctx // Of the file, as client.File has it.
+	ctx        context.Context //nolint:containedctx // The context of the open file, as in client.File.
 	to         *guestTarget
 	part, name string
 }
@@ -348,7 +348,7 @@ func (f *guestFile) Own(like fs.FileInfo) error {
 	if s, ok := like.Sys().(*client.Stat); ok && s.UID|s.GID != 0 {
 		return f.Chown(int(s.UID), int(s.GID))
 	}
-	return nil // Root's, as the part is.
+	return nil // The part belongs to root already.
 }
 
 func (f *guestFile) Commit() error {
@@ -362,8 +362,8 @@ func (f *guestFile) Abort() error { return errors.Join(f.Close(), f.remove()) }
 
 func (f *guestFile) remove() error { return removePart(f.ctx, f.to.c, f.part) }
 
-// removePart works after the end of a copy too, for a moment. A link that has ended leaves
-// the part in the machine.
+// removePart also works after the end of a copy's context, for up to cleanWait. If the
+// link has ended, the part stays in the machine.
 func removePart(ctx context.Context, c *client.Client, part string) error {
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanWait)
 	defer cancel()
@@ -373,14 +373,14 @@ func removePart(ctx context.Context, c *client.Client, part string) error {
 	return nil
 }
 
-// Below is the directory, on this host.
+// Below returns the directory as a target.
 func (Host) Below(dir string) Target { return &hostTarget{dir: filepath.Clean(dir)} }
 
-// Top is the directory, on this host, if it is no link.
+// Top returns the directory as a target; it must not be a link.
 func (Host) Top(dir string) Target { return &hostTarget{dir: filepath.Clean(dir), top: true} }
 
-// Top is Below: a machine's links are its own.
+// Top is Below: links of a machine lead only within the machine.
 func (g Guest) Top(dir string) Target { return g.Below(dir) }
 
-// Below is the directory, in the machine.
+// Below returns the machine's directory as a target.
 func (g Guest) Below(dir string) Target { return &guestTarget{c: g.Client, dir: dir} }
