@@ -2,16 +2,15 @@ package mux
 
 import "slices"
 
-// smallPiece is the largest piece that is gathered with its neighbours. A byte
-// alone would cost what holds it as well, the body of a frame and a place in the
-// queue, a hundred times what the bounds count; gathered it costs at most thrice.
+// smallPiece is the largest piece that is joined with its neighbours. The bounds count
+// only bytes. A piece of one byte also needs its own allocation and a place in the
+// queue, a hundred times as much; joined pieces cost at most three times their bytes.
 const smallPiece = 2 << 10
 
-// gathered is the room of small pieces together.
+// gathered is the capacity for small pieces that are joined.
 const gathered = 2 * smallPiece
 
-// Bytes is a queue of pieces of bytes, of which small ones are gathered. The zero
-// value is empty.
+// Bytes is a queue of byte slices that joins small ones. The zero value is empty.
 type Bytes struct{ pieces fifo[[]byte] }
 
 // Empty reports whether there are no bytes.
@@ -28,15 +27,15 @@ func (q *Bytes) Push(p []byte) (fresh bool) {
 	return true
 }
 
-// roomy copies a small piece to where more of its kind fit after it.
+// roomy copies a small piece to a slice with room for more small pieces.
 func roomy(p []byte) []byte {
 	switch {
 	case len(p) <= smallPiece:
 		return append(make([]byte, 0, gathered), p...)
 	case cap(p) <= gathered:
-		return slices.Clip(p) // The memory after it is not ours to append to.
+		return slices.Clip(p) // The capacity belongs to the caller; never append there.
 	}
-	return p // Nor here, and it has too much room to be taken for ours.
+	return p // Its capacity exceeds gathered, so Push never appends to it.
 }
 
 // Pop returns the oldest piece; the queue must not be empty.
@@ -54,7 +53,7 @@ func (q *Bytes) Copy(p []byte) (n int, whole bool) {
 	return n, true
 }
 
-// Len is how many bytes there are.
+// Len returns the number of bytes in the queue.
 func (q *Bytes) Len() (n int) {
 	for _, p := range q.pieces.items[q.pieces.head:] {
 		n += len(p)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// ErrFull is what [Inbox.Push] returns when neither memory nor storage has room.
-// The bytes that it refused are lost to the session, which is told so.
+// ErrFull is what [Inbox.Push] returns when neither memory nor storage has room. The
+// session loses the refused bytes and is told so.
 var ErrFull = errors.New("session input exceeds its limit")
 
 // A Storage holds what an inbox cannot keep in memory; *os.File is one. The
@@ -30,7 +30,7 @@ func NewBudget(n int64) *Budget {
 	return b
 }
 
-// Left is how many bytes nobody holds.
+// Left returns the number of free bytes.
 func (b *Budget) Left() int64 { return b.left.Load() }
 
 func (b *Budget) take(n int) bool {
@@ -43,18 +43,18 @@ func (b *Budget) take(n int) bool {
 
 func (b *Budget) give(n int) { b.left.Add(int64(n)) }
 
-// An InboxConfig says what an [Inbox] may hold.
+// An InboxConfig holds the bounds of an [Inbox].
 type InboxConfig struct {
 	Memory  int                     // Bytes in memory, at most.
-	Budget  *Budget                 // Shared with other inboxes; nil is no shared bound.
-	Storage func() (Storage, error) // Opens the overflow when it is first needed; nil is none.
+	Budget  *Budget                 // Shared with other inboxes; nil means no shared bound.
+	Storage func() (Storage, error) // Opens the overflow when it is first needed; nil means none.
 	Stored  int64                   // Bytes in the overflow, at most.
 
-	Pauses *PauseBudget // Of Pace, shared with other inboxes; nil is no shared bound.
+	Pauses *PauseBudget // Bounds Pace, shared with other inboxes; nil means no shared bound.
 }
 
-// An Inbox is what has arrived for one session and was not yet taken. Push
-// never waits for the session; it may wait for the storage's disk.
+// An Inbox holds the bytes that have arrived for one session and that it has not taken
+// yet. Push never waits for the session; it may wait for the storage's disk.
 type Inbox struct {
 	cfg   InboxConfig
 	debts debts
@@ -64,12 +64,12 @@ type Inbox struct {
 	memory  Bytes
 	bytes   int // In memory.
 	storage Storage
-	read    int64         // What has been taken from the storage,
-	write   int64         // and what was put there; see span for the place.
+	read    int64         // Bytes read from the storage so far,
+	write   int64         // and written to it; span gives the offset.
 	paced   chan struct{} // Closed when little is left.
-	vain    time.Duration // The pauses since something was taken.
-	ended   bool          // Nothing more is accepted; what is here can still be taken.
-	dropped bool          // Nothing can be taken either.
+	vain    time.Duration // Total of the pauses since the session last took bytes.
+	ended   bool          // No more bytes are accepted; those here can still be taken.
+	dropped bool          // No bytes can be taken either.
 }
 
 // NewInbox returns an empty Inbox.
@@ -79,8 +79,8 @@ func NewInbox(cfg InboxConfig) *Inbox {
 	return b
 }
 
-// Push appends p, which then belongs to the inbox. The error is [ErrFull],
-// [ErrClosed] after End or Drop, or what the storage said; p is not kept then.
+// Push appends p, which then belongs to the inbox. The error is [ErrFull], [ErrClosed]
+// after End or Drop, or the storage's error; p is not kept then.
 func (b *Inbox) Push(p []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -90,7 +90,7 @@ func (b *Inbox) Push(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	// After stored bytes everything goes to the storage, or it would overtake.
+	// While bytes are in the storage, new ones go there too, or they would overtake.
 	if b.read == b.write && b.keepLocked(p) {
 		return nil
 	}
@@ -131,9 +131,9 @@ func (b *Inbox) storeLocked(p []byte) error {
 	return nil
 }
 
-// span is where the bytes of [from, to) begin in the storage, and how many of
-// them lie there in one piece: the storage is a ring of cfg.Stored bytes, because
-// one that is never quite empty would grow with everything that passes it.
+// span returns the offset of the bytes [from, to) in the storage, and how many of them
+// are contiguous there. The storage is a ring of cfg.Stored bytes, because a storage
+// that is never quite empty would otherwise grow for ever.
 func (b *Inbox) span(from, to int64) (place, n int64) {
 	place = from % b.cfg.Stored
 	return place, min(to-from, b.cfg.Stored-place)
@@ -162,8 +162,8 @@ func (b *Inbox) Next() ([]byte, error) {
 	}
 }
 
-// Poll is Next without waiting, and without reading the storage: nil says that Next
-// has to be asked.
+// Poll is like Next but neither waits nor reads the storage; if it returns nil, the
+// caller must use Next.
 func (b *Inbox) Poll() []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -176,31 +176,32 @@ func (b *Inbox) Poll() []byte {
 }
 
 const (
-	// paceAbove is what may wait in memory before whoever brings it pauses.
+	// paceAbove is how many bytes may wait in memory before Pace pauses.
 	paceAbove = 256 << 10
 
-	// pacePause is how long such a pause may last: time for a command to take some
-	// hundred KiB, and little for everybody else who waits meanwhile.
+	// pacePause is the longest pause: enough for a command to take some hundred KiB,
+	// and short for the other sessions, which wait meanwhile.
 	pacePause = 3 * time.Millisecond
 
-	// maxPauses is how long one session is waited for while it takes nothing: it takes
-	// piece by piece, and on a busy host that emulates, one can take some 20 ms.
+	// maxPauses bounds the pauses for a session that takes nothing. A session takes
+	// piece by piece; on a busy host with emulation one piece can take some 20 ms.
 	maxPauses = 100 * time.Millisecond
 
-	// pauseShare is which part of the time may pass so, for all sessions together.
+	// pauseShare bounds the pauses for all sessions together to this fraction
+	// (1/pauseShare) of the time.
 	pauseShare = 10
 )
 
-// A PauseBudget bounds the time in which somebody waits for inboxes of which nothing is
-// taken: a moment at first, and later a tenth of the time, however many there are.
-// Time in which something was taken after all does not count.
+// A PauseBudget bounds the pauses for inboxes whose sessions take nothing, for all of
+// them together: maxPauses at first, later a tenth of the time. A pause after which the
+// session took bytes does not count.
 type PauseBudget struct {
 	mu   sync.Mutex
 	left time.Duration
-	at   time.Time // When left was what it says.
+	at   time.Time // The time for which left is valid.
 }
 
-// take takes the time of one pause, if there is so much.
+// take charges one pause to the budget, if enough is left.
 func (p *PauseBudget) take() bool {
 	if p == nil {
 		return true
@@ -228,11 +229,11 @@ func (p *PauseBudget) give(d time.Duration) {
 	p.left = min(maxPauses, p.left+d)
 }
 
-// Pace lets a session that takes its input catch up: it returns when little is
-// waiting, and after a moment at the latest. A session that has taken nothing for
-// some such moments is not waited for any more, until it takes something. Without
-// the pause a host that is faster than the session would fill the memory and then the
-// storage, which is slower than both.
+// Pace lets a session that takes its input catch up: it returns when little is waiting,
+// at the latest after pacePause. If a session has taken nothing during maxPauses, Pace
+// no longer waits for it until it takes bytes again. Without the pause a host that is
+// faster than the session would fill the memory and then the storage, which is slower
+// than both.
 func (b *Inbox) Pace() {
 	b.mu.Lock()
 	if b.vain >= maxPauses || b.dropped || b.bytes <= paceAbove || !b.cfg.Pauses.take() {
@@ -254,7 +255,8 @@ func (b *Inbox) Pace() {
 	b.paced = nil
 }
 
-// tookLocked notes that the session is moving: the pauses were not in vain.
+// tookLocked notes that the session has taken bytes, and returns its pauses to the
+// budget.
 func (b *Inbox) tookLocked() {
 	if b.vain > 0 {
 		b.cfg.Pauses.give(b.vain)
@@ -266,8 +268,8 @@ func (b *Inbox) tookLocked() {
 	}
 }
 
-// loadLocked takes a piece back from the storage. One that was emptied starts
-// again at its beginning, where the disk has blocks for it already.
+// loadLocked reads a piece from the storage. An emptied storage starts again at its
+// beginning, where the file has blocks already.
 func (b *Inbox) loadLocked() ([]byte, error) {
 	place, n := b.span(b.read, b.write)
 	p := make([]byte, min(n, 2*Quantum))
@@ -304,14 +306,14 @@ func (b *Inbox) Room(n int) bool {
 	return b.bytes+n <= b.cfg.Memory && (b.cfg.Budget == nil || b.cfg.Budget.Left() >= int64(n))
 }
 
-// Waiting is how many bytes are here, in memory and in the storage.
+// Waiting returns the number of bytes in memory and in the storage.
 func (b *Inbox) Waiting() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return int64(b.bytes) + b.write - b.read
 }
 
-// End refuses further bytes; those that are here can still be taken.
+// End refuses further bytes; those in the inbox can still be taken.
 func (b *Inbox) End() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -319,7 +321,7 @@ func (b *Inbox) End() {
 	b.more.Broadcast()
 }
 
-// Drop forgets everything and wakes whoever waits in Next.
+// Drop discards all bytes and wakes goroutines that wait in Next.
 func (b *Inbox) Drop() {
 	defer b.debts.forgive()
 	b.mu.Lock()
@@ -330,7 +332,7 @@ func (b *Inbox) Drop() {
 	b.memory = Bytes{}
 	b.read, b.write = 0, 0
 	if b.storage != nil {
-		_ = b.storage.Close() // Unlinked scratch space: nothing of it is needed.
+		_ = b.storage.Close() // Unlinked scratch space: an error loses nothing.
 		b.storage = nil
 	}
 	b.more.Broadcast()

@@ -2,9 +2,9 @@ package mux
 
 import "sync"
 
-// DefaultOutbox is how much one session may have queued: two quanta, so that the
-// session fills one while the other is written, and a slow host holds no more of
-// it than a pipe would.
+// DefaultOutbox is how much one session may queue: two quanta, so that the session
+// fills one while the other is written. It is as much as a pipe would hold for a slow
+// host.
 const DefaultOutbox = 2 * Quantum
 
 // An Outbox is one session's bounded queue towards the link. Its methods may be
@@ -12,13 +12,13 @@ const DefaultOutbox = 2 * Quantum
 type Outbox struct {
 	w        *Writer
 	limit    int
-	kept     *Allowance // What the queue counts against in place of the Writer's total; nil for that.
-	room     sync.Cond  // On w.mu: signalled when the queue has shrunk or closed.
+	kept     *Allowance // Bound of the queue in place of the Writer's total; nil means the total.
+	room     sync.Cond  // On w.mu: signalled when the queue has shrunk or is closed.
 	queue    fifo[queued]
 	bytes    int
 	deficit  int
 	listed   bool // In w.fresh or w.rest.
-	finished bool // Nothing more is accepted.
+	finished bool // No more frames are accepted.
 }
 
 // Outbox returns a new session's queue of at most limit bytes (DefaultOutbox if
@@ -67,20 +67,20 @@ func (a *Allowance) countLocked(n int) {
 // NewAllowance returns one of limit bytes.
 func NewAllowance(limit int) *Allowance { return &Allowance{limit: limit} }
 
-// Keeping returns an outbox for many short frames, of at most limit bytes, that count
-// against all and not against the Writer's total: they find room however much else
-// waits, and leave the room of everything else as it is.
+// Keeping returns an outbox of at most limit bytes for many short frames. They count
+// against all and not against the Writer's total, so neither they nor the other
+// outboxes take room from each other.
 func (w *Writer) Keeping(limit int, all *Allowance) *Outbox {
 	o := w.Outbox(limit)
 	o.kept = all
 	return o
 }
 
-// keepChunk is how many short frames gather in one piece of memory: the queue's own
-// cost for each is as much as the shortest.
+// keepChunk is the size of the memory in which short frames are joined. A queue entry
+// of its own costs as much as the shortest frame.
 const keepChunk = 4 << 10
 
-// gatherLocked puts a frame after the last one of an outbox that keeps many, if both
+// gatherLocked appends a frame to the last one of an outbox with an Allowance, if both
 // are short.
 func (o *Outbox) gatherLocked(frame []byte) bool {
 	last := o.queue.tail()
@@ -94,7 +94,7 @@ func (o *Outbox) gatherLocked(frame []byte) bool {
 	return true
 }
 
-// A queued is a frame on its way, and the lent buffer that it lies in, if any.
+// A queued is a queued frame, with its lent buffer if it has one.
 type queued struct {
 	frame []byte
 	from  *Buffer
@@ -114,15 +114,15 @@ func (o *Outbox) Send(frame []byte) error {
 	return err
 }
 
-// SendBuffer is Send for a frame that lies in a lent buffer, which goes back to
-// its pool when the frame has left, or at once if there is an error.
+// SendBuffer is Send for a frame in a lent buffer. The buffer returns to its pool when
+// the frame is written, or at once after an error.
 func (o *Outbox) SendBuffer(b *Buffer, frame []byte) error {
 	_, err := o.send(queued{frame, b}, nil)
 	return err
 }
 
-// SendUntil is Send that gives up once stop is closed: taken is false then, and
-// the frame still the caller's. A nil stop never closes.
+// SendUntil is Send that gives up when stop is closed: taken is false then, and the
+// frame still belongs to the caller. A nil stop never closes.
 func (o *Outbox) SendUntil(stop <-chan struct{}, frame []byte) (taken bool, err error) {
 	return o.send(queued{frame: frame}, stop)
 }
@@ -164,20 +164,20 @@ func (o *Outbox) awaitLocked(n int, stop <-chan struct{}) {
 	}
 }
 
-// Put queues a frame without waiting, whatever the bound says. It is for the
-// one frame that ends a session and for answers whose number is bounded by
-// what the peer sent, when the caller must not wait.
+// Put queues a frame without waiting and without regard to the bound. It is for callers
+// that must not wait, and only for the frame that ends a session and for answers whose
+// number the peer's frames bound.
 func (o *Outbox) Put(frame []byte) error {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
 	return o.queueLocked(queued{frame: frame})
 }
 
-// PutNow is Put for who may wait for the link: if nobody else writes, the frame is
-// written before it returns.
+// PutNow is Put for a caller that may wait for the link: if no other goroutine is
+// writing, PutNow writes the frame itself before it returns.
 func (o *Outbox) PutNow(frame []byte) error { return o.putNow(frame, false) }
 
-// PutLast is PutNow for an outbox's last frame: it refuses further ones.
+// PutLast is PutNow for an outbox's last frame: the outbox refuses further ones.
 func (o *Outbox) PutLast(frame []byte) error { return o.putNow(frame, true) }
 
 func (o *Outbox) putNow(frame []byte, last bool) error {
@@ -193,8 +193,8 @@ func (o *Outbox) putNow(frame []byte, last bool) error {
 	return err
 }
 
-// Over reports whether the last frame has been taken to be written: whatever is
-// queued anywhere from now on leaves behind it.
+// Over reports whether the last frame has been taken for writing. Every frame that is
+// queued later, in any outbox, leaves after it.
 func (o *Outbox) Over() bool {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
@@ -208,7 +208,7 @@ func (o *Outbox) Offer(frame []byte) bool {
 	return !o.fullLocked(len(frame)) && o.queueLocked(queued{frame: frame}) == nil
 }
 
-// Drain waits until nothing is queued any more.
+// Drain waits until the outbox is empty.
 func (o *Outbox) Drain() {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
@@ -217,7 +217,7 @@ func (o *Outbox) Drain() {
 	}
 }
 
-// Queued is how many bytes wait in the outbox.
+// Queued returns the number of bytes in the outbox.
 func (o *Outbox) Queued() int {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
@@ -236,8 +236,7 @@ func (o *Outbox) finishLocked() {
 	o.room.Broadcast()
 }
 
-// Discard drops what is queued and refuses further frames: the peer that it was
-// for has gone.
+// Discard drops the queued frames and refuses further ones, for a peer that has gone.
 func (o *Outbox) Discard() {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
@@ -254,8 +253,8 @@ func (o *Outbox) closeLocked() {
 
 func (o *Outbox) endedLocked() bool { return o.finished || o.w.err != nil }
 
-// fullLocked reports whether n more bytes must wait. An empty outbox always
-// takes a frame: its session could otherwise wait for others for ever.
+// fullLocked reports whether n more bytes must wait. An empty outbox always takes a
+// frame; otherwise its session could wait for ever for the others.
 func (o *Outbox) fullLocked(n int) bool {
 	if o.kept != nil {
 		return o.bytes > 0 && (o.bytes+n > o.limit || o.kept.bytes+n > o.kept.limit)
@@ -272,8 +271,8 @@ func (o *Outbox) queueLocked(q queued) error {
 	return err
 }
 
-// listLocked queues a frame, and tells nobody. fresh says that nothing was queued
-// before, so that somebody has to be told.
+// listLocked queues a frame without waking Run. If fresh is true, the outbox was not
+// listed before and the caller must wake Run.
 func (o *Outbox) listLocked(q queued) (fresh bool, err error) {
 	if o.endedLocked() {
 		q.release()
@@ -291,7 +290,7 @@ func (o *Outbox) shrinkLocked(n int) {
 	o.room.Broadcast()
 }
 
-// countLocked adds n bytes to what is queued.
+// countLocked adds n to the number of queued bytes.
 func (o *Outbox) countLocked(n int) {
 	o.bytes += n
 	if o.kept != nil {

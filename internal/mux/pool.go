@@ -2,20 +2,20 @@ package mux
 
 import "sync"
 
-// A Pool lends buffers of one size for frames, so that a flood needs no fresh
-// memory for each. It lends a bounded number, and nobody waits for one: whoever
-// gets none makes do with small frames. Else a session that hangs with its
-// buffers could hold up the others.
+// A Pool lends buffers of one size for frames, so that a flood allocates no memory for
+// each frame. It lends a bounded number. Nobody waits for a buffer: without one a
+// session uses small frames. Otherwise a session that hangs with its buffers could
+// block the others.
 type Pool struct {
 	size int
 
 	mu   sync.Mutex
-	left int // Not lent.
+	left int // Buffers that may still be lent.
 	free []*Buffer
 }
 
-// A Buffer is lent by a Pool. It goes back by Release, or when the frame in it
-// has left (see [Outbox.SendBuffer]).
+// A Buffer is lent by a Pool. It returns by Release, or when its frame is written (see
+// [Outbox.SendBuffer]).
 type Buffer struct {
 	B    []byte
 	pool *Pool
@@ -24,7 +24,7 @@ type Buffer struct {
 // NewPool returns a Pool of buffers of size bytes, most of them at a time.
 func NewPool(size, most int) *Pool { return &Pool{size: size, left: most} }
 
-// Get lends a buffer, with anything in it, or returns nil.
+// Get lends a buffer with arbitrary content, or returns nil.
 func (p *Pool) Get() *Buffer {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -11,7 +11,7 @@ func (q *fifo[T]) empty() bool { return q.head == len(q.items) }
 // front returns the oldest element; the queue must not be empty.
 func (q *fifo[T]) front() T { return q.items[q.head] }
 
-// tail is the place of the newest element, nil if there is none.
+// tail returns a pointer to the newest element, or nil if the queue is empty.
 func (q *fifo[T]) tail() *T {
 	if q.empty() {
 		return nil

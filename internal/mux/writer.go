@@ -7,22 +7,22 @@ import (
 	"sync"
 )
 
-// ErrClosed is what a queue returns once it, or the link behind it, has ended.
+// ErrClosed is a queue's error after its own end or the end of its link.
 var ErrClosed = errors.New("session link closed")
 
 const (
-	// Quantum is what one session may send before the next one's turn. It is the
-	// most that a virtio console port takes in one write (drivers/char/virtio_console.c,
-	// port_fops_write: 32 KiB), so a turn is one write.
+	// Quantum is how many bytes one session may send before the next session is served.
+	// It is the most that a virtio console port takes in one write
+	// (drivers/char/virtio_console.c, port_fops_write: 32 KiB), so a turn is one write.
 	Quantum = 32 << 10
 
 	// DefaultTotal bounds what all outboxes of one Writer hold together: two full
-	// quanta of 32 sessions. Where there are more, each still has a frame queued,
-	// so that fairness and not the bound decides who sends.
+	// quanta of 32 sessions. If there are more sessions, each can still queue one
+	// frame, so that fairness and not the bound decides which one sends.
 	DefaultTotal = 32 * 2 * Quantum
 
-	// maxBatch is how many frames a batch has at most; beyond
-	// it the lock is held longer for no fewer writes.
+	// maxBatch bounds the frames of a batch. Larger batches hold the lock longer but
+	// save no writes.
 	maxBatch = 64
 )
 
@@ -32,20 +32,20 @@ type Writer struct {
 	wake chan struct{}
 	done chan struct{}
 
-	writing sync.Mutex // Held from the taking of frames to the end of their writing.
-	batch   []queued   // What was taken, under writing.
-	stage   []byte     // Small frames gather here, up to one Quantum, under writing.
+	writing sync.Mutex // Held while a batch is taken and written.
+	batch   []queued   // The taken frames; guarded by writing.
+	stage   []byte     // Joins small frames, up to one Quantum; guarded by writing.
 
 	mu      sync.Mutex
 	fresh   fifo[*Outbox] // Outboxes that had nothing to send until now.
 	rest    fifo[*Outbox] // Outboxes that have used up a quantum.
-	total   int           // Bytes in all outboxes, but for those of an Allowance:
-	aside   int           // theirs.
+	total   int           // Bytes in all outboxes without an Allowance.
+	aside   int           // Bytes in all outboxes with an Allowance.
 	limit   int
-	busy    bool // A batch is on its way out.
+	busy    bool // A batch is being written.
 	parked  bool // See Park.
 	express *Outbox
-	sent    uint64 // Bytes that were taken to be written.
+	sent    uint64 // Bytes that were taken for writing.
 	drained []chan struct{}
 	passed  []chan struct{}
 	err     error
@@ -89,8 +89,8 @@ func (w *Writer) writeBatch() bool {
 	return w.writeLocked()
 }
 
-// help writes a batch itself, after a frame was queued, if nobody else writes: that saves a switch
-// to Run and back. What is more than a batch is left to Run.
+// help writes a batch after a frame was queued, if no other goroutine is writing. That saves a
+// switch to Run and back. It leaves frames beyond one batch to Run.
 func (w *Writer) help() {
 	if !w.writing.TryLock() {
 		w.rouse()
@@ -103,7 +103,7 @@ func (w *Writer) help() {
 	}
 }
 
-// writeLocked takes the frames of one batch and writes them, with writing held.
+// writeLocked takes the frames of one batch and writes them. The caller holds writing.
 func (w *Writer) writeLocked() bool {
 	w.batch = w.take(w.batch[:0])
 	if len(w.batch) == 0 {
@@ -113,7 +113,7 @@ func (w *Writer) writeLocked() bool {
 	for _, q := range w.batch {
 		q.release()
 	}
-	clear(w.batch) // What has left is held no longer.
+	clear(w.batch) // Release the written frames' memory.
 	w.written()
 	if err != nil {
 		w.fail(err)
@@ -161,7 +161,7 @@ func (w *Writer) take(batch []queued) []queued {
 	return batch
 }
 
-// written says that the batch has left.
+// written marks the batch as written.
 func (w *Writer) written() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -175,8 +175,8 @@ func (w *Writer) written() {
 	}
 }
 
-// Passed returns a channel that is closed when nothing is on its way any more that
-// is not in an outbox now; not, if the link ends before that.
+// Passed returns a channel that is closed when the batch that is being written now has
+// been written. It stays open if the link ends before that.
 func (w *Writer) Passed() <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -220,7 +220,7 @@ func (w *Writer) collectLocked(batch []queued) []queued {
 	return batch
 }
 
-// nextLocked returns the outbox whose turn it is, with a frame in it, or nil.
+// nextLocked returns the next outbox to serve, which has a frame, or nil.
 func (w *Writer) nextLocked() *Outbox {
 	for {
 		from := &w.fresh
@@ -252,8 +252,8 @@ func (w *Writer) nextLocked() *Outbox {
 	}
 }
 
-// write sends a batch with as few writes as it can: small frames are gathered,
-// large ones go from where they are.
+// write sends a batch with few writes: it joins small frames, and writes large ones
+// without a copy.
 func (w *Writer) write(batch []queued) error {
 	if len(batch) == 1 {
 		return writeAll(w.w, batch[0].frame)
@@ -313,7 +313,7 @@ func (w *Writer) failure() error {
 	return w.err
 }
 
-// quietLocked tells whoever waits in Drain that nothing is left.
+// quietLocked wakes goroutines in Drain when all outboxes are empty.
 func (w *Writer) quietLocked() {
 	for _, quiet := range w.drained {
 		close(quiet)
@@ -321,7 +321,7 @@ func (w *Writer) quietLocked() {
 	w.drained = nil
 }
 
-// readyLocked puts o in line. It reports whether it was not there.
+// readyLocked lists o for the next round. It reports whether o was not listed before.
 func (w *Writer) readyLocked(o *Outbox) bool {
 	if o == w.express {
 		return true

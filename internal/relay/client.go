@@ -15,34 +15,34 @@ import (
 )
 
 const (
-	// writeSize is about what one write to a client takes: more than a socket's
-	// buffer of some 200 KiB does not go out at once.
+	// writeSize is the approximate size of one write to a client. A socket's buffer
+	// holds some 200 KiB, so larger writes would block anyway.
 	writeSize = 128 << 10
 
-	// maxBatch is how many pieces of frames that may be: the agent's smallest that
+	// maxBatch bounds the pieces in one write. The smallest frames of the agent that
 	// come in floods have 4 KiB.
 	maxBatch = writeSize >> 12
 )
 
-// A client is one connection, with the slot that it has.
+// A client is one connection and its slot.
 type client struct {
 	relay *Relay
 	slot  *slot
 	conn  net.Conn
-	in    *mux.Inbox // From the guest.
-	spoke bool       // It has sent something. On Relay.mu; its own reader needs none to look.
+	in    *mux.Inbox // Frames from the guest.
+	spoke bool       // It has sent something. Guarded by Relay.mu; only the client's reader sets it and may read it without the lock.
 
-	// slow says that the outputs of its commands are held back. Changed on Relay.mu.
+	// slow says that the outputs of its commands are held back. Changed under Relay.mu.
 	slow atomic.Bool
-	// since is when the write began that is under way (UnixNano), 0 for none.
+	// since is the start of the current write (UnixNano), or 0 if there is none.
 	since atomic.Int64
 
 	mu  sync.Mutex
-	why string // Why the relay has ended it, "" if it has not.
+	why string // Why the relay has disconnected it; "" if it has not.
 }
 
-// receive admits a connection. Without a slot it is closed without a byte, as
-// reference relays do; but a slot whose client has left is waited for.
+// receive admits a connection. It waits for a slot whose client has left. If there is
+// no slot, it closes the connection without a byte, as reference relays do.
 func (r *Relay) receive(conn net.Conn) {
 	timer := time.NewTimer(entryWait)
 	defer timer.Stop()
@@ -64,7 +64,8 @@ func (r *Relay) receive(conn net.Conn) {
 	}
 }
 
-// admit gives a connection a slot and serves it, or leaves it to the caller.
+// admit gives a connection a slot and serves it. After an error the caller still owns
+// the connection.
 func (r *Relay) admit(conn net.Conn) error {
 	c := &client{relay: r, conn: conn, in: mux.NewInbox(mux.InboxConfig{
 		Memory:  clientMemory,
@@ -79,7 +80,7 @@ func (r *Relay) admit(conn net.Conn) error {
 	return err
 }
 
-// enter gives c a slot. Its handshake is queued before it can be sent frames.
+// enter gives c a slot. It queues the handshake before any frame can be queued.
 func (r *Relay) enter(c *client) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,7 +101,7 @@ func (r *Relay) enter(c *client) error {
 	return nil
 }
 
-// handshake is what a client hears first (protocol section 5.2).
+// handshake returns the first bytes to a client (protocol section 5.2).
 func (r *Relay) handshake(s *slot) []byte {
 	b := make([]byte, 0, 8+len(r.cfg.Ready))
 	b = binary.BigEndian.AppendUint32(b, s.start)
@@ -116,7 +117,7 @@ func (c *client) run() {
 		c.write()
 	}()
 	err := c.read()
-	// When the link has ended, what it said last is still to be delivered.
+	// If the machine's link has ended, write still delivers its last frames.
 	if !errors.Is(err, mux.ErrClosed) {
 		c.close()
 	}
@@ -144,16 +145,16 @@ func (c *client) write() {
 		if err != nil {
 			return
 		}
-		// After the write: if this does not see that the client is slow, then who finds
-		// that sees that nothing is being written.
+		// After the write: if this does not see that the client is slow, then the
+		// goroutine that marks it slow sees that no write is under way.
 		if c.slow.Load() && c.in.Waiting() <= quickBelow {
 			c.relay.quick(c)
 		}
 	}
 }
 
-// take waits for the oldest piece for the client, and takes with it what else is
-// there, up to what one write is worth.
+// take waits for the oldest piece for the client, and adds further waiting pieces up to
+// the size of one write.
 func (c *client) take(batch net.Buffers) (net.Buffers, error) {
 	p, err := c.in.Next()
 	if err != nil {
@@ -169,13 +170,13 @@ func (c *client) take(batch net.Buffers) (net.Buffers, error) {
 	return batch, nil
 }
 
-// A refusal is a frame that costs a client its connection.
+// A refusal is the error for a frame for which a client is disconnected.
 type refusal struct{ why string }
 
 func (e *refusal) Error() string { return e.why }
 
-// read passes the client's frames to the guest. It waits while the guest takes
-// none, and the client with it.
+// read passes the client's frames to the guest. While the guest reads nothing, read
+// waits, and so does the client.
 func (c *client) read() error {
 	frames := frame.NewReader(c.conn)
 	for {
@@ -210,8 +211,8 @@ func (c *client) pass(f frame.Frame, whole []byte) error {
 	return c.slot.out.Send(whole)
 }
 
-// check refuses a frame that is not the client's to send, and notes what it
-// begins.
+// check refuses a frame that the client must not send, and notes the session that the
+// frame begins.
 func (c *client) check(f frame.Frame) error {
 	s := c.slot
 	switch {
@@ -231,7 +232,7 @@ func (c *client) check(f frame.Frame) error {
 	return nil
 }
 
-// drop ends the client for a reason of ours.
+// drop disconnects the client and notes why.
 func (c *client) drop(why string) {
 	c.mu.Lock()
 	if c.why == "" {
@@ -244,10 +245,11 @@ func (c *client) drop(why string) {
 func (c *client) close() {
 	c.in.Drop()
 	c.relay.wake()
-	_ = c.conn.Close() // Nothing that it could say would change what follows.
+	_ = c.conn.Close() // An error would change nothing.
 }
 
-// report logs why a client was ended, unless that was its own wish.
+// report logs why a client was disconnected, unless it has closed the connection
+// itself.
 func (c *client) report(err error) {
 	c.mu.Lock()
 	why := c.why

@@ -6,21 +6,21 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// An Incarnation is one connection of one client, among all that have had its range
-// of ids: 16 bytes by chance, never all zero.
+// An Incarnation identifies one client's connection among all that have had its range
+// of ids: 16 random bytes, never all zero.
 type Incarnation [16]byte
 
 func newIncarnation() (i Incarnation) {
-	_, _ = rand.Read(i[:]) // It never fails.
-	i[0] |= 1              // Nor is it zero.
+	_, _ = rand.Read(i[:]) // Never fails.
+	i[0] |= 1              // Never zero.
 	return i
 }
 
 // leases reports whether the guest acknowledges the ends of clients.
 func (r *Relay) leases() bool { return r.cfg.Words.Lease != nil }
 
-// leaseLocked gives a slot to the connection that has just taken it: the guest hears
-// of that before anything of the client.
+// leaseLocked leases a slot to the connection that has just taken it. The guest learns
+// of the lease before any frame of the client.
 func (r *Relay) leaseLocked(s *slot) {
 	if !r.leases() {
 		return
@@ -29,8 +29,8 @@ func (r *Relay) leaseLocked(s *slot) {
 	r.sayLocked(s, r.cfg.Words.Lease(s.start, s.end, s.lease))
 }
 
-// acknowledged frees the slot whose lease a frame of the machine's says has ended.
-// What is none, or of no lease that is about to end, means nothing.
+// acknowledged frees the slot whose lease has ended according to the machine's frame f.
+// It ignores other frames, and leases that are not about to end.
 func (r *Relay) acknowledged(f frame.Frame) {
 	if !r.leases() || f.ID != 0 || f.Flags != 0 {
 		return

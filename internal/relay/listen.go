@@ -12,29 +12,29 @@ import (
 )
 
 const (
-	// socketMode lets only the owner connect: whoever can, is root in the guest.
+	// socketMode lets only the owner connect, because every client is root in the
+	// guest.
 	socketMode = 0o600
 
-	// maxPath is what a socket's address holds, with a zero after it (unix(7):
-	// sun_path has 108 bytes; 104 on the BSDs, which say so themselves).
+	// maxPath is the longest path in a socket's address, without the final NUL
+	// (unix(7): sun_path has 108 bytes; 104 on the BSDs, which report it themselves).
 	maxPath = 107
 
-	// staleWait is for a process that listens and is too busy to accept: its queue
-	// is full. One that has died refuses at once.
+	// staleWait is how long to wait for a busy process whose accept queue is full. If
+	// the process has died, the kernel refuses at once.
 	staleWait = time.Second
 
-	// entryWait is how long a new client waits for a slot whose client has left:
-	// half of the 10 s that it waits for the handshake (protocol section 5.2).
+	// entryWait is how long a new client waits for a slot whose client has left: half
+	// of the 10 s that clients wait for the handshake (protocol section 5.2).
 	entryWait = 5 * time.Second
 
-	// acceptPause is how long to leave an accept alone that has failed: the
-	// process is out of descriptors.
+	// acceptPause is the pause after a failed accept: the process is out of
+	// descriptors.
 	acceptPause = 100 * time.Millisecond
 )
 
-// Listen makes the socket at path, which only its owner may connect to, and takes
-// the place of one that nobody listens on any more. The file goes when the
-// listener is closed.
+// Listen makes a socket at path to which only its owner may connect. It replaces a
+// socket that no process listens on. Closing the listener removes the file.
 func Listen(path string) (net.Listener, error) {
 	if err := CheckPath(path); err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func Listen(path string) (net.Listener, error) {
 		return nil, err
 	}
 	var config net.ListenConfig
-	// The file gets its mode from the socket's, from the first moment on.
+	// The file inherits the socket's mode, so it is never open to others.
 	config.Control = func(_, _ string, c syscall.RawConn) error {
 		var failed error
 		err := c.Control(func(fd uintptr) { failed = syscall.Fchmod(int(fd), socketMode) })
@@ -53,13 +53,13 @@ func Listen(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("relay socket: %w", err)
 	}
-	if err := os.Chmod(path, socketMode); err != nil { // Where a socket's mode is not its file's.
+	if err := os.Chmod(path, socketMode); err != nil { // For systems where the file does not inherit the mode.
 		return nil, errors.Join(fmt.Errorf("relay socket: %w", err), l.Close())
 	}
 	return l, nil
 }
 
-// CheckPath refuses a path that no socket can have.
+// CheckPath refuses a path that is too long for a socket.
 func CheckPath(path string) error {
 	if len(path) > maxPath {
 		return fmt.Errorf("relay socket %s: the path has %d bytes, and a socket's at most %d: use a shorter one", path, len(path), maxPath)
@@ -67,7 +67,7 @@ func CheckPath(path string) error {
 	return nil
 }
 
-// removeStale removes a socket that its process has left behind, and nothing else.
+// removeStale removes the socket of a dead process, and no other file.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -81,7 +81,7 @@ func removeStale(path string) error {
 	conn, err := (&net.Dialer{Timeout: staleWait}).DialContext(context.Background(), "unix", path)
 	switch {
 	case err == nil:
-		_ = conn.Close() // It was only to see whether anybody is there.
+		_ = conn.Close() // Only tests whether a process listens.
 		return fmt.Errorf("relay socket %s: another process listens on it", path)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return os.Remove(path)

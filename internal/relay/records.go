@@ -9,9 +9,9 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// records are the machine's second port (protocol section 14): raw records alone,
-// each after the incarnation of the client that it is of. Between the two ports
-// there is no order; clients put it together by the records' offsets.
+// records is the machine's second port (protocol section 14). It carries only raw
+// records, each after the incarnation of its client. The two ports have no common
+// order; clients restore the order by the records' offsets.
 type records struct {
 	frames *frame.Reader
 	writer *mux.Writer
@@ -26,9 +26,9 @@ func newRecords(link io.ReadWriteCloser) *records {
 	}
 }
 
-// readRecords routes the guest's records until that link ends, and all with it.
+// readRecords routes the guest's records until the link ends. Then the relay ends.
 func (r *Relay) readRecords() {
-	defer func() { _ = r.closeLinks() }() // The one is of no use without the other.
+	defer func() { _ = r.closeLinks() }() // One link is useless without the other.
 	for {
 		if err := r.nextRecord(); err != nil {
 			r.end(fmt.Errorf("machine's link for records: %w", err))
@@ -37,8 +37,8 @@ func (r *Relay) readRecords() {
 	}
 }
 
-// nextRecord gives a record to its client. For one that has left it is dropped, and
-// so is what is no record: neither has a place on this link.
+// nextRecord passes a record to its client. It drops records of clients that have left,
+// and frames that are no records.
 func (r *Relay) nextRecord() error {
 	var of Incarnation
 	if err := r.records.frames.Raw(of[:]); err != nil {
@@ -53,12 +53,12 @@ func (r *Relay) nextRecord() error {
 		return nil
 	}
 	if c := r.incarnate(&r.slots[n], of); c != nil {
-		c.give(whole) // What there may be of them is bounded by credit: nobody has to wait.
+		c.give(whole) // Credit bounds the records, so give never needs to wait.
 	}
 	return nil
 }
 
-// incarnate returns the slot's client if it is this connection.
+// incarnate returns the slot's client if it is the connection that of identifies.
 func (r *Relay) incarnate(s *slot, of Incarnation) *client {
 	r.mu.Lock()
 	defer r.mu.Unlock()

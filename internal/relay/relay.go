@@ -14,65 +14,65 @@ import (
 )
 
 const (
-	// clientMemory is what may wait in memory for one client: a frame of the
-	// greatest length.
+	// clientMemory bounds the bytes that wait in memory for one client: the longest
+	// frame.
 	clientMemory = frame.HeaderSize + frame.MaxBody
 
-	// allMemory bounds that for all clients together: sixteen at their own bound,
-	// the others go to disk earlier.
+	// allMemory bounds them for all clients together: sixteen times clientMemory.
+	// Beyond it frames go to disk earlier.
 	allMemory = 16 * clientMemory
 
-	// clientStored is what may wait for one client on disk, beyond memory: as
-	// much as the agent keeps there for one session that does not read.
+	// clientStored bounds the bytes that wait on disk for one client: as many as the
+	// agent stores for one session that does not read.
 	clientStored = 256 << 20
 
-	// allStored bounds the disk for all clients: four at their own bound.
+	// allStored bounds them for all clients together: four times clientStored.
 	allStored = 4 * clientStored
 
-	// farewell is how long a client may take for what is queued for it when the
+	// farewell is how long a client may take to read its queued frames after the
 	// machine's link has ended.
 	farewell = time.Second
 )
 
-// ErrClosed is why a relay ended that was closed.
+// ErrClosed is a relay's reason for its end after Close.
 var ErrClosed = errors.New("relay closed")
 
-// A Config says what a relay relays.
+// A Config configures a relay.
 type Config struct {
-	// Link is the machine's port, over which the agent has said that it is ready
-	// and nothing since has been read. The relay owns it.
+	// Link is the machine's port, read up to and including the agent's ready frame. The
+	// relay owns it.
 	Link io.ReadWriteCloser
 	// Records is the machine's second port, after its greeting, for a guest that
 	// has one and takes leases; nil is none. The relay owns it.
 	Records io.ReadWriteCloser
-	// Ready is the frame that said so, for the handshakes.
+	// Ready is the agent's ready frame, for the handshakes.
 	Ready []byte
 	Words Words
-	// Dir is where files are made, and unlinked at once, that hold what clients
-	// have not read. "" is the system's directory for temporary files.
+	// Dir is the directory of the unlinked files that hold what clients leave unread;
+	// "" means the system's directory for temporary files.
 	Dir string
-	// Shutdown is called when a client's core.shutdown is on its way. It must not
-	// block; nil is nobody.
+	// Shutdown is called when a client's core.shutdown is queued for the guest. It must
+	// not block; nil is allowed.
 	Shutdown func()
-	// Log is told in a line what the relay does of its own accord. It must neither
-	// block nor call the relay; nil is nobody.
+	// Log is called with a line about each action that no client has asked for. It must
+	// neither block nor call the relay; nil is allowed.
 	Log func(line string)
 }
 
-// Words are what the relay cannot say or tell by itself.
+// Words encode and decode the frames that the relay itself sends or must recognize.
 type Words struct {
 	Kill  func(id uint32) []byte // The frame of core.exec.signal with 9.
-	Hold  func(id uint32) []byte // The frame that keeps a command's output back,
+	Hold  func(id uint32) []byte // The frame that holds a command's output back,
 	Go    func(id uint32) []byte // and the one that lets it go on.
-	Probe func(id uint32) []byte // A frame that is answered by one terminal frame.
+	Probe func(id uint32) []byte // A frame that the guest answers by one terminal frame.
 
-	// Left is the frame of core.relay.client.disconnected; which connection of the
-	// range's clients it was is nil without leases.
+	// Left is the frame of core.relay.client.disconnected. which identifies the
+	// client's connection; nil without leases.
 	Left func(start, end uint32, which *Incarnation) []byte
 
 	// Leases are for a guest that acknowledges the end of clients (protocol section
-	// 13); both are nil for others. Lease is the frame that lets it begin, Released
-	// tells whether a frame of the guest's is an acknowledgement.
+	// 13); both are nil for others. Lease is the frame that begins a lease, Released
+	// reports whether a frame of the guest acknowledges the end of one.
 	Lease    func(start, end uint32, which Incarnation) []byte
 	Released func(f frame.Frame) (which Incarnation, ok bool)
 
@@ -85,11 +85,11 @@ type Relay struct {
 	cfg       Config
 	frames    *frame.Reader
 	writer    *mux.Writer
-	own       *mux.Outbox // Frames of the machine's, id 0.
+	own       *mux.Outbox // Frames with id 0, of no client.
 	memory    *mux.Budget
-	disk      atomic.Int64  // What is left of allStored.
-	held      atomic.Bool   // The link waits, or is about to; see hold.
-	freed     chan struct{} // Of one element: a slot is free, or may be taken.
+	disk      atomic.Int64  // Rest of allStored.
+	held      atomic.Bool   // The link's reader waits, or is about to; see hold.
+	freed     chan struct{} // Capacity 1; signals that a slot may be free.
 	done      chan struct{}
 	loops     sync.WaitGroup
 	closeLink func() error
@@ -97,13 +97,13 @@ type Relay struct {
 
 	mu       sync.Mutex
 	slots    [frame.Slots]slot
-	speakers int       // Clients that have sent anything.
-	changed  sync.Cond // On mu: what hold looks at.
+	speakers int       // Number of clients that have sent anything.
+	changed  sync.Cond // On mu; signals a change of hold's condition.
 	listener net.Listener
-	err      error // Why it has ended.
+	err      error // Why the relay has ended.
 }
 
-// New starts a relay, which has no clients yet.
+// New starts a relay without clients.
 func New(cfg Config) *Relay {
 	r := &Relay{
 		cfg:       cfg,
@@ -123,8 +123,8 @@ func New(cfg Config) *Relay {
 	for n := range r.slots {
 		s := &r.slots[n]
 		s.start, s.end = frame.SlotRange(n)
-		// One for all clients of the slot: a client's frames must not overtake
-		// those that say that the one before it has left.
+		// One outbox for all clients of the slot: a client's frames must not overtake
+		// the frame that says that the previous client has left.
 		s.out = r.writer.Outbox(0)
 		if r.records != nil {
 			s.records = r.records.writer.Outbox(0)
@@ -144,26 +144,26 @@ func (r *Relay) Serve(l net.Listener) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err != nil {
-		_ = l.Close() // Nobody will be served.
+		_ = l.Close() // No client will be served.
 		return
 	}
 	r.listener = l
 	r.loops.Go(func() { r.accept(l) })
 }
 
-// Connect returns a client's end of a connection within the process, on which
-// the handshake comes first.
+// Connect returns a client's end of a connection within the process. The handshake
+// comes first on it.
 func (r *Relay) Connect() (net.Conn, error) {
 	near, far := net.Pipe()
 	if err := r.admit(far); err != nil {
-		_, _ = near.Close(), far.Close() // Of memory: they cannot fail.
+		_, _ = near.Close(), far.Close() // In-memory pipes: Close never fails.
 		return nil, err
 	}
 	return near, nil
 }
 
-// Send queues a frame of the machine's, after those that were queued before. It
-// does not wait: when the guest has not read 64 KiB of them it fails.
+// Send queues a frame with id 0, after those that were queued before. It does not wait:
+// it fails if the guest has not read 64 KiB of them.
 func (r *Relay) Send(b []byte) error {
 	if !r.own.Offer(b) {
 		return errors.New("the guest does not read")
@@ -182,8 +182,8 @@ func (r *Relay) Err() error {
 	return r.err
 }
 
-// Close ends the relay and its link. Clients get what was there for them, if they
-// take it within a second; then it returns, with nothing left running.
+// Close ends the relay and its links. Clients get their queued frames if they read them
+// within a second. When Close returns, no goroutine of the relay runs.
 func (r *Relay) Close() error {
 	r.end(ErrClosed)
 	err := r.closeLinks()
@@ -191,7 +191,7 @@ func (r *Relay) Close() error {
 	return err
 }
 
-// closeLinks ends the machine's links, and with them whoever reads and writes them.
+// closeLinks closes the machine's links, which ends their readers and writers.
 func (r *Relay) closeLinks() error {
 	r.writer.Close()
 	err := r.closeLink()
@@ -204,7 +204,7 @@ func (r *Relay) closeLinks() error {
 
 // read routes the guest's frames until the link ends.
 func (r *Relay) read() {
-	defer func() { _ = r.closeLinks() }() // They are of no use any more.
+	defer func() { _ = r.closeLinks() }() // They are useless now.
 	for {
 		f, whole, err := r.frames.NextWhole()
 		if err != nil {
@@ -222,11 +222,11 @@ func (r *Relay) write() {
 	}
 }
 
-// route gives a frame to the client that has its id.
+// route passes a frame to the client that has its id.
 func (r *Relay) route(f frame.Frame, whole []byte) {
 	n, ok := frame.SlotOf(f.ID)
 	if !ok {
-		r.acknowledged(f) // Else it answers what belongs to nobody.
+		r.acknowledged(f) // Any other frame with an id of no client is dropped.
 		return
 	}
 	c := r.observe(&r.slots[n], f)
@@ -251,17 +251,18 @@ func (c *client) give(whole []byte) {
 	}
 }
 
-// hold lets the link wait for a client that does not read, until there is anybody
-// else whom that could delay: then what it leaves unread has to be stored. So it
-// has when the client is itself waiting to be heard, perhaps before it reads: a
-// guest that cannot speak need not listen.
+// hold makes the link's reader wait for a client that does not read, as long as no
+// other client could be delayed; after that the unread frames are stored. They are also
+// stored when the client itself waits for the guest to read, perhaps before it reads
+// on: a guest that cannot write may not read either.
 func (r *Relay) hold(c *client, n int) {
 	if c.in.Room(n) {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Before the look at the inbox: who makes room after that look sees it.
+	// Set before the check of the inbox, so that a goroutine that makes room after the
+	// check sees it.
 	r.held.Store(true)
 	defer r.held.Store(false)
 	for r.err == nil && c.slot.client == c && r.aloneLocked(c) && !c.in.Room(n) {
@@ -273,7 +274,7 @@ func (r *Relay) aloneLocked(c *client) bool {
 	return c.spoke && r.speakers == 1 && c.slot.out.Queued() == 0
 }
 
-// wake has the link look again whether it has to wait.
+// wake makes the waiting link's reader check again.
 func (r *Relay) wake() {
 	if r.held.Load() {
 		r.mu.Lock()
@@ -282,7 +283,7 @@ func (r *Relay) wake() {
 	}
 }
 
-// end lets clients go, once.
+// end ends the relay and its clients, once.
 func (r *Relay) end(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -293,7 +294,7 @@ func (r *Relay) end(err error) {
 	r.changed.Broadcast()
 	close(r.done)
 	if r.listener != nil {
-		_ = r.listener.Close() // Only its file is left, which is removed.
+		_ = r.listener.Close() // Only removes the socket's file.
 	}
 	for n := range r.slots {
 		s := &r.slots[n]
@@ -301,7 +302,7 @@ func (r *Relay) end(err error) {
 			s.timer.Stop()
 		}
 		if c := s.client; c != nil {
-			_ = c.conn.SetWriteDeadline(time.Now().Add(farewell)) // Fails only if it is closed.
+			_ = c.conn.SetWriteDeadline(time.Now().Add(farewell)) // Fails only on a closed connection.
 			c.in.End()
 		}
 	}

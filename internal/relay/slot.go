@@ -9,22 +9,22 @@ import (
 )
 
 const (
-	// killGrace is how long the guest may take to report the ends of commands that
-	// it was told to kill, before it hears that their client has left: a
-	// round trip, on a busy emulated machine.
+	// killGrace is how long the guest may take to report the ends of killed commands
+	// before the relay reports that their client has left: a round trip on a busy
+	// emulated machine.
 	killGrace = 2 * time.Second
 
-	// settleTime is how long it may take then to answer the probe: the same, with
-	// megabytes of older frames before the answer.
+	// settleTime is how long the guest may then take to answer the probe. Megabytes of
+	// older frames may come before the answer.
 	settleTime = 10 * time.Second
 
-	// maxCommands is how many commands of one client may be without an end: four
-	// times what our agent runs for all clients. It refuses the others, but drops
-	// refusals that nobody reads.
+	// maxCommands bounds the unfinished commands of one client: four times the commands
+	// that our agent runs for all clients. The agent refuses more, but drops refusals
+	// that nobody reads, so the relay needs its own bound.
 	maxCommands = 4096
 )
 
-// A phase is where a slot is in its life; see the package's comment.
+// A phase is a phase of a slot's life; see the package comment.
 type phase uint8
 
 const (
@@ -35,7 +35,7 @@ const (
 	stale
 )
 
-// A slot is a range of ids, whoever has it. Relay.mu guards what can change.
+// A slot is a range of ids. Relay.mu guards its changing fields.
 type slot struct {
 	start, end uint32
 	out        *mux.Outbox
@@ -43,9 +43,9 @@ type slot struct {
 
 	phase    phase
 	client   *client
-	commands map[uint32]int // How many ends are due for an id.
-	lastUsed bool           // The client has used the last id of the range itself.
-	answered bool           // The probe was, or the end of the lease acknowledged.
+	commands map[uint32]int // Number of ends that an id still needs.
+	lastUsed bool           // The client has used the range's last id.
+	answered bool           // The guest has answered the probe or acknowledged the lease's end.
 	lease    Incarnation    // Zero without one.
 	timer    *time.Timer    // Bounds ending and closing.
 	since    time.Time      // When it became stale.
@@ -57,8 +57,8 @@ var (
 	errCommands = errors.New("too many of its commands have not ended")
 )
 
-// takeLocked finds a slot for a new client: the lowest free one, else the one that
-// has been stale for longest.
+// takeLocked chooses a slot for a new client: the lowest free one, else the one that
+// has been stale for the longest time.
 func (r *Relay) takeLocked() (*slot, error) {
 	var oldest *slot
 	full := errFull
@@ -72,7 +72,7 @@ func (r *Relay) takeLocked() (*slot, error) {
 			full = errLeaving
 		case stale:
 			if r.leases() {
-				continue // The guest would have to believe that two clients are one.
+				continue // The guest would take two clients for one.
 			}
 			if oldest == nil || s.since.Before(oldest.since) {
 				oldest = s
@@ -94,7 +94,7 @@ func (s *slot) reset(p phase) {
 	s.lease = Incarnation{}
 }
 
-// begin notes a command that a client is about to start.
+// begin counts a command that a client starts.
 func (r *Relay) begin(s *slot, id uint32) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -104,13 +104,14 @@ func (r *Relay) begin(s *slot, id uint32) error {
 	if s.commands == nil {
 		s.commands = make(map[uint32]int)
 	}
-	// A number and not a mark: a second request on an id that is in use gets a
-	// terminal frame of its own, and the first goes on.
+	// A counter, not a flag: a second request on a used id gets its own terminal frame,
+	// and the first command runs on.
 	s.commands[id]++
 	return nil
 }
 
-// observe notes what a guest's frame ends, and returns whom it is for, or nil.
+// observe notes the command that a guest's frame ends, and returns the frame's client,
+// or nil.
 func (r *Relay) observe(s *slot, f frame.Frame) *client {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -141,7 +142,7 @@ func (r *Relay) speak(c *client) {
 	r.changed.Broadcast()
 }
 
-// leave begins the end of a slot whose client has gone.
+// leave begins to free the slot of a client that has left.
 func (r *Relay) leave(c *client) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -152,13 +153,13 @@ func (r *Relay) leave(c *client) {
 	s := c.slot
 	s.phase, s.client = ending, nil
 	if r.err != nil {
-		return // Nobody is left to tell.
+		return // The guest is gone.
 	}
 	if r.leases() {
-		s.commands = nil // The guest ends them itself, and acknowledges that too.
+		s.commands = nil // The guest ends them itself and acknowledges it.
 	}
 	for id := range s.commands {
-		if c.slow.Load() { // Else its end would wait for the output, and that for a reader.
+		if c.slow.Load() { // Otherwise its end would wait for its output, and the output for a reader.
 			r.sayLocked(s, r.cfg.Words.Go(id))
 		}
 		r.sayLocked(s, r.cfg.Words.Kill(id))
@@ -167,7 +168,7 @@ func (r *Relay) leave(c *client) {
 	r.advanceLocked(s)
 }
 
-// advanceLocked moves a slot on if what it waits for has come.
+// advanceLocked moves a slot to its next phase if the condition for it holds.
 func (r *Relay) advanceLocked(s *slot) {
 	switch {
 	case len(s.commands) > 0:
@@ -180,7 +181,7 @@ func (r *Relay) advanceLocked(s *slot) {
 	}
 }
 
-// announce tells whoever waits for a slot that there may be one.
+// announce signals waiting clients that a slot may be free.
 func (r *Relay) announce() {
 	select {
 	case r.freed <- struct{}{}:
@@ -202,10 +203,10 @@ func (r *Relay) closeLocked(s *slot) {
 	r.limitLocked(s, settleTime)
 }
 
-// sayLocked queues a frame after all that the slot's clients have said. Their
-// number is bounded by that of commands.
+// sayLocked queues a frame of the relay after all frames of the slot's clients. The
+// number of commands bounds the number of such frames.
 func (r *Relay) sayLocked(s *slot, b []byte) {
-	_ = s.out.Put(b) // Without a link nobody is left to hear it.
+	_ = s.out.Put(b) // Fails only when the link has ended.
 }
 
 // limitLocked bounds the phase that has just begun.
@@ -234,11 +235,11 @@ func (r *Relay) expireLocked(s *slot) {
 			r.log("ids from %d on are not used until the guest acknowledges that their client has left", s.start)
 		}
 		r.announce()
-	case free, taken, stale: // It was too late to stop the timer.
+	case free, taken, stale: // The timer fired before it was stopped.
 	}
 }
 
-// useLast notes that a client has used the id that its slot's probe would have.
+// useLast notes that a client has used the range's last id, which the probe needs.
 func (r *Relay) useLast(s *slot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -7,22 +7,24 @@ import (
 )
 
 const (
-	// slowAbove is what a client that reads may leave unread before the guest is
-	// asked to keep the outputs of its commands back: more than comes while it is not
-	// scheduled, and little enough for what is still on its way to fit memory.
+	// slowAbove is how much a client may leave unread before the guest is asked to hold
+	// its commands' output back. It is more than arrives while a reading client is not
+	// scheduled, and small enough that the frames still on their way fit into memory.
 	slowAbove = 1 << 20
 
-	// quickBelow is when they go on: some 10 ms before the client would run dry.
+	// quickBelow is the amount below which the commands go on: some 10 ms before the
+	// client would have nothing to read.
 	quickBelow = slowAbove / 4
 
-	// stuckAfter is how long one write to a client that reads takes at most, on a
-	// host that is not overloaded: the socket's buffer is full, and nobody empties
-	// it. What may wait then is stuckAbove, for every ms of a flood delays the others.
+	// A write to a client that reads takes at most stuckAfter on a host that is not
+	// overloaded. A longer write means that the socket's buffer is full and the client
+	// does not read. Then only stuckAbove bytes may wait, because a flood delays the
+	// other clients.
 	stuckAfter = 5 * time.Millisecond
 	stuckAbove = 32 << 10
 )
 
-// isSlow reports whether what comes for the client is too much for it.
+// isSlow reports whether more comes for the client than it reads.
 func (c *client) isSlow() bool {
 	waiting := c.in.Waiting()
 	if waiting <= stuckAbove {
@@ -32,9 +34,10 @@ func (c *client) isSlow() bool {
 	return waiting > slowAbove || since != 0 && time.Now().UnixNano()-since > int64(stuckAfter)
 }
 
-// slow has the commands of a client that does not read wait for it, as they would
-// on a pipe. Guests that do not know the word go on, and what they say is stored.
-// So is what files and connections bring: they have no such word.
+// slow asks the guest to block the output of the commands of a client that does not
+// read, as a full pipe would. Guests that do not know the message send on, and the
+// relay stores their frames. It also stores the data of files and connections, which
+// have no such message.
 func (r *Relay) slow(c *client) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -43,11 +46,11 @@ func (r *Relay) slow(c *client) {
 		return
 	}
 	if s.out.Queued() > mux.DefaultOutbox {
-		return // A guest that does not hear what it was told is told nothing more.
+		return // The guest does not read, so do not queue more for it.
 	}
 	c.slow.Store(true)
 	if c.in.Waiting() <= quickBelow && c.since.Load() == 0 {
-		c.slow.Store(false) // It has been taken meanwhile, and nobody would say so again.
+		c.slow.Store(false) // The client has read meanwhile, and nothing would call quick later.
 		return
 	}
 	for id := range s.commands {
@@ -55,7 +58,7 @@ func (r *Relay) slow(c *client) {
 	}
 }
 
-// quick lets the commands of a client go on that has read.
+// quick lets the commands of a client that has read go on.
 func (r *Relay) quick(c *client) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -69,8 +72,9 @@ func (r *Relay) quick(c *client) {
 	}
 }
 
-// holdNew is slow for a session whose request has just been queued: the word for it
-// may have been ahead of that. What is no command does not understand it.
+// holdNew holds back a session whose request has just been queued, because slow may
+// have run before the request was queued. It does so only for commands; other sessions
+// do not know the message.
 func (r *Relay) holdNew(c *client, id uint32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

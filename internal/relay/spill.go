@@ -7,11 +7,11 @@ import (
 	"github.com/agentd-go/agentd/internal/mux"
 )
 
-// A spill is an unlinked file with what one client has left unread. It never
-// shrinks, so what it takes of the disk is its greatest extent.
+// A spill is an unlinked file with the frames that one client leaves unread. It never
+// shrinks, so it takes its greatest size on the disk.
 type spill struct {
 	*os.File
-	left   *atomic.Int64 // What all may still take.
+	left   *atomic.Int64 // What all spills together may still take.
 	extent int64
 }
 
@@ -27,7 +27,7 @@ func (r *Relay) spill() (mux.Storage, error) {
 	return &spill{File: f, left: &r.disk}, nil
 }
 
-// WriteAt is the file's, within the bound.
+// WriteAt writes to the file within the bound.
 func (s *spill) WriteAt(p []byte, at int64) (int, error) {
 	if grown := at + int64(len(p)) - s.extent; grown > 0 {
 		if s.left.Add(-grown) < 0 {
@@ -39,7 +39,7 @@ func (s *spill) WriteAt(p []byte, at int64) (int, error) {
 	return s.File.WriteAt(p, at)
 }
 
-// Close gives the room back.
+// Close closes the file and returns its share of the bound.
 func (s *spill) Close() error {
 	s.left.Add(s.extent)
 	return s.File.Close()

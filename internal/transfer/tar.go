@@ -69,7 +69,8 @@ func (a *archiving) member(ctx context.Context, from, name string, info fs.FileI
 	return nil
 }
 
-// leave notes that a member was left out. It returns err if ctx has ended.
+// leave notes that a member was left out. It returns an error only if ctx or the link
+// has ended.
 func (a *archiving) leave(ctx context.Context, err error) error {
 	if gone := context.Cause(ctx); gone != nil {
 		return gone

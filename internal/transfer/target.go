@@ -228,8 +228,8 @@ func (f *hostFile) Describe(mode fs.FileMode, mtime time.Time) error {
 	return os.Chtimes("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), time.Time{}, mtime)
 }
 
-// Own changes the owner only for root, because an ordinary user cannot; replacing the
-// file needs only write access to the directory.
+// Own sets the owner. It ignores that an ordinary user may not: replacing a file needs
+// only write access to the directory.
 func (f *hostFile) Own(like fs.FileInfo) error {
 	st, ok := like.Sys().(*syscall.Stat_t)
 	if !ok {
