@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Accel is who executes the guest's instructions.
+// Accel is the accelerator that executes the guest's instructions.
 type Accel int
 
 const (
@@ -43,8 +43,8 @@ func DetectAccel() (choice Accel, reason string) {
 	return chooseAccel(errors.Join(err, infoErr), string(cpuinfo), kvmGroup())
 }
 
-// chooseAccel asks for the CPU flag too: a kernel inside another machine may
-// offer /dev/kvm, and QEMU aborts on it when the CPU cannot do it.
+// chooseAccel also checks the CPU flag: a kernel inside another machine may offer
+// /dev/kvm although the CPU has no virtualization, and then QEMU aborts.
 func chooseAccel(open error, cpuinfo, group string) (choice Accel, reason string) {
 	if path, ok := errors.AsType[*fs.PathError](open); ok {
 		why := path.Path + ": " + path.Err.Error()
@@ -64,8 +64,8 @@ func chooseAccel(open error, cpuinfo, group string) (choice Accel, reason string
 
 const kvmDevice = "/dev/kvm"
 
-// kvmGroup is the name of the group that owns the device and may use it, "" where
-// that is none, or root's.
+// kvmGroup returns the name of the group that may use the device; "" if no group may,
+// or only root's.
 func kvmGroup() string {
 	info, err := os.Stat(kvmDevice)
 	if err != nil || info.Mode()&groupUses != groupUses {
@@ -78,10 +78,10 @@ func kvmGroup() string {
 	return ""
 }
 
-// groupUses are a group's bits for reading and writing.
+// groupUses are a group's read and write bits.
 const groupUses = 0o060
 
-// mayOpen says what an ordinary user can do.
+// mayOpen tells an ordinary user how to get access.
 func mayOpen(group string) string {
 	if group == "" {
 		return "; no group but root's may open it; as root: chgrp kvm /dev/kvm && chmod 660 /dev/kvm"
@@ -99,14 +99,15 @@ func virtualizes(cpuinfo string) bool {
 	return slices.Contains(flags, "vmx") || slices.Contains(flags, "svm")
 }
 
-// steady says that the time stamp counter has one rate, also where a processor sleeps.
+// steady reports whether the time stamp counter has a constant rate, even while a
+// processor sleeps.
 func steady(cpuinfo string) bool {
 	flags := processorFlags(cpuinfo)
 	return slices.Contains(flags, "constant_tsc") && slices.Contains(flags, "nonstop_tsc")
 }
 
-// resolve fills in what depends on the host's CPU: an Accel that is Auto, an unknown
-// TSCkHz. An explicit choice is the caller's.
+// resolve replaces an Accel of Auto and an unknown TSCkHz by the values of this host.
+// It keeps explicit values.
 func (m Machine) resolve() (resolved Machine, reason string) {
 	reason = "using accelerator " + m.Accel.String() + ", as asked"
 	if m.Accel == Auto {
@@ -114,7 +115,7 @@ func (m Machine) resolve() (resolved Machine, reason string) {
 	}
 	if m.Accel == TCG && m.TSCkHz == 0 {
 		m.TSCkHz = measureTSC()
-		cpuinfo, _ := os.ReadFile("/proc/cpuinfo") // Without it nothing is known of the counter.
+		cpuinfo, _ := os.ReadFile("/proc/cpuinfo") // Without the file the counter counts as not steady.
 		m.TSCSteady = steady(string(cpuinfo))
 	}
 	return m, reason

@@ -19,8 +19,8 @@ func Inherited(fd int) Backend {
 	return Backend{kind: "socket", opts: ",fd=" + strconv.Itoa(fd)}
 }
 
-// Accepting is a listening Unix socket that QEMU inherits as descriptor fd: it
-// serves one connection after the other, and waits for none.
+// Accepting is a listening Unix socket that QEMU inherits as descriptor fd. QEMU serves
+// one connection after the other, and starts without one.
 func Accepting(fd int) Backend {
 	return Backend{kind: "socket", opts: ",fd=" + strconv.Itoa(fd) + ",server=on,wait=off"}
 }
@@ -30,7 +30,7 @@ func Dialed(path string) Backend {
 	return Backend{kind: "socket", opts: ",path=" + escape(path)}
 }
 
-// Listening is a Unix socket that QEMU makes; it does not wait for anybody.
+// Listening is a Unix socket that QEMU makes. QEMU starts without a connection.
 func Listening(path string) Backend {
 	return Backend{kind: "socket", opts: ",path=" + escape(path) + ",server=on,wait=off"}
 }
@@ -38,31 +38,31 @@ func Listening(path string) Backend {
 // Stdio is QEMU's own standard input and output.
 func Stdio() Backend { return Backend{kind: "stdio"} }
 
-// RuntimePaths says where the links of one run end on the host. Shares holds one
-// backend for each of [Machine.Shares], in order, with virtiofsd at its far end.
+// RuntimePaths holds the host's ends of one run's links. Shares holds one backend for
+// each of [Machine.Shares], in order; virtiofsd is at its other end.
 type RuntimePaths struct {
 	Agent, Console, QMP Backend
-	Records             Backend // Of a machine that has the port.
+	Records             Backend // For a machine with that port.
 	Shares              []Backend
 	Taps                []string // Options of -netdev tap, one for each of [Machine.Taps].
 
-	// Memory is a file that the guest's memory is; nil for memory of QEMU's own.
+	// Memory is the file that backs the guest's memory; nil means anonymous memory.
 	Memory *Memory
-	// Incoming makes QEMU wait for the state of a machine instead of booting one.
+	// Incoming makes QEMU wait for a saved state instead of booting the machine.
 	Incoming bool
 }
 
 // A Memory is a file that QEMU inherits as descriptor FD, as large as the guest's memory.
 type Memory struct {
 	FD int
-	// Shared has all that the guest writes in the file. Otherwise the file is only
-	// read, and what the guest writes is the machine's own.
+	// Shared writes the guest's changes to the file. Otherwise the file is only read,
+	// and the changes stay private to the machine.
 	Shared bool
 }
 
-// QEMUArgs returns the arguments of qemu-system-x86_64 for a machine that has
-// passed [Machine.Check]: the same for the same values. An Accel that was left
-// at Auto is software emulation, which works everywhere.
+// QEMUArgs returns the arguments of qemu-system-x86_64 for a machine that has passed
+// [Machine.Check]. Equal values give equal arguments. An Accel of Auto means software
+// emulation, which works everywhere.
 func (m Machine) QEMUArgs(run RuntimePaths) []string {
 	return slices.Concat(
 		m.boardArgs(),
@@ -97,12 +97,13 @@ func (m Machine) boardArgs() []string {
 	}
 }
 
-// processors are those of the guest. For one that can have no other, software
-// emulation executes locked instructions as plain ones (the flag CF_PARALLEL of
-// QEMU's accel/tcg). They are also Linux's barriers on x86, and devices run beside
-// the guest: virtiofsd then misses a notification now and then, and since the queue
-// names the next one to send, all later ones too, and hangs. Room for a second
-// processor, which is not there, keeps the barriers.
+// processors returns the value of -smp. If a guest can have only one processor,
+// software emulation executes locked instructions as plain ones (the flag CF_PARALLEL
+// of QEMU's accel/tcg). But Linux uses them as barriers on x86, and devices run
+// concurrently with the guest. Without barriers virtiofsd sometimes misses a
+// notification; the guest then sends no later ones, because the queue says which one to
+// send next, and virtiofsd hangs. A maximum of two processors keeps the barriers, even
+// if the second one never exists.
 func (m Machine) processors() string {
 	if m.Accel != KVM && m.CPUs == 1 {
 		return "1,maxcpus=2"
@@ -110,7 +111,7 @@ func (m Machine) processors() string {
 	return strconv.Itoa(m.CPUs)
 }
 
-// kernelArgs leave out what is in the memory of a machine that comes in.
+// kernelArgs are empty for an incoming machine, whose memory holds the kernel already.
 func (m Machine) kernelArgs(incoming bool) []string {
 	if incoming {
 		return []string{"-incoming", "defer"}
@@ -122,8 +123,8 @@ func (m Machine) kernelArgs(incoming bool) []string {
 	return args
 }
 
-// memoryArgs name the file by its descriptor: a name that is missing would be made
-// anew by QEMU, and a guest would go on in memory that is all zeros.
+// memoryArgs name the file by its descriptor. QEMU would create a file that is missing
+// under a name, and the guest would run on in memory that is all zeros.
 func (m Machine) memoryArgs(file *Memory) []string {
 	if file == nil {
 		return nil
@@ -191,8 +192,8 @@ func (m Machine) diskArgs() []string {
 
 func diskID(i int) string { return "disk" + strconv.Itoa(i) }
 
-// cardArgs are the network card, with QEMU's user network at its far end or a hub
-// that has no other port.
+// cardArgs are the network card. It is connected to QEMU's user network, or to a hub
+// without another port.
 func (m Machine) cardArgs() []string {
 	switch {
 	case m.Network:
@@ -203,9 +204,8 @@ func (m Machine) cardArgs() []string {
 	return nil
 }
 
-// tapArgs leave the setting of the interface to the caller. The card has no
-// accelerator in the host's kernel: that would be one more device of the host open
-// to the guest.
+// tapArgs are the network cards on TAP interfaces, which the caller configures. They do
+// not use vhost-net: it would expose one more device of the host's kernel to the guest.
 func (m Machine) tapArgs(ends []string) []string {
 	var args []string
 	for i, tap := range m.Taps {
@@ -218,7 +218,7 @@ func (m Machine) tapArgs(ends []string) []string {
 	return args
 }
 
-// tapByName is what a hand types for an interface that exists.
+// tapByName returns the options for an existing interface in a script.
 func tapByName(name string) string { return "ifname=" + escape(name) + ",script=no,downscript=no" }
 
 // blockdev passes discards on, so that a sparse file stays sparse.
@@ -242,6 +242,6 @@ func (d Disk) device(id string) string {
 
 func chardev(id string, b Backend) string { return b.kind + ",id=" + id + b.opts }
 
-// escape writes a value for one of QEMU's key=value lists, where only the comma
-// means something and is doubled to stand for itself.
+// escape writes a value for one of QEMU's key=value lists. It doubles commas, the only
+// special character there.
 func escape(value string) string { return strings.ReplaceAll(value, ",", ",,") }

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// lineStock is COMMAND_LINE_SIZE of x86 (2048) less the final NUL; the kernel
-	// cuts the rest off without a word.
+	// lineStock is COMMAND_LINE_SIZE of x86 (2048) less the final NUL; the kernel cuts
+	// the rest off silently.
 	lineStock = 2047
 
 	// lineReference is the same limit of the reference kernel, which raises it to
@@ -22,43 +22,43 @@ const (
 	lineDevice = 40
 )
 
-// clearAtAllocation has the guest clear each page when it allocates it. Under TCG
-// QEMU translates a guest's code once, and does not see virtiofsd write another
-// program's code to the same memory: a guest would run the translation of one program
-// at the place of another. It does see the guest's own stores, and throws the old
-// translation away before the page is filled anew. Debian's kernels do it without
-// being told; a word of the user's that follows takes it back.
+// clearAtAllocation makes the guest clear each page when it allocates it. Under TCG
+// QEMU translates a guest's code once. It does not notice when virtiofsd writes another
+// program's code to the same memory, and would run the old translation. QEMU does
+// notice the guest's own stores, so a cleared page loses its old translation. Debian's
+// kernels clear pages by default. A later word of the user overrides this one.
 const clearAtAllocation = "init_on_alloc=1"
 
-// A guest under emulation must not judge its timers by a moment: where the host takes
-// the processor away in it, the guest is wrong about them for its whole life.
+// A guest under emulation must not test its timers for a short moment. If the host
+// takes the processor away in that moment, the guest misjudges its timers for its whole
+// life.
 const (
-	// trustTimer has the kernel take the interval timer's interrupt as connected, as
-	// Linux does by itself under KVM. It counts ticks for 62 ms otherwise, four times
-	// in different ways, and panics before there is a console if some were lost each
-	// time (check_timer in arch/x86/kernel/apic/io_apic.c).
+	// trustTimer makes the kernel trust that the interval timer's interrupt is
+	// connected, as Linux does under KVM. Otherwise it counts ticks for 62 ms, four
+	// times in different ways. If ticks are lost each time, it panics before it has a
+	// console (check_timer in arch/x86/kernel/apic/io_apic.c).
 	trustTimer = "no_timer_check"
 
-	// trustCounter keeps the time by the time stamp counter. Linux does not believe
-	// that the counters of several possible processors agree, which QEMU's do, and
-	// keeps the time by interrupts instead: wrong by what the host held up the
-	// measurement of their rate, and standing still without them.
+	// trustCounter makes the kernel keep time by the time stamp counter. QEMU's
+	// counters agree on all processors, but Linux does not trust that if several
+	// processors are possible. It would keep time by interrupts: their measured rate is
+	// wrong if the host delays the measurement, and time stands still without them.
 	trustCounter = "tsc=reliable"
 )
 
-// baseWords are those that the machine's own shape demands.
+// baseWords are the kernel's words that every machine of this kind needs.
 //
-// A restart has to reach QEMU as a reset. The board has no keyboard controller,
-// for whose answer the kernel would wait 1.3 s, so it is a triple fault (t).
-// panic=-1 restarts at once, so that a dead guest is a dead machine. quiet keeps
-// a slow console from slowing the boot; a later loglevel= overrides it.
+// A restart must reach QEMU as a reset. By default the kernel would wait 1.3 s for a
+// keyboard controller, which the board lacks, so it uses a triple fault (t). panic=-1
+// restarts at once, so that a panic ends the machine. quiet keeps a slow console from
+// slowing the boot; a later loglevel= overrides it.
 func (m Machine) baseWords() []string {
 	console := "console=hvc0"
 	if m.Console == Serial {
 		console = "console=ttyS0"
 	}
 	words := []string{"reboot=t", "panic=-1", console, "quiet"}
-	if m.Accel != KVM { // KVM tells its guests better.
+	if m.Accel != KVM { // Under KVM a guest learns this from KVM.
 		words = append(words, m.clockWords()...)
 		if len(m.Shares) > 0 {
 			words = append(words, clearAtAllocation)
@@ -67,7 +67,7 @@ func (m Machine) baseWords() []string {
 	return words
 }
 
-// clockWords tell an emulated guest what it would measure.
+// clockWords tell an emulated guest the values that it would otherwise measure.
 func (m Machine) clockWords() []string {
 	words := []string{trustTimer}
 	if m.TSCkHz > 0 {
@@ -79,7 +79,7 @@ func (m Machine) clockWords() []string {
 	return words
 }
 
-// cmdline is the kernel command line less what QEMU appends to it.
+// cmdline returns the kernel command line without the words that QEMU appends.
 func (m Machine) cmdline() string {
 	words := m.baseWords()
 	for _, w := range m.Cmdline {
@@ -88,9 +88,8 @@ func (m Machine) cmdline() string {
 	return strings.Join(words, " ")
 }
 
-// quoteWord writes one word so that the kernel's next_arg (lib/cmdline.c) reads
-// it back as it was. It has quotes and no escapes: a word that holds a quote
-// cannot be written at all, see checkWord.
+// quoteWord quotes one word for the kernel's next_arg (lib/cmdline.c). The kernel knows
+// quotes but no escapes, so checkWord refuses a word that holds a quote.
 func quoteWord(w string) string {
 	if !strings.Contains(w, " ") {
 		return w
@@ -108,7 +107,8 @@ func (m Machine) checkCmdline() error {
 		}
 	}
 	if !m.ACPI && slices.Contains(m.Cmdline, "--") {
-		// QEMU appends the devices behind it, and the kernel would hand them to init.
+		// QEMU appends its words for the devices at the end. After "--" the kernel
+		// would pass them to init.
 		return errors.New(`kernel command line: word "--": it needs ACPI, or the kernel does not see its devices`)
 	}
 	line, limit := len(m.cmdline()), lineStock
@@ -122,8 +122,8 @@ func (m Machine) checkCmdline() error {
 	return nil
 }
 
-// unitSeparator joins the words of a list (boot section 4); to the kernel it is a
-// byte as any other.
+// unitSeparator joins the words of a list (boot section 4). The kernel treats it like
+// any other byte.
 const unitSeparator = "\x1f"
 
 func checkWord(w string) error {

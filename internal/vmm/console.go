@@ -10,24 +10,24 @@ import (
 
 const (
 	// consoleTail holds the whole boot of a stock kernel that is not quiet (40 KiB
-	// measured) with an oops of all CPUs behind it.
+	// measured), followed by an oops of all CPUs.
 	consoleTail = 64 << 10
 
-	// consoleFile bounds what a guest that prints for ever can take on disk: the
-	// file keeps the first 4 MiB (every boot message and a hundred thousand
-	// lines more), the end comes from the tail.
+	// consoleFile bounds the disk use of a guest that prints for ever. The file keeps
+	// the first 4 MiB (every boot message and a hundred thousand lines more), and the
+	// tail supplies the end.
 	consoleFile = 4 << 20
 
-	// consoleRead is what one read takes. QEMU writes whole lines at most.
+	// consoleRead is the size of one read. QEMU writes at most a line at once.
 	consoleRead = 4 << 10
 
-	// consoleDrain is how long the console may take to its end once QEMU is gone:
-	// only what lies in the socket is left to read.
+	// consoleDrain is how long the rest of the console may take after the end of QEMU:
+	// only the socket's buffer is left to read.
 	consoleDrain = 2 * time.Second
 )
 
-// A console takes what the guest prints. It always reads, so that a guest never
-// waits for it, and keeps a bounded part.
+// A console receives the guest's console output. It always reads, so that the guest
+// never waits for it, and keeps a bounded part.
 type console struct {
 	tail *tail
 	log  *consoleLog // nil for none
@@ -59,8 +59,8 @@ func (c *console) pump(from io.ReadCloser) {
 			break
 		}
 	}
-	// The machine is gone, or drain has closed the link: nothing can be done
-	// about an error, and the console's text is what counts.
+	// The machine has ended, or drain has closed the link. Errors are ignored, because
+	// only the text counts.
 	_ = errors.Join(from.Close(), c.close())
 }
 
@@ -83,13 +83,13 @@ func (c *console) close() error {
 	return c.log.close(c.tail.Bytes())
 }
 
-// drain waits until the pump has read everything, but not for ever: some other
-// process might hold the link, or the tap might block.
+// drain waits until the pump has read everything, at most consoleDrain: another process
+// could hold the link, or the tap could block.
 func (c *console) drain(link io.Closer) {
 	select {
 	case <-c.done:
 	case <-time.After(consoleDrain):
-		_ = link.Close() // The pump ends by it; there is nothing left to save.
+		_ = link.Close() // Ends the pump; there is nothing left to save.
 	}
 }
 
@@ -100,8 +100,8 @@ type consoleLog struct {
 	dropped int
 }
 
-// write keeps what fits. A file that cannot be written is a full disk at worst:
-// no reason to end the machine, whose tail is still in memory.
+// write keeps the bytes that fit. It ignores errors: a full disk must not end the
+// machine, and the tail is still in memory.
 func (l *consoleLog) write(p []byte) {
 	n := min(len(p), l.left)
 	l.left -= n
@@ -114,7 +114,7 @@ func (l *consoleLog) write(p []byte) {
 	}
 }
 
-// close puts the end behind what was kept. end is what was printed last.
+// close appends the end of the console to the file.
 func (l *consoleLog) close(end []byte) error {
 	if l.dropped == 0 {
 		return l.f.Close()

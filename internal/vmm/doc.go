@@ -1,10 +1,10 @@
 // Package vmm runs one virtual machine from its arguments to its exit.
 //
-// A [Machine] is a value: [Machine.Check] judges it, [Machine.QEMUArgs] turns
-// it into the arguments of qemu-system-x86_64 and touches nothing. [Start]
-// runs it: one virtiofsd for each shared directory, then QEMU, then the
-// handshake on QEMU's control link (QMP). The result, a [VM], is the agent's
-// byte link, the console, and the end as an error value.
+// A [Machine] is a value: [Machine.Check] validates it, and [Machine.QEMUArgs] turns it
+// into the arguments of qemu-system-x86_64, without side effects. [Start] runs it: one
+// virtiofsd for each shared directory, then QEMU, then the handshake on QEMU's control
+// link (QMP). The result, a [VM], gives access to the agent's byte link and the
+// console, and returns the machine's end as an error value.
 //
 // # Links
 //
@@ -19,16 +19,16 @@
 //
 // # Who dies with whom
 //
-// QEMU is killed by the kernel when this process ends (Pdeathsig, which the
-// kernel ties to the thread that forked, so one thread lives as long as the
-// machine). A virtiofsd that maps user ids loses that setting when it changes
-// its credentials; its life hangs on the connection instead: the connection
-// exists before it starts, and virtiofsd ends when its last holder (this
-// process first, QEMU later) is gone. A virtiofsd that ends early takes its
-// machine with it, because the guest would wait for its files for ever.
+// The kernel kills QEMU when this process ends (Pdeathsig; the kernel ties it to the
+// thread that forked, so one thread lives as long as the machine). A virtiofsd that
+// maps user ids loses that setting when it changes its credentials. It ends with its
+// connection instead: the connection exists before virtiofsd starts, and virtiofsd ends
+// when the last holder (first this process, later QEMU) has closed it. If a virtiofsd
+// ends early, the machine is ended too, because the guest would wait for its files for
+// ever.
 //
 // # Not here
 //
-// What a machine boots from, what is said over the agent's link, and how a
-// guest is shut down politely: all of this belongs to the callers.
+// The callers choose what a machine boots from, speak the protocol on the agent's link,
+// and shut the guest down in order.
 package vmm

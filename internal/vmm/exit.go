@@ -8,20 +8,20 @@ import (
 	"strings"
 )
 
-// consoleLines is how much of the console an error shows: about a screen, enough
-// for a kernel's last words and their call trace. The rest is in [VM.Console].
+// consoleLines is the number of console lines in an error: about a screen, enough for a
+// kernel's panic and its call trace. The rest is in [VM.Console].
 const consoleLines = 24
 
-// An ExitError is a machine that did not start or did not end well.
+// An ExitError says that a machine did not start or did not end in order.
 type ExitError struct {
 	Err     error  // why: *exec.ExitError, QMPError, a deadline, …
-	Output  string // what QEMU and virtiofsd said last
-	Console string // what the guest printed last, whole
-	Command string // lines for sh that repeat the machine by hand
+	Output  string // the last output of QEMU and virtiofsd
+	Console string // the kept end of the guest's console
+	Command string // shell lines that repeat the machine by hand
 }
 
-// Error tells all of it, several lines long: the cause, QEMU's output, the end of
-// the console, and the command. A disk that is somebody else's says enough alone.
+// Error returns several lines: the cause, QEMU's output, the end of the console, and
+// the command. For a locked disk it returns one line.
 func (e *ExitError) Error() string {
 	if held, ok := errors.AsType[*HeldError](e.Err); ok {
 		return held.Error()
@@ -40,8 +40,8 @@ func (e *ExitError) Error() string {
 // Unwrap returns the cause.
 func (e *ExitError) Unwrap() error { return e.Err }
 
-// heldDisk finds the image that QEMU could not lock, by its own words
-// (block/file-posix.c), "" if it says nothing of the kind.
+// heldDisk finds the image that QEMU could not lock, by QEMU's message
+// (block/file-posix.c); "" if there is no such message.
 func heldDisk(output string) string {
 	_, rest, _ := strings.Cut(output, "Is another process using the image [")
 	disk, _, found := strings.Cut(rest, "]?")
@@ -51,8 +51,8 @@ func heldDisk(output string) string {
 	return disk
 }
 
-// Code returns QEMU's exit code, or -1 where it has none: it was killed by a
-// signal, or did not end by itself.
+// Code returns QEMU's exit code, or -1 if it has none because a signal killed it or it
+// did not end by itself.
 func (e *ExitError) Code() int {
 	if exit, ok := errors.AsType[*exec.ExitError](e.Err); ok {
 		return exit.ExitCode()
@@ -72,7 +72,7 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// outputs joins what the programs said; lines of virtiofsd carry its name.
+// outputs joins the outputs of the programs; lines of virtiofsd begin with its name.
 func outputs(qemu *process, helpers []*process) string {
 	var b strings.Builder
 	b.Write(qemu.output.Bytes())

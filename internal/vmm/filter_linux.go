@@ -13,14 +13,15 @@ const setIDBits = unix.S_ISUID | unix.S_ISGID
 // A modeCall is a system call that gives a file its mode.
 type modeCall struct {
 	number uint32
-	mode   uint32 // Which argument the mode is.
+	mode   uint32 // Index of the mode argument.
 
-	// creates says that the argument before the mode has flags, and that there is a
-	// mode only with those that make a file (open(2)).
+	// creates says that the argument before the mode holds flags, and that the call has
+	// a mode only if the flags create a file (open(2)).
 	creates bool
 }
 
-// modeCalls are those of every architecture; oldModeCalls the architecture's own.
+// modeCalls exist on every architecture; oldModeCalls are the architecture's additional
+// ones.
 var modeCalls = []modeCall{
 	{number: unix.SYS_FCHMOD, mode: 1},
 	{number: unix.SYS_FCHMODAT, mode: 2},
@@ -30,25 +31,26 @@ var modeCalls = []modeCall{
 }
 
 const (
-	// Of struct seccomp_data (seccomp(2)). An argument has 8 bytes, and its lower half
-	// comes first.
+	// Offsets in struct seccomp_data (seccomp(2)). An argument has 8 bytes; its lower
+	// half comes first.
 	dataNumber, dataArch, dataArgs, argBytes, word = 0, 4, 16, 8, 4
 
-	// creating are the flags with which open(2) reads its mode.
+	// creating are the flags with which open(2) uses its mode.
 	creating = unix.O_CREAT | unix.O_TMPFILE&^unix.O_DIRECTORY
 
 	refused = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
 	unknown = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 )
 
-// setIDFilter refuses every system call that would give a file a set-user-ID or
-// set-group-ID bit, with EPERM. A process that serves files for a guest runs under
-// it: the guest chooses modes, and with root's rights on this side such a file is a
+// setIDFilter refuses, with EPERM, every system call that would give a file a
+// set-user-ID or set-group-ID bit. A process that serves files to a guest runs under
+// it. The guest chooses modes; if the server runs as root, such a file would be a
 // program that makes any user of the host root.
 //
-// openat2(2) has its mode in memory, where no filter looks. It does not exist here,
-// and virtiofsd then opens as it does on older kernels. io_uring(7) opens beside all
-// filters, and calls of another ABI have other numbers: neither exists either.
+// openat2(2) has its mode in memory, which a filter cannot read. The filter answers
+// that the call does not exist, and virtiofsd then opens files as on older kernels. The
+// filter also disables io_uring(7), which bypasses filters, and calls of another ABI,
+// which have other numbers.
 func setIDFilter() ([]bpf.RawInstruction, error) {
 	f := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: dataArch, Size: word},
@@ -66,7 +68,8 @@ func setIDFilter() ([]bpf.RawInstruction, error) {
 	return bpf.Assemble(append(f, bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}))
 }
 
-// check decides about its own call, and leaves the number loaded for the next.
+// check returns instructions that judge this call and leave the call's number loaded
+// for the next check.
 func (c modeCall) check() []bpf.Instruction {
 	allow := bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}
 	var looks []bpf.Instruction

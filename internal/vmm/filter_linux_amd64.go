@@ -9,7 +9,7 @@ const (
 	otherABI = 0x40000000
 )
 
-// oldModeCalls are those that newer architectures do without.
+// oldModeCalls are the calls that newer architectures lack.
 var oldModeCalls = []modeCall{
 	{number: unix.SYS_CHMOD, mode: 1},
 	{number: unix.SYS_CREAT, mode: 1},

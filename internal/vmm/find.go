@@ -12,8 +12,8 @@ const (
 	EnvVirtiofsd = "AGENTCTL_VIRTIOFSD"
 )
 
-// A MissingError is a piece of the host that a machine needs and that is not
-// there, with what to do about it.
+// A MissingError names a missing program or setting of the host that a machine needs,
+// and how to add it.
 type MissingError struct {
 	What string // "virtiofsd"
 	Fix  string // "install the Debian package …"
@@ -22,8 +22,8 @@ type MissingError struct {
 // Error implements error.
 func (e *MissingError) Error() string { return e.What + " is missing: " + e.Fix }
 
-// FindQEMU returns the path of qemu-system-x86_64: $AGENTCTL_QEMU, else what
-// $PATH has. The error is a [MissingError] where there is none.
+// FindQEMU returns the path of qemu-system-x86_64: $AGENTCTL_QEMU, else from $PATH. The
+// error is a [MissingError] if there is none.
 func FindQEMU() (string, error) {
 	return find(EnvQEMU, []string{"qemu-system-x86_64"}, &MissingError{
 		What: "qemu-system-x86_64",
@@ -31,9 +31,9 @@ func FindQEMU() (string, error) {
 	})
 }
 
-// FindVirtiofsd returns the path of virtiofsd: $AGENTCTL_VIRTIOFSD, else where
-// distributions keep it, outside of $PATH. The error is a [MissingError] where
-// there is none.
+// FindVirtiofsd returns the path of virtiofsd: $AGENTCTL_VIRTIOFSD, else from the
+// directories outside $PATH in which distributions install it. The error is a
+// [MissingError] if there is none.
 func FindVirtiofsd() (string, error) {
 	places := []string{"/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/lib/virtiofsd", "virtiofsd"}
 	return find(EnvVirtiofsd, places, &MissingError{
@@ -43,7 +43,8 @@ func FindVirtiofsd() (string, error) {
 	})
 }
 
-// find believes the environment and does not look elsewhere when that is wrong.
+// find uses the environment variable if it is set, and does not look elsewhere if it is
+// wrong.
 func find(env string, names []string, missing error) (string, error) {
 	if path := os.Getenv(env); path != "" {
 		found, err := exec.LookPath(path)

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A program that imports this package knows nothing of its second duty, so this runs
-// before its main.
+// Runs before main, because a program that imports this package does not know that it
+// also serves as the guard (see guardWord).
 func init() {
-	const least = 3 // Program, word, and what to execute.
+	const least = 3 // This program, guardWord, and the program to execute.
 	if len(os.Args) < least || os.Args[1] != guardWord {
 		return
 	}

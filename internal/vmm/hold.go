@@ -5,17 +5,17 @@ import (
 	"os"
 )
 
-// A HeldError is a disk that somebody else writes to.
+// A HeldError says that another machine or program has a disk open.
 type HeldError struct{ Disk string }
 
-// Error is what [ExitError] says where QEMU finds it.
+// Error returns the same text as an [ExitError] for a disk that QEMU cannot lock.
 func (e *HeldError) Error() string {
 	return "disk " + e.Disk + ": another machine or program has it open; several can only read it"
 }
 
-// hold locks the disks that the machine writes to, until it has ended: of two machines
-// that are put into a saved state at the same time QEMU lets both write. One that boots
-// is kept away by QEMU's own lock, which is another than ours.
+// hold locks the disks that the machine writes to until it has ended. QEMU's own lock,
+// which is independent of ours, protects a disk from machines that boot. But QEMU lets
+// two machines write that are restored from a saved state at the same time.
 func (v *VM) hold(m Machine, o Options, u *undo) error {
 	u.push(v.letGo)
 	if o.From == nil {
@@ -37,7 +37,7 @@ func (v *VM) hold(m Machine, o Options, u *undo) error {
 	return nil
 }
 
-// letGo gives the locks back.
+// letGo releases the locks.
 func (v *VM) letGo() {
 	for _, f := range v.held {
 		_ = f.Close() // Nothing was written to it.
@@ -45,7 +45,7 @@ func (v *VM) letGo() {
 	v.held = nil
 }
 
-// errHeld is a lock that somebody else has.
+// errHeld says that another process holds the lock.
 var errHeld = errors.New("locked by another process")
 
 func firstWritable(disks []Disk) string {

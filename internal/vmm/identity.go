@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// ProcessorID tells processors apart for which a guest's state is not the same: the
-// model and the flags of the first one in /proc/cpuinfo.
+// ProcessorID identifies the processor type, because a guest's state fits only one
+// type: the model and the flags of the first processor in /proc/cpuinfo.
 func ProcessorID() string {
 	cpuinfo, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

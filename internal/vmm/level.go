@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// emulatedLevel is what -cpu max of QEMU 7.2 and newer emulates: AVX2, but not AVX512.
+// emulatedLevel is the level of -cpu max of QEMU 7.2 and newer: AVX2, but not AVX512.
 const emulatedLevel = 3
 
 // processorLevels are the flags of /proc/cpuinfo that a level of x86-64 adds to the one

@@ -39,18 +39,18 @@ func (f Format) String() string {
 type Share struct {
 	Tag      string // 1 to 36 printable bytes
 	Dir      string // absolute path on the host
-	ReadOnly bool   // enforced on the host, not asked of the guest
+	ReadOnly bool   // enforced on the host
 
-	// Private says that nobody on the host but whoever has the machine comes by the
-	// directory, so the guest may make what it likes there. In any other there are no
-	// device nodes, and no set-user-ID and set-group-ID bits unless SetID is set; what the
-	// guest's system keeps as extended attributes has other names on the host.
+	// Private says that only the machine's owner can reach the directory on the host, so
+	// the guest may make any file there. In other shares the guest cannot make device
+	// nodes, nor set-user-ID and set-group-ID bits unless SetID is set; the extended
+	// attributes of the guest's system have other names on the host.
 	Private, SetID bool
 
-	// Steady lets the guest keep what it has read, instead of asking whether the host
-	// has changed it: programs start half as fast again under TCG. It is for a
-	// directory that nobody else writes to. What the host changes there is never seen,
-	// and what the guest writes to a file that the host has replaced is lost.
+	// Steady lets the guest cache the directory without asking the host for changes.
+	// Programs then start 1.5 times as fast under TCG. It is only for a directory that
+	// nobody else writes to: the guest never sees changes of the host, and loses what
+	// it writes to a file that the host has replaced.
 	Steady bool
 }
 
@@ -62,15 +62,15 @@ type Disk struct {
 	ReadOnly bool
 	Format   Format
 
-	// Fixed says that the disk is the same in every machine that starts from one
-	// saved state: the machine that is saved has it too. See [Save].
+	// Fixed says that the disk is the same in the saved machine and in every machine
+	// that starts from the saved state. See [Save].
 	Fixed bool
 
-	placeholder bool // There is no file: see [Machine.placeholders].
+	placeholder bool // It has no file; see [Machine.placeholders].
 }
 
-// A Machine is everything that decides what is started. Its zero value is not
-// valid: Kernel, CPUs and MemoryMiB have no defaults.
+// A Machine describes the machine to start. Its zero value is not valid: Kernel, CPUs
+// and MemoryMiB have no defaults.
 //
 // Every machine has an entropy device and a port named "agent".
 type Machine struct {
@@ -85,19 +85,18 @@ type Machine struct {
 	MemoryMiB int
 	Accel     Accel
 
-	// TSCkHz tells a guest under TCG the frequency of its time stamp counter; Start
-	// measures it where it is 0. Left to itself a guest counts against a timer,
-	// which fails on a busy host, and with ACPI it has no other clock to go on with:
-	// it hangs before its first line.
+	// TSCkHz is the frequency of the time stamp counter, for a guest under TCG; Start
+	// measures it if it is 0. Without it a guest measures the frequency by a timer,
+	// which fails on a busy host. With ACPI the guest has no other clock then and hangs
+	// before its first line.
 	TSCkHz int
 
-	// TSCSteady says that the counter keeps this frequency whatever the host's
-	// processors do; Start looks for it where it measures TSCkHz. A guest under TCG
-	// then keeps its time by the counter.
+	// TSCSteady says that the counter always has this frequency; Start finds it out
+	// when it measures TSCkHz. A guest under TCG then keeps time by the counter.
 	TSCSteady bool
 
-	// ACPI tells the guest its devices by ACPI tables instead of words on the
-	// command line: stock kernels need it. With it a guest ends its machine by
+	// ACPI describes the devices to the guest by ACPI tables instead of the kernel
+	// command line; stock kernels need it. With ACPI a guest ends its machine by
 	// power-off, without it by restart.
 	ACPI    bool
 	Console Console
@@ -107,61 +106,62 @@ type Machine struct {
 	// Records adds a second port, "agent-bulk" (protocol section 14).
 	Records bool
 
-	// Card adds a network card with nothing at its far end.
+	// Card adds a network card without a network.
 	Card bool
-	// Network is a network card with this host's connections, made by QEMU without
-	// any privilege. The guest configures it as QEMU's user network has it.
+	// Network adds a network card on QEMU's user network, which uses this host's
+	// connections and needs no privilege. The guest must use that network's addresses.
 	Network bool
 
 	// Taps are network cards on interfaces of the host, opened by [Options.Taps].
 	Taps []Tap
 
-	// Affinity binds QEMU to these host CPUs; empty for all.
+	// Affinity binds QEMU to these host CPUs; empty means all.
 	Affinity []int
 }
 
-// A Tap is a network card whose far end is a TAP interface of the host. Its
-// descriptor comes by [Options.Taps], so the interface can be in another network
-// namespace than QEMU, and ends with its last descriptor.
+// A Tap is a network card on a TAP interface of the host. [Options.Taps] holds its
+// descriptor, so the interface can be in another network namespace than QEMU. The
+// interface vanishes when its last descriptor is closed.
 type Tap struct {
-	Name string  // of the interface, for a reader of [VM.Command]
+	Name string  // of the interface, for readers of [VM.Command]
 	MAC  [6]byte // that the guest sees
 }
 
-// NetworkMAC is the address of the network card: the one that QEMU gives to the
-// first of a machine. Each machine's network is its own.
+// NetworkMAC is the address of the network card, QEMU's default for the first card. All
+// machines can have the same address, because each has its own network.
 var NetworkMAC = [6]byte{0x52, 0x54, 0x00, 0x12, 0x34, 0x56}
 
 const (
-	// maxCPUs is what the tables for a machine without ACPI can number: CPU ids
-	// of one byte, of which 255 addresses all of them.
+	// maxCPUs is the limit of the tables for a machine without ACPI: CPU ids have one
+	// byte, and id 255 means all CPUs.
 	maxCPUs = 255
 
-	// minMemoryMiB is a little over what the reference kernel was seen to start
-	// in (48): below it the guest dies before it has a console to say so.
+	// minMemoryMiB is a little more than the reference kernel needed to start (48).
+	// With less the guest dies before it has a console.
 	minMemoryMiB = 64
-	// minInitrdMiB is that of a kernel with an initramfs: Debian's were seen to start
-	// in 80, and to panic while they unpack it in less.
+	// minInitrdMiB is the minimum for a kernel with an initramfs. Debian's kernels
+	// started with 80 MiB; with less they panicked while they unpacked it.
 	minInitrdMiB = 96
 
 	// tagLen is the tag field of the virtio file system device (virtio 1.2, 5.11.4).
 	tagLen = 36
 
 	// serialLen is VIRTIO_BLK_ID_BYTES (virtio 1.2, 5.2.6). QEMU cuts longer ones
-	// without a word, and the guest would look for a disk that does not exist.
+	// silently, and the guest would look for a disk that does not exist.
 	serialLen = 20
 
-	// slotsPlain and slotsACPI are the virtio slots of QEMU's microvm: as many as
-	// interrupt lines are left on its one I/O APIC, or a second APIC's 24.
+	// slotsPlain and slotsACPI are the virtio slots of QEMU's microvm: the free
+	// interrupt lines of its one I/O APIC, or the 24 lines of a second one.
 	slotsPlain = 8
 	slotsACPI  = 24
 
-	// slotsOwn are taken in every machine: the serial bus and the entropy device.
+	// slotsOwn are the slots that every machine uses: the serial bus and the entropy
+	// device.
 	slotsOwn = 2
 )
 
-// Check reports everything that is wrong with the machine by itself, without a
-// look at the host. QEMU's own message would come late and name QEMU's terms.
+// Check validates the machine without looking at the host, and reports all errors. QEMU
+// would report them late and in its own terms.
 func (m Machine) Check() error {
 	errs := []error{m.checkSize(), m.checkSlots(), m.checkCmdline(), m.checkShares()}
 	for _, d := range m.Disks {
@@ -187,7 +187,7 @@ func (m Machine) checkSize() error {
 	return nil
 }
 
-// minMemory is what the kernel needs to start at all, in MiB.
+// minMemory returns the least memory that the kernel needs to start, in MiB.
 func (m Machine) minMemory() int {
 	if m.Initrd != "" {
 		return minInitrdMiB

@@ -18,7 +18,7 @@ func childAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// socketPair returns a connection and the end of it for a child to inherit.
+// socketPair returns a connection, and its other end for a child to inherit.
 func socketPair() (net.Conn, *os.File, error) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -32,29 +32,29 @@ func socketPair() (net.Conn, *os.File, error) {
 	return conn, theirs, nil
 }
 
-// listening returns a socket that listens as path, for a child to inherit, and a
-// connection to it that waits in its queue.
+// listening returns a socket that listens at path, for a child to inherit, and a
+// connection to it that waits to be accepted.
 func listening(path string) (net.Conn, *os.File, error) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, nil, err
 	}
 	l.SetUnlinkOnClose(false)
-	defer func() { _ = l.Close() }() // The child's copy goes on.
+	defer func() { _ = l.Close() }() // The child keeps its copy.
 	f, err := l.File()
 	if err != nil {
 		return nil, nil, err
 	}
-	conn, err := net.Dial("unix", path) //nolint:noctx // A queue with room does not wait.
+	conn, err := net.Dial("unix", path) //nolint:noctx // Never blocks: the accept queue has room.
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}
 	return conn, f, nil
 }
 
-// lifeline returns a listening Unix socket and a connection to it that waits in its
-// queue. The socket's name is gone when it returns: nobody else can connect, and
-// nothing is left to remove.
+// lifeline returns a listening Unix socket, and a connection to it that waits to be
+// accepted. It removes the socket's name, so nobody else can connect and no file is
+// left.
 func lifeline() (listener, client *os.File, err error) {
 	dir, err := socketDir()
 	if err != nil {
@@ -75,8 +75,8 @@ func lifeline() (listener, client *os.File, err error) {
 	return listener, client, nil
 }
 
-// socket makes a blocking Unix socket, as a child expects to inherit it. Connecting
-// to a queue with room never waits.
+// socket makes a blocking Unix socket, which a child expects to inherit. Connecting
+// never blocks, because the accept queue has room.
 func socket(prepare func(fd int) error) (*os.File, error) {
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -89,9 +89,9 @@ func socket(prepare func(fd int) error) (*os.File, error) {
 	return f, nil
 }
 
-// socketDir makes a directory that only its owner can enter, with a short path: a
-// Unix socket's holds 107 bytes (unix(7)), and ours adds "/vm-", ten digits at
-// most, and "/fs". $XDG_RUNTIME_DIR may be another user's after su(1).
+// socketDir makes a directory that only its owner can enter, with a short path: a Unix
+// socket's path has at most 107 bytes (unix(7)), and we append "/vm-", up to ten
+// digits, and "/fs". After su(1) $XDG_RUNTIME_DIR may belong to another user.
 func socketDir() (string, error) {
 	const room = 107 - len("/vm-") - 10 - len("/fs")
 	if base := os.Getenv("XDG_RUNTIME_DIR"); base != "" && len(base) <= room {
@@ -102,7 +102,7 @@ func socketDir() (string, error) {
 	return os.MkdirTemp("/tmp", "vm-")
 }
 
-// readHost gathers what the choice of a virtiofsd command depends on.
+// readHost collects the facts on which the virtiofsd command depends.
 func readHost(ctx context.Context) (hostFacts, error) {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -129,10 +129,10 @@ func hasRootMount(mountinfo string) bool {
 	return false
 }
 
-// probeIDMap tries it: too many parts have a say (programs, their rights, files,
-// and settings of the kernel) to judge each of them. Where the namespace is
-// refused, unshare(1) leaves a child behind that waits for ever and holds the
-// output open, so the wait has an end of its own and ends them both.
+// probeIDMap tries to make a namespace with mapped ids, because success depends on too
+// many things to check each: programs, their rights, files, and kernel settings. If the
+// namespace is refused, unshare(1) leaves a child that waits for ever and holds the
+// output open. So the probe has its own deadline and kills both.
 func probeIDMap(ctx context.Context, h hostFacts) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -144,7 +144,7 @@ func probeIDMap(ctx context.Context, h hostFacts) error {
 		return nil
 	}
 	if probe.Process != nil {
-		_ = syscall.Kill(-probe.Process.Pid, syscall.SIGKILL) // There may be nobody left.
+		_ = syscall.Kill(-probe.Process.Pid, syscall.SIGKILL) // It may have ended already.
 	}
 	if missing := missingForIDMap(); missing != nil {
 		return missing
@@ -153,7 +153,8 @@ func probeIDMap(ctx context.Context, h hostFacts) error {
 		err, strings.TrimSpace(string(out)), chrootHint(h))
 }
 
-// chrootHint names the reason that the kernel does not tell apart (user_namespaces(7)).
+// chrootHint explains a refusal in a chroot, for which the kernel has no error of its
+// own (user_namespaces(7)).
 func chrootHint(h hostFacts) string {
 	if h.rootIsMount {
 		return ""
@@ -161,7 +162,8 @@ func chrootHint(h hostFacts) string {
 	return " (in a chroot no ordinary user gets a namespace: enter it by pivot_root, as containers do, or be root)"
 }
 
-// missingForIDMap names the piece that the user can add, where that is the reason.
+// missingForIDMap names a missing program or setting that the user can add, or returns
+// nil.
 func missingForIDMap() error {
 	for _, p := range []struct{ program, pkg string }{{"unshare", "util-linux (2.38 or newer)"}, {"newuidmap", "uidmap"}} {
 		if _, err := exec.LookPath(p.program); err != nil {
@@ -201,8 +203,8 @@ func hasRange(file, name, uid string) bool {
 	return false
 }
 
-// lockedOptions are the options of the mount that holds dir which a read-only
-// remount has to repeat: a user namespace may not drop them (mount_namespaces(7)).
+// lockedOptions returns the options of dir's mount that a read-only remount must
+// repeat, because a user namespace may not drop them (mount_namespaces(7)).
 func lockedOptions(dir string) ([]string, error) {
 	// Of statfs(2); the syscall package lacks them.
 	const stNosuid, stNodev, stNoexec = 2, 4, 8
@@ -223,7 +225,7 @@ func lockedOptions(dir string) ([]string, error) {
 	return opts, nil
 }
 
-// groupOf is the number of the group that owns a file.
+// groupOf returns the number of the group that owns a file.
 func groupOf(info os.FileInfo) string {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -232,8 +234,8 @@ func groupOf(info os.FileInfo) string {
 	return strconv.FormatUint(uint64(st.Gid), 10)
 }
 
-// lockFile locks an open file. A file server would take the lock for QEMU's own, of
-// which it knows one kind, and refuse QEMU.
+// lockFile locks an open file. It refuses files of a file server: such a server has
+// only one kind of lock, and would refuse QEMU because of ours.
 func lockFile(f *os.File) error {
 	var st syscall.Statfs_t
 	if err := syscall.Fstatfs(int(f.Fd()), &st); err != nil {
@@ -255,8 +257,8 @@ func lockFile(f *os.File) error {
 	return os.NewSyscallError("flock", err)
 }
 
-// FileID tells whether a file is the one that it was: a file that was changed or
-// replaced has another, and so has a copy of it.
+// FileID returns an identifier that changes when the file is changed or replaced; a
+// copy has another one too.
 func FileID(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {

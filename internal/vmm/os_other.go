@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// errNotLinux is what Start returns elsewhere: virtiofsd and the way children
-// die with their parent are Linux's.
+// errNotLinux is Start's error on other systems: virtiofsd and Pdeathsig exist only on
+// Linux.
 var errNotLinux = fmt.Errorf("starting a machine needs a Linux host: %w", errors.ErrUnsupported)
 
 func childAttr() *syscall.SysProcAttr { return nil }
@@ -32,10 +32,10 @@ func groupOf(os.FileInfo) string { return "" }
 
 func lockFile(*os.File) error { return errNotLinux }
 
-// Starved is 0: see Linux's.
+// Starved returns 0; only Linux has the figure.
 func (v *VM) Starved() time.Duration { return 0 }
 
-// FileID has no answer: see Linux's.
+// FileID is not supported here.
 func FileID(string) (string, error) { return "", errNotLinux }
 
 func writeWith(net.Conn, []byte, *os.File) error { return errNotLinux }

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// QEMU's inherited descriptors: what exec.Cmd.ExtraFiles makes of the order in
-// which launch opens the links.
+// QEMU's inherited descriptors, in the order in which launch opens the links
+// (exec.Cmd.ExtraFiles).
 const (
 	fdAgent = 3 + iota
 	fdConsole
@@ -18,7 +18,7 @@ const (
 	fdShares // the first share; the others follow, then the second port, the taps, memory and state
 )
 
-// fdListen is where a virtiofsd finds its listening socket.
+// fdListen is virtiofsd's descriptor of its listening socket.
 const fdListen = 3
 
 // tools are the programs of one machine.
@@ -27,25 +27,25 @@ type tools struct {
 	Sharing
 }
 
-// Sharing is how this host shares directories with machines.
+// Sharing holds the way in which this host shares directories with machines.
 type Sharing struct {
 	daemon daemon
 	host   hostFacts
 }
 
-// A plan is every command of one machine, before anything is started.
+// A plan holds all commands of one machine, before anything is started.
 type plan struct {
 	qemu   []string
 	shares [][]string // one virtiofsd each
 	tags   []string
 	second bool // there is a second port
 
-	// stateFD is the descriptor of a state that QEMU is to read or write.
+	// stateFD is the descriptor of the state that QEMU reads or writes.
 	stateFD int
-	hand    string // the same as a script for sh
+	hand    string // the same as a shell script
 }
 
-// prepare looks at the host, and changes nothing.
+// prepare makes the plan. It reads the host's state and changes nothing.
 func prepare(ctx context.Context, m Machine, o Options) (plan, error) {
 	if err := m.checkFiles(); err != nil {
 		return plan{}, err
@@ -57,8 +57,8 @@ func prepare(ctx context.Context, m Machine, o Options) (plan, error) {
 	return newPlan(m, t, o)
 }
 
-// Script returns the machine as lines for sh, as [VM.Command] does, without
-// starting it. It looks at the host for programs and files.
+// Script returns shell lines for the machine, as [VM.Command] does, without starting
+// it. It looks for programs and files on the host.
 func (m Machine) Script(ctx context.Context, o Options) (string, error) {
 	if err := m.Check(); err != nil {
 		return "", fmt.Errorf("machine: %w", err)
@@ -68,8 +68,8 @@ func (m Machine) Script(ctx context.Context, o Options) (string, error) {
 	return p.hand, err
 }
 
-// checkFiles finds what is missing before QEMU does, which reports one at a time
-// and, for a share, by the end of a virtiofsd.
+// checkFiles finds missing files before QEMU does. QEMU reports one at a time, and a
+// missing share only by the end of a virtiofsd.
 func (m Machine) checkFiles() error {
 	var errs []error
 	files := []string{m.Kernel}
@@ -119,9 +119,8 @@ func findDaemon(ctx context.Context, o Options) (s Sharing, err error) {
 	return s, err
 }
 
-// FindSharing finds out how this host shares directories with machines, or why it
-// cannot, with the remedy where there is one. It looks at the host, and changes
-// nothing.
+// FindSharing finds out how this host shares directories with machines. Its error says
+// why the host cannot, and how to fix that if possible. It changes nothing.
 func FindSharing(ctx context.Context, o Options) (*Sharing, error) {
 	s, err := findDaemon(ctx, o)
 	if err == nil {
@@ -140,7 +139,7 @@ func orFind(given string, find func() (string, error)) (string, error) {
 	return find()
 }
 
-// newPlan lets the agent's port accept connections if it shall.
+// newPlan makes the plan. With Options.PortSocket the agent's port accepts connections.
 func newPlan(m Machine, t tools, o Options) (plan, error) {
 	p := plan{second: m.Records}
 	var hand [][]string
@@ -165,7 +164,7 @@ func newPlan(m Machine, t tools, o Options) (plan, error) {
 	return p, nil
 }
 
-// share returns the command of share i, and how a hand would type it.
+// share returns the command for share i, and its form for the script.
 func (t tools) share(s Share, i int) (run, byHand []string, err error) {
 	locked, err := lockedOptions(s.Dir)
 	if err != nil {
@@ -185,7 +184,7 @@ func (t tools) words(m Machine, run RuntimePaths) []string {
 	return append(append(bind(m.Affinity), t.qemu), m.QEMUArgs(run)...)
 }
 
-// bind lets taskset set the CPUs: it is visible and repeatable by hand.
+// bind uses taskset to set the CPUs, so that the setting is visible in the script.
 func bind(cpus []int) []string {
 	if len(cpus) == 0 {
 		return nil
@@ -197,7 +196,8 @@ func bind(cpus []int) []string {
 	return []string{"taskset", "--cpu-list", strings.Join(list, ",")}
 }
 
-// inherited is how many descriptors QEMU inherits beside those that every machine has.
+// inherited returns the number of descriptors that QEMU inherits in addition to those
+// of every machine.
 func (m Machine) inherited() int {
 	n := len(m.Shares) + len(m.Taps)
 	if m.Records {

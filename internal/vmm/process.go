@@ -10,21 +10,22 @@ import (
 )
 
 const (
-	// stderrTail holds what QEMU and virtiofsd say before they give up: a few lines.
+	// stderrTail bounds the kept output of QEMU and virtiofsd, which print a few lines
+	// when they fail.
 	stderrTail = 16 << 10
 
-	// pipeDelay is how long a program's output may stay open after its end, in the
-	// hands of a child of its own.
+	// pipeDelay is how long a child of an ended program may hold the program's output
+	// open.
 	pipeDelay = time.Second
 
-	// killWait bounds the wait for a killed process. Only one that hangs in the
-	// kernel (a dead network disk) takes longer, and no wait helps there.
+	// killWait bounds the wait for a killed process. A process takes longer only if it
+	// hangs in the kernel (a dead network disk), and then no wait helps.
 	killWait = 5 * time.Second
 )
 
-// A nursery is the thread that starts children. The kernel kills a child with
-// Pdeathsig when the thread that forked it ends, and the Go runtime ends threads as
-// it likes: this one lives until stop.
+// A nursery is a thread that starts children. The kernel kills a child with Pdeathsig
+// when the thread that forked it ends, and the Go runtime ends threads as it likes:
+// this one lives until stop.
 type nursery struct{ work chan func() }
 
 func newNursery() *nursery {
@@ -39,7 +40,7 @@ func newNursery() *nursery {
 	return n
 }
 
-// stop ends the thread's duty; every child has to be gone.
+// stop ends the thread. All children must have ended.
 func (n *nursery) stop() { close(n.work) }
 
 // A process is one child of ours.
@@ -48,14 +49,14 @@ type process struct {
 	cmd    *exec.Cmd
 	output *tail // standard output and error together
 	done   chan struct{}
-	err    error // what Wait said; read it after done
+	err    error // Wait's error; read it after done
 }
 
 // start runs argv with files as descriptors 3 and up, in a process group of its
 // own so that a terminal's ^C does not reach it.
 func (n *nursery) start(name string, argv []string, files ...*os.File) (*process, error) {
 	p := &process{name: name, output: newTail(stderrTail), done: make(chan struct{})}
-	// Not the caller's context: the process outlives the call that starts it.
+	// Without the caller's context, because the process outlives the call.
 	p.cmd = exec.CommandContext(context.Background(), argv[0], argv[1:]...)
 	p.cmd.ExtraFiles = files
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
@@ -75,7 +76,7 @@ func (p *process) wait() {
 	close(p.done)
 }
 
-// ended waits at most d and reports whether the process is gone.
+// ended waits at most d, and reports whether the process has ended.
 func (p *process) ended(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -87,16 +88,16 @@ func (p *process) ended(d time.Duration) bool {
 	}
 }
 
-// terminate asks the process to end, as a shutdown of the host would.
+// terminate sends SIGTERM.
 func (p *process) terminate() { p.signal(syscall.SIGTERM) }
 
 func (p *process) kill() { p.signal(syscall.SIGKILL) }
 
-// signal goes to the process alone and never to a later owner of its number. An
-// error says that it is gone already.
+// signal sends a signal to the process, and never to a later process with the same
+// number. It ignores the error, which says that the process has ended.
 func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 
-// stop gives the process time to end by itself, then kills it.
+// stop waits for the process to end by itself, and kills it after the grace period.
 func (p *process) stop(grace time.Duration) {
 	if p.ended(grace) {
 		return

@@ -27,11 +27,11 @@ type QMPError struct {
 // Error implements error.
 func (e *QMPError) Error() string { return e.Class + ": " + e.Desc }
 
-// errQMPEnd is why commands fail once QEMU has closed the control link.
+// errQMPEnd is the error of commands after QEMU has closed the control link.
 var errQMPEnd = errors.New("qemu closed its control link")
 
-// qmp is a client of QEMU's control link. One goroutine reads until the end, so
-// that events nobody asked for do not pile up inside QEMU.
+// qmp is a client of QEMU's control link. One goroutine always reads, so that unwanted
+// events do not pile up inside QEMU.
 type qmp struct {
 	conn net.Conn
 
@@ -67,7 +67,7 @@ type watcher struct {
 	seen  chan struct{} // closed by the event
 }
 
-// newQMP does the handshake on conn, which it then owns. ctx bounds it.
+// newQMP does the handshake on conn, which it then owns. ctx bounds the handshake.
 func newQMP(ctx context.Context, conn net.Conn) (*qmp, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	lines := bufio.NewScanner(conn)
@@ -113,9 +113,8 @@ func (q *qmp) execute(ctx context.Context, command string) error {
 	return q.call(ctx, command, nil, nil)
 }
 
-// call runs a command with arguments, nil for none, and waits for its reply, which
-// result gets unless it is nil. The wait ends with ctx; a reply that comes later is
-// dropped.
+// call runs a command and waits for its reply. arguments may be nil; a non-nil result
+// receives the reply. The wait ends with ctx; a later reply is dropped.
 func (q *qmp) call(ctx context.Context, command string, arguments, result any) error {
 	err := q.callOnce(ctx, qmpCommand{Execute: command, Arguments: arguments}, result)
 	if err != nil {
@@ -156,8 +155,8 @@ func await(ctx context.Context, reply <-chan qmpMessage) (returned json.RawMessa
 	}
 }
 
-// watch begins to wait for an event that match takes, of those that come from now on.
-// Match is called by the reader of the link: it must be quick.
+// watch registers a watcher for the next event for which match returns true. The link's
+// reader calls match, which must be quick.
 func (q *qmp) watch(match func(event string, data json.RawMessage) bool) *watcher {
 	w := &watcher{match, make(chan struct{})}
 	q.mu.Lock()
@@ -166,7 +165,7 @@ func (q *qmp) watch(match func(event string, data json.RawMessage) bool) *watche
 	return w
 }
 
-// awaitEvent waits for the event of w, which nobody waits for afterwards.
+// awaitEvent waits for the event of w and then removes w.
 func (q *qmp) awaitEvent(ctx context.Context, w *watcher) error {
 	defer q.unwatch(w)
 	select {
@@ -190,7 +189,7 @@ func (q *qmp) unwatch(w *watcher) {
 	q.watched = slices.DeleteFunc(q.watched, func(o *watcher) bool { return o == w })
 }
 
-// tell gives an event to those who wait for it.
+// tell passes an event to its watchers.
 func (q *qmp) tell(m qmpMessage) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -221,13 +220,13 @@ func (q *qmp) forget(id uint64) {
 	delete(q.waiting, id)
 }
 
-// send writes one short line; it waits only while QEMU reads nothing at all.
+// send writes one short line. It blocks only while QEMU reads nothing.
 func (q *qmp) send(ctx context.Context, c qmpCommand) error {
 	line, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
-	deadline, _ := ctx.Deadline() // The zero time is none.
+	deadline, _ := ctx.Deadline() // The zero time means no deadline.
 	if err := q.conn.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
@@ -264,7 +263,7 @@ func (q *qmp) deliver(id uint64, m qmpMessage) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if reply, ok := q.waiting[id]; ok {
-		delete(q.waiting, id) // So that a second reply finds nobody.
+		delete(q.waiting, id) // A second reply is then ignored.
 		reply <- m
 	}
 }

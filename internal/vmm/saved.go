@@ -10,25 +10,24 @@ import (
 	"strings"
 )
 
-// PlaceholderBytes is the size of the disks that a machine has while it is made into
-// a template: no disk of a machine that starts from it may be larger. The guest is told
-// the true size of those that it writes to, and has this one of the others.
+// PlaceholderBytes is the size of the disks of a template machine. No disk of a machine
+// that starts from the template may be larger. The guest learns the true size of disks
+// that it writes to; read-only disks keep this size.
 const PlaceholderBytes = 64 << 30
 
-// Saved are the files of a machine's state. They are open, and stay the caller's to
-// close.
+// Saved holds the open files of a machine's state. The caller closes them.
 type Saved struct {
 	Memory *os.File // As large as the guest's memory.
-	State  *os.File // What QEMU says of its devices; never a pipe, see [Save].
+	State  *os.File // The state of QEMU's devices; never a pipe, see [Save].
 }
 
-// A RefusedError is a saved state in which QEMU did not start the machine.
+// A RefusedError says that QEMU did not start the machine from a saved state.
 type RefusedError struct {
 	Err    error
-	Output string // What QEMU said.
+	Output string // QEMU's output.
 }
 
-// Error has QEMU's last line, which tells more than that it ended.
+// Error includes QEMU's last line, which says more than its exit status.
 func (e *RefusedError) Error() string {
 	if line := lastLines(e.Output, 1); line != "" {
 		return line
@@ -39,7 +38,8 @@ func (e *RefusedError) Error() string {
 // Unwrap returns the cause.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// An UnfitError is a machine that cannot start from any saved state, or be saved.
+// An UnfitError says that a machine can neither be saved nor start from any saved
+// state.
 type UnfitError struct{ Err error }
 
 func (e *UnfitError) Error() string { return e.Err.Error() }
@@ -47,14 +47,14 @@ func (e *UnfitError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *UnfitError) Unwrap() error { return e.Err }
 
-// Save boots the machine, waits until its agent has opened the port and waits for its
-// host, and writes that state to the files: the memory while the guest runs, the rest
-// at the end. Its disks are placeholders: the guest sees [PlaceholderBytes] of zeros
-// in place of each that is not fixed. The machine may have no shares, whose server's state QEMU cannot
-// write. The files are worth nothing when Save returns an error.
+// Save boots the machine and waits until its agent has opened the port and waits for its host. It
+// writes this state to the files: the memory while the guest runs, the rest at the end. Its disks
+// are placeholders: the guest sees [PlaceholderBytes] of zeros in place of each disk that is not
+// fixed. The machine may have no shares, because QEMU cannot write the state of their servers.
+// After an error the files are useless.
 //
-// The state is written to and read from files, because QEMU 7.2 and 10 lose the
-// completions of a busy port when they have to wait for the next bytes of a pipe.
+// The state is in files, because QEMU 7.2 and 10 lose completions of a busy port when
+// they must wait for the next bytes of a pipe.
 func Save(ctx context.Context, m Machine, o Options, to Saved) (err error) {
 	m = m.placeholders()
 	if err := to.Memory.Truncate(int64(m.MemoryMiB) << 20); err != nil {
@@ -65,15 +65,15 @@ func Save(ctx context.Context, m Machine, o Options, to Saved) (err error) {
 	if err != nil {
 		return err
 	}
-	defer v.Kill() // After its end it does nothing.
+	defer v.Kill() // Does nothing after the machine's end.
 	if err := v.save(ctx, to.State); err != nil {
 		return v.whyEnded(err)
 	}
 	return v.Quit(ctx)
 }
 
-// save writes the state to a file, whose descriptor QEMU gets by a name: it takes the
-// number of an inherited one for reading only.
+// save writes the state to a file. It passes the file's descriptor to QEMU under a
+// name, because QEMU accepts an inherited descriptor by number only for reading.
 func (v *VM) save(ctx context.Context, to *os.File) error {
 	if err := v.awaitPort(ctx); err != nil {
 		return fmt.Errorf("wait for the agent to open its port: %w", err)
@@ -114,14 +114,14 @@ func (v *VM) awaitPort(ctx context.Context) error {
 	return v.qmp.awaitEvent(ctx, opened)
 }
 
-// capability turns one of QEMU's abilities to migrate on.
+// capability enables one of QEMU's migration capabilities.
 type capability struct {
 	Name string `json:"capability"`
 	On   bool   `json:"state"`
 }
 
-// migrate has QEMU write or read the state, without the memory, and waits for the end
-// of that.
+// migrate makes QEMU write or read the state without the memory, and waits until that
+// is done.
 func (v *VM) migrate(ctx context.Context, command, fd string) error {
 	on := map[string]any{"capabilities": []capability{{"x-ignore-shared", true}, {"events", true}}}
 	if err := v.qmp.call(ctx, "migrate-set-capabilities", on, nil); err != nil {
@@ -165,7 +165,7 @@ func (v *VM) whyFailed(ctx context.Context) error {
 	return errors.New(info.Why)
 }
 
-// restore puts the machine into the state and lets it go on from there.
+// restore loads the state into the machine and starts its processors.
 func (v *VM) restore(ctx context.Context, m Machine, fd int) error {
 	if err := v.migrate(ctx, "migrate-incoming", strconv.Itoa(fd)); err != nil {
 		return v.refused(err)
@@ -182,8 +182,8 @@ func (v *VM) restore(ctx context.Context, m Machine, fd int) error {
 	return nil
 }
 
-// resize tells the guest the sizes of the disks that it writes to: what it knows is
-// the placeholders'. Of disks that are only read QEMU refuses to.
+// resize tells the guest the true sizes of the disks that it writes to; it knows only
+// the placeholders' size. QEMU refuses to resize read-only disks.
 func (v *VM) resize(ctx context.Context, disks []Disk) error {
 	for i, d := range disks {
 		if d.ReadOnly {
@@ -201,13 +201,15 @@ func (v *VM) resize(ctx context.Context, disks []Disk) error {
 	return nil
 }
 
-// refused has what QEMU said of the state: when it cannot load it, it ends.
+// refused makes a RefusedError with the output of QEMU, which ends when it cannot load a
+// state.
 func (v *VM) refused(err error) error {
 	err = v.whyEnded(err)
 	return &RefusedError{Err: err, Output: string(v.qemu.output.Bytes())}
 }
 
-// whyEnded prefers QEMU's own end to the end of a link.
+// whyEnded returns the error of QEMU's end, if it has ended, instead of the error of a
+// link.
 func (v *VM) whyEnded(err error) error {
 	if errors.Is(err, errQMPEnd) && v.qemu.ended(2*pipeDelay) && v.qemu.err != nil {
 		return v.qemu.err
@@ -215,7 +217,7 @@ func (v *VM) whyEnded(err error) error {
 	return err
 }
 
-// placeholders is the machine with disks that are no files.
+// placeholders returns the machine with placeholders instead of disk files.
 func (m Machine) placeholders() Machine {
 	disks := make([]Disk, len(m.Disks))
 	for i, d := range m.Disks {
@@ -228,10 +230,10 @@ func (m Machine) placeholders() Machine {
 	return m
 }
 
-// StateArgs are the arguments that decide what a state of the machine is, without
-// what differs from run to run: paths of disks, sockets and the kernel, and what the
-// kernel is told of the processor's clock. Whoever keeps a state keeps them with it:
-// QEMU takes a state that was made with others, and then the guest is mute.
+// StateArgs returns the arguments on which a saved state depends. They omit what
+// differs from run to run: the paths of disks, sockets and the kernel, and the
+// frequency of the processor's clock. Store them with a state and compare them: QEMU
+// also loads a state that was made with other arguments, but then the guest hangs.
 func (m Machine) StateArgs() []string {
 	m.Kernel, m.TSCkHz = "kernel", 0
 	if m.Initrd != "" {
@@ -246,7 +248,7 @@ func (m Machine) StateArgs() []string {
 	return m.QEMUArgs(inheritedPaths(m))
 }
 
-// checkSaved refuses what cannot be in a state.
+// checkSaved refuses machines that cannot be saved or restored.
 func (o Options) checkSaved(m Machine) error {
 	s := o.saved()
 	switch {
@@ -270,7 +272,7 @@ func (o Options) checkSaved(m Machine) error {
 	return nil
 }
 
-// checkSaved refuses a disk that no placeholder stands for.
+// checkSaved refuses a disk that a placeholder cannot represent.
 func (d Disk) checkSaved() error {
 	if d.placeholder || d.Fixed {
 		return nil
@@ -288,7 +290,7 @@ func (d Disk) checkSaved() error {
 	return nil
 }
 
-// saved are the files of a machine that has any.
+// saved returns the state's files, or nil if the machine boots normally.
 func (o Options) saved() *Saved {
 	if o.saving != nil {
 		return o.saving
@@ -303,8 +305,8 @@ func (o Options) savedFiles() []*os.File {
 	return nil
 }
 
-// addMemory names the inherited files, of which the memory is descriptor fd, and
-// returns that of the state.
+// addMemory sets the memory's file, which is descriptor fd, and returns the descriptor
+// of the state.
 func (o Options) addMemory(run *RuntimePaths, fd int) (state int) {
 	if o.saved() != nil {
 		run.Memory = &Memory{FD: fd, Shared: o.saving != nil}

@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// handDir stands for the directory that the script makes. No argument of a
-// program can hold a NUL, so it cannot be mistaken for anything else.
+// handDir stands for the directory that the script makes. It is unambiguous, because no
+// argument of a program can hold a NUL.
 const handDir = "\x00"
 
-// script is the machine as lines for sh, to be run by hand: the console on the
-// terminal, the other links as sockets in a fresh directory.
+// script returns shell lines that run the machine by hand, with the console on the
+// terminal and the other links as sockets in a fresh directory.
 func script(qemu []string, shares [][]string) string {
 	var b strings.Builder
 	b.WriteString("d=$(mktemp -d)\n")
 	for i, words := range shares {
 		socket := quoteShell(handSocket("fs" + strconv.Itoa(i)))
 		fmt.Fprintf(&b, "%s &\n", quoteWords(words))
-		// Five seconds; QEMU says it when the socket is not there by then.
+		// At most five seconds; after that QEMU reports the missing socket.
 		fmt.Fprintf(&b, "for i in $(seq 50); do [ -S %s ] && break; sleep 0.1; done\n", socket)
 	}
 	b.WriteString(quoteWords(qemu) + "\n")
@@ -62,7 +62,7 @@ func quoteShell(word string) string {
 	return strings.TrimPrefix(quoted, "''")
 }
 
-// special reports whether sh might read more into r than itself.
+// special reports whether r may have a meaning for sh.
 func special(r rune) bool {
 	switch {
 	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':

@@ -11,11 +11,12 @@ import (
 	"time"
 )
 
-// startTimeout is for QEMU's own start, up to its greeting on QMP: 0.1 s when
-// idle; a hundred machines may start at once on two cores.
+// startTimeout bounds QEMU's own start, up to its greeting on QMP: 0.1 s on an idle
+// host, but a hundred machines may start at once on two cores.
 const startTimeout = 30 * time.Second
 
-// undoGrace is for a virtiofsd that no guest has spoken to: it has nothing to finish.
+// undoGrace is the grace period of a virtiofsd that has not served a guest: it has
+// nothing to finish.
 const undoGrace = 200 * time.Millisecond
 
 // Options are the host's side of a machine: they do not change what the guest sees.
@@ -23,36 +24,38 @@ type Options struct {
 	QEMU      string // path; "" for FindQEMU
 	Virtiofsd string // path; "" for FindVirtiofsd
 
-	// Sharing is what FindSharing has found, nil to look: virtiofsd is asked then.
+	// Sharing is the result of FindSharing; nil makes Start call it, which runs
+	// virtiofsd.
 	Sharing *Sharing
 
-	// ConsoleFile is made anew and takes the beginning of the console while the
-	// machine runs, and its end when the machine has ended; at most 4 MiB and
-	// 64 KiB. "" for none.
+	// ConsoleFile is created or truncated. It receives the beginning of the console
+	// while the machine runs (at most 4 MiB), and its last 64 KiB when the machine has
+	// ended. "" means none.
 	ConsoleFile string
 
-	// PortSocket is the name of a Unix socket that the agent's port is made of, for
-	// a host that closes its connection and comes back: it dials. "" for a port with
-	// one connection for its life.
+	// PortSocket is the path of a Unix socket for the agent's port. The host can close
+	// its connection and dial again. "" means a port with one connection for its whole
+	// life.
 	PortSocket string
 
 	// Taps are open descriptors of the interfaces of [Machine.Taps], one for each in
-	// their order. QEMU inherits them; they stay the caller's to close.
+	// their order. QEMU inherits them; the caller closes them.
 	Taps []*os.File
 
-	// From starts the machine in a state that [Save] has written, instead of booting it.
+	// From starts the machine from a state that [Save] has written, instead of booting
+	// it.
 	From *Saved
 
 	saving *Saved // See [Save].
 
-	// Console is given every byte of the console, in order, until it returns an
-	// error. It must not block: the guest would wait with it.
+	// Console receives every byte of the console, in order, until it returns an error.
+	// It must not block, because the guest would wait too.
 	Console io.Writer
 }
 
-// Start runs the machine; ctx bounds the start alone. When it returns an error
-// nothing is left running. The error is an [ExitError] once QEMU was started, a
-// [MissingError] where a program is not installed.
+// Start runs the machine; ctx bounds the start alone. When it returns an error nothing
+// is left running. The error is an [ExitError] if QEMU was started, and a
+// [MissingError] if a program is not installed.
 func Start(ctx context.Context, m Machine, o Options) (*VM, error) {
 	if err := m.Check(); err != nil {
 		return nil, fmt.Errorf("machine: %w", err)
@@ -88,17 +91,17 @@ func Start(ctx context.Context, m Machine, o Options) (*VM, error) {
 	return v, nil
 }
 
-// descriptors are files for a child to inherit, closed here once it has them.
+// descriptors are files that a child inherits; the parent closes them after that.
 type descriptors []*os.File
 
 func (d *descriptors) close() {
 	for _, f := range *d {
-		_ = f.Close() // Nothing was written to it here.
+		_ = f.Close() // The parent has not written to it.
 	}
 	*d = nil
 }
 
-// launch starts the parts in order and pushes how to take each back.
+// launch starts the parts in order and pushes an undo for each.
 func (v *VM) launch(ctx context.Context, p plan, o Options, u *undo) error {
 	var ends descriptors
 	defer ends.close()
@@ -122,7 +125,7 @@ func (v *VM) launch(ctx context.Context, p plan, o Options, u *undo) error {
 		return err
 	}
 	u.push(func() { v.qemu.stop(0) })
-	ends.close() // Before the handshake: the end of QEMU has to be the end of the link.
+	ends.close() // Closed before the handshake, so that QEMU's end ends the link.
 	if v.qmp, err = newQMP(ctx, control); err != nil {
 		return v.whyNoGreeting(err)
 	}
@@ -151,7 +154,7 @@ func (v *VM) openLinks(o Options, ends *descriptors, u *undo) (control net.Conn,
 	return control, nil
 }
 
-// open makes a link, of which QEMU inherits one end.
+// open makes a link; QEMU inherits one end.
 func open(pair func() (net.Conn, *os.File, error), ends *descriptors, u *undo) (net.Conn, error) {
 	ours, theirs, err := pair()
 	if err != nil {
@@ -176,7 +179,8 @@ func (v *VM) startShare(name string, words []string, ends *descriptors, u *undo)
 	return err
 }
 
-// whyNoGreeting prefers QEMU's own end to the end of a link.
+// whyNoGreeting returns the error of QEMU's end, if it has ended, instead of the error
+// of a link.
 func (v *VM) whyNoGreeting(err error) error {
 	if v.qemu.ended(2*pipeDelay) && v.qemu.err != nil {
 		return v.qemu.err

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Starved returns for how long the machine's processors have waited for one of the
-// host's, since its start: the longest that one of QEMU's threads has (the second
-// number of schedstat, Documentation/scheduler/sched-stats.rst). It is 0 where the host
-// does not count.
+// Starved returns how long the machine's processors have waited for a processor of the
+// host since its start: the longest wait of a QEMU thread (the second number of
+// schedstat, Documentation/scheduler/sched-stats.rst). It is 0 if the host does not
+// count.
 func (v *VM) Starved() (longest time.Duration) {
 	threads, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(v.Pid()), "task", "*", "schedstat"))
 	if err != nil {

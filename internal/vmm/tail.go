@@ -21,7 +21,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.buf)+len(p) > 2*t.limit {
-		// Moving down once for each limit bytes costs every byte one copy.
+		// One move for each limit bytes costs one more copy of each byte.
 		t.buf = append(t.buf[:0], t.buf[len(t.buf)-t.limit:]...)
 	}
 	t.buf = append(t.buf, p...)

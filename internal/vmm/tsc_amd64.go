@@ -7,15 +7,16 @@ const (
 	// 1 in 10,000, closer than a guest measures it in the same time.
 	tscWindow = 20 * time.Millisecond
 
-	// tscTries is for one stamp of them that nothing interrupts.
+	// tscTries is the number of tries for one stamp; at least one of them should not be
+	// interrupted.
 	tscTries = 16
 )
 
 // rdtsc reads the CPU's time stamp counter.
 func rdtsc() uint64
 
-// MeasureTSC returns what [Machine.TSCkHz] is on this host, 0 where it is unknown; it
-// takes 20 ms.
+// MeasureTSC returns the value of [Machine.TSCkHz] for this host, or 0 if it is
+// unknown. It takes 20 ms.
 func MeasureTSC() int { return measureTSC() }
 
 // measureTSC returns the counter's frequency in kHz. A guest under software
@@ -27,7 +28,7 @@ func measureTSC() int {
 	return int((moreTicks - ticks) * uint64(time.Millisecond) / uint64(later.Sub(at)))
 }
 
-// stamp reads both clocks at once: of some tries, the one that took least.
+// stamp reads both clocks together; it returns the quickest of several tries.
 func stamp() (ticks uint64, at time.Time) {
 	best := ^uint64(0)
 	for range tscTries {

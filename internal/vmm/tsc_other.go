@@ -5,5 +5,5 @@ package vmm
 // MeasureTSC returns 0: see [Machine.TSCkHz].
 func MeasureTSC() int { return measureTSC() }
 
-// measureTSC knows nothing: an emulated counter has no relation to this CPU's.
+// measureTSC returns 0: an emulated counter has no relation to this CPU's.
 func measureTSC() int { return 0 }

@@ -1,11 +1,11 @@
 package vmm
 
-// An undo is what to take back, in the order in which it was done.
+// An undo holds the functions that take steps back, in the order of the steps.
 type undo []func()
 
 func (u *undo) push(f func()) { *u = append(*u, f) }
 
-// run takes everything back, the last first, once.
+// run takes all steps back, the last one first, once.
 func (u *undo) run() {
 	for len(*u) > 0 {
 		last := len(*u) - 1
@@ -15,5 +15,5 @@ func (u *undo) run() {
 	}
 }
 
-// release forgets everything: what was done is to stay.
+// release forgets all steps, which then stay.
 func (u *undo) release() { *u = nil }

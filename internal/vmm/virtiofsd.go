@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// probeTimeout is for programs that print and exit (10 ms here); a machine under
-// heavy load takes a hundred times that. probeTail is how long what such a program
-// has started may still hold its output after its end.
+// probeTimeout bounds programs that print and exit (10 ms here; a hundred times as long
+// on a busy host). probeTail is how long a child of such a program may hold its output
+// open.
 const (
 	probeTimeout = 5 * time.Second
 	probeTail    = 100 * time.Millisecond
 )
 
-// dialect is which of the two programs named virtiofsd this is.
+// dialect tells the two programs named virtiofsd apart.
 type dialect int
 
 const (
@@ -32,24 +32,23 @@ type daemon struct {
 	readOnly bool // it has an option for read-only shares
 }
 
-// hostFacts are what the choice of a virtiofsd command depends on.
+// hostFacts are the facts on which the virtiofsd command depends.
 type hostFacts struct {
 	uid int
 
-	// self is this program's path: what serves files to a guest is started through
-	// it, see guardWord.
+	// self is this program's path: virtiofsd is started through it, see guardWord.
 	self string
 
 	// rootIsMount is false in a plain chroot, where pivot_root cannot work.
 	rootIsMount bool
 
-	// idMap is nil where an ordinary user can get a range of user ids for a
-	// namespace of his own, else the reason with its remedy.
+	// idMap is nil if an ordinary user can map a range of user ids into a namespace, or
+	// else the reason with its remedy.
 	idMap error
 }
 
-// identifyDaemon asks the program itself: paths and version numbers of the two
-// overlap between distributions.
+// identifyDaemon reads the program's help, because the paths and version numbers of the
+// two overlap between distributions.
 func identifyDaemon(ctx context.Context, path string) (daemon, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -62,8 +61,8 @@ func identifyDaemon(ctx context.Context, path string) (daemon, error) {
 	return d, nil
 }
 
-// parseHelp takes the C program by its complaint too: it drops its groups before it
-// looks at its arguments, and an ordinary user gets no other word out of it.
+// parseHelp also recognizes the C program by its error message: it drops its groups
+// before it reads its arguments, so an ordinary user sees nothing else.
 func parseHelp(help string) (d daemon, known bool) {
 	switch {
 	case strings.Contains(help, "--shared-dir"):
@@ -74,13 +73,13 @@ func parseHelp(help string) (d daemon, known bool) {
 	return daemon{}, false
 }
 
-// guardWord as its first argument makes this program execute the others under the
-// filter of setIDFilter. The filter has to be put on behind unshare(1), whose helpers
-// are set-user-ID programs and cannot work under it. So a program has to stand between
-// the two, and this one is there wherever the package is.
+// guardWord as the first argument makes this program execute the other arguments under
+// the filter of setIDFilter. The filter must be set after unshare(1), whose helpers are
+// set-user-ID programs and fail under it. So a program must run between unshare and
+// virtiofsd, and this one is always available.
 const guardWord = "agentd-vmm-without-set-id"
 
-// A shareRun is one virtiofsd command before it is chosen.
+// A shareRun holds the parameters of one virtiofsd command.
 type shareRun struct {
 	share  Share
 	listen string // "--fd=3" or "--socket-path=…"
@@ -89,12 +88,12 @@ type shareRun struct {
 	// that holds the directory.
 	locked []string
 
-	// privateRun hides /run behind an empty one: the C program keeps a lock file in
-	// /var/run when it makes its own socket, which only root may write.
+	// privateRun mounts an empty /run: when the C program makes its own socket, it
+	// keeps a lock file in /var/run, where only root may write.
 	privateRun bool
 }
 
-// command returns the words to run, or why this host cannot.
+// command returns the words to run; its error says why this host cannot run it.
 func (d daemon) command(h hostFacts, r shareRun) ([]string, error) {
 	box, err := d.sandbox(h)
 	if err != nil {
@@ -121,7 +120,7 @@ func (d daemon) sandbox(h hostFacts) (string, error) {
 	case h.idMap == nil:
 		return "namespace", nil
 	case d.dialect == dialectRust:
-		// It then serves files as the user alone and has the user's rights.
+		// It then serves files with the user's rights only.
 		return "none", nil
 	}
 	return "", h.idMap
@@ -143,8 +142,8 @@ func (d daemon) setup(h hostFacts, box string, r shareRun) ([]string, error) {
 	return cmds, nil
 }
 
-// enter returns the words that lead into the namespaces that virtiofsd expects to
-// find itself in: as root none, as an ordinary user one with mapped ids.
+// enter returns the words that make virtiofsd's namespaces: none for root, one with
+// mapped ids for an ordinary user.
 func enter(h hostFacts, box string, setup []string, dir string) []string {
 	var words []string
 	if h.uid != 0 && box != "none" {
@@ -188,12 +187,12 @@ func (s Share) cache() string {
 	return "auto"
 }
 
-// guarded says that the guest may not set set-user-ID bits.
+// guarded reports whether the guest must not set set-user-ID bits.
 func (s Share) guarded() bool { return !s.Private && !s.SetID && !s.ReadOnly }
 
-// lostRights are what virtiofsd does without where users of the host may come by: no
-// device nodes, no capabilities of files, and no right to write to a set-user-ID
-// program and leave it one.
+// lostRights returns the capabilities that virtiofsd drops in a directory that users of
+// the host can reach. It then makes no device nodes, sets no file capabilities, and
+// clears set-user-ID bits when it writes to a program.
 func (s Share) lostRights() string {
 	if s.SetID {
 		return "-mknod:-setfcap"
@@ -201,13 +200,13 @@ func (s Share) lostRights() string {
 	return "-mknod:-setfcap:-fsetid"
 }
 
-// attributeMap says which extended attributes the guest has, in virtiofsd's words:
-// "prefix" renames the guest's on the host, and the first rule that fits holds. The
-// guest's users have "user." as it is. What a kernel or an overlay acts upon ("security.",
-// "trusted.overlay.…") works in the guest and means nothing on the host. Capabilities of
-// files can be read and not set: with another name for them the C virtiofsd takes them off
-// at each chown(2) by a descriptor that is none for that, and chown answers EBADF. The name that it has there is no name in the guest: a user of the guest,
-// who may set "user.", would give himself capabilities.
+// attributeMap maps extended attributes, in virtiofsd's language: "prefix" renames the guest's
+// attributes on the host, and the first matching rule applies. "user." attributes keep their names.
+// Attributes that a kernel or an overlay acts upon ("security.", "trusted.overlay.…") work in the
+// guest and mean nothing on the host. File capabilities can be read but not set: if they are
+// renamed, the C virtiofsd removes them at each chown(2) through an unsuitable descriptor, and
+// chown fails with EBADF. The host's names are hidden in the guest: otherwise a user of the guest,
+// who may set "user." attributes, could give himself capabilities.
 const attributeMap = ":unsupported:client:user.virtiofs.::" +
 	":ok:all:security.capability:security.capability:" +
 	":prefix:all:security.:user.virtiofs.:" +
@@ -215,8 +214,8 @@ const attributeMap = ":unsupported:client:user.virtiofs.::" +
 	":ok:all:user.:user.:" +
 	":unsupported:all:::"
 
-// escapeFuse writes a value for libfuse's -o lists, where a comma separates and a
-// backslash takes the next byte as it is.
+// escapeFuse writes a value for libfuse's -o lists, in which a comma separates and a
+// backslash escapes the next byte.
 func escapeFuse(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(s)
 }

@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	// helperGrace is for a virtiofsd whose machine is gone: it ends by itself as
-	// soon as it is scheduled, after what it is writing.
+	// helperGrace is the grace period of a virtiofsd whose machine has ended: it
+	// finishes its writes and ends by itself when it is scheduled.
 	helperGrace = 2 * time.Second
 
-	// quitTimeout is for QEMU to finish its disk writes after "quit". A host's
-	// disk that takes longer is as good as gone.
+	// quitTimeout is how long QEMU may take to finish its disk writes after "quit". A
+	// disk that takes longer counts as dead.
 	quitTimeout = 5 * time.Second
 
-	// termGrace is the same for SIGTERM, which does the same: it has had its time.
+	// termGrace is how long QEMU may take after SIGTERM, which repeats the "quit".
 	termGrace = 2 * time.Second
 )
 
@@ -37,30 +37,31 @@ type VM struct {
 	records  net.Conn // nil without a second port
 	terminal net.Conn
 	console  *console
-	held     []*os.File // Locks of disks, see hold.
+	held     []*os.File // Locked disks; see hold.
 
-	cause atomic.Pointer[error] // why we ended it ourselves, if that was no caller's wish
+	cause atomic.Pointer[error] // why we ended it without a caller's request
 	done  chan struct{}
 	err   error // read it after done
 }
 
-// Port returns the host's end of the agent's port, the caller's to close. It is
-// connected from the start: what is written before the guest opens the port
-// waits. It ends when the machine does.
+// Port returns the host's end of the agent's port, which the caller closes. It is
+// connected from the start: bytes that are written before the guest opens the port
+// wait. It ends with the machine.
 func (v *VM) Port() net.Conn { return v.port }
 
-// Records returns the host's end of the second port, of a machine that has one, as
-// Port does; else nil.
+// Records returns the host's end of the second port, like Port; nil if the machine has
+// none.
 func (v *VM) Records() net.Conn { return v.records }
 
-// Console returns the last of what the guest has printed, at most 64 KiB.
+// Console returns the end of the guest's console output, at most 64 KiB.
 func (v *VM) Console() []byte { return v.console.tail.Bytes() }
 
-// AccelReason says in a line for the user who executes the guest, and why.
+// AccelReason returns a line for the user: which accelerator executes the guest, and
+// why.
 func (v *VM) AccelReason() string { return v.accel }
 
-// Command returns lines for sh that repeat the machine by hand: the console on
-// the terminal, the agent's port and QMP as sockets in a fresh directory.
+// Command returns shell lines that repeat the machine by hand, with the console on the
+// terminal, and the agent's port and QMP as sockets in a fresh directory.
 func (v *VM) Command() string { return v.command }
 
 // Pid returns the process id of QEMU.
@@ -70,10 +71,10 @@ func (v *VM) Pid() int { return v.qemu.cmd.Process.Pid }
 // processes are gone.
 func (v *VM) Done() <-chan struct{} { return v.done }
 
-// Wait waits for the end of the machine: nil where the guest ended it or QEMU was
-// told to quit, else an [ExitError]. A guest whose kernel panicked ends it by a
-// restart like any other; only its console tells. Wait returns ctx's error when
-// that ends first.
+// Wait waits for the end of the machine. It returns nil if the guest ended it or QEMU
+// was told to quit, and an [ExitError] otherwise. A kernel panic also ends the machine
+// by a restart, so Wait returns nil; only the console shows it. If ctx ends first, Wait
+// returns ctx's error.
 func (v *VM) Wait(ctx context.Context) error {
 	select {
 	case <-v.done:
@@ -89,16 +90,16 @@ func (v *VM) Pause(ctx context.Context) error { return v.qmp.execute(ctx, "stop"
 // Resume lets a paused guest go on.
 func (v *VM) Resume(ctx context.Context) error { return v.qmp.execute(ctx, "cont") }
 
-// Kill ends the machine at once, as a power cut would, and returns when its
-// processes are gone. [VM.Wait] then returns an [ExitError].
+// Kill ends the machine at once, like a power cut, and returns when its processes have
+// ended. [VM.Wait] then returns an [ExitError].
 func (v *VM) Kill() {
 	v.qemu.kill()
-	_ = v.await(killWait) // A process that cannot be killed is in nobody's hands.
+	_ = v.await(killWait) // Nothing helps against a process that cannot be killed.
 }
 
-// Quit ends the machine without asking the guest, but with its disks in order:
-// by QMP for as long as ctx allows (at most 5 s), by SIGTERM for 2 s, by SIGKILL.
-// It returns what [VM.Wait] returns.
+// Quit ends the machine without asking the guest, but completes the disk writes: by QMP
+// as long as ctx allows (at most 5 s), then by SIGTERM (2 s), then by SIGKILL. It
+// returns what [VM.Wait] returns.
 func (v *VM) Quit(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, quitTimeout)
 	defer cancel()
@@ -116,7 +117,7 @@ func (v *VM) Quit(ctx context.Context) error {
 }
 
 func (v *VM) await(d time.Duration) error {
-	// Watch takes this long at most after the end of QEMU.
+	// watch takes at most this long after the end of QEMU.
 	d += consoleDrain + time.Duration(len(v.helpers))*(helperGrace+killWait)
 	select {
 	case <-v.done:
@@ -126,7 +127,7 @@ func (v *VM) await(d time.Duration) error {
 	}
 }
 
-// watch sees the machine to its end and clears up behind it.
+// watch waits for the machine's end and then cleans up.
 func (v *VM) watch() {
 	for _, h := range v.helpers {
 		go v.guard(h)
@@ -136,7 +137,7 @@ func (v *VM) watch() {
 		h.stop(helperGrace)
 	}
 	v.console.drain(v.terminal)
-	_ = v.qmp.close() // It has nobody at its far end.
+	_ = v.qmp.close() // QEMU has ended.
 	v.nursery.stop()
 	v.letGo()
 	v.err = v.result()
@@ -148,14 +149,15 @@ func (v *VM) watch() {
 func (v *VM) guard(h *process) {
 	<-h.done
 	if v.qemu.ended(helperGrace) {
-		return // It was the other way round.
+		return // The machine ended first.
 	}
 	err := fmt.Errorf("%s ended before the machine: %w", h.name, orExit(h.err))
 	v.cause.Store(&err)
 	v.qemu.kill()
 }
 
-// errExit stands for an exit status of 0 where even that is a failure.
+// errExit reports an exit status of 0 that is a failure, because the process ended too
+// early.
 var errExit = errors.New("exit status 0")
 
 func orExit(err error) error {
@@ -175,7 +177,7 @@ func (v *VM) result() error {
 	return nil
 }
 
-// explain adds what is known to the reason of an end.
+// explain adds outputs, console and command to the reason of an end.
 func (v *VM) explain(err error) error {
 	if v.qemu == nil {
 		return err
