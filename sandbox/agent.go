@@ -20,22 +20,23 @@ const (
 	modulePath = "github.com/agentd-go/agentd"
 	agentName  = "agentd"
 
-	// agentsKind is where the cache keeps agents that were built here.
+	// agentsKind is the cache's directory of agents that were built here.
 	agentsKind = "agents"
 
-	// buildDeadline is for one that downloads the module and a toolchain first: a minute
-	// at most on a slow line, and as much for two loaded cores.
+	// buildDeadline allows for a build that first downloads the module and a toolchain:
+	// a minute on a slow network, and as much again on two loaded cores.
 	buildDeadline = 5 * time.Minute
 )
 
-// AgentVariable names the guest binary to use, over any other.
+// AgentVariable is the environment variable with the path of the guest's binary. It
+// overrides all other sources.
 const AgentVariable = "AGENTCTL_AGENTD"
 
-// FindAgent returns the guest's binary: the file that AGENTCTL_AGENTD names, the
-// one built into this program, agentd beside it, or one that the Go tool builds of
-// the version of this module that this program has. That is done once and takes some
-// ten seconds: the cache keeps it by version, toolchain and processor. A program that
-// was built in a checkout has no such version.
+// FindAgent returns the guest's binary: the file that AGENTCTL_AGENTD names, or the one
+// built into this program, or the file agentd in this program's directory. Otherwise
+// the Go tool builds it from this program's version of this module. That takes some ten
+// seconds, once: the cache keeps the binary by version, toolchain and processor. A
+// program that was built in a checkout has no such version.
 func FindAgent() ([]byte, error) {
 	if path := os.Getenv(AgentVariable); path != "" {
 		return os.ReadFile(path) //nolint:gosec // The user names the file.
@@ -59,13 +60,13 @@ func FindAgent() ([]byte, error) {
 	return b, nil
 }
 
-// An origin is where this program's copy of the module came from.
+// An origin is the source of this program's copy of the module.
 type origin struct {
-	version string // As the Go tool downloads it.
-	dir     string // Of a module that was replaced by a directory.
+	version string // The version for the Go tool.
+	dir     string // The directory that replaces the module, or "".
 }
 
-// originOf finds the module in the record that the Go tool leaves in a program.
+// originOf finds the module in a program's build information.
 func originOf(info *debug.BuildInfo) (origin, error) {
 	m := &info.Main
 	for _, dep := range info.Deps {
@@ -113,22 +114,22 @@ func builtAgent() ([]byte, error) {
 	return os.ReadFile(filepath.Join(dir, agentName))
 }
 
-// key is all that decides what is built.
+// key returns a cache key of everything that determines the binary.
 func (o origin) key(toolchain string) string {
 	return strings.NewReplacer("/", "_", " ", "_", "+", "_").Replace(o.version + "-" + toolchain + "-" + runtime.GOARCH)
 }
 
-// build has the Go tool make the agent as the release does: of the same files, by the
-// same toolchain and without paths of this host, so that the binary is the same.
+// build makes the Go tool build the agent like a release: from the same files, with the
+// same toolchain and without paths of this host. So the binary is the same.
 func (o origin) build(ctx context.Context, dir, toolchain string) error {
 	cmd := goTool(ctx, "install", "-trimpath", "-ldflags=-s -w", modulePath+"/cmd/agentd@"+o.version)
-	cmd.Dir = dir // Outside of any module.
+	cmd.Dir = dir // Outside any module.
 	cmd.Env = append(cmd.Env, "GOBIN="+dir, "GOTOOLCHAIN="+toolchain+"+auto")
 	return runTool(cmd)
 }
 
-// buildThere is for a module that a directory replaces. Its files may change, so
-// nothing but the Go tool's own cache keeps what is built.
+// buildThere builds the agent of a module that a directory replaces. The files may
+// change, so only the Go tool's own cache keeps the result.
 func (o origin) buildThere(ctx context.Context) (b []byte, err error) {
 	dir, err := os.MkdirTemp("", "agentd-")
 	if err != nil {
@@ -144,8 +145,8 @@ func (o origin) buildThere(ctx context.Context) (b []byte, err error) {
 	return os.ReadFile(program)
 }
 
-// goTool leaves what the user's environment says of proxies and sums, and takes away
-// what would build another program than the guest's.
+// goTool returns a command of the Go tool. It keeps the user's settings for proxies and
+// checksums, and removes variables that would change the built program.
 func goTool(ctx context.Context, words ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "go", words...)
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH, "GOWORK=off")

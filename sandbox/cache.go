@@ -7,15 +7,15 @@ import (
 	"github.com/agentd-go/agentd/internal/image"
 )
 
-// A Cache is a directory with kernels, images and what is made of them. Many processes
-// may use it at once, and its methods may be called from several goroutines.
+// A Cache is a directory with kernels, images and files made from them. Many processes
+// may use it at once. A Cache is safe for concurrent use.
 type Cache struct {
 	files *image.Cache
 }
 
-// OpenCache returns the cache in a directory, which is made if it is missing; "" is the
-// user's, which machines use whose [Config] names none: $AGENTCTL_CACHE, else agentctl
-// in $XDG_CACHE_HOME, else ~/.cache/agentctl.
+// OpenCache returns the cache in a directory, and makes the directory if it is missing.
+// "" means the user's cache, which is also the default of a [Config]: $AGENTCTL_CACHE,
+// else agentctl in $XDG_CACHE_HOME, else ~/.cache/agentctl.
 func OpenCache(dir string) (*Cache, error) {
 	c, err := image.Open(dir)
 	if err != nil {
@@ -35,10 +35,10 @@ func (c Config) cacheFiles() (*image.Cache, error) {
 // Path returns the cache's directory.
 func (c *Cache) Path() string { return c.files.Path() }
 
-// ImportImage puts an image into the cache: a directory, an archive of docker
-// save, an OCI archive or layout, an archive of a root, a disk image with a file
-// system, or what a registry has at a reference. A path wins over a reference, and
-// SOURCE:NAME is one image of an archive or a layout with several.
+// ImportImage puts an image into the cache: a directory, an archive of docker save, an
+// OCI archive or layout, an archive of a root, a disk image with a file system, or an
+// image of a registry. An existing path takes precedence over a reference. SOURCE:NAME
+// selects one image of an archive or a layout.
 func (c *Cache) ImportImage(ctx context.Context, source string, o ImportOptions) (Image, error) {
 	chosen, err := o.choose()
 	if err != nil {
@@ -52,8 +52,8 @@ func (c *Cache) ImportImage(ctx context.Context, source string, o ImportOptions)
 	return describeImage(all[0]), nil
 }
 
-// ImportImages is ImportImage for all images of an archive or a layout. A name of the
-// options is only for one.
+// ImportImages is ImportImage for all images of an archive or a layout. The option Name
+// requires a single image.
 func (c *Cache) ImportImages(ctx context.Context, source string, o ImportOptions) ([]Image, error) {
 	chosen, err := o.choose()
 	if err != nil {
@@ -63,8 +63,8 @@ func (c *Cache) ImportImages(ctx context.Context, source string, o ImportOptions
 	return describeImages(all), err
 }
 
-// UseImage finds an image as [Cache.FindImage] does, and imports it if there is none:
-// nameOrSource is then a path or a reference.
+// UseImage finds an image as [Cache.FindImage] does. If there is none, it imports
+// nameOrSource, which is then a path or a reference.
 func (c *Cache) UseImage(ctx context.Context, nameOrSource string, o ImportOptions) (Image, error) {
 	chosen, err := o.choose()
 	if err != nil {
@@ -74,22 +74,23 @@ func (c *Cache) UseImage(ctx context.Context, nameOrSource string, o ImportOptio
 	return describeImage(i), err
 }
 
-// SaveImages writes images to one archive, as docker save does, which docker load and
-// [Cache.ImportImages] read. Each has the name by which it is asked for, and none if that
-// is an ID. Its root is one layer, so that its ID is another. Sockets are left out; say,
-// if it is not nil, is given a line for each. A disk that is no EROFS is refused.
+// SaveImages writes images to one archive, as docker save does; docker load and
+// [Cache.ImportImages] read it. Each image has the name that the caller gives, or none if
+// that is an ID. Its root becomes one layer, so its ID changes. Sockets are left out;
+// SaveImages calls say, if it is not nil, with a line for each. It refuses images that
+// are disks with another file system than EROFS.
 func (c *Cache) SaveImages(ctx context.Context, to io.Writer, say func(line string), namesOrIDs ...string) error {
 	return c.files.SaveImages(ImportOptions{Notes: say}.attend(ctx), to, namesOrIDs...)
 }
 
-// TagImage gives an image one more name, which another may have had.
+// TagImage gives an image one more name, and takes the name from the image that had it.
 func (c *Cache) TagImage(nameOrID, name string) (Image, error) {
 	i, err := c.files.TagImage(nameOrID, name)
 	return describeImage(i), err
 }
 
-// FindImage finds an image by a name, or by its ID or the first characters of that,
-// eight at least. The error is [ErrImageNotFound] where there is none.
+// FindImage finds an image by a name, by its ID, or by at least the first eight
+// characters of its ID. The error is [ErrImageNotFound] if there is none.
 func (c *Cache) FindImage(nameOrID string) (Image, error) {
 	i, err := c.files.Image(nameOrID)
 	return describeImage(i), err
@@ -101,12 +102,12 @@ func (c *Cache) Images() ([]Image, error) {
 	return describeImages(all), err
 }
 
-// RemoveImage removes a name, and the image with its last name; or, given an ID,
-// the image with all names. Machines that run go on.
+// RemoveImage removes a name, and with the last name the image. Given an ID, it removes
+// the image with all its names. Running machines keep running.
 func (c *Cache) RemoveImage(nameOrID string) error { return c.files.RemoveImage(nameOrID) }
 
-// PruneImages removes images without a name, but for those with the given IDs, and
-// returns them.
+// PruneImages removes images without a name, except those with the given IDs, and
+// returns the removed ones.
 func (c *Cache) PruneImages(keep ...string) ([]Image, error) {
 	all, err := c.files.PruneImages(keep...)
 	return describeImages(all), err
@@ -121,7 +122,7 @@ func (c *Cache) ImportKernel(paths ...string) (Kernel, error) {
 
 // FetchKernel downloads the newest small kernel of the host's distribution by its
 // package manager (apt), and puts it into the cache with its modules. It installs
-// nothing and needs no root.
+// nothing and needs no root privilege.
 func (c *Cache) FetchKernel(ctx context.Context) (Kernel, error) {
 	k, err := c.files.FetchKernel(ctx)
 	return describe(k), err
@@ -137,8 +138,9 @@ func (c *Cache) Kernels() ([]Kernel, error) {
 	return out, err
 }
 
-// RemoveKernel removes a kernel by its name, or its ID or the first eight or more
-// characters of that. A name that several have is refused. Machines that run go on.
+// RemoveKernel removes a kernel by its name, by its ID, or by at least the first eight
+// characters of its ID. It refuses a name that several kernels have. Running machines
+// keep running.
 func (c *Cache) RemoveKernel(nameOrID string) (Kernel, error) {
 	k, err := c.files.RemoveKernel(nameOrID)
 	return describe(k), err

@@ -8,9 +8,9 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/plan"
 )
 
-// checkPlan makes the plan that our agent will make of the configuration, so that what
-// it would refuse costs no boot. Another's agent has rules of its own, and so has the
-// author of a message or of words.
+// checkPlan makes the same plan as our agent will make, so that an invalid
+// configuration fails before the boot. It skips foreign agents and messages or words of
+// the caller, which have rules of their own.
 func (c Config) checkPlan() error {
 	if c.hooks.Foreign || c.hooks.Bootstrap != nil || len(c.hooks.ExtraWords) > 0 {
 		return nil
@@ -38,7 +38,7 @@ func (c Config) checkSize() error {
 	return nil
 }
 
-// hostMemoryMiB is the memory that meminfo(5) tells of, 0 if it cannot be read.
+// hostMemoryMiB returns the total memory in meminfo(5), or 0 if it cannot be read.
 func hostMemoryMiB(meminfo string) (mib int) {
 	b, err := os.ReadFile(meminfo)
 	if err != nil {

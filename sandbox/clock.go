@@ -7,37 +7,36 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// How often the guest is told the time (protocol section 5.3).
+// Periods for sending the time to the guest (protocol section 5.3).
 const (
-	// clockPeriod corrects what the guest's clock drifts.
+	// clockPeriod is the regular period, against drift of the guest's clock.
 	clockPeriod = 60 * time.Second
 
-	// clockCheck is how often the host's own clocks are compared, and clockJump
-	// the difference after which the guest must hear: the host has slept, or its
-	// clock was set.
+	// clockCheck is how often the host's own clocks are compared. After a difference of
+	// clockJump the time is sent at once: the host has slept, or its clock was set.
 	clockCheck = 2 * time.Second
 	clockJump  = 6 * time.Second
 )
 
-// A reading is both clocks of the host at one time.
+// A reading holds both clocks of the host at one time.
 type reading struct {
 	wall time.Time
 	mono time.Duration
 }
 
-// jumped reports whether the wall clock has moved otherwise than the monotonic
-// one since an earlier reading.
+// jumped reports whether the wall clock has moved differently from the monotonic clock
+// since an earlier reading.
 func (r reading) jumped(since reading) bool {
 	return (r.wall.Sub(since.wall) - (r.mono - since.mono)).Abs() >= clockJump
 }
 
-// due reports whether the guest, told at the time of another reading, must be
-// told again.
+// due reports whether the time must be sent again; told is the reading of the last time
+// sent.
 func (r reading) due(told reading) bool {
 	return r.jumped(told) || r.mono-told.mono >= clockPeriod
 }
 
-// hostClocks returns what reads both clocks, the monotonic from now on.
+// hostClocks returns a function that reads both clocks; the monotonic one starts now.
 func hostClocks() func() reading {
 	start := time.Now()
 	return func() reading {
@@ -46,9 +45,9 @@ func hostClocks() func() reading {
 	}
 }
 
-// keepTime tells the guest the time: now, because its clock is its hardware's, to
-// the second; then whenever it is due, until done. A guest that does not read is
-// told at the next check.
+// keepTime sends the time to the guest: at once, because the guest's hardware clock is
+// only exact to the second, and then whenever it is due, until done. If the guest does
+// not read, it tries again at the next check.
 func keepTime(done <-chan struct{}, tell func(now time.Time) error) {
 	clocks := hostClocks()
 	told := clocks()
@@ -67,7 +66,7 @@ func keepTime(done <-chan struct{}, tell func(now time.Time) error) {
 	}
 }
 
-// tellTime is for a machine whose clients cannot.
+// tellTime sends the time for machines whose clients cannot send it.
 func (m *Machine) tellTime(now time.Time) error {
 	if now.Unix() < 0 {
 		return errClock
@@ -75,7 +74,7 @@ func (m *Machine) tellTime(now time.Time) error {
 	return m.relay.Send(clockSync(now))
 }
 
-// errClock is a wall clock that the protocol cannot tell.
+// errClock says that the protocol cannot represent the wall clock's time.
 var errClock = errors.New("the host's clock is before 1970")
 
 func clockSync(now time.Time) []byte {

@@ -16,7 +16,7 @@ import (
 	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
-// A Configuration is the way in which the guest is told what to bring up.
+// A Configuration is the way in which the guest receives its configuration.
 type Configuration uint8
 
 const (
@@ -26,22 +26,22 @@ const (
 	ByEnvironment
 )
 
-// AutoInit is the Init of a machine that looks for one itself: /sbin/init, or systemd
-// where distributions have it.
+// AutoInit is an Init that makes the machine look for one itself: /sbin/init, or
+// systemd at its usual paths.
 const AutoInit = "auto"
 
 // Accel chooses what executes the guest.
 type Accel string
 
-// What executes a guest.
+// The accelerators.
 const (
-	AccelAuto Accel = ""    // KVM where it works, and software emulation elsewhere.
+	AccelAuto Accel = ""    // KVM if it works, software emulation otherwise.
 	AccelKVM  Accel = "kvm" // The processor's own virtualization.
 	AccelTCG  Accel = "tcg" // QEMU's emulation in software, some ten times slower.
 )
 
-// DefaultCPUs and DefaultMemoryMiB are the size of a machine whose Config names
-// none: enough for a compiler, little enough for dozens of machines on a host.
+// DefaultCPUs and DefaultMemoryMiB are the default size of a machine: enough for a
+// compiler, and small enough for dozens of machines on a host.
 const (
 	DefaultCPUs      = 1
 	DefaultMemoryMiB = 512
@@ -57,111 +57,113 @@ func init() {
 	}
 }
 
-// A Config says what machine to start. The zero value is a small machine. As JSON
-// it keeps what it says of the machine, without what it says of this program.
+// A Config describes the machine to start. The zero value is a small machine. Its JSON
+// holds only the fields that describe the machine, not those that concern this program.
 type Config struct {
 	Kernel string `json:"kernel,omitempty"` // A name in the cache or a file; "" is the cache's default.
 	Root   string `json:"root,omitempty"`   // A directory, shared as it is; "" is a private busybox root.
-	// OwnRoot says of Root that nobody else on the host comes by it or writes to it. The
-	// guest may then make device nodes and keep extended attributes there, and keeps
-	// what it has read under emulation. What is put into it later is seen.
+	// OwnRoot says that nobody else on the host can reach Root or write to it. The guest
+	// may then make device nodes and keep extended attributes there, and under emulation
+	// it caches what it has read. It sees files that are added later.
 	OwnRoot bool `json:"own_root,omitempty"`
-	// Image, in place of Root: a name or ID of the cache, else what [Cache.UseImage] takes.
-	// Its user, environment and directory are those of commands that name none; by
-	// environment, only its user.
+	// Image replaces Root: a name or ID in the cache, or any source for [Cache.UseImage].
+	// The image's user, environment and directory are the defaults of commands; with
+	// ByEnvironment only its user is.
 	Image string `json:"image,omitempty"`
-	Upper Upper  `json:"upper,omitzero"` // What takes the writes to Image.
-	Cache *Cache `json:"-"`              // Of kernels and images; nil is the user's, see [OpenCache].
-	Agent string `json:"-"`              // The guest's binary; "" is what FindAgent finds.
+	Upper Upper  `json:"upper,omitzero"` // Where the machine's writes to Image go.
+	Cache *Cache `json:"-"`              // The cache of kernels and images; nil means the user's, see [OpenCache].
+	Agent string `json:"-"`              // The guest's binary; "" means the result of FindAgent.
 
-	CPUs      int   `json:"cpus,omitempty"`       // 0 is DefaultCPUs.
-	MemoryMiB int   `json:"memory_mib,omitempty"` // 0 is DefaultMemoryMiB.
+	CPUs      int   `json:"cpus,omitempty"`       // 0 means DefaultCPUs.
+	MemoryMiB int   `json:"memory_mib,omitempty"` // 0 means DefaultMemoryMiB.
 	Accel     Accel `json:"accel,omitempty"`
 	// Warm says whether the machine may start from a template. See [Machine.Cold].
 	Warm WarmStart `json:"warm,omitempty"`
 
-	Shares []Share `json:"shares,omitempty"` // Directories that the guest is not told to mount.
+	Shares []Share `json:"shares,omitempty"` // Directories that the guest does not mount by itself.
 	Mounts []Mount `json:"mounts,omitempty"`
 	Tmpfs  []Tmpfs `json:"tmpfs,omitempty"`
 	Disks  []Disk  `json:"disks,omitempty"`
 
-	// Taps are network cards on interfaces of the host, behind the one of Network.
+	// Taps are network cards on interfaces of the host; they come after the card of
+	// Network.
 	Taps []Tap `json:"-"`
 
-	// Modules are more modules of the kernel to load, of a kernel that has its own.
+	// Modules are additional kernel modules to load, for a kernel with modules.
 	Modules []string `json:"modules,omitempty"`
 
-	// Runtime is the directory that the guest has at /.msb: scripts in scripts/,
-	// certificate authorities in tls/ca.pem and tls/host-cas.pem. "" is a private
-	// one that holds nothing.
+	// Runtime is the directory that the guest sees at /.msb: scripts in scripts/,
+	// certificate authorities in tls/ca.pem and tls/host-cas.pem. "" means an empty
+	// private one.
 	Runtime string `json:"runtime,omitempty"`
 
-	// Network gives the guest a network card with this host's connections, by QEMU
-	// alone. Without it the guest still serves connections to itself: see
-	// client.Client.DialContext.
+	// Network gives the guest a network card on QEMU's user network, which uses this
+	// host's connections. Without it clients can still connect to servers in the guest:
+	// see client.Client.DialContext.
 	Network bool `json:"network,omitempty"`
-	// ReadOnlyRoot keeps the guest from writing to its root, on the host. A root
-	// directory of the caller's must have the mount points. Over an image the agent
-	// does it when the machine has booted, and what the boot has written is in memory
-	// unless Upper names a disk. A command with CAP_SYS_ADMIN could undo that, for
+	// ReadOnlyRoot keeps the guest from writing to its root; the host enforces it. The
+	// caller's root directory must then contain the mount points. Over an image the
+	// agent makes the root read-only after the boot, and the boot's own writes are in
+	// memory unless Upper names a disk. A command with CAP_SYS_ADMIN could undo that in
 	// this life of the machine: see Restricted.
 	ReadOnlyRoot bool `json:"readonly_root,omitempty"`
 
-	// Hosts are lines of the guest's /etc/hosts, NAME=ADDRESS, and Resolver is what its
-	// /etc/resolv.conf says; the word host-gateway is this host by its user network.
+	// Hosts are entries NAME=ADDRESS for the guest's /etc/hosts; the address
+	// host-gateway means this host on the user network. Resolver is the content of its
+	// /etc/resolv.conf.
 	Hosts    []string `json:"hosts,omitempty"`
 	Resolver Resolver `json:"resolver,omitzero"`
 
-	Hostname      string         `json:"hostname,omitempty"` // "" leaves the kernel's.
-	User          string         `json:"user,omitempty"`     // USER[:GROUP] of commands that name none; "" is root.
-	Dir           string         `json:"dir,omitempty"`      // Directory of commands that name none; "" is /.
+	Hostname      string         `json:"hostname,omitempty"` // "" keeps the kernel's.
+	User          string         `json:"user,omitempty"`     // Default USER[:GROUP] of commands; "" means root.
+	Dir           string         `json:"dir,omitempty"`      // Default directory of commands; "" means /.
 	Env           []string       `json:"env,omitempty"`
 	Limits        []client.Limit `json:"limits,omitempty"`
-	Restricted    bool           `json:"restricted,omitempty"` // Commands gain no privileges and lack CAP_SYS_ADMIN.
+	Restricted    bool           `json:"restricted,omitempty"` // Commands cannot gain privileges and lack CAP_SYS_ADMIN.
 	Configuration Configuration  `json:"configuration,omitempty"`
-	// Generation is that of the protocol in which a machine is configured by message,
-	// and so the newest that our agent speaks: 7, or 8 for raw records. 0 is the newest.
-	// A machine that names 8 or more has them go by a port of their own, unless it has
+	// Generation is the protocol's generation for a machine that is configured by
+	// message, and thus the newest that our agent uses: 7, or 8 for raw records. 0 means
+	// the newest. With 8 or more, raw records use a second port, unless the machine has
 	// an Init or a PortSocket.
 	Generation int `json:"generation,omitempty"`
 
-	// Socket is the path of a Unix socket on which the running machine serves
-	// other clients (client.Connect), 127 at most beside Machine.Client; "" is none.
-	// Who can connect can do as root in the guest: only the owner may.
+	// Socket is the path of a Unix socket on which the running machine serves other
+	// clients (client.Connect), at most 127 besides Machine.Client; "" means none.
+	// Every client is root in the guest, so only the owner may connect.
 	Socket string `json:"-"`
 	// Log is given a line for each client that is disconnected against its will,
 	// and why, and for a machine that is started once more (see Start). It must neither
 	// block nor use the machine; nil is nobody.
 	Log func(line string) `json:"-"`
 
-	// Init is the program that becomes the first process when the machine is up,
-	// with the agent beside it: an absolute path in the machine, or AutoInit. ""
-	// leaves the agent the first process.
+	// Init is the program that becomes the first process when the machine is up; the
+	// agent then runs as another process. It is an absolute path in the machine, or
+	// AutoInit. "" keeps the agent as the first process.
 	Init     string   `json:"init,omitempty"`
-	InitArgs []string `json:"init_args,omitempty"` // Behind its name.
-	InitEnv  []string `json:"init_env,omitempty"`  // KEY=VALUE, over the environment of commands.
-	InitDir  string   `json:"init_dir,omitempty"`  // "" is /.
+	InitArgs []string `json:"init_args,omitempty"` // After its name.
+	InitEnv  []string `json:"init_env,omitempty"`  // KEY=VALUE, added to the environment of commands.
+	InitDir  string   `json:"init_dir,omitempty"`  // "" means /.
 
-	// PortSocket is the name of a Unix socket for the agent's port: a host that
-	// has gone can come back by it to a machine with an Init. "" is a link that
-	// ends with the host.
+	// PortSocket is the path of a Unix socket for the agent's port: a new host process
+	// can use it to reconnect to a machine with an Init. "" means a link that ends with
+	// the host process.
 	PortSocket string `json:"-"`
 
-	Console     io.Writer `json:"-"`                      // Is given the guest's console; must not block.
-	ConsoleFile string    `json:"console_file,omitempty"` // Takes the console, bounded; "" is none.
-	Debug       []string  `json:"debug,omitempty"`        // What the agent prints to the console: "boot", "plan".
-	Affinity    []int     `json:"affinity,omitempty"`     // Host CPUs to run on; empty is all.
+	Console     io.Writer `json:"-"`                      // Receives the guest's console; must not block.
+	ConsoleFile string    `json:"console_file,omitempty"` // Receives the console, up to a bound; "" means none.
+	Debug       []string  `json:"debug,omitempty"`        // Topics that the agent prints to the console: "boot", "plan".
+	Affinity    []int     `json:"affinity,omitempty"`     // Host CPUs to run on; empty means all.
 
-	// Files is a directory for the machine's private files, made if missing and
-	// kept: a machine with the same directory goes on with the private root of the
-	// one before. "" is a temporary one, removed with the machine.
+	// Files is a directory for the machine's private files, made if missing and kept. A
+	// later machine with the same directory continues with the same private root. ""
+	// means a temporary directory, removed with the machine.
 	Files string `json:"-"`
 
-	// Keep leaves the private files of a machine that did not boot where they
-	// are, so that its command can be repeated by hand.
+	// Keep keeps the private files of a machine that did not boot, so that its command
+	// can be repeated by hand.
 	Keep bool `json:"keep,omitempty"`
 
-	hooks hooks.Machine // Of tests.
+	hooks hooks.Machine // Hooks for tests.
 }
 
 func (c Config) withDefaults() Config {
@@ -174,8 +176,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Check refuses what cannot work before anything is made: it looks at the whole of the
-// configuration, at the places on this host that it names, and at this host's memory.
+// Check validates the configuration before anything is made: all fields, the paths on
+// this host that they name, and this host's memory.
 func (c Config) Check() error { return c.withDefaults().check() }
 
 func (c Config) check() error {
@@ -232,7 +234,7 @@ func (c Config) accel() (vmm.Accel, error) {
 	return vmm.Auto, fmt.Errorf("accelerator %q: want kvm or tcg", c.Accel)
 }
 
-// words are the configuration for the kernel command line.
+// words returns the configuration for the kernel command line.
 func (c Config) words() (words []string, err error) {
 	if len(c.Debug) > 0 {
 		words = append(words, bootenv.Word(bootenv.Debug, strings.Join(c.Debug, bootenv.Part)))
@@ -240,7 +242,7 @@ func (c Config) words() (words []string, err error) {
 	words = append(words, c.namingWords()...)
 	if c.Configuration == ByEnvironment {
 		b := *c.bootstrap()
-		b.DefaultEnv = nil // They are variables like any other.
+		b.DefaultEnv = nil // They are passed like all other variables.
 		said, err := bootenv.Encode(&b)
 		if err != nil {
 			return nil, fmt.Errorf("configuration by environment: %w", err)
@@ -250,7 +252,7 @@ func (c Config) words() (words []string, err error) {
 	return append(words, c.hooks.ExtraWords...), nil
 }
 
-// rlimits says limits in the protocol's words.
+// rlimits converts limits to the protocol's type.
 func rlimits(all []client.Limit) (l []wire.Rlimit) {
 	for _, limit := range all {
 		l = append(l, wire.Rlimit(limit))
@@ -258,7 +260,7 @@ func rlimits(all []client.Limit) (l []wire.Rlimit) {
 	return l
 }
 
-// bootstrap is the configuration as a message.
+// bootstrap returns the configuration as a message.
 func (c Config) bootstrap() *wire.Bootstrap {
 	if c.hooks.Bootstrap != nil {
 		return c.hooks.Bootstrap

@@ -8,26 +8,25 @@ import (
 	"github.com/agentd-go/agentd/internal/vmm"
 )
 
-// A Share is a host directory that the guest can mount by its tag (virtiofs).
-// Who mounts it is the caller's business: [Config.Mounts] do that by themselves.
+// A Share is a host directory that the guest can mount by its tag (virtiofs). The
+// caller must mount it in the guest; [Config.Mounts] are mounted by themselves.
 type Share struct {
 	Tag      string `json:"tag"` // 1 to 36 printable bytes.
 	Dir      string `json:"dir"`
-	ReadOnly bool   `json:"readonly,omitempty"` // Enforced on the host, not asked of the guest.
+	ReadOnly bool   `json:"readonly,omitempty"` // Enforced on the host.
 
-	// SetID lets the guest set set-user-ID and set-group-ID bits there. Where this
-	// program runs as root, that is a way for any user of the host who comes by the
-	// directory to be root. Without it the guest's chmod(2) answers EPERM.
+	// SetID lets the guest set set-user-ID and set-group-ID bits there. If this program
+	// runs as root, any user of the host who can reach the directory could then become
+	// root. Without SetID the guest's chmod(2) fails with EPERM.
 	SetID bool `json:"suid,omitempty"`
 }
 
-// A Tap is a network card whose far end is a TAP interface of this host. The guest
-// sees it with its address; the configuration does not name it, so whoever has the
-// machine sets it up.
+// A Tap is a network card on a TAP interface of this host. The guest sees the card with
+// the address MAC. The agent does not configure it; the caller must.
 type Tap struct {
-	Name string   // Of the interface, for whoever reads [Machine.RepeatScript].
-	MAC  [6]byte  // That the guest sees.
-	File *os.File // Its open descriptor, which stays the caller's to close.
+	Name string   // Name of the interface, for readers of [Machine.RepeatScript].
+	MAC  [6]byte  // The address that the guest sees.
+	File *os.File // Its open descriptor, which the caller closes.
 }
 
 // A DiskFormat is how a disk file holds its blocks. It is never guessed: a guest
@@ -40,26 +39,26 @@ const (
 	Qcow2 DiskFormat = "qcow2"
 )
 
-// A Disk is a file that the guest sees as a block device. The first is /dev/vda,
-// in the order of [Config.Disks], behind those of an image and its upper; the guest
-// also finds a disk by its serial.
+// A Disk is a file that the guest sees as a block device. The first is /dev/vda, in the
+// order of [Config.Disks]; the disks of an image and its upper come before them. The
+// guest also finds a disk by its serial.
 type Disk struct {
 	Path     string     `json:"path"`
 	Serial   string     `json:"serial,omitempty"` // At most 20 printable bytes; "" for none.
 	ReadOnly bool       `json:"readonly,omitempty"`
 	Format   DiskFormat `json:"format,omitempty"`
 
-	// Target is the directory on which the guest mounts it, "" for none; FSType is
-	// its file system, which is found by its signature where it is "".
+	// Target is the directory on which the guest mounts it; "" means none. FSType is
+	// its file system; if it is "", the signature decides.
 	Target string `json:"target,omitempty"`
 	FSType string `json:"fstype,omitempty"`
 }
 
-// formats are the monitor's words for a DiskFormat.
+// formats maps a DiskFormat to that of package vmm.
 var formats = map[DiskFormat]vmm.Format{"": vmm.Raw, Raw: vmm.Raw, Qcow2: vmm.Qcow2}
 
-// checkDevices refuses shares and disks that are not there; their number, tags
-// and serials are the monitor's to check.
+// checkDevices refuses missing shares and disks. Package vmm checks their number, tags
+// and serials.
 func (c Config) checkDevices() error {
 	for _, s := range c.Shares {
 		if info, err := os.Stat(s.Dir); err != nil {
@@ -108,8 +107,8 @@ func (c Config) tapFiles() (files []*os.File) {
 	return files
 }
 
-// guestModules are what a stock kernel needs for the devices of the machine, and
-// for a root of layers if there are disks to make it from.
+// guestModules are the modules that a stock kernel needs for the machine's devices, and
+// for a layered root if the root is on disks.
 func (c Config) guestModules() []string {
 	modules := []string{"virtio_mmio", "virtio_console", "virtiofs", "virtio_rng"}
 	if len(c.Disks) > 0 {

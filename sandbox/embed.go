@@ -4,7 +4,8 @@ package sandbox
 
 import _ "embed"
 
-// embedded is the guest's binary; the build puts it here first.
+// embedded is the guest's binary, which the build puts here before it compiles this
+// package.
 //
 //go:embed agentd
 var embedded []byte

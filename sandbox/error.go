@@ -13,25 +13,25 @@ import (
 )
 
 const (
-	// lastWords is how long a machine whose link has ended gets to print why and
-	// to end; the console comes by another way than the link.
+	// lastWords is how long a machine may take to print the reason and to end after its
+	// link has ended. The console is independent of the link.
 	lastWords = 3 * time.Second
-	// consoleLines is about a screen.
+	// consoleLines is the number of console lines in an error: about a screen.
 	consoleLines = 24
 )
 
-// A BootError is a machine that did not become ready.
+// A BootError says that a machine did not become ready.
 type BootError struct {
 	Err     error
-	Reason  string // The agent's own words, by the port or on the console; "" if it had none.
-	Failure string // What the port said it was: "user_not_found", "group_not_found", "unknown"; "" if nothing.
+	Reason  string // The agent's own message, from the port or the console; "" if it sent none.
+	Failure string // The kind of failure from the port: "user_not_found", "group_not_found", "unknown"; "" if none.
 	Console string // The last lines of the console.
-	Command string // Lines for sh that repeat the machine by hand.
-	Kept    string // The directory with the machine's files, "" if they are gone.
+	Command string // Shell lines that repeat the machine by hand.
+	Kept    string // The directory with the machine's files; "" if they were removed.
 }
 
-// Error tells all of it, over several lines; a name that the machine does not know is
-// the caller's to correct, and no riddle of the console's: that is one line.
+// Error returns several lines with all details. For an unknown user or group it returns
+// one line, because the caller can correct the name without the console.
 func (e *BootError) Error() string {
 	if f := wire.InitFailure(e.Failure); f == wire.InitUserNotFound || f == wire.InitGroupNotFound {
 		return "the machine did not become ready: " + e.Reason
@@ -58,12 +58,12 @@ func (e *BootError) Unwrap() error { return e.Err }
 // deadClock says that the machine came up without a timer.
 func (e *BootError) deadClock() bool { return strings.Contains(e.Reason, ": "+bootenv.DeadClock+": ") }
 
-// bootError collects what is known about a failed boot. A machine that ended by
-// itself is given the time to say why.
+// bootError collects the details of a failed boot. It waits for the last messages of a
+// machine that has ended by itself.
 func (m *Machine) bootError(ctx context.Context, err error) *BootError {
 	wait, cancel := context.WithTimeout(ctx, lastWords)
 	defer cancel()
-	ended := m.vm.Wait(wait) // An error is part of the console or is err itself.
+	ended := m.vm.Wait(wait) // The console or err already includes this error.
 	text := strings.ReplaceAll(string(m.vm.Console()), "\r", "")
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	failed := &BootError{
@@ -81,7 +81,7 @@ func (m *Machine) bootError(ctx context.Context, err error) *BootError {
 	return failed
 }
 
-// reason returns the agent's last line that tells of a failed phase.
+// reason returns the agent's last line about a failed phase.
 func reason(lines []string) (found string) {
 	for _, line := range lines {
 		if said, ok := bootenv.Failure(line); ok {

@@ -17,19 +17,19 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// DefaultUpperMiB is the size of an upper's disk that names none. The file is
-// sparse: it takes what the machine writes.
+// DefaultUpperMiB is the default size of an upper's disk. The file is sparse: it takes
+// only the space of the machine's writes.
 const DefaultUpperMiB = 8 << 10
 
-// An Upper is what takes a machine's writes to its image. The zero value is a
-// disk that goes away with the machine.
+// An Upper stores a machine's writes to its image. The zero value is a disk that is
+// removed with the machine.
 type Upper struct {
-	// Disk is the file of a disk that stays, with ext4 on it; it is made if it is
-	// not there. Over an image that is a disk itself, the file is a copy of that,
-	// and is the machine's root. It belongs to one machine at a time.
+	// Disk is the file of a permanent disk with ext4; it is made if it is missing. If
+	// the image itself is a disk, the file is a copy of it and the machine's root. Only
+	// one machine at a time may use it.
 	Disk string `json:"disk,omitempty"`
-	// SizeMiB is the size of a disk that is made, or the most that a tmpfs takes;
-	// 0 is DefaultUpperMiB, or half of the machine's memory.
+	// SizeMiB is the size of a new disk, or the limit of a tmpfs; 0 means
+	// DefaultUpperMiB, or half of the machine's memory.
 	SizeMiB int `json:"size_mib,omitempty"`
 	// Tmpfs keeps the writes in the machine's memory.
 	Tmpfs bool `json:"tmpfs,omitempty"`
@@ -53,8 +53,9 @@ func (c Config) checkUpper() error {
 	return nil
 }
 
-// fromImage attaches the image and its upper as the first disks, and adds to the
-// configuration that they are the root, and what the image says of commands.
+// fromImage attaches the image and its upper as the first disks. It returns the
+// configuration with these disks as the root, and with the image's defaults for
+// commands.
 func (l *layout) fromImage(ctx context.Context, cfg Config, cache *image.Cache) (Config, error) {
 	options, err := ImportOptions{Accel: cfg.Accel}.choose()
 	if err != nil {
@@ -67,13 +68,13 @@ func (l *layout) fromImage(ctx context.Context, cfg Config, cache *image.Cache) 
 	return l.fromLower(cfg, img)
 }
 
-// fromLower is fromImage for an image that was found.
+// fromLower is fromImage after the image was found.
 func (l *layout) fromLower(cfg Config, img image.Image) (Config, error) {
 	if img.FSType != "erofs" && l.cold == nil {
 		l.cold = errors.New("an image that is a disk")
 	}
 	if cfg.ReadOnlyRoot && img.FSType == "erofs" && cfg.Upper.Disk == "" && cfg.Configuration == ByBootstrap {
-		cfg.Upper.Tmpfs = true // What the boot writes is not worth a disk.
+		cfg.Upper.Tmpfs = true // The boot's own writes need no disk.
 	}
 	root, disks, err := l.disksOf(img, cfg.Upper)
 	if err != nil {
@@ -93,13 +94,13 @@ func (l *layout) fromLower(cfg Config, img image.Image) (Config, error) {
 	return cfg, nil
 }
 
-// The first disks of a machine with an image.
+// Names of the first disks of a machine with an image.
 const (
 	lowerDevice = "/dev/vda"
 	upperDevice = "/dev/vdb"
 )
 
-// disksOf returns the disks that an image makes, and how they are the root.
+// disksOf returns the disks for an image, and the description of the root on them.
 func (l *layout) disksOf(img image.Image, u Upper) (wire.BlockRoot, []Disk, error) {
 	if img.FSType != "erofs" {
 		disk, err := l.copyOf(img, u)
@@ -111,13 +112,13 @@ func (l *layout) disksOf(img image.Image, u Upper) (wire.BlockRoot, []Disk, erro
 
 const upperType = "ext4"
 
-// mergeEnv lets entries of upper replace those of lower.
+// mergeEnv merges two environments; entries of upper replace those of lower.
 func mergeEnv(lower, upper []string) (all []string) {
 	at := map[string]int{}
 	for _, entry := range append(append([]string(nil), lower...), upper...) {
 		key, _, ok := strings.Cut(entry, "=")
 		if !ok || key == "" {
-			continue // An image may hold what is none; ours were checked.
+			continue // An image may hold invalid entries; ours were checked.
 		}
 		if i, ok := at[key]; ok {
 			all[i] = entry
@@ -129,7 +130,7 @@ func mergeEnv(lower, upper []string) (all []string) {
 	return all
 }
 
-// upper returns what is said of the upper, and its disk if it has one.
+// upper returns the message's description of the upper, and its disk if it has one.
 func (l *layout) upper(u Upper) (wire.Upper, []Disk, error) {
 	if u.Tmpfs {
 		t := &wire.UpperTmpfs{}
@@ -148,7 +149,7 @@ func (l *layout) upper(u Upper) (wire.Upper, []Disk, error) {
 	return &wire.UpperDevice{Device: upperDevice, FSType: upperType}, []Disk{{Path: path}}, nil
 }
 
-// makeUpper makes a disk, unless there is one.
+// makeUpper makes a disk, unless it exists.
 func makeUpper(path string, sizeMiB int) error {
 	if sizeMiB == 0 {
 		sizeMiB = DefaultUpperMiB
@@ -159,13 +160,13 @@ func makeUpper(path string, sizeMiB int) error {
 			return err
 		}
 		var uuid [16]byte
-		_, _ = rand.Read(uuid[:]) // It does not fail.
+		_, _ = rand.Read(uuid[:]) // Never fails.
 		err = ext4.Format(f, int64(sizeMiB)<<20, ext4.Options{UUID: uuid, Label: "upper", Time: time.Now()})
 		return errors.Join(err, f.Close())
 	})
 }
 
-// copyOf returns the machine's own copy of an image that is a disk.
+// copyOf returns the machine's private copy of an image that is a disk.
 func (l *layout) copyOf(img image.Image, u Upper) (Disk, error) {
 	if u.Tmpfs || u.SizeMiB != 0 {
 		return Disk{}, fmt.Errorf("image %s is a disk of its own: it has no upper in memory, and its size", img.Source)
@@ -177,8 +178,8 @@ func (l *layout) copyOf(img image.Image, u Upper) (Disk, error) {
 	return Disk{Path: path}, makeFile(path, func(temporary string) error { return image.CopyDisk(temporary, img.Path) })
 }
 
-// makeFile has a file made under another name, unless there is one: what was cut
-// short has never the name.
+// makeFile makes a file under a temporary name and then links it, unless path exists.
+// So an incomplete file never has the name.
 func makeFile(path string, write func(temporary string) error) error {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -186,7 +187,7 @@ func makeFile(path string, write func(temporary string) error) error {
 	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
 	err := write(temporary)
 	if err == nil {
-		err = os.Link(temporary, path) // Not over one that was made meanwhile.
+		err = os.Link(temporary, path) // Does not replace a file that was made meanwhile.
 	}
 	if e := os.Remove(temporary); !errors.Is(e, fs.ErrNotExist) {
 		err = errors.Join(err, e)

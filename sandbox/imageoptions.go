@@ -9,27 +9,27 @@ import (
 	"github.com/agentd-go/agentd/internal/vmm"
 )
 
-// A Pull says when a registry is asked for an image.
+// A Pull says when to ask a registry for an image.
 type Pull string
 
-// What a Pull can be.
+// The values of a Pull.
 const (
-	PullMissing Pull = "missing" // Where the cache has none of the name; so is "".
-	PullAlways  Pull = "always"  // In place of the cache, but for paths.
+	PullMissing Pull = "missing" // If the cache has no image of that name; the same as "".
+	PullAlways  Pull = "always"  // Instead of the cache, except for paths.
 	PullNever   Pull = "never"
 )
 
-// ImportOptions say which image of several is meant, where it may come from and how it
-// is named. The zero value is the best that this host's machines run, from wherever it
-// is, with the names that it brings along.
+// ImportOptions select one of several images, its possible sources and its name. The
+// zero value selects the best variant that this host's machines run, from any source,
+// and keeps the image's own names.
 type ImportOptions struct {
-	Name string // The image's name; it is not for [Cache.UseImage].
+	Name string // The image's name; [Cache.UseImage] does not take it.
 	// Platform is OS/ARCHITECTURE[/VARIANT]. Machines run linux on the host's kind of
-	// processor; of amd64 a variant, v1 to v4, is the most that is taken. Without one
-	// it is the best that machines have.
+	// processor. For amd64 the variant, v1 to v4, is the highest allowed one; the
+	// default is the best that machines have.
 	Platform string
 	Pull     Pull
-	// Accel is that of the machine, which decides which variants it has.
+	// Accel is the machine's accelerator, which determines its variants.
 	Accel Accel
 
 	// Input, if it is set, is read to its end as the file of the source, which is then a
@@ -38,17 +38,17 @@ type ImportOptions struct {
 	// goroutine may still be in one Read.
 	Input io.Reader
 
-	// Progress, if it is set, is told how many bytes of layers, as they are stored, were
-	// read, and how many there are. It is called for every piece, by several goroutines
-	// at once: it must be quick.
+	// Progress, if set, is called with the number of stored bytes of layers that were
+	// read, and with their total. Several goroutines call it at once, for every piece,
+	// so it must be quick.
 	Progress func(done, all int64)
-	// Notes, if it is set, is given a line for each thing of a source that the image does
-	// not have, though the image is good: extended attributes that it cannot have. It is
-	// called by the goroutine of the import.
+	// Notes, if set, is called with a line for each part of a source that the image
+	// lacks, such as extended attributes that it cannot have. Such an image is still
+	// usable. The importing goroutine calls it.
 	Notes func(line string)
 }
 
-// attend has the functions of the options called by what ctx is for.
+// attend returns a context whose imports call the functions of the options.
 func (o ImportOptions) attend(ctx context.Context) context.Context {
 	if o.Progress != nil {
 		ctx = image.WithProgress(ctx, o.Progress)
@@ -59,7 +59,7 @@ func (o ImportOptions) attend(ctx context.Context) context.Context {
 	return ctx
 }
 
-// choose checks the options.
+// choose checks the options and converts them.
 func (o ImportOptions) choose() (chosen image.ImportOptions, err error) {
 	accel, err := Config{Accel: o.Accel}.accel()
 	if err != nil {
@@ -77,7 +77,7 @@ func (o ImportOptions) choose() (chosen image.ImportOptions, err error) {
 	return image.ImportOptions{Name: o.Name, Want: w, Registry: o.Pull == PullAlways, Local: o.Pull == PullNever, Input: o.Input}, nil
 }
 
-// Check reports an option that is not possible.
+// Check reports an invalid option.
 func (o ImportOptions) Check() error {
 	_, err := o.choose()
 	return err

@@ -7,10 +7,10 @@ import (
 	"github.com/agentd-go/agentd/internal/image"
 )
 
-// ErrImageNotFound is found in the error when the cache has no image of a name.
+// ErrImageNotFound says that the cache has no image of that name.
 var ErrImageNotFound = image.ErrNoImage
 
-// An Image is a root that machines can start from, in the cache.
+// An Image is a root in the cache that machines can start from.
 type Image struct {
 	ID       string      `json:"id"`    // sha256:HEX
 	Names    []string    `json:"names"` // NAME:TAG
@@ -18,12 +18,12 @@ type Image struct {
 	Size     int64       `json:"size"` // Bytes on the host's disk.
 	Source   string      `json:"source"`
 	Imported time.Time   `json:"imported"`
-	Path     string      `json:"path"` // The file with the file system, only to be read.
+	Path     string      `json:"path"` // The file with the file system, which must not be changed.
 	Layers   []string    `json:"layers"`
 	Config   ImageConfig `json:"config"`
 }
 
-// An ImageConfig is what an image says of how to run it.
+// An ImageConfig is an image's description of how to run it.
 type ImageConfig struct {
 	Architecture string            `json:"architecture,omitempty"`
 	OS           string            `json:"os,omitempty"`
@@ -36,24 +36,25 @@ type ImageConfig struct {
 	WorkingDir   string            `json:"working_dir,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`
 
-	// What follows is for whoever runs the image: a machine does not act on it.
+	// A machine does not act on the following fields; its user may.
 
-	Volumes      []string     `json:"volumes,omitempty"`       // Paths whose content is to outlive a container.
+	Volumes      []string     `json:"volumes,omitempty"`       // Paths whose content should outlive a container.
 	ExposedPorts []string     `json:"exposed_ports,omitempty"` // PORT[/tcp|udp].
 	StopSignal   string       `json:"stop_signal,omitempty"`   // A name or a number; "" is SIGTERM.
 	Healthcheck  *Healthcheck `json:"healthcheck,omitempty"`   // nil for none.
 }
 
-// A Healthcheck is the command that says whether what an image runs is well. Durations
-// and retries of zero are the defaults of containers' tools.
+// A Healthcheck is a command that tests whether an image's program works. Durations and
+// retries of zero mean the defaults of container tools.
 type Healthcheck struct {
-	// Test is NONE; or CMD and a command's words; or CMD-SHELL and a line for a shell.
+	// Test is NONE, or CMD and the words of a command, or CMD-SHELL and a line for the
+	// shell.
 	Test          []string      `json:"test"`
 	Interval      time.Duration `json:"interval_ns,omitempty"` // From the end of a check to the next.
 	Timeout       time.Duration `json:"timeout_ns,omitempty"`
-	StartPeriod   time.Duration `json:"start_period_ns,omitempty"`   // In which failures do not count.
-	StartInterval time.Duration `json:"start_interval_ns,omitempty"` // In place of Interval meanwhile.
-	Retries       int           `json:"retries,omitempty"`           // Failures one after the other that make it unhealthy.
+	StartPeriod   time.Duration `json:"start_period_ns,omitempty"`   // Failures in this time do not count.
+	StartInterval time.Duration `json:"start_interval_ns,omitempty"` // Replaces Interval during StartPeriod.
+	Retries       int           `json:"retries,omitempty"`           // Consecutive failures until it is unhealthy.
 }
 
 func describeConfig(i image.Image) ImageConfig {
@@ -79,7 +80,7 @@ func describeImage(i image.Image) Image {
 	return d
 }
 
-// Is reports whether a name, with or without its tag, is one of the image's.
+// Is reports whether the image has a name, which may lack its tag.
 func (i Image) Is(name string) bool {
 	full, err := image.FullName(name)
 	return err == nil && slices.Contains(i.Names, full)
@@ -93,8 +94,8 @@ func describeImages(all []image.Image) []Image {
 	return out
 }
 
-// Command is what the image runs: its entry point, and args or, without any, its
-// own arguments. It is empty for an image that says nothing.
+// Command returns the image's command: its entry point, followed by args or, without
+// args, by its own arguments. It is empty if the image has no command.
 func (c ImageConfig) Command(args ...string) []string {
 	if len(args) == 0 {
 		args = c.Cmd

@@ -6,18 +6,18 @@ import (
 	"github.com/agentd-go/agentd/internal/image"
 )
 
-// A Kernel is one that machines can boot, in the cache.
+// A Kernel is a kernel in the cache that machines can boot.
 type Kernel struct {
 	Name     string    `json:"name"`
-	ID       string    `json:"id"`      // Names it too, in place of a name that two have.
+	ID       string    `json:"id"`      // Identifies it if two kernels have the same name.
 	Release  string    `json:"release"` // As uname -r says it.
-	Modules  bool      `json:"modules"` // It came with modules.
+	Modules  bool      `json:"modules"` // It has modules.
 	Imported time.Time `json:"imported"`
-	Path     string    `json:"path"` // The file that machines boot; its modules are beside it.
+	Path     string    `json:"path"` // The file that machines boot; its modules are in the same directory.
 }
 
-// Is reports whether a name, an ID or the first eight or more characters of one is the
-// kernel's.
+// Is reports whether nameOrID is the kernel's name, its ID, or at least the first eight
+// characters of its ID.
 func (k Kernel) Is(nameOrID string) bool { return image.Kernel{Name: k.Name, ID: k.ID}.Is(nameOrID) }
 
 func describe(k image.Kernel) Kernel {

@@ -20,36 +20,37 @@ import (
 )
 
 const (
-	// rootTag is the file system that the kernel makes the root by itself.
+	// rootTag is the tag of the file system that the kernel itself mounts as the root.
 	rootTag = "/dev/root"
-	// realTag is the one that the agent changes to.
+	// realTag is the tag of the root that the agent changes to.
 	realTag = "root"
-	// shareTag is the directory shared with the host.
+	// shareTag is the tag of the runtime directory, which is shared with the host.
 	shareTag = "msb_runtime"
-	// initName is where the kernel finds the agent in a root without initramfs.
+	// initName is the agent's name in a root that boots without initramfs.
 	initName = "init.krun"
 )
 
-// A layout is what a machine boots from, on disk.
+// A layout holds the files from which a machine boots.
 type layout struct {
 	dir     string // Private to this machine.
-	kept    bool   // It is not removed after the machine.
+	kept    bool   // Keep the directory after the machine's end.
 	machine vmm.Machine
-	note    string // What executes the machine, and why.
+	note    string // The accelerator, and why it was chosen.
 
-	sharing *vmm.Sharing // How this host shares directories, if it was looked at.
-	// unshared is why this host shares no directories with the machine, nil if it does.
+	sharing *vmm.Sharing // How this host shares directories; nil if that was not determined.
+	// unshared says why this host cannot share directories with the machine; nil if it
+	// can.
 	unshared error
 	// shareless says that the machine has no shared directory.
 	shareless bool
 
 	templates snapshot.Templates
 	cold      error      // Why the machine boots; nil while it may start from a template.
-	tsc       func() int // What vmm.Machine.TSCkHz is, which is measured beside the rest.
+	tsc       func() int // Returns vmm.Machine.TSCkHz, which is measured concurrently.
 }
 
-// prepare makes everything that the machine needs before its start. It returns
-// the configuration with what an image adds to it.
+// prepare makes all files that the machine needs before its start. It returns the
+// configuration with the image's additions.
 func prepare(ctx context.Context, cfg Config) (_ *layout, complete Config, err error) {
 	cache, err := cfg.cacheFiles()
 	if err != nil {
@@ -86,8 +87,8 @@ func prepare(ctx context.Context, cfg Config) (_ *layout, complete Config, err e
 	return l, cfg, nil
 }
 
-// choose settles what decides the rest: what executes the machine, whether it may start
-// from a template, and whether it has shared directories.
+// choose decides on the accelerator, on whether the machine may start from a template,
+// and on whether it has shared directories. All else depends on that.
 func (l *layout) choose(ctx context.Context, cfg Config, cache *image.Cache) (err error) {
 	accel, err := cfg.accel()
 	if err != nil {
@@ -114,7 +115,7 @@ func (l *layout) choose(ctx context.Context, cfg Config, cache *image.Cache) (er
 	return nil
 }
 
-// later begins to find a value, and returns what waits for it.
+// later computes a value in the background, and returns a function that waits for it.
 func later(find func() int) func() int {
 	found := make(chan int, 1)
 	go func() { found <- find() }()
@@ -195,8 +196,8 @@ func readAgent(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// runtime shares the directory of scripts and authorities, a private one if none
-// is given.
+// runtime shares the directory of scripts and certificate authorities: the given one,
+// or a private one.
 func (l *layout) runtime(given string) error {
 	if given == "" {
 		return l.share(shareTag, "share", "scripts")
@@ -221,8 +222,8 @@ func (l *layout) share(tag, name string, subdirectories ...string) error {
 	return nil
 }
 
-// root returns the root directory; private says that it is this machine's own.
-// Beneath a root on disks there is none: memory does.
+// root returns the root directory; private says that it belongs to this machine only. A
+// machine with a root on disks needs no directory: dir is "".
 func (l *layout) root(cfg Config, cache *image.Cache) (dir string, private bool, err error) {
 	if cfg.Image != "" {
 		return "", true, nil
@@ -243,8 +244,8 @@ func (l *layout) root(cfg Config, cache *image.Cache) (dir string, private bool,
 	return dir, true, copyOnce(dir, master)
 }
 
-// copyOnce copies a tree, unless an earlier life of the machine has its copy. One
-// that was not completed has another name.
+// copyOnce copies a tree, unless an earlier life of the machine has made the copy. An
+// incomplete copy has a temporary name.
 func copyOnce(dir, master string) error {
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -259,8 +260,8 @@ func copyOnce(dir, master string) error {
 	return os.Rename(early, dir)
 }
 
-// fromInitramfs is the way of stock kernels: the agent starts in memory, loads
-// what the machine needs and changes to the root.
+// fromInitramfs lets a stock kernel boot: the agent starts from an initramfs, loads the
+// needed modules and changes to the root.
 func (l *layout) fromInitramfs(cfg Config, cache *image.Cache, kernel image.Kernel, agent []byte, root string, private bool) (err error) {
 	if cfg.hooks.Foreign {
 		return fmt.Errorf("kernel %s starts from an initramfs, which only our own agent can", kernel.Name)
@@ -278,9 +279,9 @@ func (l *layout) fromInitramfs(cfg Config, cache *image.Cache, kernel image.Kern
 	return nil
 }
 
-// fromRoot is the way of a kernel that mounts a virtiofs root by itself. The
-// agent lies in that root: in the real one if it is ours to write, else in one
-// with nothing but the agent, from which it changes to the real one.
+// fromRoot lets a kernel boot that mounts a virtiofs root by itself. The agent is in
+// that root: in the real root if we may write to it. Otherwise it is in a root with
+// only the agent, and changes to the real root.
 func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) error {
 	first := root
 	switch {
@@ -305,14 +306,14 @@ func (l *layout) fromRoot(cfg Config, agent []byte, root string, private bool) e
 	return nil
 }
 
-// fromDisk is fromRoot without a share: the kernel mounts a disk that holds nothing but
-// the agent, behind all others, so that their names stay.
+// fromDisk is fromRoot without a share: the kernel mounts a disk with only the agent.
+// It is the last disk, so that the names of the others do not change.
 func (l *layout) fromDisk(cache *image.Cache, agent []byte) error {
 	path, err := cache.FirstRoot(agent, initName, "dev", "proc", "sys", plan.NewRoot)
 	if err != nil {
 		return err
 	}
-	const most = 'z' - 'a' // Before the names have two letters, which no machine's slots reach.
+	const most = 'z' - 'a' // Names of one letter; a machine has too few slots for more disks.
 	n := len(l.machine.Disks)
 	if n > most {
 		return fmt.Errorf("%d disks: a machine has at most %d", n, most)
@@ -325,8 +326,9 @@ func (l *layout) fromDisk(cache *image.Cache, agent []byte) error {
 	return nil
 }
 
-// plant puts the agent into a root, which earlier lives of the machine may have
-// written to: what stands in its place is replaced and no link leads out.
+// plant puts the agent into a root. An earlier life of the machine may have written
+// there, so plant replaces any file in the agent's place and follows no link out of the
+// root.
 func plant(dir string, agent []byte) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -345,15 +347,15 @@ func plant(dir string, agent []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// rootShare is a directory that is a guest's root. Of its own it keeps what it has read
-// under emulation, where asking again costs most. In the user's the set-user-ID
-// programs of a distribution work, and it can install more of them.
+// rootShare returns the share for a guest's root. Under emulation the guest caches a
+// private root, because each request to the host is slow there. In a user's root
+// set-user-ID programs work, and the guest can install more of them.
 func rootShare(tag, dir string, readOnly, private bool, accel vmm.Accel) vmm.Share {
 	return vmm.Share{Tag: tag, Dir: dir, ReadOnly: readOnly, Private: private, SetID: true, Steady: private && accel != vmm.KVM}
 }
 
-// enter has the agent change to the real root, or, without one, to a place to put
-// one together in.
+// enter tells the agent to change to the real root or, without one, to a place in which
+// it assembles the root.
 func (l *layout) enter(root string, readOnly, private bool) {
 	if root == "" {
 		l.machine.Cmdline = append([]string{bootenv.Word(bootenv.Root, "tmpfs:"+realTag)}, l.machine.Cmdline...)
@@ -363,7 +365,7 @@ func (l *layout) enter(root string, readOnly, private bool) {
 	l.machine.Cmdline = append([]string{bootenv.Word(bootenv.Root, "virtiofs:"+realTag)}, l.machine.Cmdline...)
 }
 
-// remove deletes the machine's directory, if it is not to be kept.
+// remove deletes the machine's directory, unless it is kept.
 func (l *layout) remove() error {
 	if l.kept {
 		return nil
@@ -371,9 +373,8 @@ func (l *layout) remove() error {
 	return RemoveFiles(l.dir)
 }
 
-// RemoveFiles removes a directory with what machines have written there. That
-// may belong to the user's subordinate ids, and only a process that has them
-// mapped can delete it then.
+// RemoveFiles removes a directory with files of machines. The files may belong to the
+// user's subordinate ids; then only a process with these ids mapped can delete them.
 func RemoveFiles(dir string) error {
 	err := os.RemoveAll(dir)
 	if !errors.Is(err, fs.ErrPermission) || os.Getuid() == 0 {

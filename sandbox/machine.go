@@ -19,30 +19,31 @@ import (
 )
 
 const (
-	// bootDeadline is for hardware virtualization; a machine is ready in under a
-	// second. Software emulation is some ten times slower, and shares its host
-	// with other machines: it gets what reference hosts of generation 7 give.
+	// bootDeadline is the deadline with hardware virtualization, where a machine is
+	// ready in under a second. Software emulation is some ten times slower and may
+	// share the host with other machines: it gets the deadline of reference hosts of
+	// generation 7.
 	bootDeadline = 60 * time.Second
 	slowDeadline = 180 * time.Second
 
-	// shutdownDeadline is how long a machine may take to end after core.shutdown:
-	// what reference hosts of generation 4 give. Beside another init an agent needs
-	// up to 7.7 s of it by its own clock, which stands still for none of the time
-	// that an emulated processor waits for the host's: such a machine gets more.
+	// shutdownDeadline is how long a machine may take to end after core.shutdown, as
+	// with reference hosts of generation 4. With another init the agent needs up to 7.7
+	// s by its own clock. That clock goes on while an emulated processor waits for one
+	// of the host's, so an emulated machine gets more time.
 	shutdownDeadline     = 8 * time.Second
 	slowShutdownDeadline = 16 * time.Second
 )
 
-// A Machine is a running machine with our client in it.
+// A Machine is a running machine with its client.
 type Machine struct {
 	vm      *vmm.VM
 	layout  *layout
 	client  *client.Client
-	relay   *relay.Relay // nil if nobody else may connect.
+	relay   *relay.Relay // nil if no other client may connect.
 	timings Timings
-	killed  atomic.Bool // We have ended it by force.
+	killed  atomic.Bool // It was ended by force.
 	warm    bool        // It has started from a template.
-	spoke   atomic.Bool // The guest has said a word.
+	spoke   atomic.Bool // The guest has sent its first message.
 	windows sync.Once
 	loops   sync.WaitGroup
 
@@ -50,15 +51,15 @@ type Machine struct {
 	closed  error
 }
 
-// Timings say when a machine got where, counted from its start on the host. What the
-// guest says of itself, in its own clock, is [client.Client.Agent].
+// Timings are the times at which a machine reached its phases, counted from its start
+// on the host. [client.Client.Agent] has the guest's own times, by its own clock.
 type Timings struct {
-	Resolved time.Duration // The guest's first word: its root is final.
-	Ready    time.Duration // It serves.
+	Resolved time.Duration // The guest's first message: its root is final.
+	Ready    time.Duration // It serves clients.
 }
 
-// Start starts a machine and waits until it serves. When it returns an error
-// nothing of the machine is left; a *BootError says how far it came.
+// Start starts a machine and waits until it serves. After an error nothing of the
+// machine is left. A *BootError describes a failed boot.
 //
 // A machine that came up with a dead clock (boot section 3), which happens to emulated
 // ones on a very busy host, is started once more, and Log hears of it; with Keep it
@@ -97,8 +98,8 @@ func startOnce(ctx context.Context, cfg Config) (*Machine, error) {
 	return m, nil
 }
 
-// begin starts the machine from a template, or boots it where there is none or that was
-// no good.
+// begin starts the machine from a template. It boots the machine if there is no
+// template or if the template fails.
 func (l *layout) begin(ctx context.Context, cfg Config) (*Machine, error) {
 	if s := l.template(ctx); s != nil {
 		m, err := l.attempt(ctx, cfg, s)
@@ -119,8 +120,8 @@ func (l *layout) begin(ctx context.Context, cfg Config) (*Machine, error) {
 	return l.attempt(ctx, cfg, nil)
 }
 
-// attempt starts the machine, from a template if there is one, and leads it to
-// core.ready. A failure that is the template's fault is a faultError.
+// attempt starts the machine, from the template if from is not nil, and waits for
+// core.ready. If the template is the cause of a failure, the error is a faultError.
 func (l *layout) attempt(ctx context.Context, cfg Config, from *snapshot.State) (*Machine, error) {
 	options := vmm.Options{
 		Console: cfg.Console, ConsoleFile: cfg.ConsoleFile, PortSocket: cfg.PortSocket, Sharing: l.sharing, Taps: cfg.tapFiles(),
@@ -153,48 +154,48 @@ func (l *layout) attempt(ctx context.Context, cfg Config, from *snapshot.State) 
 	return nil, err
 }
 
-// Client returns the client of the machine's agent. It ends with the machine. A
-// machine without a socket ends with it too; on one with a socket, or with a second
-// port, it is the relay's first client, with slot 0.
+// Client returns the client of the machine's agent. It ends with the machine. Without a
+// socket the machine also ends with the client. With a socket or a second port, it is
+// the relay's first client, with slot 0.
 func (m *Machine) Client() *client.Client { return m.client }
 
-// Note says in a line for the user what executes the machine, and why.
+// Note returns a line for the user: which accelerator executes the machine, and why.
 func (m *Machine) Note() string { return m.layout.note }
 
-// Unshared says why this host shares no directories with the machine, whose root
-// is a disk then; nil if it does, as where nothing stands in its way.
+// Unshared says why this host cannot share directories with the machine; its root is a
+// disk then. It returns nil if the host can.
 func (m *Machine) Unshared() error { return m.layout.unshared }
 
-// Timings returns when the machine got where.
+// Timings returns the times of the machine's start.
 func (m *Machine) Timings() Timings { return m.timings }
 
-// Console returns the last of what the guest has printed, at most 64 KiB.
+// Console returns the end of the guest's console output, at most 64 KiB.
 func (m *Machine) Console() []byte { return m.vm.Console() }
 
-// RepeatScript returns lines for sh that repeat the machine by hand.
+// RepeatScript returns shell lines that repeat the machine by hand.
 func (m *Machine) RepeatScript() string { return m.vm.Command() }
 
 // Pause stops the machine's processors until Resume.
 func (m *Machine) Pause(ctx context.Context) error { return m.vm.Pause(ctx) }
 
-// Resume lets a paused machine go on.
+// Resume continues a paused machine.
 func (m *Machine) Resume(ctx context.Context) error { return m.vm.Resume(ctx) }
 
 // Done is closed when the machine has ended; [Machine.Wait] says how.
 func (m *Machine) Done() <-chan struct{} { return m.vm.Done() }
 
-// Shutdown asks the machine to end, its commands first and with its files
-// written, and waits until it has; ctx bounds that, 8 s at most (16 s in software
-// emulation). A machine that has not ended then is killed, and that is the error.
+// Shutdown asks the machine to end its commands, write its files and end, and waits for
+// that. ctx bounds the wait, and so do 8 s (16 s in software emulation). If the machine
+// has not ended by then, Shutdown kills it and returns an error.
 func (m *Machine) Shutdown(ctx context.Context) error {
 	m.closing.Do(func() { m.closed = m.shutdown(ctx) })
 	return m.closed
 }
 
-// Close is Shutdown without a bound of the caller's.
+// Close is Shutdown without a context.
 func (m *Machine) Close() error { return m.Shutdown(context.Background()) }
 
-// Kill ends the machine as a power cut would.
+// Kill ends the machine like a power cut.
 func (m *Machine) Kill() error {
 	m.closing.Do(func() {
 		m.kill()
@@ -217,13 +218,13 @@ func (m *Machine) shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, m.endDeadline())
 	defer cancel()
 	select {
-	case <-m.vm.Done(): // By itself, or another client's word.
+	case <-m.vm.Done(): // It has ended by itself, or by another client's request.
 		return errors.Join(m.vm.Wait(ctx), m.end())
 	default:
 	}
 	err := m.client.Shutdown(ctx)
 	if _, ended := errors.AsType[*client.LinkError](err); err == nil || ended {
-		err = m.vm.Wait(ctx) // A link ends before its machine, whose word that is too.
+		err = m.vm.Wait(ctx) // A closed link also means that the machine is ending: wait for it.
 	}
 	select {
 	case <-m.vm.Done():
@@ -242,13 +243,13 @@ func (m *Machine) endDeadline() time.Duration {
 	return shutdownDeadline
 }
 
-// end gives back what the machine held on the host.
+// end releases the machine's resources on the host.
 func (m *Machine) end() error {
 	m.disconnect()
 	return m.layout.remove()
 }
 
-// disconnect ends the clients; the link has ended before them.
+// disconnect ends the clients, after the end of the link.
 func (m *Machine) disconnect() {
 	if m.client != nil {
 		_ = m.client.Close()
@@ -256,11 +257,11 @@ func (m *Machine) disconnect() {
 	if m.relay != nil {
 		_ = m.relay.Close()
 	}
-	_ = m.vm.Port().Close() // Where it came to no client; twice does no harm.
+	_ = m.vm.Port().Close() // For a start that failed before there was a client; a second close is harmless.
 	m.loops.Wait()
 }
 
-// boot leads the guest to core.ready.
+// boot does the handshake up to core.ready.
 func (m *Machine) boot(ctx context.Context, cfg Config, start time.Time) error {
 	deadline := bootDeadline
 	if m.Emulated() {
@@ -292,7 +293,7 @@ func (m *Machine) boot(ctx context.Context, cfg Config, start time.Time) error {
 	return m.serve(cfg, h)
 }
 
-// serve makes the clients' side of the port.
+// serve sets up the client, and the relay if it is needed.
 func (m *Machine) serve(cfg Config, h *handshake) error {
 	tell := func(now time.Time) error { return m.client.SyncClock(context.Background(), now) }
 	if cfg.Socket == "" && h.records == nil {
@@ -307,16 +308,16 @@ func (m *Machine) serve(cfg Config, h *handshake) error {
 	return nil
 }
 
-// A handshake is what a machine's boot is led by, and what came of it.
+// A handshake holds the parameters and the result of a machine's boot handshake.
 type handshake struct {
 	*client.Greeting
 	machine *Machine
-	leased  bool        // We speak a generation that has leases.
-	second  *secondPort // nil if the machine has one port.
-	records net.Conn    // The second port; nil where it is not used.
+	leased  bool        // The host's generation has leases.
+	second  *secondPort // nil if the machine has only one port.
+	records net.Conn    // The second port; nil if it is not used.
 }
 
-// run leads the agent to core.ready (protocol sections 6 and 7).
+// run does the handshake up to core.ready (protocol sections 6 and 7).
 func (h *handshake) run(ctx context.Context, cfg Config, port net.Conn, start time.Time) (err error) {
 	m := h.machine
 	heard := func() { m.spoke.Store(true) }

@@ -15,9 +15,9 @@ import (
 
 // A Mount shows a directory or one file of the host in the guest.
 //
-// A file is shown by a hard link, so both sides write to the same one, until
-// somebody puts another in its place. Where that cannot be (another file system,
-// another owner) only a read-only one can be shown, as a copy made at the start.
+// A file is shown by a hard link, so both sides write to the same file until one side
+// replaces it by another. If no link is possible (another file system, another owner),
+// the file can only be shown read-only, as a copy made at the start.
 type Mount struct {
 	Source   string `json:"source"`
 	Target   string `json:"target"` // Absolute, in the guest.
@@ -28,16 +28,15 @@ type Mount struct {
 // A Tmpfs is a file system in the guest's memory.
 type Tmpfs struct {
 	Target   string `json:"target"`
-	SizeMiB  int    `json:"size_mib,omitempty"` // 0 is half of the memory.
-	Mode     uint32 `json:"mode,omitempty"`     // 0 is the agent's default.
+	SizeMiB  int    `json:"size_mib,omitempty"` // 0 means half of the memory.
+	Mode     uint32 `json:"mode,omitempty"`     // 0 means the agent's default.
 	ReadOnly bool   `json:"readonly,omitempty"`
 	NoExec   bool   `json:"noexec,omitempty"`
 	NoSuid   bool   `json:"nosuid,omitempty"`
 	NoDev    bool   `json:"nodev,omitempty"`
 }
 
-// The guest's one network card, as QEMU's user network expects it: this host's
-// connections, behind an address that no other host sees.
+// networkCard is the guest's network card on QEMU's user network.
 const networkCard = "eth0"
 
 func userNetwork() *wire.Network {
@@ -51,7 +50,8 @@ func userNetwork() *wire.Network {
 	}
 }
 
-// checkMounts refuses what the guest could not be told, or would find missing.
+// checkMounts refuses mounts that the configuration cannot express, and missing
+// sources.
 func (c Config) checkMounts() error {
 	mounted := slices.ContainsFunc(c.Disks, func(d Disk) bool { return d.Target != "" })
 	if c.Configuration == ByEnvironment && (mounted || len(c.Mounts)+len(c.Tmpfs) > 0 || c.Network) {
@@ -71,7 +71,7 @@ func (c Config) checkMounts() error {
 
 func mountTag(i int) string { return "mount" + strconv.Itoa(i) }
 
-// diskSerial is how the guest finds a disk that it mounts.
+// diskSerial returns the serial by which the guest finds a disk that it mounts.
 func diskSerial(i int, d Disk) string {
 	if d.Serial == "" && d.Target != "" {
 		return "disk" + strconv.Itoa(i)
@@ -104,10 +104,10 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// lone makes a directory with nothing but one file in it.
+// lone makes a directory with only one file in it.
 func (l *layout) lone(i int, file string, readOnly bool) (dir string, err error) {
 	dir = filepath.Join(l.dir, mountTag(i))
-	if err := os.RemoveAll(dir); err != nil { // Of an earlier life.
+	if err := os.RemoveAll(dir); err != nil { // The directory of an earlier life.
 		return "", err
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // The guest's users read it.
@@ -136,7 +136,7 @@ func copyFile(to, from string) error {
 	return os.WriteFile(to, b, info.Mode().Perm()) //nolint:gosec // In the machine's own directory.
 }
 
-// mounts completes the configuration by message.
+// mounts adds the mounts to the message.
 func (c Config) mounts(b *wire.Bootstrap) {
 	for i, m := range c.Mounts {
 		flags := wire.MountFlags{ReadOnly: m.ReadOnly}
@@ -166,7 +166,7 @@ func (c Config) mounts(b *wire.Bootstrap) {
 	}
 }
 
-// lastName is the name of the file that a path leads to.
+// lastName returns the base name of the file that a path leads to.
 func lastName(path string) string {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
@@ -182,7 +182,8 @@ func positive(n int) *uint32 {
 	return &u
 }
 
-// makeMountPoints makes them in a private root that the guest cannot write to.
+// makeMountPoints makes the mount points in a private root that the guest cannot write
+// to.
 func (l *layout) makeMountPoints(cfg Config, root string) error {
 	var b wire.Bootstrap
 	cfg.mounts(&b)

@@ -9,8 +9,8 @@ import (
 	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
-// A Resolver is what the guest's /etc/resolv.conf says (resolv.conf(5)). Where it has
-// no servers they are the network's; where it says nothing the file stays.
+// A Resolver is the content of the guest's /etc/resolv.conf (resolv.conf(5)). Without
+// servers the network's are used. If it is empty, the file is not changed.
 type Resolver struct {
 	Servers []string `json:"servers,omitempty"` // Addresses.
 	Search  []string `json:"search,omitempty"`  // Domains.
@@ -20,11 +20,11 @@ type Resolver struct {
 const (
 	// HostGateway stands for this host's address in the guest, in Config.Hosts.
 	HostGateway = "host-gateway"
-	// userGateway is where QEMU's user network has it; see userNetwork.
+	// userGateway is this host's address on QEMU's user network; see userNetwork.
 	userGateway = "10.0.2.2"
 )
 
-// namingWords say it to the agent.
+// namingWords returns the words for the agent.
 func (c Config) namingWords() (words []string) {
 	if len(c.Hosts) > 0 {
 		hosts := strings.Join(c.Hosts, ",")
@@ -48,8 +48,8 @@ func (c Config) namingWords() (words []string) {
 	return words
 }
 
-// checkNaming refuses what only another configuration makes possible, and commas,
-// which the agent would take for the end of a value.
+// checkNaming refuses settings that the rest of the configuration excludes. It also
+// refuses commas, which the agent would take for the end of a value.
 func (c Config) checkNaming() error {
 	said := slices.Concat(c.Hosts, c.Resolver.Servers, c.Resolver.Search, c.Resolver.Options)
 	for _, s := range said {

@@ -8,8 +8,8 @@ import (
 	"github.com/agentd-go/agentd/internal/image"
 )
 
-// SmallRootHas reports whether a machine without a root or image of its own has a
-// program of that name in its PATH.
+// SmallRootHas reports whether the default root, which a machine without a Root or
+// Image gets, has a program of that name in its PATH.
 func SmallRootHas(name string) (bool, error) {
 	if strings.Contains(name, "/") {
 		return false, nil

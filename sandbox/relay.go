@@ -12,10 +12,10 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// share puts a relay between the port and its clients, of which ours is the
-// first: it has slot 0, before the socket is there.
+// share puts a relay between the port and its clients. Our own client connects first,
+// before the socket exists, and has slot 0.
 func (m *Machine) share(cfg Config, h *handshake) error {
-	var listener net.Listener // nil for nobody but us.
+	var listener net.Listener // nil if only our own client connects.
 	if cfg.Socket != "" {
 		var err error
 		if listener, err = relay.Listen(cfg.Socket); err != nil {
@@ -33,12 +33,12 @@ func (m *Machine) share(cfg Config, h *handshake) error {
 	})
 	conn, err := m.relay.Connect()
 	if err == nil {
-		// The handshake says what we know.
+		// Skip the relay's handshake: its content is known.
 		_, err = io.ReadFull(conn, make([]byte, 8+len(h.Frame)))
 	}
 	if err != nil {
 		if listener != nil {
-			_ = listener.Close() // Nobody has been served.
+			_ = listener.Close() // It has served no client.
 		}
 		return fmt.Errorf("relay: %w", err)
 	}
@@ -50,7 +50,7 @@ func (m *Machine) share(cfg Config, h *handshake) error {
 	return nil
 }
 
-// recordLink is the second port for a relay, to which no link is nil.
+// recordLink returns the second port, or a nil interface if there is none.
 func (h *handshake) recordLink() io.ReadWriteCloser {
 	if h.records == nil {
 		return nil
@@ -58,14 +58,14 @@ func (h *handshake) recordLink() io.ReadWriteCloser {
 	return h.records
 }
 
-// leases reports whether the agent acknowledges the ends of clients: it says so to
-// hosts that know what that is.
+// leases reports whether the agent acknowledges the ends of clients, which it announces
+// only to hosts that know leases.
 func (h *handshake) leases() bool {
 	lease := h.Ready.RelayLease
 	return h.leased && lease != nil && lease.MaxFormat >= 1
 }
 
-// words are what a relay says to an agent.
+// words returns the frames that a relay sends to an agent.
 func words(agent wire.Generation, leases bool) relay.Words {
 	w := relay.Words{
 		Kill: func(id uint32) []byte {
@@ -85,7 +85,7 @@ func words(agent wire.Generation, leases bool) relay.Words {
 			if info, _ := wire.Lookup(wire.TypePing); agent >= info.Since {
 				return encode(id, &wire.Ping{})
 			}
-			// Older agents have no ping, but answer any request.
+			// Older agents have no ping, but answer every request.
 			return encode(id, &wire.FSRequest{Op: &wire.OpStat{Path: "/"}})
 		},
 		IsCommand: func(f frame.Frame) bool {
@@ -113,17 +113,17 @@ func released(f frame.Frame) (relay.Incarnation, bool) {
 	return l.Incarnation, err == nil && l.Event == wire.LeaseReleased
 }
 
-// encode makes a frame of a message that fits one whatever its fields hold.
+// encode makes a frame of a message whose fields always fit into one.
 func encode(id uint32, m wire.Message) []byte {
 	b, err := wire.AppendFrame(nil, wire.Newest, id, m)
 	if err != nil {
-		return nil // Only a text or bytes can be too long.
+		return nil // Only texts and bytes could be too long.
 	}
 	return b
 }
 
-// window ends a machine that a client has told to end and that does not: that
-// client may be gone, and no other knows.
+// window kills a machine that a client has told to end and that does not end
+// in time. That client may have left, and no other client knows of the request.
 func (m *Machine) window() {
 	m.windows.Do(func() {
 		m.loops.Go(func() {

@@ -10,26 +10,26 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// A secondPort is the host's end of the port for raw records, while the guest boots
-// (protocol section 14).
+// A secondPort is the host's end of the port for raw records during the boot (protocol
+// section 14).
 type secondPort struct {
 	conn  net.Conn
-	bound chan binding // Of one element.
+	bound chan binding // Capacity 1.
 }
 
-// A binding is what became of the guest's greeting.
+// A binding is the result of the guest's greeting.
 type binding struct {
 	connection [16]byte
 	err        error
 }
 
-// hasSecond reports whether a machine gets a second port: one that is asked for
-// by its generation, and that has one host for its life.
+// hasSecond reports whether a machine gets a second port: its generation has one, and
+// it has only one host process in its life.
 func (c Config) hasSecond() bool {
 	return wire.Generation(c.Generation) >= wire.BulkSince && c.Configuration == ByBootstrap && c.Init == "" && c.PortSocket == ""
 }
 
-// answerSecond answers the guest's greeting when it comes.
+// answerSecond waits for the guest's greeting and answers it.
 func answerSecond(conn net.Conn) *secondPort {
 	s := &secondPort{conn, make(chan binding, 1)}
 	go func() {
@@ -54,8 +54,8 @@ func bindSecond(conn net.Conn) (connection [16]byte, err error) {
 	return connection, err
 }
 
-// settle holds what the guest has announced against what it has done. It returns the
-// link for records, or nil if the guest has neither: then there is one port.
+// settle compares the guest's announcement with its greeting. It returns the link for
+// records, or nil if the guest has sent neither and uses one port.
 func (s *secondPort) settle(announced *wire.BulkTransport) (net.Conn, error) {
 	if announced == nil {
 		if err := s.conn.SetReadDeadline(time.Now()); err != nil {
@@ -66,7 +66,7 @@ func (s *secondPort) settle(announced *wire.BulkTransport) (net.Conn, error) {
 		}
 		return nil, s.conn.Close()
 	}
-	b := <-s.bound // The guest has heard the answer, or never will; and the machine's end ends it.
+	b := <-s.bound // The guest has received the answer or never will; the end of the machine also ends this wait.
 	switch {
 	case b.err != nil:
 		return nil, fmt.Errorf("second port: %w", b.err)
@@ -78,7 +78,7 @@ func (s *secondPort) settle(announced *wire.BulkTransport) (net.Conn, error) {
 	return s.conn, nil
 }
 
-// settleSecond is settle for the handshake, whatever the machine has.
+// settleSecond is settle for the handshake, with or without a second port.
 func (h *handshake) settleSecond(ready *wire.Ready, log func(string)) (err error) {
 	if h.second == nil {
 		if ready.BulkTransport != nil {

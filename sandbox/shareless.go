@@ -7,20 +7,20 @@ import (
 	"github.com/agentd-go/agentd/internal/image"
 )
 
-// needsNoShares reports whether a machine can do without shared directories, where
-// the host cannot serve any: an ordinary user in a chroot gets no user namespace,
-// which virtiofsd needs. The small root is then a disk instead of a directory.
+// needsNoShares reports whether a machine can run on a host that cannot share
+// directories: an ordinary user in a chroot gets no user namespace, which virtiofsd
+// needs. The small root is then a disk instead of a directory.
 func (c Config) needsNoShares() bool {
 	return c.Root == "" && c.Runtime == "" && len(c.Shares) == 0 && !c.hooks.Foreign
 }
 
-// hasUpper reports whether the small root of an earlier life of the machine is a disk,
-// which it then stays.
+// hasUpper reports whether an earlier life of the machine has the small root on a disk;
+// later lives keep that.
 func (l *layout) hasUpper(cfg Config) bool {
 	return cfg.Image == "" && cfg.needsNoShares() && l.hasFile("upper") && !l.hasFile("root")
 }
 
-// hasFile looks into the machine's directory.
+// hasFile reports whether the machine's directory has a file of that name.
 func (l *layout) hasFile(name string) bool {
 	_, err := os.Lstat(filepath.Join(l.dir, name))
 	return err == nil

@@ -7,9 +7,9 @@ import (
 	"github.com/agentd-go/agentd/internal/vmm"
 )
 
-// Supported returns nil if this host has what a machine is made of: QEMU,
-// virtiofsd, busybox and a kernel. The error names all that is missing, with
-// what to do about it.
+// Supported returns nil if this host has everything that a machine needs: QEMU,
+// virtiofsd, busybox and a kernel. The error names all missing parts and how to get
+// them.
 func Supported() error {
 	_, qemu := vmm.FindQEMU()
 	_, virtiofsd := vmm.FindVirtiofsd()

@@ -8,8 +8,7 @@ import (
 	"github.com/agentd-go/agentd/internal/snapshot"
 )
 
-// A Use is what something takes on the host's disk: how many there are, and their bytes
-// without holes.
+// A Use counts entries and the bytes that they take on the host's disk, without holes.
 type Use struct {
 	Count int
 	Size  int64
@@ -27,12 +26,12 @@ func (c *Cache) Uses() (map[string]Use, error) {
 	return all, err
 }
 
-// DiskUse returns the bytes that a file takes on disk, or a directory with all that is in
-// it. What may not be read is not counted.
+// DiskUse returns the bytes on disk of a file, or of a directory with all its content. It
+// does not count unreadable files.
 func DiskUse(path string) (int64, error) { return image.DiskUse(path) }
 
-// PruneInitramfs removes initramfs from the cache that no machine was started from since a
-// time, and says what that was; with pretend it only says so.
+// PruneInitramfs removes initramfs files from which no machine has started since a time,
+// and returns their use. With pretend it removes nothing.
 func (c *Cache) PruneInitramfs(since time.Time, pretend bool) (Use, error) {
 	prune := c.files.PruneInitramfs
 	if pretend {

@@ -2,10 +2,10 @@ package sandbox
 
 import "strings"
 
-// PlainUser is USER[:GROUP] as containers' tools read it (moby/sys/user,
-// GetExecUser), in the form that an agent takes, which has no empty parts: "1000:" is
-// 1000 with its own group, ":0" is root with that group, and ":" is "". An agent is
-// told nothing else, because the wire's own rule is that of other hosts too.
+// PlainUser is USER[:GROUP] as containers' tools read it (moby/sys/user, GetExecUser),
+// in the form that an agent takes, which has no empty parts: "1000:" is 1000 with its
+// own group, ":0" is root with that group, and ":" is "". The host converts it, because
+// all hosts follow the protocol's rule for users.
 func PlainUser(spec string) string {
 	user, group, _ := strings.Cut(spec, ":")
 	switch {

@@ -11,19 +11,19 @@ type EndReason string
 
 // The reasons of an [EndError].
 const (
-	EndKilled EndReason = "killed" // Kill was called, or the time of a Shutdown was over.
+	EndKilled EndReason = "killed" // Kill was called, or a Shutdown reached its deadline.
 	EndPanic  EndReason = "panic"  // The guest's kernel panicked.
-	EndFailed EndReason = "failed" // QEMU or a file server of the machine ended, or was killed by another.
+	EndFailed EndReason = "failed" // QEMU or a file server of the machine ended or was killed.
 )
 
-// An EndError is a machine that did not end in order.
+// An EndError says that a machine did not end in order.
 type EndError struct {
 	Reason  EndReason
-	Err     error  // What is known of it, over several lines; nil for a panic.
-	Message string // The kernel's last words, for a panic.
+	Err     error  // The details, over several lines; nil for a panic.
+	Message string // The kernel's message, for a panic.
 }
 
-// Error tells the reason and what is known of it.
+// Error returns the reason and the details.
 func (e *EndError) Error() string {
 	switch e.Reason {
 	case EndPanic:
@@ -39,10 +39,10 @@ func (e *EndError) Error() string {
 // Unwrap returns Err.
 func (e *EndError) Unwrap() error { return e.Err }
 
-// Wait waits for the end of the machine, and says how it ended: nil for an end in order,
-// which the guest, Shutdown or another client has asked for, else an [*EndError]. When
-// ctx ends first it returns ctx's error. It may be called more than once, and gives
-// nothing back: that is for Close, which must follow.
+// Wait waits for the end of the machine. It returns nil for an end in order, which the
+// guest, Shutdown or another client has requested, and an [*EndError] otherwise. If ctx
+// ends first, it returns ctx's error. It may be called more than once. It releases no
+// resources: call Close after it.
 func (m *Machine) Wait(ctx context.Context) error {
 	select {
 	case <-m.vm.Done():
@@ -52,12 +52,12 @@ func (m *Machine) Wait(ctx context.Context) error {
 	}
 }
 
-// panicLine is a line of a kernel's on its console (kernel/panic.c), after the time and,
-// with CONFIG_PRINTK_CALLER, the thread or processor.
+// panicLine matches a kernel's panic on its console (kernel/panic.c), after the time
+// and, with CONFIG_PRINTK_CALLER, the thread or processor.
 var panicLine = regexp.MustCompile(`(?m)^(?:<\d>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? Kernel panic - not syncing: (.*)$`)
 
-// endOf reads an end from what is known of it: the monitor ends a machine whose kernel
-// panicked as it ends one that restarts.
+// endOf derives the end from the known facts. QEMU ends in the same way after a panic
+// as after a restart, so only the console shows a panic.
 func endOf(killed bool, err error, console []byte) error {
 	if err != nil {
 		reason := EndFailed

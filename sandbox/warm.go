@@ -21,11 +21,11 @@ import (
 // made when it is missing, and kept in the cache.
 type WarmStart string
 
-// What a WarmStart can be. Of two that boot, the one that is not WarmNone is to change when
-// more is known of machines from templates.
+// The values of a WarmStart. WarmAuto boots at present, like WarmNone, but may use
+// templates in a later version.
 const (
 	WarmAuto WarmStart = ""     // The machine boots, at present.
-	WarmTry  WarmStart = "try"  // From a template, unless something of the configuration stands in the way.
+	WarmTry  WarmStart = "try"  // The machine starts from a template if the configuration allows it.
 	WarmNone WarmStart = "none" // The machine boots.
 )
 
@@ -40,34 +40,36 @@ func (w WarmStart) check() error {
 const (
 	templateKind = "templates"
 
-	// templateRecipe is part of the key of every template. Change it when the same
-	// machine gets another one.
+	// templateRecipe is part of the key of every template. Change it whenever the same
+	// machine needs another template.
 	templateRecipe = "template 1"
 
-	// firstWord is how long a machine from a template may be silent while it has a
-	// processor: it says its first word after 0.2 s in software emulation.
+	// firstWord is how long a machine from a template may run without its first
+	// message. It needs 0.2 s in software emulation.
 	firstWord = 5 * time.Second
 
-	// tscTolerance is a part of the frequency of the time stamp counter that two
-	// measurements of one processor differ by, tenfold.
+	// tscTolerance is the allowed relative difference (1/tscTolerance) of two
+	// measurements of the time stamp counter: ten times what measurements of one
+	// processor differ by.
 	tscTolerance = 1000
 )
 
-// A TemplateError is why a machine has booted that should have started from a template.
+// A TemplateError says why a start from a template failed, so that the machine booted
+// instead.
 type TemplateError struct{ Err error }
 
-// Error is a line for the user.
+// Error returns a line for the user.
 func (e *TemplateError) Error() string { return "no start from a template: " + e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *TemplateError) Unwrap() error { return e.Err }
 
-// Cold says why the machine has booted, nil if it has started from a template. It is a
-// [TemplateError] where that was tried and did not work, and something else where the
-// configuration, the host or another start at the same time stood in the way.
+// Cold says why the machine has booted; nil if it has started from a template. It is a
+// [TemplateError] if the template failed. It is another error if the configuration, the
+// host or a concurrent start excluded a template.
 func (m *Machine) Cold() error { return m.layout.cold }
 
-// whyCold is what of the configuration stands in the way of a template.
+// whyCold names the part of the configuration that excludes a template, or returns nil.
 func (c Config) whyCold() error {
 	for _, obstacle := range []struct {
 		there bool
@@ -96,7 +98,7 @@ func (c Config) whyCold() error {
 
 func (r Resolver) empty() bool { return len(r.Servers)+len(r.Search)+len(r.Options) == 0 }
 
-// whyCold is what of an earlier life stands in the way.
+// whyCold names the file of an earlier life that excludes a template, or returns nil.
 func (l *layout) whyCold(cfg Config) error {
 	if cfg.Image == "" && l.hasFile("root") {
 		return errors.New("a root directory of an earlier life")
@@ -104,10 +106,10 @@ func (l *layout) whyCold(cfg Config) error {
 	return nil
 }
 
-// template returns the state that the machine starts from, nil if it boots: then cold
-// says why.
+// template returns the state from which the machine starts, or nil if it boots; cold
+// then says why.
 func (l *layout) template(ctx context.Context) *snapshot.State {
-	if l.cold != nil || l.machine.Check() != nil { // The start says what is wrong with it.
+	if l.cold != nil || l.machine.Check() != nil { // The start reports an invalid machine.
 		return nil
 	}
 	key, err := l.templateKey()
@@ -136,7 +138,7 @@ func (l *layout) useTemplate(ctx context.Context, key string) (*snapshot.State, 
 		if err := errors.Join(s.Close(), l.templates.Remove(key)); err != nil {
 			return nil, err
 		}
-		err = fs.ErrNotExist // It is no failure: the next is made here.
+		err = fs.ErrNotExist // No failure: a new template is made.
 	}
 	if _, damaged := errors.AsType[*snapshot.DamagedError](err); damaged || !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -155,7 +157,8 @@ func (l *layout) useTemplate(ctx context.Context, key string) (*snapshot.State, 
 	return l.templates.Use(key)
 }
 
-// checkClock refuses a template whose guest counts with another processor's frequency.
+// checkClock refuses a template that was made on a processor with another counter
+// frequency.
 func (l *layout) checkClock(m snapshot.Manifest) error {
 	has := l.machine.TSCkHz
 	if diff := m.TSCkHz - has; max(diff, -diff) > has/tscTolerance {
@@ -164,8 +167,8 @@ func (l *layout) checkClock(m snapshot.Manifest) error {
 	return nil
 }
 
-// templateKey is the digest of all that must be equal: QEMU checks the number and kind
-// of devices, and nothing else.
+// templateKey is the digest of everything that a machine must share with its template.
+// QEMU itself checks only the number and kind of devices.
 func (l *layout) templateKey() (string, error) {
 	qemu, err := vmm.FindQEMU()
 	if err != nil {
@@ -191,17 +194,18 @@ func (l *layout) templateKey() (string, error) {
 	parts = append(parts, vmm.ProcessorID())
 	sum := sha256.New()
 	for _, p := range parts {
-		_, _ = fmt.Fprintf(sum, "%d:%s", len(p), p) // A hash takes all.
+		_, _ = fmt.Fprintf(sum, "%d:%s", len(p), p) // A hash never fails.
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// refuse gives a template up that did no good.
+// refuse removes a template that has failed.
 func (l *layout) refuse(s *snapshot.State, why error) {
 	l.cold = &TemplateError{errors.Join(why, l.templates.Refuse(s.Manifest.Key, why))}
 }
 
-// fresh is what makes the machine differ from others that start from its template.
+// fresh returns the data that makes the machine differ from others that start from its
+// template.
 func fresh() *wire.Fresh {
 	f := &wire.Fresh{UnixTimeNanos: uint64(time.Now().UnixNano())}
 	_, _ = rand.Read(f.Entropy[:]) // It does not fail.
@@ -213,8 +217,9 @@ var (
 	errNotFresh = errors.New("the agent does not say that it has renewed its random generator: it is too old")
 )
 
-// listen returns a context that ends with errSilent if the machine does not say its
-// first word in time. A machine that has no processor to speak with gets longer.
+// listen returns a context that ends with errSilent if the machine does not send its
+// first message in time. Time in which the machine has no processor of the host does
+// not count.
 func (m *Machine) listen(ctx context.Context) (listening context.Context, done func()) {
 	listening, cancel := context.WithCancelCause(ctx)
 	start, ended := time.Now(), make(chan struct{})
@@ -238,14 +243,14 @@ func (m *Machine) listen(ctx context.Context) (listening context.Context, done f
 	}
 }
 
-// A faultError is a start that failed by the fault of its template: QEMU has refused
-// that, or the guest has not said a word, or is not fresh.
+// A faultError is a failed start whose cause is the template: QEMU has refused it, or
+// the guest has sent nothing, or it has not renewed its random generator.
 type faultError struct{ Err error }
 
 func (e *faultError) Error() string { return e.Err.Error() }
 func (e *faultError) Unwrap() error { return e.Err }
 
-// blame makes a faultError of QEMU's refusal of a template.
+// blame turns QEMU's refusal of a template into a faultError.
 func blame(from *snapshot.State, err error) error {
 	if refusal, ok := errors.AsType[*vmm.RefusedError](err); ok && from != nil {
 		return &faultError{refusal}

@@ -11,11 +11,11 @@ import (
 	"github.com/agentd-go/agentd/client"
 )
 
-// MakeDir makes the working directory of commands if it is not there, with its parents
-// (root's, 0755), as containers' tools do: images name some that none of their layers
-// has. [Start] does so for Config.Dir and for what its image names; a command's own
-// ([client.Cmd].Dir) has to be there. "" and "/" are. The error begins with the
-// directory.
+// MakeDir makes the working directory of commands if it is missing, with its parents
+// (root's, 0755), as container tools do: some images name a directory that none of
+// their layers has. [Start] does so for Config.Dir and for the image's directory. The
+// directory of a single command ([client.Cmd].Dir) must exist. "" and "/" always exist.
+// The error begins with the directory.
 func MakeDir(ctx context.Context, c *client.Client, dir string) error {
 	if path.Clean("/"+dir) == "/" {
 		return nil

@@ -1,14 +1,14 @@
-// Package fault makes the system calls of a program fail, one at a time, to see
-// what the program does then.
+// Package fault makes the system calls of a program fail, one at a time, to test how
+// the program reacts.
 //
-// The calls are stopped by a seccomp filter with a listener (seccomp_unotify(2)):
-// the kernel itself says no to the one that is meant, and what is tested needs no
-// seam for it. [Nth] watches a function of this process; cmd of this package's
-// directory init is a first process that starts a real one with a call that fails.
+// A seccomp filter with a listener (seccomp_unotify(2)) stops the calls: the kernel
+// itself refuses the chosen one, so the tested code needs no test hook. [Nth] watches a
+// function of this process. The program in the directory init is a first process that
+// starts the real one with a failing call.
 //
-// Counted are the calls on files, mounts and the network. Left out are those of
-// the runtime (memory, threads, polling), close(2), whose errors leave nothing to
-// undo, and writes to standard error, which are how a program tells of a fault.
+// It counts the calls on files, mounts and the network. It does not count the runtime's
+// calls (memory, threads, polling), close(2), whose errors leave nothing to undo, and
+// writes to standard error, by which a program reports a fault.
 //
-// Only tests import it, on x86-64: the numbers of system calls are its.
+// Only tests import it, and only on x86-64, whose system call numbers it uses.
 package fault

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// A Point is a call that is to fail: the Nth one of the name Call, or of all that
-// are counted if Call is "any".
+// A Point names the call that fails: the Nth call of the name Call, or the Nth of all
+// counted calls if Call is "any".
 type Point struct {
 	Call string
 	Nth  int
@@ -26,24 +26,24 @@ func ParsePoint(s string) (p Point, err error) {
 	return p, nil
 }
 
-// A Fault is what became of a point.
+// A Fault is the result for a point.
 type Fault struct {
 	Call  string // The name of the call that failed, "" if none did.
-	Calls int    // How many were counted until then, that one included.
+	Calls int    // Number of counted calls, including that one.
 }
 
-// Nth runs f on a thread of its own and makes the call at the point fail with
-// errno. Calls that f leaves to other threads are not counted.
+// Nth runs f on its own thread and makes the call at the point fail with errno. It does
+// not count calls of other threads.
 func Nth(at Point, errno syscall.Errno, f func()) (Fault, error) {
-	// A thread that waits in a raw system call cannot be stopped for a collection,
-	// and the goroutine that answers it would be.
+	// No collection may start: it cannot stop a thread in a raw system call, but would
+	// stop the goroutine that answers that call.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(enoughProcessors))
 	listeners, finished := make(chan int), make(chan struct{})
 	var refused error
 	go func() {
 		defer close(finished)
-		runtime.LockOSThread() // Never given back: the filter stays.
+		runtime.LockOSThread() // Never unlocked, because the filter stays on the thread.
 		fd, err := Listen()
 		if err != nil {
 			refused = err
@@ -63,22 +63,22 @@ func Nth(at Point, errno syscall.Errno, f func()) (Fault, error) {
 	return w.Fault, err
 }
 
-// enoughProcessors lets the watcher run while f's thread and one of the runtime's
+// enoughProcessors lets the watcher run while f's thread and a thread of the runtime
 // are in the kernel.
 const enoughProcessors = 4
 
-// A Watcher answers for a listener.
+// A Watcher answers the notifications of a listener.
 type Watcher struct {
 	Listener int
 	At       Point
 	Errno    syscall.Errno
 	Fault    Fault
-	Failed   func(Fault) // Is called before the call fails, if it is set.
+	Failed   func(Fault) // If set, called before the call fails.
 
-	named int // Calls of the point's name.
+	named int // Counted calls of the point's name.
 }
 
-// Watch answers until finished is closed or nobody is left to answer.
+// Watch answers until finished is closed or no watched thread is left.
 func (w *Watcher) Watch(finished <-chan struct{}) error {
 	for {
 		select {
@@ -96,7 +96,7 @@ func (w *Watcher) Watch(finished <-chan struct{}) error {
 	}
 }
 
-// judge returns what a call fails with, 0 to let it through.
+// judge returns the error for a call, or 0 to let it through.
 func (w *Watcher) judge(number uint32) syscall.Errno {
 	if w.Fault.Call != "" {
 		return 0

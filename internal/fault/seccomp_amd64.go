@@ -6,9 +6,8 @@ import (
 	"unsafe"
 )
 
-// watched are the system calls that are counted: every one that a boot makes by
-// itself, and not through the runtime (memory, threads, polling), except close(2),
-// whose errors have nothing to undo.
+// watched are the counted system calls: every call of a boot that is not the runtime's
+// (memory, threads, polling), except close(2), whose errors leave nothing to undo.
 var watched = map[uint32]string{
 	0: "read", 1: "write", 5: "fstat", 16: "ioctl", 17: "pread64", 41: "socket", 44: "sendto", 45: "recvfrom", 49: "bind",
 	54: "setsockopt", 80: "chdir", 91: "fchmod", 155: "pivot_root", 160: "setrlimit", 161: "chroot", 165: "mount",
@@ -41,12 +40,12 @@ const (
 
 type instruction struct {
 	code uint16
-	_    uint8 // Where to jump if true: on, always.
+	_    uint8 // Jump offset if true: always the next instruction.
 	jf   uint8
 	k    uint32
 }
 
-// filter lets through what is not watched, and writes to standard error.
+// filter lets through calls that are not watched, and writes to standard error.
 func filter() []instruction {
 	const write, stderr = 1, 2
 	program := []instruction{
@@ -63,8 +62,8 @@ func filter() []instruction {
 	return append(program, instruction{code: bpfRet, k: allow})
 }
 
-// Listen filters the calls of this thread, and of all threads and processes that
-// it makes from then on, and returns the listener. The thread cannot get rid of it.
+// Listen filters the calls of this thread, and of all threads and processes that it
+// makes later, and returns the listener. The filter cannot be removed.
 func Listen() (fd int, err error) {
 	program := filter()
 	prog := struct {
@@ -95,8 +94,8 @@ type verdict struct {
 	flags uint32
 }
 
-// readable waits for a notification, but not for longer than it takes to look
-// again whether there will be any.
+// readable waits a limited time for a notification, so that the caller can check
+// whether more can come.
 func readable(fd int) (bool, error) {
 	const in, milliseconds = 1, 5
 	p := struct {
@@ -110,7 +109,7 @@ func readable(fd int) (bool, error) {
 	return p.revents&in != 0, nil
 }
 
-// answer takes one call and lets it through or fails it, as judge says.
+// answer receives one call and lets it through or fails it, as judge decides.
 func answer(fd int, judge func(number uint32) syscall.Errno) error {
 	var call notification
 	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), recvNotification, uintptr(unsafe.Pointer(&call))); errno != 0 {
@@ -124,7 +123,8 @@ func answer(fd int, judge func(number uint32) syscall.Errno) error {
 	return gone(errno)
 }
 
-// gone forgives that a caller was interrupted meanwhile; it will call again.
+// gone ignores the error for a caller that was interrupted meanwhile; it will call
+// again.
 func gone(errno syscall.Errno) error {
 	if errno == 0 || errors.Is(errno, syscall.ENOENT) || errors.Is(errno, syscall.EINTR) {
 		return nil

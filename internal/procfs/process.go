@@ -16,15 +16,16 @@ import (
 )
 
 const (
-	// pageSize and tick are those of every guest of ours: x86-64 and arm64 with 4 KiB
-	// pages, and USER_HZ, which the kernel keeps at 100 for its readers.
+	// pageSize and tick hold for all our guests: x86-64 and arm64 with 4 KiB pages, and
+	// USER_HZ, which is always 100 in /proc.
 	pageSize = 4096
 	tick     = time.Second / 100
 
 	// kernelThread is PF_KTHREAD (include/linux/sched.h).
 	kernelThread = 0x00200000
 
-	// readers is how many files are read at once: what an agent does for one client.
+	// readers is how many files are read at once: as many operations as an agent runs
+	// at once for one client.
 	readers = 8
 )
 
@@ -33,17 +34,17 @@ type Process struct {
 	PID     int           `json:"pid"`
 	Parent  int           `json:"ppid"`
 	UID     int           `json:"uid"`
-	Name    string        `json:"name"`  // As the kernel has it, 15 bytes at most.
+	Name    string        `json:"name"`  // The kernel's name for it, at most 15 bytes.
 	State   string        `json:"state"` // One letter: R, S, D, Z, T, ...
 	Threads int           `json:"threads"`
-	CPU     time.Duration `json:"cpu_ns"` // User and system.
+	CPU     time.Duration `json:"cpu_ns"` // User and system time.
 	Start   time.Duration `json:"start_ns"`
 	RSS     int64         `json:"rss_bytes"`
 	Args    []string      `json:"args"`
-	Kernel  bool          `json:"kernel,omitempty"` // A thread of the kernel.
+	Kernel  bool          `json:"kernel,omitempty"` // It is a kernel thread.
 }
 
-// Command is what a person reads as the command.
+// Command returns the command in a form for people.
 func (p *Process) Command() string {
 	if len(p.Args) == 0 {
 		return "[" + p.Name + "]"
@@ -51,7 +52,7 @@ func (p *Process) Command() string {
 	return strings.Join(p.Args, " ")
 }
 
-// Processes returns all processes, by number. fsys has /proc at "proc".
+// Processes returns all processes, sorted by number. fsys has /proc at "proc".
 func Processes(fsys fs.FS) ([]Process, error) {
 	pids, err := pids(fsys)
 	if err != nil {
@@ -72,13 +73,13 @@ func Processes(fsys fs.FS) ([]Process, error) {
 	return all, err
 }
 
-// gone is the error of a process that has ended. Reading its files fails with
-// ESRCH once they are open.
+// gone reports whether err means that the process has ended. Reading its open files
+// then fails with ESRCH.
 func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "no such process")
 }
 
-// each calls f for 0 to n-1, some at once.
+// each calls f for 0 to n-1, several at once.
 func each(n int, f func(i int)) {
 	var all sync.WaitGroup
 	next := make(chan int)
@@ -107,8 +108,8 @@ func pids(fsys fs.FS) (all []int, err error) {
 	return all, err
 }
 
-// fileBytes is what is read of one file, in one operation of an agent. What a guest
-// says has an end so, and only arguments are longer.
+// fileBytes bounds the read of one file, which takes one operation of an agent. It
+// protects against a guest that sends without end; only arguments can be longer.
 const fileBytes = 64 << 10
 
 // read returns the beginning of a file.
@@ -156,8 +157,8 @@ func process(fsys fs.FS, pid int) (*Process, error) {
 	return p, nil
 }
 
-// parseStat reads /proc/PID/stat. The name may hold anything, brackets and spaces
-// too, so the last bracket ends it.
+// parseStat reads /proc/PID/stat. The name may hold brackets and spaces, so the last
+// bracket ends it.
 func parseStat(s string) (*Process, error) {
 	number, rest, ok := strings.Cut(s, " (")
 	end := strings.LastIndexByte(rest, ')')
@@ -180,7 +181,7 @@ func parseStat(s string) (*Process, error) {
 	}, nil
 }
 
-// field returns what stands after a name at the beginning of a line.
+// field returns the text after a name at the beginning of a line.
 func field(text []byte, name string) string {
 	for line := range strings.Lines(string(text)) {
 		if rest, ok := strings.CutPrefix(line, name); ok {
@@ -190,20 +191,20 @@ func field(text []byte, name string) string {
 	return ""
 }
 
-// number reads the digits that a field begins with, 0 if there are none.
+// number reads the digits at the start of a field, or 0 if there are none.
 func number(s string) int64 {
 	digits, _, _ := strings.Cut(strings.Join(strings.Fields(s), " "), " ")
 	n, _ := strconv.ParseInt(digits, 10, 64)
 	return n
 }
 
-// A Branch is a process with those that it started.
+// A Branch is a process with its depth in the tree.
 type Branch struct {
 	Process
 	Depth int
 }
 
-// Tree puts processes behind their parents, each with its depth.
+// Tree orders processes so that each follows its parent, and adds their depths.
 func Tree(all []Process) (out []Branch) {
 	children := map[int][]Process{}
 	known := map[int]bool{}
@@ -220,7 +221,7 @@ func Tree(all []Process) (out []Branch) {
 	var grow func(parent, depth int)
 	grow = func(parent, depth int) {
 		below := children[parent]
-		delete(children, parent) // Once: a guest may say that a process is above itself.
+		delete(children, parent) // Visit each parent once: a guest may claim that a process is its own ancestor.
 		slices.SortFunc(below, func(a, b Process) int { return cmp.Compare(a.PID, b.PID) })
 		for _, p := range below {
 			out = append(out, Branch{p, depth})

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// A Sample is a machine and its processes at one moment of the reader's clock.
+// A Sample holds the figures of a machine and its processes at one moment of the
+// reader's clock.
 type Sample struct {
 	At        time.Time
 	System    System
@@ -24,18 +25,18 @@ func Take(fsys fs.FS) (s Sample, err error) {
 	return s, err
 }
 
-// Rates are what happened between two samples, and how things stand at the second.
+// Rates hold the changes between two samples, and the state at the second one.
 type Rates struct {
-	CPU       float64   `json:"cpu_percent"` // Of one CPU: 200 is two that are busy.
+	CPU       float64   `json:"cpu_percent"` // Percent of one CPU: 200 means two busy CPUs.
 	DiskIn    float64   `json:"disk_in_bytes_per_second"`
 	DiskOut   float64   `json:"disk_out_bytes_per_second"`
 	NetIn     float64   `json:"net_in_bytes_per_second"`
 	NetOut    float64   `json:"net_out_bytes_per_second"`
 	System    System    `json:"system"`
-	Processes []Running `json:"processes"` // The busiest first, without the kernel's threads.
+	Processes []Running `json:"processes"` // The busiest first, without kernel threads.
 }
 
-// Running is a process with what it takes.
+// Running is a process with its use of resources.
 type Running struct {
 	Process
 	Percent float64 `json:"cpu_percent"`
@@ -65,7 +66,7 @@ func Between(a, b Sample) (r Rates) {
 			continue
 		}
 		since := p.CPU
-		if old, ok := before[p.PID]; ok && old.Start == p.Start { // Else its number was another's.
+		if old, ok := before[p.PID]; ok && old.Start == p.Start { // Otherwise another process had that number.
 			since -= old.CPU
 		}
 		r.Processes = append(r.Processes, Running{p, percent(since)})

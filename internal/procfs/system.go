@@ -7,19 +7,20 @@ import (
 	"time"
 )
 
-// A System is the whole machine at one moment. Counters count from its boot.
+// A System holds the figures of a whole machine at one moment. Counters start at its
+// boot.
 type System struct {
 	Uptime   time.Duration `json:"uptime_ns"`
 	CPUs     int           `json:"cpus"`
-	Busy     time.Duration `json:"cpu_busy_ns"` // Over all CPUs.
+	Busy     time.Duration `json:"cpu_busy_ns"` // Sum over all CPUs.
 	Load     [3]float64    `json:"load"`
 	Memory   Memory        `json:"memory"`
 	Pressure Pressures     `json:"pressure"`
 	Disks    Traffic       `json:"disks"`
-	Network  Traffic       `json:"network"` // Without the loopback.
+	Network  Traffic       `json:"network"` // Without the loopback device.
 }
 
-// Memory is in bytes.
+// Memory holds sizes in bytes.
 type Memory struct {
 	Total     int64 `json:"total_bytes"`
 	Free      int64 `json:"free_bytes"`
@@ -27,27 +28,27 @@ type Memory struct {
 	Cached    int64 `json:"cached_bytes"`
 }
 
-// Used is what no command can have.
+// Used is the memory that is not available to commands.
 func (m Memory) Used() int64 { return m.Total - m.Available }
 
-// Pressures are for the three resources.
+// Pressures holds the pressure of the three resources.
 type Pressures struct {
 	CPU    Pressure `json:"cpu"`
 	Memory Pressure `json:"memory"`
 	IO     Pressure `json:"io"`
 }
 
-// A Pressure says how much of the last ten seconds some or all tasks waited for a
-// resource, in percent.
+// A Pressure is the share of the last ten seconds in which some or all tasks waited for
+// a resource, in percent.
 type Pressure struct {
 	Some float64 `json:"some_percent"`
 	Full float64 `json:"full_percent"`
 }
 
-// A Traffic is counted in bytes.
+// A Traffic holds counters in bytes.
 type Traffic struct {
-	In  int64 `json:"in_bytes"`  // Read or received.
-	Out int64 `json:"out_bytes"` // Written or sent.
+	In  int64 `json:"in_bytes"`  // Bytes read or received.
+	Out int64 `json:"out_bytes"` // Bytes written or sent.
 }
 
 // Look returns the machine's figures. fsys has /proc at "proc".
@@ -87,8 +88,8 @@ func first(text string) string {
 	return ""
 }
 
-// readStat adds up the ticks of the first line but idle and waiting for disks,
-// the fourth and fifth, and those of guests, which are in the first two already.
+// readStat adds up the ticks in the first line. It skips idle and disk wait (the fourth
+// and fifth numbers), and guest time, which the first two numbers include.
 func (s *System) readStat(text string) {
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
@@ -136,8 +137,8 @@ func (p *Pressure) read(text string) {
 	}
 }
 
-// readDisks counts whole disks: a partition's sectors are its disk's too, and a
-// machine's disks are virtio's.
+// readDisks counts only whole virtio disks, which machines have: a disk's sectors
+// include those of its partitions.
 func (s *System) readDisks(text string) {
 	const sector, fields = 512, 10
 	for line := range strings.Lines(text) {

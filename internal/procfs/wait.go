@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// A Wait is what a process hangs on.
+// A Wait says on what a process waits.
 type Wait struct {
 	Channel string   `json:"channel,omitempty"` // The kernel function that it sleeps in.
-	Syscall string   `json:"syscall,omitempty"` // Its number and arguments, or "running".
-	Stack   []string `json:"stack,omitempty"`   // Of the kernel.
+	Syscall string   `json:"syscall,omitempty"` // The system call's number and arguments, or "running".
+	Stack   []string `json:"stack,omitempty"`   // The kernel's call stack.
 	Files   []File   `json:"files,omitempty"`
 }
 
@@ -20,8 +20,8 @@ type File struct {
 	Target string `json:"target"` // A path, or pipe:[N], socket:[N], ...
 }
 
-// WaitOf looks at what a process hangs on. What the kernel does not tell is left
-// out.
+// WaitOf finds out on what a process waits. It leaves out details that the kernel does
+// not show.
 func WaitOf(fsys fs.FS, pid int) (w Wait, err error) {
 	if channel := line(fsys, file(pid, "wchan")); channel != "0" {
 		w.Channel = channel
@@ -34,15 +34,15 @@ func WaitOf(fsys fs.FS, pid int) (w Wait, err error) {
 	}
 	for _, e := range entries {
 		target, err := fs.ReadLink(fsys, file(pid, "fd")+"/"+e.Name())
-		if err == nil { // Else it was closed this moment.
+		if err == nil { // Otherwise it was closed meanwhile.
 			w.Files = append(w.Files, File{e.Name(), target})
 		}
 	}
 	return w, nil
 }
 
-// Stack returns the functions of the kernel that a process is in, the innermost
-// first; nil where the kernel does not tell.
+// Stack returns a process's call stack in the kernel, the innermost function first; nil
+// if the kernel does not show it.
 func Stack(fsys fs.FS, pid int) (frames []string) {
 	text, err := read(fsys, file(pid, "stack"))
 	if err != nil {
@@ -55,7 +55,7 @@ func Stack(fsys fs.FS, pid int) (frames []string) {
 	return frames
 }
 
-// line is a file of one line, "" if it cannot be read.
+// line reads a file of one line; "" if it cannot be read.
 func line(fsys fs.FS, name string) string {
 	text, err := read(fsys, name)
 	if err != nil {
@@ -64,7 +64,7 @@ func line(fsys fs.FS, name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// optional reads a file that a kernel need not have.
+// optional reads a file that some kernels lack.
 func optional(fsys fs.FS, name string) ([]byte, error) {
 	text, err := read(fsys, name)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || err != nil && strings.Contains(err.Error(), "not supported") {

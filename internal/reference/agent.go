@@ -10,21 +10,21 @@ import (
 )
 
 const (
-	// The host programs have 30 to 50 MB.
+	// The host programs take 30 to 50 MB.
 	programBytes = 256 << 20
-	// The agents have 1.6 to 2.6 MB; what is smaller is no agent, and what is
-	// much larger is the host program itself.
+	// The agents take 1.6 to 2.6 MB. A much smaller file is no agent, and a much larger
+	// one is the host program itself.
 	agentMin = 64 << 10
 	agentMax = 32 << 20
 	// elfHeader is the size of a 64-bit ELF file header.
 	elfHeader = 64
 )
 
-// ErrNoAgent is found in the error for a program that embeds no agent.
+// ErrNoAgent says that a program embeds no agent.
 var ErrNoAgent = errors.New("no static x86-64 agent embedded")
 
-// ExtractAgent returns the agent that the host program at path embeds: the one
-// static x86-64 ELF file in its data that speaks of "agentd".
+// ExtractAgent returns the agent that the host program at path embeds: the one static
+// x86-64 ELF file in its data that contains the text "agentd".
 func ExtractAgent(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -42,7 +42,7 @@ func ExtractAgent(path string) ([]byte, error) {
 	return agent, nil
 }
 
-// findAgent skips the header at the start of program: that is its own.
+// findAgent skips the host program's own ELF header at the start of program.
 func findAgent(program []byte) ([]byte, error) {
 	magic := []byte(elf.ELFMAG)
 	for at := 1; at < len(program); at++ {
@@ -59,8 +59,8 @@ func findAgent(program []byte) ([]byte, error) {
 }
 
 func agentAt(b []byte) ([]byte, bool) {
-	// An ELF magic is in the data of any program that reads ELF: check the
-	// rest of the identification before the costly parsing.
+	// Every program that reads ELF contains an ELF magic, so check the rest of the
+	// identification before the costly parsing.
 	if len(b) < elfHeader || elf.Class(b[elf.EI_CLASS]) != elf.ELFCLASS64 {
 		return nil, false
 	}
@@ -77,8 +77,8 @@ func agentAt(b []byte) ([]byte, bool) {
 	return b, bytes.Contains(b, []byte("agentd"))
 }
 
-// isStaticProgram accepts position-independent programs: they are ET_DYN, as
-// libraries are, but have an entry.
+// isStaticProgram also accepts position-independent programs, which are ET_DYN like
+// libraries but have an entry point.
 func isStaticProgram(f *elf.File) bool {
 	if f.Machine != elf.EM_X86_64 || f.Entry == 0 || f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
 		return false
@@ -91,8 +91,8 @@ func isStaticProgram(f *elf.File) bool {
 	return len(f.Progs) > 0
 }
 
-// fileEnd is where the file ends: after the last of its segments, sections and
-// its section table. No field of the header says it.
+// fileEnd returns the end of the file: the last end of its segments, sections and
+// section table. No header field states it.
 func fileEnd(f *elf.File, b []byte) uint64 {
 	// Elf64_Ehdr: e_shoff at 40, e_shentsize at 58, e_shnum at 60.
 	end := f.ByteOrder.Uint64(b[40:]) + uint64(f.ByteOrder.Uint16(b[58:]))*uint64(f.ByteOrder.Uint16(b[60:]))

@@ -26,13 +26,13 @@ import (
 
 const (
 	packageName = "@superradcompany/microsandbox-linux-x64-gnu"
-	// recipe names what is unpacked and how; a change makes new cache entries.
+	// recipe names the unpacked files and the method; a change makes new cache entries.
 	recipe = "reference 1"
-	// The archives have 30 to 45 MB.
+	// The archives take 30 to 45 MB.
 	archiveBytes = 512 << 20
-	// What each of their files has, at most.
+	// Bounds each file in them.
 	fileBytes = 256 << 20
-	// Between its output ending and its own end npm has nothing to do.
+	// npm has nothing to do after the end of its output.
 	npmGrace = 5 * time.Second
 )
 
@@ -43,9 +43,9 @@ type Release struct {
 	Library string // The library that embeds the kernel.
 }
 
-// Fetch returns a published version. It is downloaded once, by npm and from the
-// registry that npm is configured for, and kept in the cache. The archive must
-// have the SHA-512 that the registry states for the version.
+// Fetch returns a published version. npm downloads it once from its configured
+// registry; the cache keeps it. The archive must have the SHA-512 that the registry
+// states for the version.
 func Fetch(ctx context.Context, c *image.Cache, version string) (Release, error) {
 	if version == "" || strings.Trim(version, "0123456789.") != "" {
 		return Release{}, fmt.Errorf("reference version %q: digits and points only", version)
@@ -134,7 +134,7 @@ func onlyArchive(dir string) ([]byte, error) {
 	return readAll(f, archiveBytes)
 }
 
-// verify checks an integrity as the registry writes it: sha512-BASE64.
+// verify checks an archive against an integrity in the registry's form: sha512-BASE64.
 func verify(archive []byte, integrity string) error {
 	want, ok := strings.CutPrefix(integrity, "sha512-")
 	if !ok {
@@ -147,7 +147,7 @@ func verify(archive []byte, integrity string) error {
 	return nil
 }
 
-// unpack takes the program and the library out of the archive.
+// unpack extracts the program and the library from the archive.
 func unpack(dir string, archive []byte) error {
 	z, err := gzip.NewReader(bytes.NewReader(archive))
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package trace shows the frames that pass between one client and a relay, as a
-// person reads them. It stands between the two and passes every byte on as it is.
+// Package trace shows the frames between one client and a relay in readable form. It
+// forwards every byte unchanged between the two.
 package trace
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// shown is how much of a message's text is shown.
+// shown bounds the shown text of a message.
 const shown = 160
 
 // A Tracer writes a line for each frame.
@@ -31,8 +31,8 @@ type Tracer struct {
 // New returns a tracer that counts time from now on.
 func New(out io.Writer) *Tracer { return &Tracer{start: time.Now(), out: out} }
 
-// Serve passes between a client and a relay until either has ended, and closes
-// both. The relay speaks first: the client's range of ids in eight bytes.
+// Serve forwards between a client and a relay until one of them ends, and closes both.
+// The relay first sends the client's range of ids in eight bytes.
 func (t *Tracer) Serve(client, relay net.Conn) error {
 	var both sync.WaitGroup
 	var up, down error
@@ -54,7 +54,7 @@ func (t *Tracer) Serve(client, relay net.Conn) error {
 	return nil
 }
 
-// pass copies frames in one direction, after so many bytes that are none.
+// pass copies frames in one direction; the first before bytes are no frames.
 func (t *Tracer) pass(to io.Writer, from io.Reader, arrow string, before int64) error {
 	if _, err := io.CopyN(to, from, before); err != nil {
 		return err
@@ -79,10 +79,10 @@ func (t *Tracer) say(arrow string, f frame.Frame) {
 		float64(time.Since(t.start))/float64(time.Millisecond), arrow, f.ID, flags(f.Flags), strings.Map(printable, describe(f)))
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, _ = io.WriteString(t.out, line) // Who does not see it misses nothing else.
+	_, _ = io.WriteString(t.out, line) // A failed write of the trace must not stop the forwarding.
 }
 
-// printable keeps a guest's words from controlling a terminal.
+// printable replaces characters by which a guest could control the terminal.
 func printable(r rune) rune {
 	if unicode.IsPrint(r) {
 		return r
@@ -90,7 +90,8 @@ func printable(r rune) rune {
 	return '?'
 }
 
-// flags are a letter each: start of a session, its end, shutdown, raw record.
+// flags returns a letter for each flag: start of a session, its end, shutdown, raw
+// record.
 func flags(f frame.Flags) string {
 	var s strings.Builder
 	for _, l := range []struct {
@@ -104,7 +105,7 @@ func flags(f frame.Flags) string {
 	return s.String()
 }
 
-// describe is Describe for the two frames without an envelope as well.
+// describe is Describe, and also handles the two frames without an envelope.
 func describe(f frame.Frame) string {
 	switch {
 	case f.Flags&frame.Bulk != 0:
@@ -123,8 +124,8 @@ func describe(f frame.Frame) string {
 	return Describe(f.Body)
 }
 
-// Describe says what a frame's body holds: data by its size, other messages by
-// their fields, and what does not decode by why.
+// Describe describes a frame's body: data by its size, other messages by their fields,
+// and an undecodable body by the error.
 func Describe(body []byte) string {
 	e, err := wire.DecodeEnvelope(body)
 	if err != nil {
@@ -140,7 +141,7 @@ func Describe(body []byte) string {
 	}
 	text, err := json.Marshal(m)
 	if err != nil {
-		return head // Its name is what matters.
+		return head // The name suffices.
 	}
 	if len(text) > shown {
 		text = append(text[:shown:shown], "..."...)

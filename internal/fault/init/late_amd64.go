@@ -10,13 +10,13 @@ import (
 
 const (
 	drivers = "/sys/bus/virtio/drivers"
-	// lateness is less than the agent waits for a device (5 s), and more than it
-	// takes to ask for one on a busy host.
+	// lateness is shorter than the agent's wait for a device (5 s), and longer than the
+	// agent needs to look for one on a busy host.
 	lateness = 3 * time.Second
 )
 
-// delay takes the devices from their drivers and starts the process that gives
-// them back. /sys is mounted for it, where the agent will find it.
+// delay unbinds the devices from their drivers and starts the process that binds them
+// again. It mounts /sys, where the agent will find it.
 func delay(names []string) error {
 	err := os.MkdirAll("/sys", 0o755)
 	if err == nil {
@@ -25,7 +25,7 @@ func delay(names []string) error {
 	if err != nil && !errors.Is(err, syscall.EBUSY) {
 		return err
 	}
-	var orders []string // A file for binding, a device, and so on.
+	var orders []string // Pairs of a bind file and a device.
 	for _, name := range names {
 		devices, err := filepath.Glob(filepath.Join(drivers, name, "virtio*"))
 		if err != nil {
@@ -43,8 +43,8 @@ func delay(names []string) error {
 	return err
 }
 
-// bind gives the devices back. Its root may be another than the agent's by then,
-// so it opens what it needs before.
+// bind binds the devices again. It opens the files first, because the root may change
+// meanwhile.
 func bind() error {
 	root, err := os.OpenRoot(drivers)
 	if err != nil {

@@ -1,11 +1,10 @@
-// Init is the first process of a machine whose agent has a system call that fails,
-// or whose devices come late: AGENTD_LATE=virtio_blk,virtio_net lists drivers of
-// the kernel that let go of their devices before the agent starts and get them back
-// a while later.
+// Init is the first process of a machine whose agent has a failing system call, or
+// whose devices come late. AGENTD_LATE=virtio_blk,virtio_net lists kernel drivers: Init
+// unbinds their devices before the agent starts and binds them again later.
 //
-// The agent's binary stands after its own, followed by eight bytes with its
-// length; the variable AGENTD_FAULT says which call it is (fault.ParsePoint). A
-// second process of it stays and answers the filter.
+// The agent's binary is appended to this one, followed by eight bytes with its length.
+// The variable AGENTD_FAULT names the failing call (fault.ParsePoint). A second process
+// of this program stays and answers the filter.
 package main
 
 import (
@@ -26,15 +25,15 @@ const (
 	variable = "AGENTD_FAULT"
 	late     = "AGENTD_LATE"
 	watcher  = "watch" // The second process's only argument.
-	binder   = "bind"  // That of the one for late devices.
-	channel  = 3       // Its descriptor, over which the listener comes.
+	binder   = "bind"  // The only argument of the process for late devices.
+	channel  = 3       // The descriptor on which the second process receives the listener.
 )
 
 func main() {
 	err := run()
 	fmt.Fprintln(os.Stderr, "fault:", err)
 	if os.Getpid() == 1 {
-		select {} // The host's deadline ends the machine.
+		select {} // Wait until the host's deadline ends the machine.
 	}
 	os.Exit(1)
 }
@@ -82,7 +81,7 @@ func run() error {
 	return become(agent)
 }
 
-// load copies the agent into memory: the root of this process will be gone.
+// load copies the agent into memory, because this process's root will vanish.
 func load(self string) (fd int, err error) {
 	b, err := os.ReadFile(self)
 	if err != nil {
@@ -102,7 +101,7 @@ func load(self string) (fd int, err error) {
 	return fd, err
 }
 
-// become executes the agent in the place of this process (execveat(2)).
+// become replaces this process by the agent (execveat(2)).
 func become(agent int) error {
 	const execveat, emptyPath = 322, 0x1000
 	env := slices.DeleteFunc(os.Environ(), func(e string) bool {
@@ -124,7 +123,7 @@ func become(agent int) error {
 	return os.NewSyscallError("execveat", errno)
 }
 
-// watch answers for the first process, until that has ended.
+// watch answers the first process's filter until that process has ended.
 func watch() error {
 	at, err := fault.ParsePoint(os.Getenv(variable))
 	if err != nil {
