@@ -44,7 +44,7 @@ type Machine struct {
 	killed  atomic.Bool // It was ended by force.
 	warm    bool        // It has started from a template.
 	spoke   atomic.Bool // The guest has sent its first message.
-	windows sync.Once
+	killing sync.Once
 	loops   sync.WaitGroup
 
 	closing sync.Once

@@ -28,7 +28,7 @@ func (m *Machine) share(cfg Config, h *handshake) error {
 		Ready:    h.Frame,
 		Words:    words(h.Generation, h.leases()),
 		Dir:      m.layout.dir,
-		Shutdown: m.window,
+		Shutdown: m.killAfterDeadline,
 		Log:      cfg.Log,
 	})
 	conn, err := m.relay.Connect()
@@ -122,10 +122,10 @@ func encode(id uint32, m wire.Message) []byte {
 	return b
 }
 
-// window kills a machine that a client has told to end and that does not end
+// killAfterDeadline kills a machine that a client has told to end and that does not end
 // in time. That client may have left, and no other client knows of the request.
-func (m *Machine) window() {
-	m.windows.Do(func() {
+func (m *Machine) killAfterDeadline() {
+	m.killing.Do(func() {
 		m.loops.Go(func() {
 			timer := time.NewTimer(m.endDeadline())
 			defer timer.Stop()
