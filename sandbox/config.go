@@ -131,9 +131,9 @@ type Config struct {
 	// clients (client.Connect), at most 127 besides Machine.Client; "" means none.
 	// Every client is root in the guest, so only the owner may connect.
 	Socket string `json:"-"`
-	// Log is given a line for each client that is disconnected against its will,
-	// and why, and for a machine that is started once more (see Start). It must neither
-	// block nor use the machine; nil is nobody.
+	// Log is called with a line for each client that the machine disconnects, and why,
+	// and for a machine that is started once more (see Start). It must neither block
+	// nor use the machine; nil is allowed.
 	Log func(line string) `json:"-"`
 
 	// Init is the program that becomes the first process when the machine is up; the
