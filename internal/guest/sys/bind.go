@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BindFile shows the regular file source at target too, with flags; both are
-// beneath the root. A missing target is made, empty, with its parents. One that
-// is a directory or a link is an error; any other file is hidden unopened.
+// BindFile bind-mounts the regular file source at target with flags; both are beneath the
+// root. A missing target is made, empty, with its parents. A target that is a directory or
+// a link is an error; any other file is covered without being opened.
 func (r *Root) BindFile(source, target string, flags MountFlags) error {
 	fail := func(err error) error {
 		return &MountError{Mount: Mount{Source: source, Type: "bind", Target: target, Flags: flags}, Err: err}
@@ -32,13 +32,13 @@ func (r *Root) BindFile(source, target string, flags MountFlags) error {
 	return nil
 }
 
-// BindDir shows the mount at the directory source at target too, with flags, and
-// without what is mounted below it. target is made if it is missing.
+// BindDir bind-mounts the directory source at target with flags, without the mounts below
+// it. target is made if it is missing.
 func (r *Root) BindDir(source, target string, flags MountFlags) error {
 	return r.bindDir(source, target, 0, flags)
 }
 
-// BindTree is BindDir with all that is mounted below source, which keeps its flags.
+// BindTree is BindDir with all mounts below source, which keep their flags.
 func (r *Root) BindTree(source, target string, flags MountFlags) error {
 	return r.bindDir(source, target, unix.AT_RECURSIVE, flags)
 }
@@ -68,9 +68,8 @@ func (r *Root) bindDir(source, target string, depth uint, flags MountFlags) erro
 	return nil
 }
 
-// clone returns a mount that stands nowhere yet of what fd is open on, with depth
-// AT_RECURSIVE also of the mounts below (open_tree(2), since Linux 5.2;
-// mount_setattr(2), since 5.12).
+// clone returns a detached copy of the mount that fd is open on. With depth AT_RECURSIVE it
+// has the mounts below too (open_tree(2), since Linux 5.2; mount_setattr(2), since 5.12).
 func clone(fd int, depth uint, flags MountFlags) (tree int, err error) {
 	tree, err = unix.OpenTree(fd, "", depth|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err != nil || flags == 0 {
@@ -98,8 +97,8 @@ func (r *Root) openFile(name string) (int, error) {
 	return fd, nil
 }
 
-// placeOnFile puts a mount on the file name, which it makes if it is missing and
-// takes away again if that was in vain.
+// placeOnFile puts a mount on the file name. It makes a missing file, and removes it again
+// if the mount fails.
 func (r *Root) placeOnFile(mount int, name string) error {
 	dir, base, err := r.parentOf(name, 0o755)
 	if err != nil {
@@ -113,7 +112,7 @@ func (r *Root) placeOnFile(mount int, name string) error {
 	defer func() { _ = unix.Close(at) }()
 	if err := place(mount, at); err != nil {
 		if made {
-			_ = unix.Unlinkat(dir, base, 0) // The mount's error is the one to tell.
+			_ = unix.Unlinkat(dir, base, 0) // Report the mount's error.
 		}
 		return err
 	}
@@ -149,7 +148,7 @@ func openAt(dir int, name string, flags int) (int, error) {
 	})
 }
 
-// notFile says what keeps a file from being mounted on what has this mode.
+// notFile says why a file cannot be mounted on a file of this mode.
 func notFile(name string, mode uint32) error {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFLNK:

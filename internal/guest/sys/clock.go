@@ -12,7 +12,7 @@ import (
 // (CLOCK_BOOTTIME, clock_gettime(2)).
 func BootTime() time.Duration {
 	var ts unix.Timespec
-	// It fails only for a clock that the kernel does not know; 2.6.39 knows this one.
+	// It fails only for an unknown clock; kernels have this one since 2.6.39.
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
 	return time.Duration(ts.Nano())
 }
@@ -31,8 +31,8 @@ func SetTime(t time.Time) error {
 // goes off only if the machine's timer interrupt arrives.
 type Alarm struct{ fd int }
 
-// SetAlarm starts an alarm that goes off after a time of the monotonic clock. It is the
-// caller's to close.
+// SetAlarm starts an alarm that goes off after a time of the monotonic clock. The caller
+// closes it.
 func SetAlarm(after time.Duration) (Alarm, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
@@ -46,8 +46,7 @@ func SetAlarm(after time.Duration) (Alarm, error) {
 	return Alarm{fd: fd}, nil
 }
 
-// WentOff says whether the alarm went off since the last time that this was asked. It
-// never waits.
+// WentOff reports whether the alarm went off since the last call. It never waits.
 func (a Alarm) WentOff() (bool, error) {
 	var count [8]byte
 	_, err := retry(func() (int, error) { return unix.Read(a.fd, count[:]) })

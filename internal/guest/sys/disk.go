@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoDisk is what FindDisk and OpenDisk return when there is no such disk. It
-// may appear later.
+// ErrNoDisk is returned by FindDisk and OpenDisk if there is no such disk. The disk may
+// appear later.
 var ErrNoDisk = errors.New("no such disk")
 
 // FindDisk returns the device of the virtio disk with the serial, for example

@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The functions of this file work on the guest's files by the guest's own names,
-// links followed as the kernel does: they serve requests of the host, which may
-// name whatever it likes. Their errors are, or wrap, error numbers (syscall.Errno)
-// without the operation's name: the caller's protocol has its own form for that.
+// The functions of this file take names as the kernel does, and follow links: they serve
+// requests of the host, which may name any file. Their errors are, or wrap, error numbers
+// (syscall.Errno) without the operation's name: the caller's protocol has its own form for
+// that.
 
-// Umasked is the mode of a new file before the umask where none is asked for.
+// Umasked is the default mode of a new file, before the umask.
 const Umasked = 0o666
 
 // The mode bits of a file (inode(7)).
@@ -26,7 +26,7 @@ const (
 	ModeSettable = 0o7777
 )
 
-// FileStat is what stat(2) says of a file.
+// FileStat has the facts about a file from stat(2).
 type FileStat struct {
 	Mode         uint32
 	Size         uint64
@@ -35,7 +35,7 @@ type FileStat struct {
 	Device, Node uint64
 }
 
-// Type is the sort of file, one of the Mode constants or another.
+// Type is the type of the file, one of the Mode constants or another.
 func (s *FileStat) Type() uint32 { return s.Mode & ModeType }
 
 func statOf(st *unix.Stat_t) FileStat {
@@ -45,12 +45,12 @@ func statOf(st *unix.Stat_t) FileStat {
 	}
 }
 
-// Stat describes a file, with follow the one that a link leads to.
+// Stat describes a file; follow follows a link in the last place.
 func Stat(path string, follow bool) (FileStat, error) { return statAt(unix.AT_FDCWD, path, follow) }
 
-// A FileID tells a file from every other and from itself after a change. IDs are
-// equal if nothing was changed between them, as far as the clock of the file
-// system can tell.
+// A FileID identifies a file and its last change. Two IDs are equal if they are of the same
+// file and nothing was changed between them, as far as the clock of the file system can
+// tell.
 type FileID struct {
 	device, node     uint64
 	Size             int64
@@ -63,14 +63,14 @@ func (id FileID) Changed() time.Time { return time.Unix(id.change.Unix()) }
 // On reports whether the file is on that device.
 func (id FileID) On(device uint64) bool { return id.device == device }
 
-// Identify returns the ID of a file, a link itself.
+// Identify returns the ID of a file. It does not follow a link.
 func Identify(path string) (FileID, error) {
 	var st unix.Stat_t
 	err := again(func() error { return unix.Lstat(path, &st) })
 	return FileID{st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim}, err
 }
 
-// StatIn describes the file name of an open directory, a link itself.
+// StatIn describes the file name of an open directory. It does not follow a link.
 func StatIn(dir *os.File, name string) (s FileStat, err error) {
 	err = control(dir, func(fd int) error {
 		s, err = statAt(fd, name, false)
@@ -129,9 +129,9 @@ func (a Access) flags() int {
 	return flags
 }
 
-// OpenFile opens a file without waiting for the other side of a fifo or line: a
-// fifo that nobody reads answers ENXIO to a writer, and what can be waited for is
-// waited for in Go's poller. It never becomes our terminal.
+// OpenFile opens a file without waiting for the other side of a fifo or serial line. A
+// fifo without a reader is ENXIO to a writer. Reads and writes that must wait do so in Go's
+// poller. The file never becomes the agent's controlling terminal.
 func OpenFile(path string, a Access) (*os.File, error) {
 	flags := a.flags() | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
 	fd, err := retry(func() (int, error) { return unix.Open(path, flags, a.Mode&ModeSettable) })
@@ -145,9 +145,9 @@ func OpenFile(path string, a Access) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// unpolled keeps files and directories out of the poller. Those of a file system
-// with a server would be taken in: the server is asked what can be done, in a call
-// that the runtime does not know to wait, and then all of the agent waits.
+// unpolled keeps files and directories out of the poller. The poller would accept those of
+// a file system with a server (FUSE). It would then ask the server in a call that the
+// runtime does not expect to wait, and the whole agent would wait.
 func unpolled(fd, flags int) error {
 	var st unix.Stat_t
 	if err := again(func() error { return unix.Fstat(fd, &st) }); err != nil {
@@ -160,7 +160,7 @@ func unpolled(fd, flags int) error {
 	return err
 }
 
-// RealPath is the name without links of a file that is there.
+// RealPath returns the path of an existing file with all links resolved.
 func RealPath(path string) (string, error) {
 	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0) })
 	if err != nil {
@@ -170,10 +170,10 @@ func RealPath(path string) (string, error) {
 	return ReadLink(descriptor(fd))
 }
 
-// descriptor is the name by which the kernel shows an open file.
+// descriptor is the path of an open file in /proc.
 func descriptor(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
-// ReadLink is the text of a link.
+// ReadLink returns the target of a link.
 func ReadLink(path string) (string, error) {
 	buf := make([]byte, unix.PathMax) // No link is longer (symlink(7)).
 	n, err := retry(func() (int, error) { return unix.Readlink(path, buf) })
@@ -194,12 +194,12 @@ func Unlink(path string) error { return again(func() error { return unix.Unlink(
 // Rmdir removes an empty directory.
 func Rmdir(path string) error { return again(func() error { return unix.Rmdir(path) }) }
 
-// Rename moves a file over whatever is called to.
+// Rename renames a file, and replaces a file that has the new name.
 func Rename(from, to string) error { return again(func() error { return unix.Rename(from, to) }) }
 
-// SyncDisk writes what the kernel holds back of the file system that a directory is on
-// to its disk, and waits for it. Nothing is done for what is no directory, and for files that
-// the host serves (FUSE): it has what was written, and a sync would be one of its own disk.
+// SyncDisk syncs the file system of a directory to its disk and waits for that. It does
+// nothing for a name that is no directory, and for a file system that the host serves
+// (FUSE): the host has the data already, and a sync would be one of the host's own disk.
 func SyncDisk(dir string) error {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NONBLOCK | unix.O_CLOEXEC
 	fd, err := retry(func() (int, error) { return unix.Open(dir, flags, 0) })
@@ -214,7 +214,7 @@ func SyncDisk(dir string) error {
 	return again(func() error { return unix.Syncfs(fd) })
 }
 
-// MakeDirs makes a directory and its parents, as far as they are not there.
+// MakeDirs makes a directory and its missing parents.
 func MakeDirs(path string) error {
 	const everything = 0o777 // Before the umask.
 	mkdir := func() error { return again(func() error { return unix.Mkdir(path, everything) }) }
@@ -240,8 +240,8 @@ func isDir(path string) bool {
 	return err == nil && s.Type() == ModeDir
 }
 
-// Parent is the directory that the last name of a path stands in, by the text
-// alone: links and dots are left to the kernel.
+// Parent returns a path without its last name. It works on the text only: links and dots
+// are left to the kernel.
 func Parent(path string) string {
 	path = strings.TrimRight(path, "/")
 	i := strings.LastIndexByte(path, '/')
@@ -269,7 +269,7 @@ func ChmodFile(f *os.File, mode uint32) error {
 	return control(f, func(fd int) error { return unix.Fchmod(fd, mode&ModeSettable) })
 }
 
-// Chown sets the owner of a file; -1 leaves one as it is.
+// Chown sets the owner and the group of a file; -1 means no change.
 func Chown(path string, follow bool, uid, gid int) error {
 	flags := unix.AT_SYMLINK_NOFOLLOW
 	if follow {
@@ -278,7 +278,7 @@ func Chown(path string, follow bool, uid, gid int) error {
 	return again(func() error { return unix.Fchownat(unix.AT_FDCWD, path, uid, gid, flags) })
 }
 
-// ChownFile sets the owner of an open file; -1 leaves one as it is.
+// ChownFile sets the owner and the group of an open file; -1 means no change.
 func ChownFile(f *os.File, uid, gid int) error {
 	return control(f, func(fd int) error { return unix.Fchown(fd, uid, gid) })
 }
@@ -298,7 +298,7 @@ func SetFileTimes(f *os.File, atime, mtime int64) error {
 	return control(f, func(fd int) error { return SetTimes(descriptor(fd), true, atime, mtime) })
 }
 
-// control calls with the descriptor of an open file, which stays open meanwhile.
+// control calls call with the descriptor of an open file, which stays open meanwhile.
 func control(f *os.File, call func(fd int) error) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -313,7 +313,7 @@ func control(f *os.File, call func(fd int) error) error {
 	return failed
 }
 
-// again is retry for calls that return nothing else.
+// again is retry for calls that return only an error.
 func again(call func() error) error {
 	_, err := retry(func() (struct{}, error) { return struct{}{}, call() })
 	return err

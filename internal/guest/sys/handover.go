@@ -34,25 +34,24 @@ func (p *Port) FD() uintptr { return uintptr(p.fd) }
 // InheritPort is the port that another process has opened as descriptor fd.
 func InheritPort(fd uintptr) *Port { return newPort(int(fd), "port") }
 
-// Pristine leaves to the next program of this process, and of the calling
-// thread, which must be locked, default signals and none that is blocked. A
-// caught signal is a default one after an execution, so all are caught; an
-// ignored one would stay ignored.
+// Pristine prepares the signals for the next program of this process: all are default, and
+// none is blocked in the calling thread, which must be locked. exec resets caught signals
+// to the default, so Pristine catches all; an ignored signal would stay ignored.
 func Pristine() error {
 	signal.Notify(make(chan os.Signal, 1)) // All of them.
 	var none unix.Sigset_t
 	return os.NewSyscallError("sigprocmask", unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil))
 }
 
-// Terminations is sent to when somebody sends SIGTERM to this process.
+// Terminations returns a channel that gets each SIGTERM sent to this process.
 func Terminations() <-chan os.Signal {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, unix.SIGTERM)
 	return c
 }
 
-// NotExecutable says why the kernel would not execute the file path, links
-// followed as execve(2) does it, or nil. The kernel may find more in its content.
+// NotExecutable says why the kernel would not execute the file path, or returns nil. It
+// follows links, as execve(2) does. The kernel may still refuse the file's content.
 func NotExecutable(path string) error {
 	st, err := Stat(path, true)
 	if err != nil {
@@ -67,7 +66,7 @@ func NotExecutable(path string) error {
 	case st.Mode&anyExecute == 0:
 		return fmt.Errorf("not executable (mode %04o)", st.Mode&0o7777)
 	}
-	// What is left for the kernel to refuse is a mount without execution.
+	// A mount with noexec is left for the kernel to refuse.
 	if err := again(func() error { return unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS) }); err != nil {
 		return fmt.Errorf("not executable where it is mounted: %w", err)
 	}
@@ -83,7 +82,7 @@ func NotDirectory(path string) error {
 	return err
 }
 
-// A Score is how the kernel judges this process when memory has run out.
+// A Score is the priority of this process for the kernel's OOM killer.
 type Score struct{ f *os.File }
 
 // OpenScore opens the process's score (proc_pid_oom_score_adj(5)).
@@ -95,10 +94,10 @@ func OpenScore() (*Score, error) {
 	return &Score{f}, nil
 }
 
-// Protect makes the process the last to be ended, and every child that it starts.
+// Protect protects the process, and every child that it starts, from the OOM killer.
 func (s *Score) Protect() error { return s.set("-1000") }
 
-// Expose makes the process as good as any other, and the children it starts.
+// Expose ends the protection for the process and for the children that it starts.
 func (s *Score) Expose() error { return s.set("0") }
 
 func (s *Score) set(score string) error {
@@ -121,8 +120,8 @@ func OwnGroup(name string) error {
 	return os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0)
 }
 
-// PowersOff reports whether a power-off would end the machine and not only halt
-// its processor: x86 needs ACPI for it, others have it in their firmware.
+// PowersOff reports whether a power-off ends the machine and does not only halt its
+// processor. x86 needs ACPI for that; other architectures have it in their firmware.
 func PowersOff() bool {
 	if runtime.GOARCH != "amd64" {
 		return true
@@ -131,8 +130,8 @@ func PowersOff() bool {
 	return err == nil
 }
 
-// Redirect makes the standard error of this process, for the runtime's last
-// words too, what f is.
+// Redirect makes f the standard error of this process, also for the runtime's crash
+// output.
 func Redirect(f *os.File) error {
 	const standardError = 2
 	return control(f, func(fd int) error {
@@ -140,8 +139,8 @@ func Redirect(f *os.File) error {
 	})
 }
 
-// OpenLog opens the file name of the directory dir for appending, without a
-// link followed in either.
+// OpenLog opens the file name in the directory dir for appending. It follows no link in
+// either.
 func OpenLog(dir, name string) (*os.File, error) {
 	root, err := OpenRoot("/")
 	if err != nil {

@@ -16,14 +16,14 @@ func SetHostname(name string) error {
 	return nil
 }
 
-// ErrNoIPv6 is what LoopbackUp returns where the kernel has no IPv6.
+// ErrNoIPv6 is returned by LoopbackUp if the kernel has no IPv6.
 var ErrNoIPv6 = errors.New("the kernel has no IPv6")
 
-// LoopbackUp brings the interface lo up; the kernel gives it 127.0.0.1/8 and,
-// where it has IPv6, ::1/128 then (net/ipv4/devinet.c, net/ipv6/addrconf.c). Where
-// it has none or disables it, the error is ErrNoIPv6, and lo is up all the same.
+// LoopbackUp brings the interface lo up. The kernel then gives it 127.0.0.1/8 and ::1/128
+// (net/ipv4/devinet.c, net/ipv6/addrconf.c). If the kernel has no IPv6, or has disabled it,
+// the error is ErrNoIPv6, and lo is up nevertheless.
 func LoopbackUp() error {
-	// Any socket will do; one of this family shows whether there is any
+	// Any socket will do. One of this family shows whether the kernel has IPv6
 	// (net/ipv6/af_inet6.c).
 	without := error(nil)
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -47,8 +47,8 @@ func LoopbackUp() error {
 	return without
 }
 
-// LoadModule gives a kernel module to the kernel, with its parameters. One that
-// is loaded already is no error.
+// LoadModule loads a kernel module with its parameters. A module that is loaded already is
+// no error.
 func LoadModule(f *os.File, parameters string) error {
 	err := unix.FinitModule(int(f.Fd()), parameters, 0)
 	if err != nil && err != unix.EEXIST {
@@ -57,10 +57,10 @@ func LoadModule(f *os.File, parameters string) error {
 	return nil
 }
 
-// Sync writes what the kernel holds back to the disks. It waits for them.
+// Sync syncs all file systems to their disks and waits for them.
 func Sync() { unix.Sync() }
 
-// Random fills b with bytes that nobody can guess. It waits for the kernel to have some.
+// Random fills b with random bytes. It waits until the kernel's generator is ready.
 func Random(b []byte) error {
 	_, err := retry(func() (int, error) { return unix.Getrandom(b, 0) }) // Up to 256 bytes are never cut short.
 	return os.NewSyscallError("getrandom", err)

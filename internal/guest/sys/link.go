@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoLink is what Link returns when there is no such network device. It may
-// appear later.
+// ErrNoLink is returned by Link if there is no such network device. The device may appear
+// later.
 var ErrNoLink = errors.New("no such network device")
 
 // A Link is a network device.
@@ -47,8 +47,8 @@ func (n *Netlink) Link(name string) (Link, error) {
 	return l, nil
 }
 
-// SetLink gives a device what it has not yet of a hardware address and a size of
-// packets. Some drivers change neither while the device is up.
+// SetLink sets the hardware address and the MTU of a device, unless it has them already.
+// Some drivers change neither while the device is up.
 func (n *Netlink) SetLink(l Link, mac []byte, mtu uint32) error {
 	if !slices.Equal(l.MAC, mac) {
 		if err := n.changeLink(l, 0, attribute(nil, unix.IFLA_ADDRESS, mac)); err != nil {
@@ -76,14 +76,14 @@ func (n *Netlink) changeLink(l Link, flags uint32, attributes []byte) error {
 	body := order.AppendUint32(nil, unix.AF_UNSPEC)
 	body = order.AppendUint32(body, l.Index)
 	body = order.AppendUint32(body, flags)
-	body = order.AppendUint32(body, flags) // The mask of those to change.
+	body = order.AppendUint32(body, flags) // The mask of flags to change.
 	_, err := n.request(unix.RTM_NEWLINK, 0, append(body, attributes...))
 	return err
 }
 
-// AddAddress gives a device an address, usable at once: IPv6 would try it out
-// for a second first. It is no error if the device has it already, with this
-// length of prefix.
+// AddAddress gives a device an address, usable at once: it turns off IPv6's duplicate
+// address detection, which takes a second. It is no error if the device has the address
+// already with this prefix length.
 func (n *Netlink) AddAddress(l Link, prefix netip.Prefix) error {
 	addr := prefix.Addr().AsSlice()
 	body := addressHeader(l, prefix)
@@ -125,8 +125,8 @@ func (n *Netlink) checkAddress(l Link, want netip.Prefix, err error) error {
 	return fmt.Errorf("%w: with another prefix", err)
 }
 
-// address takes the address out of an answer (struct ifaddrmsg). The local one
-// counts where both ends of a line are told.
+// address takes the address out of an answer (struct ifaddrmsg). For a point-to-point
+// device it is the local one.
 func address(b []byte) (prefix netip.Prefix, index uint32) {
 	if len(b) < unix.SizeofIfAddrmsg {
 		return netip.Prefix{}, 0
@@ -140,8 +140,8 @@ func address(b []byte) (prefix netip.Prefix, index uint32) {
 	return netip.PrefixFrom(addr, int(b[1])), order.Uint32(b[4:])
 }
 
-// SetDefaultRoute makes gateway the way out, in place of any other. direct says
-// that it is on the device's own network although no prefix says so.
+// SetDefaultRoute makes gateway the default route and replaces another one. direct says
+// that the gateway is on the device's network although no prefix covers it.
 func (n *Netlink) SetDefaultRoute(l Link, gateway netip.Addr, direct bool) error {
 	var flags uint32
 	if direct {

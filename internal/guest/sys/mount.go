@@ -20,8 +20,8 @@ const (
 	NoDev
 )
 
-// attributes are the flags in the order of their bits: the kernel's number and
-// the word of mount(8).
+// attributes has the kernel's number and the word of mount(8) for each flag, in the order
+// of their bits.
 var attributes = [...]struct {
 	attr int
 	name string
@@ -69,7 +69,7 @@ func (m Mount) String() string {
 	return fmt.Sprintf("mount %s (%s) on %s", m.Source, what, m.Target)
 }
 
-// A MountError says which mount the kernel refused and in which words.
+// A MountError says which mount the kernel refused and why.
 type MountError struct {
 	Mount
 
@@ -109,15 +109,15 @@ func magic(fstype string) int64 {
 	return 0
 }
 
-// Mount mounts a file system over whatever stands at its target, a directory
-// that is made if it is missing (all levels, mode 0755).
+// Mount mounts a file system at its target, over any mount that is there. The target is a
+// directory; a missing one is made with its parents (mode 0755).
 func (r *Root) Mount(m Mount) error {
 	_, err := r.mount(m, false)
 	return err
 }
 
-// MountOnce is Mount unless the same type stands there already; mounted is
-// false then.
+// MountOnce is Mount unless a file system of the same type is mounted there already;
+// mounted is false then.
 func (r *Root) MountOnce(m Mount) (mounted bool, err error) { return r.mount(m, true) }
 
 func (r *Root) mount(m Mount, once bool) (mounted bool, err error) {
@@ -146,7 +146,7 @@ func (r *Root) mount(m Mount, once bool) (mounted bool, err error) {
 	return true, nil
 }
 
-// place puts a mount that stands nowhere yet on what at is open on.
+// place attaches a detached mount to the file or directory that at is open on.
 func place(mount, at int) error {
 	return unix.MoveMount(mount, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
@@ -182,7 +182,7 @@ func already(at int, fstype string) (bool, error) {
 	return st.Type == magic(fstype), nil
 }
 
-// newMount makes a mount that stands nowhere yet (fsopen(2), since Linux 5.2).
+// newMount makes a detached mount (fsopen(2), since Linux 5.2).
 func newMount(m Mount) (fd int, log string, err error) {
 	NewTurn()
 	fs, err := unix.Fsopen(m.Type, unix.FSOPEN_CLOEXEC)
@@ -230,8 +230,8 @@ func configure(fs int, m Mount) error {
 	return unix.FsconfigCreate(fs)
 }
 
-// kernelLog returns what the file system said about a failed configuration:
-// one message a read, until ENODATA.
+// kernelLog returns the messages of the file system about a failed configuration: one
+// message for each read, until ENODATA.
 func kernelLog(fs int) string {
 	var lines []string
 	buf := make([]byte, 256)
@@ -255,8 +255,8 @@ func logLine(message string) string {
 	return strings.TrimSpace(message)
 }
 
-// Unmount detaches what is mounted at the absolute path target. lazily means
-// now from the tree and for good when nobody uses it any more.
+// Unmount unmounts the file system at the absolute path target. With lazily it is detached
+// from the tree now, and ends when nothing uses it any more.
 func Unmount(target string, lazily bool) error {
 	flags := unix.UMOUNT_NOFOLLOW
 	if lazily {
@@ -268,9 +268,8 @@ func Unmount(target string, lazily bool) error {
 	return nil
 }
 
-// RemountReadOnly makes the file system whose mount the root is read-only, for
-// all its mounts: what is to be written is on its disk then, and its journal is
-// empty.
+// RemountReadOnly makes the file system that the root is a mount of read-only, for all its
+// mounts. All writes are on its disk then, and its journal is empty.
 func (r *Root) RemountReadOnly() error {
 	fs, err := unix.Fspick(r.fd, "", unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)
 	if err != nil {
@@ -287,9 +286,9 @@ func (r *Root) RemountReadOnly() error {
 	return nil
 }
 
-// Freeze writes what is to be written of the file system whose mount the root is,
-// and holds every later write up for good (ext4 marks its journal as empty then).
-// Files may be open for writing. Of file systems without a disk it is EOPNOTSUPP.
+// Freeze syncs the file system that the root is a mount of, and blocks every later write
+// for good (ext4 marks its journal as empty then). Files may be open for writing. A file
+// system without a disk is EOPNOTSUPP.
 func (r *Root) Freeze() error {
 	fd, err := retry(func() (int, error) { return unix.Openat(r.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
 	if err != nil {
@@ -300,7 +299,7 @@ func (r *Root) Freeze() error {
 	return os.NewSyscallError("FIFREEZE", unix.IoctlSetInt(fd, freeze, 0))
 }
 
-// logged adds the file system's own words to an error.
+// logged adds the file system's own message to an error.
 func logged(err error, log string) error {
 	if log == "" {
 		return err
@@ -308,10 +307,9 @@ func logged(err error, log string) error {
 	return fmt.Errorf("%w: %s", err, log)
 }
 
-// SwitchRoot makes the mount at dir the root of this process and of all
-// threads' children to come, and leaves nothing of the old root reachable by
-// path. The early root of an initramfs cannot be pivoted away from
-// (pivot_root(2): EINVAL); the new root is moved over it then.
+// SwitchRoot makes the mount at dir the root of this process and of its later children.
+// No path leads to the old root afterwards. pivot_root(2) refuses the root of an initramfs
+// (EINVAL); the new root is moved over that one instead.
 func SwitchRoot(dir string) error {
 	if err := unix.Chdir(dir); err != nil {
 		return &os.PathError{Op: "chdir", Path: dir, Err: err}

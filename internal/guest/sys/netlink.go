@@ -35,7 +35,7 @@ func OpenNetlink() (*Netlink, error) {
 // Close closes the connection.
 func (n *Netlink) Close() error { return os.NewSyscallError("close", unix.Close(n.fd)) }
 
-// order is that of the kernel's numbers in netlink messages: the processor's.
+// order is the byte order of numbers in netlink messages: the processor's.
 var order = binary.NativeEndian
 
 // align pads a message or an attribute to four bytes (NLMSG_ALIGNTO, RTA_ALIGNTO).
@@ -55,15 +55,14 @@ func attribute(b []byte, typ uint16, value []byte) []byte {
 
 func number(n uint32) []byte { return order.AppendUint32(nil, n) }
 
-// request sends one message and returns the bodies of the messages that answer
-// it, up to the kernel's word that it is done.
+// request sends one message and returns the bodies of the answers, up to the final one.
 func (n *Netlink) request(typ, flags uint16, body []byte) (answers [][]byte, err error) {
 	n.seq++
 	message := order.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(body)))
 	message = order.AppendUint16(message, typ)
 	message = order.AppendUint16(message, flags|unix.NLM_F_REQUEST|unix.NLM_F_ACK)
 	message = order.AppendUint32(message, n.seq)
-	message = order.AppendUint32(message, 0) // The kernel knows who asks.
+	message = order.AppendUint32(message, 0) // The port: the kernel fills it in.
 	message = append(message, body...)
 	if _, err := retry(func() (struct{}, error) {
 		return struct{}{}, unix.Sendto(n.fd, message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
@@ -101,7 +100,7 @@ func (n *Netlink) receive(answers [][]byte) (_ [][]byte, done bool, err error) {
 		typ, seq, body := order.Uint16(b[4:]), order.Uint32(b[8:]), b[unix.SizeofNlMsghdr:length]
 		b = b[min(len(b), (length+3)&^3):]
 		if seq != n.seq {
-			continue // Of a request that was given up.
+			continue // An answer to a request that was given up.
 		}
 		if typ == unix.NLMSG_ERROR || typ == unix.NLMSG_DONE {
 			done, err = true, outcome(body)
@@ -112,8 +111,7 @@ func (n *Netlink) receive(answers [][]byte) (_ [][]byte, done bool, err error) {
 	return answers, done, err
 }
 
-// outcome is what an error or a done message says: a negative error number, 0
-// for success.
+// outcome decodes an error or a done message: a negative error number, or 0 for success.
 func outcome(body []byte) error {
 	if len(body) < 4 {
 		return errors.New("netlink: malformed answer")
@@ -124,8 +122,7 @@ func outcome(body []byte) error {
 	return nil
 }
 
-// typeMask leaves of an attribute's type what is not a flag (NLA_TYPE_MASK,
-// netlink(7)).
+// typeMask removes the flags from an attribute's type (NLA_TYPE_MASK, netlink(7)).
 const typeMask = 1<<14 - 1
 
 // eachAttribute calls yield for each attribute of b.

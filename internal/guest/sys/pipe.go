@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadPipe returns a pipe that we read and a child writes: ours waits in the
+// ReadPipe returns a pipe that the agent reads and a child writes: ours waits in the
 // poller, theirs blocks as a program expects.
 func ReadPipe() (ours, theirs *os.File, err error) {
 	r, w, err := pipe()
@@ -17,7 +17,7 @@ func ReadPipe() (ours, theirs *os.File, err error) {
 	return ours, os.NewFile(uintptr(w), "pipe"), err
 }
 
-// WritePipe returns a pipe that we write and a child reads.
+// WritePipe returns a pipe that the agent writes and a child reads.
 func WritePipe() (ours, theirs *os.File, err error) {
 	r, w, err := pipe()
 	if err != nil {
@@ -37,8 +37,8 @@ func pipe() (r, w int, err error) {
 
 // polled makes a file of fd whose operations wait in Go's poller.
 func polled(fd int, name string) (*os.File, error) {
-	// A fresh pipe has no other flag that could be lost. It cannot fail on an end
-	// that is open.
+	// A new pipe has no other flag that could be lost. The call cannot fail on an open
+	// descriptor.
 	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK)
 	return os.NewFile(uintptr(fd), name), os.NewSyscallError("fcntl", err)
 }

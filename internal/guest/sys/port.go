@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoPort is what FindPort returns when no virtio port has the name.
+// ErrNoPort is returned by FindPort if no virtio port has the name.
 var ErrNoPort = errors.New("no virtio port has this name")
 
-// FindPort returns the device of the virtio console port called name, for
-// example /dev/vport2p1. The name reaches the guest by a message of the host
-// some time after the port itself, so a caller asks again until its deadline.
+// FindPort returns the device of the virtio console port called name, for example
+// /dev/vport2p1. The name reaches the guest some time after the port itself, so a caller
+// calls again until its deadline.
 func FindPort(name string) (string, error) {
 	const class = "/sys/class/virtio-ports"
 	entries, err := list(class)
@@ -38,30 +38,30 @@ func FindPort(name string) (string, error) {
 	return "", fmt.Errorf("%w: %q, there are %q", ErrNoPort, name, seen)
 }
 
-// A Port is an open virtio console port. The kernel lets one process open it
-// once (EBUSY) and says the host's end is closed by a read of 0 bytes.
+// A Port is an open virtio console port. It can be open only once (EBUSY). A read of 0
+// bytes means that the host has closed its end.
 //
-// One goroutine may read and one may write at a time. Neither waits in a read or a
-// write: a blocking write to such a port spins in the kernel until the host has
-// taken the buffer (drivers/char/virtio_console.c, __send_to_port). They wait in Go's
-// poller once the port has joined it, and in poll(2) before: a boot talks in turns,
-// and is over before a poller with its timers would pay.
+// One goroutine may read and one may write at a time. Neither waits in read(2) or
+// write(2): a blocking write to such a port spins in the kernel until the host has taken
+// the buffer (drivers/char/virtio_console.c, __send_to_port). They wait in Go's poller
+// after Join, and in poll(2) before: during a boot only one side talks at a time, and the
+// setting up of the poller would cost more than it saves.
 type Port struct {
 	fd   int
 	name string
-	late time.Time // The deadline before Join; zero is none.
+	late time.Time // The deadline before Join; zero is no deadline.
 
 	f   *os.File // nil before Join.
 	raw syscall.RawConn
 
 	// The one Read and the one Write that may be under way, kept here so that they
-	// need no memory of their own.
+	// allocate nothing.
 	in, out  transfer
 	receive  func(fd uintptr) bool
 	transmit func(fd uintptr) bool
 
-	// Patient is set while a closed host end means "not yet" and not "gone". It ends when
-	// the host has been there.
+	// Patient says that a closed host end means "not yet" and not "gone". It is cleared
+	// when the host has connected.
 	Patient atomic.Bool
 }
 
@@ -82,9 +82,9 @@ func newPort(fd int, name string) *Port {
 	return p
 }
 
-// Join has Reads and Writes wait in the poller from now on, without a deadline. From
-// then on they may be at the same time, and deadlines may be set during them. A second
-// Join changes nothing.
+// Join makes Reads and Writes wait in the poller from now on, without a deadline. Then a
+// Read and a Write may run at the same time, and deadlines may be set during them. A
+// second Join changes nothing.
 func (p *Port) Join() error {
 	if p.f != nil {
 		return nil
@@ -97,14 +97,14 @@ func (p *Port) Join() error {
 	return nil
 }
 
-// absence is how long a wait in poll(2), which has no edges, looks away from a host
-// that is not there, in milliseconds.
+// absence is the pause between two polls while no host is there, in milliseconds: poll(2)
+// is level triggered and would return at once.
 const absence = 10
 
-// errHostGone is a write to a host that has been there.
+// errHostGone is the error of a write to a host that has gone.
 var errHostGone = os.NewSyscallError("write port: the host has closed its end", unix.EPIPE)
 
-// wait returns when done does, or the deadline is over.
+// wait returns when done returns true, or when the deadline is over.
 func (p *Port) wait(done func(fd uintptr) bool, event int16) error {
 	for !done(uintptr(p.fd)) {
 		left := -1
@@ -119,7 +119,7 @@ func (p *Port) wait(done func(fd uintptr) bool, event int16) error {
 		}
 		if ask[0].Revents&unix.POLLHUP != 0 {
 			if event == unix.POLLOUT && !p.Patient.Load() {
-				return errHostGone // A read learns it from the kernel, after what the host has said.
+				return errHostGone // A Read gets EOF from the kernel, after the host's last bytes.
 			}
 			_, _ = unix.Poll(nil, absence)
 		}
@@ -139,7 +139,7 @@ func (p *Port) receiveNow(fd uintptr) bool {
 	t := &p.in
 	t.n, t.err = readNow(fd, t.b)
 	if t.n > 0 || t.err != nil {
-		p.met() // A host that is not there is no error, and no bytes.
+		p.met() // An absent host gives no error and no bytes.
 	}
 	if errors.Is(t.err, unix.EAGAIN) {
 		return false
@@ -166,16 +166,16 @@ func (p *Port) transmitNow(fd uintptr) bool {
 	return true
 }
 
-// met notes that the host is there.
+// met notes that the host has connected.
 func (p *Port) met() {
 	if p.Patient.Load() {
 		p.Patient.Store(false)
 	}
 }
 
-// Read waits for bytes from the host: io.EOF when the host has closed its end,
-// unless the port is Patient, which waits for the host to come (again). The
-// poller is edge triggered, so a closed end costs no time while waiting.
+// Read waits for bytes from the host. It returns io.EOF when the host has closed its end.
+// If the port is Patient it waits for the host instead. The poller is edge triggered, so
+// that wait costs no time.
 func (p *Port) Read(b []byte) (int, error) {
 	p.in = transfer{b: b}
 	var wait error
@@ -197,7 +197,7 @@ func (p *Port) Read(b []byte) (int, error) {
 	return t.n, nil
 }
 
-// Write sends all of b; it waits while the host does not take it.
+// Write sends all of b; it waits while the host does not read.
 func (p *Port) Write(b []byte) (int, error) {
 	p.out = transfer{b: b}
 	var wait error
@@ -214,8 +214,8 @@ func (p *Port) Write(b []byte) (int, error) {
 	return t.n, wait
 }
 
-// HostThere reports whether the host's end of a port that has joined the poller is
-// open, as far as the kernel has heard. What the host has said may be read before that.
+// HostThere reports whether the host's end is open, as far as the kernel knows. The host's
+// first bytes may be read before the kernel knows. The port must have joined the poller.
 func (p *Port) HostThere() bool {
 	there := true
 	_ = p.raw.Control(func(fd uintptr) {
@@ -238,7 +238,7 @@ func (p *Port) SetDeadline(t time.Time) error {
 // SetReadDeadline bounds every Read of a port that has joined the poller.
 func (p *Port) SetReadDeadline(t time.Time) error { return p.f.SetReadDeadline(t) }
 
-// SetWriteDeadline bounds every Write of one.
+// SetWriteDeadline bounds every Write of a port that has joined the poller.
 func (p *Port) SetWriteDeadline(t time.Time) error { return p.f.SetWriteDeadline(t) }
 
 // Close closes the port.

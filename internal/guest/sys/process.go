@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Infinity is the limit that is none (RLIM_INFINITY, getrlimit(2)).
+// Infinity is no limit (RLIM_INFINITY, getrlimit(2)).
 const Infinity = ^uint64(0)
 
 // SetLimit sets a resource limit of this process and of the children it starts
@@ -33,12 +33,12 @@ func Limit(resource int) (soft, hard uint64, err error) {
 	return lim.Cur, lim.Max, os.NewSyscallError("getrlimit", err)
 }
 
-// SealDescriptors makes everything but the standard descriptors close-on-exec:
-// whoever started us may have left more open, and no child shall have it.
+// SealDescriptors makes all descriptors but the standard ones close-on-exec: the program
+// that started agentd may have left more open, and no child may inherit them.
 func SealDescriptors() error {
 	const first = 3
 	err := unix.CloseRange(first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
-	// Kernels before 5.11 lack it. There the kernel starts us with nothing open.
+	// Kernels before 5.11 lack it. They start agentd with nothing else open.
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
 		return nil
 	}
@@ -51,8 +51,8 @@ type Exited struct {
 	Status syscall.WaitStatus
 }
 
-// Reap takes the end of any child without waiting; ok is false when none has
-// ended. It must be called from one place only: an end is reported once.
+// Reap reaps any ended child without waiting; ok is false if none has ended. It must be
+// called from one place only: the kernel reports each end once.
 func Reap() (e Exited, ok bool) {
 	pid, err := retry(func() (int, error) {
 		var status unix.WaitStatus
@@ -73,12 +73,12 @@ func Kill(pid, signal int) error {
 	return nil
 }
 
-// IsProcess reports whether a process has the number, not only a group.
+// IsProcess reports whether a process has the number, and not only a process group.
 func IsProcess(pid int) bool { return !errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
 
-// Restrict takes from the calling thread what the restricted profile forbids:
-// it can gain no privileges any more and loses CAP_SYS_ADMIN for good, and so
-// do the processes that it starts. The caller must be locked to its thread.
+// Restrict puts the calling thread under the restricted profile: it cannot gain privileges
+// any more and loses CAP_SYS_ADMIN for good. Processes that it starts inherit that. The
+// caller must be locked to its thread.
 func Restrict() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)
@@ -117,21 +117,20 @@ func Chdir(dir string) error {
 	return err
 }
 
-// Device is the number of the file system that a name leads to, 0 if to none.
+// Device returns the device number of the file system of a name, 0 if there is no such file.
 func Device(name string) uint64 {
 	var st unix.Stat_t
 	_ = again(func() error { return unix.Stat(name, &st) }) // No file system has number 0.
 	return st.Dev
 }
 
-// Reach asks for the file of that name and opens it if it holds a program, so
-// that a file system that does not answer is waited for here. A fork would wait
-// for it too, but until its child has become the program the runtime can neither
-// use that processor nor stop the thread, and with the next collection all others
-// wait for that. What is wrong with the file, the fork will say. A file on the
-// device near is not opened: what lies there is waited for by everything else too,
-// and an opening can cost three turns to a server. The error is why no file was
-// found.
+// Reach looks the file up and opens it if it is a program, so that a wait for a file
+// system that does not answer happens here. A fork would wait too. But until the child has
+// executed the program, the runtime can neither use that processor nor stop the thread, so
+// the next garbage collection would make all other threads wait. Errors of the file itself
+// are left to the fork. A file on the device near is not opened: everything else waits for
+// that device too, and an open can cost three requests to a server. The error says why no
+// file was found.
 func Reach(name string, near uint64) error {
 	var st unix.Stat_t
 	err := again(func() error { return unix.Stat(name, &st) })
@@ -147,9 +146,9 @@ func Reach(name string, near uint64) error {
 	return nil
 }
 
-// ReserveThreads makes the runtime own at least n threads. One that it needs
-// later and cannot get, because a fork bomb has taken all process ids, would
-// end the process; idle threads are kept for ever.
+// ReserveThreads makes the runtime own at least n threads; it keeps idle threads for ever.
+// If the runtime needs a thread later and a fork bomb has taken all process ids, the
+// process ends.
 func ReserveThreads(n int) {
 	var all, done sync.WaitGroup
 	all.Add(n)
@@ -160,15 +159,15 @@ func ReserveThreads(n int) {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
 			all.Done()
-			all.Wait() // Nobody gives a thread back before everybody has one.
+			all.Wait() // Each goroutine holds its thread until all have one.
 		}()
 	}
 	done.Wait()
 }
 
-// SetName gives the process the name that /proc/PID/comm shows, of at most 15
-// bytes. It writes that file and not prctl(2): that would name the calling
-// thread, and the process has the name of its first one.
+// SetName sets the process's name in /proc/PID/comm, of at most 15 bytes. It writes that
+// file instead of calling prctl(2), which would name the calling thread: the process has
+// the name of its first thread.
 func SetName(name string) error {
 	const ownName = "/proc/self/comm"
 	return put(ownName, name)

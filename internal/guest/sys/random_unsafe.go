@@ -14,9 +14,9 @@ type randPool struct {
 	bytes             [64]byte
 }
 
-// Reseed gives the kernel's random generator bytes that nobody else has, and makes it
-// use them at once (random(4)). Left to itself it would go on from its old state for
-// a minute: whoever has the same memory would have the same numbers.
+// Reseed gives the kernel's random generator new entropy and makes it use that at once
+// (random(4)). Without the second step it would use its old state for a minute, and all
+// machines with the same memory would get the same numbers.
 func Reseed(entropy *[64]byte) (err error) {
 	const bitsPerByte = 8
 	f, err := os.OpenFile("/dev/urandom", os.O_RDWR, 0)

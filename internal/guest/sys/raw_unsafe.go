@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readNow and writeNow are read(2) and write(2) on a descriptor that never waits
-// and whose locks are ours alone. The runtime is not told: before a call that it
-// knows of it wakes its watching thread, which costs a switch of threads or two
-// where nothing was to do before, and so in every answer.
+// readNow and writeNow are read(2) and write(2) on a descriptor that never waits and whose
+// locks only the agent takes. They bypass the runtime: before a system call that it knows
+// of, an idle runtime wakes its monitor thread, which costs one or two thread switches in
+// every answer.
 
 func readNow(fd uintptr, b []byte) (int, error) { return now(unix.SYS_READ, fd, b) }
 

@@ -9,14 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Reader reads a pipe, a terminal or a socket that is in Go's poller, and can
-// also ask whether there is more without waiting. Its methods are for one
-// goroutine.
+// A Reader reads a pipe, a terminal or a socket that is in Go's poller, with or without
+// waiting. Its methods are for one goroutine.
 //
-// They are system calls that the runtime knows of, also where they do not wait: a
-// child that writes from memory which cannot be read in (a dead mount) keeps the
-// lock of its pipe, and whoever reads the pipe then hangs with it. The runtime
-// goes on without that thread.
+// The runtime knows of its system calls, also of those that do not wait. A child that
+// writes from memory of a dead mount holds the lock of its pipe, and a reader of the pipe
+// then hangs with it. The runtime goes on without that thread.
 type Reader struct {
 	io.Reader
 	raw syscall.RawConn
@@ -28,7 +26,7 @@ type Reader struct {
 	err error
 }
 
-// NewReader returns a Reader of what is open.
+// NewReader returns a Reader of an open file or socket.
 func NewReader(f interface {
 	io.Reader
 	syscall.Conn
@@ -46,8 +44,8 @@ func NewReader(f interface {
 	return r, nil
 }
 
-// Try is Read without waiting: it returns 0 and no error where nothing is there
-// yet, io.EOF at the end.
+// Try is Read without waiting: it returns 0 and no error if nothing is there yet, and
+// io.EOF at the end.
 func (r *Reader) Try(b []byte) (n int, err error) {
 	r.b = b
 	err = r.raw.Read(r.try)
@@ -65,11 +63,11 @@ func (r *Reader) Try(b []byte) (n int, err error) {
 	return r.n, nil
 }
 
-// Grow gives a pipe room for size bytes and reports whether it has it then. What is
-// no pipe, may not be larger, or holds more already, stays as it is.
+// Grow sets the size of a pipe and reports whether that succeeded. It fails without a
+// change if the file is no pipe, if the size is not allowed, or if the pipe holds more.
 func (r *Reader) Grow(size int) (grown bool) { return growPipe(r.raw, size) }
 
-// GrowPipe is Grow for a pipe that is written to.
+// GrowPipe is Grow for a pipe that the agent writes.
 func GrowPipe(w *os.File, size int) (grown bool) {
 	raw, err := w.SyscallConn()
 	return err == nil && growPipe(raw, size)

@@ -19,7 +19,7 @@ const resolveInside = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RES
 // separated; a leading slash means the root itself.
 type Root struct{ fd int }
 
-// OpenRoot opens the directory dir, which is trusted to be what it says.
+// OpenRoot opens the directory dir. It follows links: the path is trusted.
 func OpenRoot(dir string) (*Root, error) {
 	fd, err := retry(func() (int, error) {
 		return unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -64,11 +64,10 @@ func (r *Root) open(name string, flags int) (int, error) {
 	return fd, nil
 }
 
-// ErrLink is what stands behind every error that says a symbolic link is where
-// none may be.
+// ErrLink is in every error about a symbolic link where none is allowed.
 var ErrLink = errors.New("a symbolic link stands in the way")
 
-// explainLink says what ELOOP and EXDEV mean here.
+// explainLink replaces ELOOP and EXDEV, which mean a link here, by ErrLink.
 func explainLink(err error) error {
 	if err == unix.ELOOP || err == unix.EXDEV { //nolint:errorlint // Bare numbers.
 		return fmt.Errorf("%w: %w", ErrLink, err)
@@ -84,8 +83,8 @@ func (r *Root) MkdirAll(name string, perm uint32) error {
 		return err
 	}
 	defer func() { _ = unix.Close(at) }() // O_PATH: close has nothing to report.
-	// Made before it is looked for: on a root that the host serves, each is a turn
-	// to it, and one is enough for a directory that is there.
+	// Make it without looking for it first. Each call is a request to a host that serves
+	// the root, and one is enough for a directory that exists.
 	err = unix.Mkdirat(at, base, perm)
 	if errors.Is(err, unix.EEXIST) {
 		var fd int
@@ -99,8 +98,8 @@ func (r *Root) MkdirAll(name string, perm uint32) error {
 	return nil
 }
 
-// mkdirAll returns an O_PATH descriptor of the directory. fresh says that there
-// mostly is none yet.
+// mkdirAll returns an O_PATH descriptor of the directory. fresh says that in most cases the
+// directory does not exist yet.
 func (r *Root) mkdirAll(name string, perm uint32, fresh bool) (int, error) {
 	at, err := r.makeDir(relative(name), perm, fresh)
 	if err != nil {
@@ -117,8 +116,8 @@ func (r *Root) parentOf(name string, perm uint32) (dir int, base string, err err
 	return dir, base, err
 }
 
-// makeDir is mkdirAll for a relative name. The parents are mostly there, and one
-// call finds that out.
+// makeDir is mkdirAll for a relative name. In most cases the parents exist, and one call
+// shows that.
 func (r *Root) makeDir(rel string, perm uint32, fresh bool) (int, error) {
 	dir, base := cutLast(rel)
 	if dir == "." {
@@ -143,8 +142,9 @@ func cutLast(rel string) (dir, base string) {
 	return ".", rel
 }
 
-// mkdirAt opens the directory part of at, making it if it is not there; with fresh it
-// is not looked for before, which is a turn less to a host that serves the root.
+// mkdirAt opens the directory part of at, and makes a missing one. With fresh it makes the
+// directory without looking for it first, which saves a request to a host that serves the
+// root.
 func mkdirAt(at int, part string, perm uint32, fresh bool) (int, error) {
 	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	NewTurn()
@@ -189,8 +189,8 @@ func (r *Root) Symlink(target, name string) error {
 	return nil
 }
 
-// sticky is the mode of a directory that everybody writes to and nobody deletes
-// others' files from.
+// sticky is the mode of a directory in which everybody may create files and may delete
+// only their own.
 const sticky = unix.S_ISVTX | 0o777
 
 // Sticky makes name a directory of mode 1777 (as /tmp is).

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadFile reads the regular file name; one of more than limit bytes is an error
-// and the first limit bytes. Reading follows
-// links, as far as they stay inside the root: images link their account files.
+// ReadFile reads the regular file name. For a file of more than limit bytes it returns the
+// first limit bytes and an error. It follows links that stay inside the root: images link
+// their account files.
 func (r *Root) ReadFile(name string, limit int64) ([]byte, error) {
 	fd, size, err := r.openRegular(name)
 	if err != nil {
@@ -28,9 +28,9 @@ func (r *Root) ReadFile(name string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// readAll reads an open file from where it stands to its end; size is a guess.
+// readAll reads an open file from its position to its end; size is a guess.
 func readAll(fd int, size, limit int64) ([]byte, error) {
-	// One more than the file has: the end shows in the second read.
+	// One byte more than the file has, so that the second read finds the end.
 	b := make([]byte, min(max(size, 0), limit)+1)
 	n := 0
 	for {
@@ -44,7 +44,7 @@ func readAll(fd int, size, limit int64) ([]byte, error) {
 		if int64(n) > limit {
 			return b[:limit], fmt.Errorf("larger than %d bytes", limit)
 		}
-		if n == len(b) { // It has grown, or its file system does not tell sizes.
+		if n == len(b) { // The file has grown, or its file system shows no size.
 			b = slices.Grow(b, len(b))
 			b = b[:min(int64(cap(b)), limit+1)]
 		}
@@ -71,9 +71,9 @@ func (r *Root) openRegular(name string) (fd int, size int64, err error) {
 	return fd, st.Size, nil
 }
 
-// WriteFile puts data under name, whole or not at all: it is written beside the
-// name and renamed over whatever is there, a dangling link or a fifo included.
-// Missing parents are made with mode 0755.
+// WriteFile writes data to the file name, whole or not at all: it writes a temporary file
+// and renames it over the name, also over a dangling link or a fifo. Missing parents are
+// made with mode 0755.
 func (r *Root) WriteFile(name string, data []byte, perm uint32) error {
 	dir, base, err := r.parentOf(name, 0o755)
 	if err != nil {
@@ -83,11 +83,11 @@ func (r *Root) WriteFile(name string, data []byte, perm uint32) error {
 	return replace(dir, base, name, data, perm)
 }
 
-// RenewFile is WriteFile for a file that every boot asks for. One that is as it is to
-// be is left alone. Where nothing has the name yet the file is written under it: that
-// is half as many turns to a host that serves the root, and no rename for a root of
-// layers. A boot that is cut short may then leave a part of the file, which nobody
-// reads before the next one replaces it.
+// RenewFile is WriteFile for a file that every boot writes. A file that has the wanted
+// content already is left alone. If nothing has the name yet, the file is written in
+// place: that takes half as many requests to a host that serves the root, and no rename on
+// a root of layers. An interrupted boot may then leave a part of the file; the next boot
+// replaces it before anything reads it.
 func (r *Root) RenewFile(name string, data []byte, perm uint32) error {
 	dir, base, err := r.parentOf(name, 0o755)
 	if err != nil {
@@ -107,8 +107,8 @@ func (r *Root) RenewFile(name string, data []byte, perm uint32) error {
 	return nil
 }
 
-// NewFile makes the file name where nothing has the name, a link that leads nowhere
-// included; else the error is [fs.ErrExist] and nothing is changed.
+// NewFile makes the file name if nothing has the name. If anything has it, also a dangling
+// link, the error is [fs.ErrExist] and nothing is changed.
 func (r *Root) NewFile(name string, data []byte, perm uint32) error {
 	dir, base, err := r.parentOf(name, 0o755)
 	if err != nil {
@@ -121,8 +121,8 @@ func (r *Root) NewFile(name string, data []byte, perm uint32) error {
 	return nil
 }
 
-// holds reports whether the file name of dir is as writeNew would make it. It is
-// opened only if it may be.
+// holds reports whether the file name of dir is as writeNew would make it. It opens the
+// file only if its attributes are right.
 func holds(dir int, name string, data []byte, perm uint32) bool {
 	var st unix.Stat_t
 	if unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode != unix.S_IFREG|perm ||
@@ -143,7 +143,7 @@ func holds(dir int, name string, data []byte, perm uint32) bool {
 func replace(dir int, base, name string, data []byte, perm uint32) error {
 	temp := "." + base + ".agentd"
 	err := writeNew(dir, temp, data, perm)
-	if errors.Is(err, unix.EEXIST) { // Left by a boot that was cut short.
+	if errors.Is(err, unix.EEXIST) { // Left by an interrupted boot.
 		if err = unix.Unlinkat(dir, temp, 0); err == nil || errors.Is(err, unix.ENOENT) {
 			err = writeNew(dir, temp, data, perm)
 		}
@@ -152,15 +152,15 @@ func replace(dir int, base, name string, data []byte, perm uint32) error {
 		return &fs.PathError{Op: "write", Path: name, Err: err}
 	}
 	if err := unix.Renameat(dir, temp, dir, base); err != nil {
-		_ = unix.Unlinkat(dir, temp, 0) // The rename's error is the one to tell.
+		_ = unix.Unlinkat(dir, temp, 0) // Report the rename's error.
 		return &fs.PathError{Op: "rename", Path: name, Err: err}
 	}
 	return nil
 }
 
-// writeNew makes the file name of dir with exactly perm; EEXIST says that something
-// has the name. On a root that the host serves each call is a turn to it: none is
-// made that changes nothing.
+// writeNew makes the file name of dir with exactly perm; EEXIST says that something has
+// the name. Each call is a request to a host that serves the root, so it makes no call
+// that changes nothing.
 func writeNew(dir int, name string, data []byte, perm uint32) error {
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := retry(func() (int, error) { return unix.Openat(dir, name, flags, perm) })
@@ -174,8 +174,7 @@ func writeNew(dir int, name string, data []byte, perm uint32) error {
 	return err
 }
 
-// fill gives a new file its mode, of which the umask may have taken a part, and
-// its content.
+// fill gives a new file its content, and its mode, which the umask may have changed.
 func fill(fd int, data []byte, perm uint32) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -193,7 +192,7 @@ func writeAll(fd int, data []byte) error {
 	for len(data) > 0 {
 		n, err := retry(func() (int, error) { return unix.Write(fd, data) })
 		if err == nil && n == 0 {
-			err = io.ErrShortWrite // A server of files that takes nothing must not keep us.
+			err = io.ErrShortWrite // Do not loop for a file server that takes nothing.
 		}
 		if err != nil {
 			return err
@@ -203,13 +202,13 @@ func writeAll(fd int, data []byte) error {
 	return nil
 }
 
-// ErrNotAlone is what Append returns for a file that has other names or is a mount:
-// what is written there would change more than the name says.
+// ErrNotAlone is returned by Append for a file that has other names or is a mount: a write
+// would change files under other names.
 var ErrNotAlone = errors.New("the file has other names, or is a mount")
 
-// Append adds to the regular file name what more makes of its content, which is
-// limit bytes at most: all of that or, if writing fails, nothing. No link is
-// followed. The file keeps its owner, its mode and everything else that it has.
+// Append appends the result of more, which gets the content, to the regular file name of at
+// most limit bytes. It appends all or, if the write fails, nothing. It follows no link. The
+// file keeps its owner and all other attributes.
 func (r *Root) Append(name string, limit int64, more func(old []byte) []byte) error {
 	fd, err := r.open(name, unix.O_RDWR|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {

@@ -17,11 +17,11 @@ type action struct {
 
 const (
 	maskSize = 8  // Bytes in the kernel's mask.
-	borrowed = 35 // A signal that the runtime handles: its flags and its way back are good for any.
+	borrowed = 35 // A signal that the runtime handles: its flags and restorer fit any signal.
 )
 
-// unhandled are the signals that the runtime leaves to C libraries: 32 and 34, and 33
-// where it does not use it itself.
+// unhandled are the signals that the runtime leaves to C libraries: 32 and 34, and 33 if
+// the runtime does not use it itself.
 var unhandled = []uintptr{32, 33, 34}
 
 // outliveUnhandled catches the signals that [signal.Notify] cannot. Linux drops a signal
@@ -39,7 +39,7 @@ func outliveUnhandled() error {
 			return err
 		}
 		if is.handler != 0 {
-			continue // Somebody's, who needs it.
+			continue // It has a handler already.
 		}
 		if err := sigaction(number, &like, nil); err != nil {
 			return err

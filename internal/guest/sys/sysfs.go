@@ -7,11 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The boot reads and writes a few small files of sysfs and procfs by bare system calls:
-// package os would set its poller up for each and read further than there is,
-// which under emulation was a fifth of a small boot.
+// The boot reads and writes a few small files of sysfs and procfs by bare system calls.
+// Package os would register each with its poller and read once more to find the end, which
+// took a fifth of a small boot under emulation.
 
-// list returns the names in a directory that are as short as those of sysfs.
+// list returns the names in a directory with few, short names, as sysfs has.
 func list(dir string) (names []string, err error) {
 	fd, err := retry(func() (int, error) {
 		return unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -33,8 +33,8 @@ func list(dir string) (names []string, err error) {
 	}
 }
 
-// attributeOf returns the value of a file of sysfs, which gives it in one read, as
-// far as that is a name or a number.
+// attributeOf returns the value of a file of sysfs, which is a name or a number and comes in
+// one read.
 func attributeOf(path string) (string, error) {
 	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
@@ -55,7 +55,7 @@ func put(path, value string) error {
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer func() { _ = unix.Close(fd) }() // The write has told all.
+	defer func() { _ = unix.Close(fd) }() // The write has reported all errors.
 	if _, err := retry(func() (int, error) { return unix.Write(fd, []byte(value)) }); err != nil {
 		return &fs.PathError{Op: "write", Path: path, Err: err}
 	}

@@ -9,9 +9,9 @@ import (
 	"strconv"
 )
 
-// DialTCP connects to a host by name or address. Names are looked up in the
-// guest's own files and by its own servers (/etc/hosts, /etc/resolv.conf), and
-// their addresses are tried one after the other, in the order that this gives.
+// DialTCP connects to a host by name or address. Names are looked up by the guest's own
+// /etc/hosts and /etc/resolv.conf. The addresses are tried one after the other, in the
+// order of the answer.
 func DialTCP(ctx context.Context, host string, port uint16) (*net.TCPConn, error) {
 	if _, err := netip.ParseAddr(host); err != nil {
 		if err := lookupFiles(); err != nil {
@@ -21,7 +21,7 @@ func DialTCP(ctx context.Context, host string, port uint16) (*net.TCPConn, error
 	d := net.Dialer{
 		Resolver:      &net.Resolver{PreferGo: true}, // The C library's would need cgo.
 		FallbackDelay: -1,                            // No race of two families.
-		KeepAlive:     -1,                            // The peer's matter, as with a socket that a program of the guest opens.
+		KeepAlive:     -1,                            // Off, as in a socket that a program of the guest opens.
 	}
 	c, err := d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
 	if err != nil {
@@ -30,12 +30,12 @@ func DialTCP(ctx context.Context, host string, port uint16) (*net.TCPConn, error
 	return c.(*net.TCPConn), nil //nolint:errcheck // What "tcp" always gives.
 }
 
-// lookupFiles refuses what package net would open for a lookup, with a goroutine and
-// a thread that wait for ever if it is a fifo. It does not keep apart who changes the
-// files at this moment: then each lookup costs a goroutine, until the fifo has a writer.
+// lookupFiles refuses a lookup if one of the files that package net opens for it is not
+// regular: a fifo would block a goroutine and a thread for ever. A process that replaces
+// the file at this moment can still cost a goroutine for each lookup.
 func lookupFiles() error {
 	for _, name := range []string{"/etc/nsswitch.conf", "/etc/hosts", "/etc/resolv.conf"} {
-		// What is not there, or cannot be looked at, is package net's to pass over.
+		// Package net skips a file that is missing or unreadable.
 		if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
 			return &fs.PathError{Op: "open", Path: name, Err: errNotRegular}
 		}

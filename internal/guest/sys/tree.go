@@ -11,15 +11,15 @@ import (
 // and reference agents, with a descriptor for each, get down a thousand.
 const maxTreeDepth = 1 << 14
 
-// A tree is a directory on its way out. Two descriptors do for any depth: the way
-// back up is "..", if that is the directory that it was.
+// A tree is a directory that is being removed. Two descriptors suffice for any depth: the
+// way back up is "..", after a check that it is still the same directory.
 type tree struct {
 	at    int     // The directory that is being emptied.
-	above []level // Those that it stands in, from the top.
+	above []level // Its parents, from the top.
 	buf   []byte  // For names.
 }
 
-// A level is a directory that waits for one in it.
+// A level is a directory that waits until a directory in it is removed.
 type level struct {
 	device, node uint64
 	child        string
@@ -47,8 +47,8 @@ func RemoveTree(path string) error {
 
 const treeFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 
-// isFull reports whether a directory was not removed because something is in it,
-// or mounted on it, which only shows once it is empty.
+// isFull reports whether a directory was not removed because something is in it, or is
+// mounted on it; the latter shows only when it is empty.
 func isFull(err error) bool {
 	return errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY)
 }
@@ -72,10 +72,9 @@ func (t *tree) empty() error {
 	}
 }
 
-// sweep removes what is in the directory until nothing is, or until it comes to a
-// directory that has to be emptied first.
+// sweep empties the directory, or stops at a directory in it that has to be emptied first.
 func (t *tree) sweep() (child string, err error) {
-	for found := true; found; { // What is read while it changes may not be all.
+	for found := true; found; { // A reading during changes may miss names.
 		if _, err := unix.Seek(t.at, 0, unix.SEEK_SET); err != nil {
 			return "", err
 		}
@@ -120,7 +119,7 @@ func (t *tree) remove(name string) (full bool, err error) {
 	return false, err
 }
 
-// unlink removes a name. That somebody else was faster is no error.
+// unlink removes a name. A name that is gone already is no error.
 func (t *tree) unlink(name string, flags int) error {
 	err := again(func() error { return unix.Unlinkat(t.at, name, flags) })
 	if errors.Is(err, unix.ENOENT) {
@@ -145,7 +144,7 @@ func (t *tree) down(child string) error {
 	return nil
 }
 
-// up goes back to where down came from, and removes what it leaves.
+// up goes back to the parent and removes the directory that it leaves.
 func (t *tree) up() error {
 	last := t.above[len(t.above)-1]
 	t.above = t.above[:len(t.above)-1]
@@ -157,7 +156,7 @@ func (t *tree) up() error {
 		return err
 	}
 	if st.Dev != last.device || st.Ino != last.node {
-		return unix.EAGAIN // Somebody has moved it: what is around it now is not ours.
+		return unix.EAGAIN // The directory was moved: its parent is not the one to empty.
 	}
 	return t.unlink(last.child, unix.AT_REMOVEDIR)
 }

@@ -13,12 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Urgent gives every thread of this process the largest share of a processor
-// (nice -20, sched(7)): among thousands of busy processes a fair scheduler would
-// give it a turn every few seconds. It does not take that from whoever runs before
-// its time is over (SCHED_BATCH): woken by every line that a command says, it would
-// send each by itself, at the price of two switches. What it starts from then on is ordinary, so
-// threads that shall be urgent must exist.
+// Urgent gives every thread of this process the largest share of a processor (nice -20,
+// sched(7)): among thousands of busy processes a fair scheduler would run it every few
+// seconds only. It does not preempt the running thread (SCHED_BATCH): otherwise each line
+// of a command would wake it and be sent alone, at the price of two switches. Threads and
+// processes started later are ordinary, so call it when all threads exist.
 func Urgent() error {
 	all, err := threads()
 	if err != nil {
@@ -37,18 +36,18 @@ func Urgent() error {
 	return errors.Join(errs...)
 }
 
-// How late the runtime's watching thread may wake. It looks after the others every
-// 20 us for as long as anything runs; a processor that a system call keeps, it takes
-// back by itself after 10 ms, and that much later. A boot has nobody else to give it to.
+// How late the runtime's monitor thread may wake. It wakes every 20 us while anything
+// runs. It also takes a processor back from a system call after 10 ms, which happens so
+// much later then. During a boot nothing else needs the processor.
 const (
 	BootSlack    = 10 * time.Millisecond
 	CommandSlack = time.Millisecond
 )
 
-// RestWatcher lets the thread that watches the runtime's others sleep longer: each
-// look interrupts what runs, and a short command was looked at sixteen times. The
-// watcher is the thread that the runtime makes first; commands are never started from
-// it, so none inherits this.
+// RestWatcher lets the runtime's monitor thread sleep longer: each wake-up interrupts the
+// running thread, and a short command was interrupted sixteen times. The monitor is the
+// first thread that the runtime makes. Commands are never started from it, so none
+// inherits this.
 func RestWatcher(slack time.Duration) error {
 	tid, err := watcher()
 	if err != nil {
@@ -57,10 +56,10 @@ func RestWatcher(slack time.Duration) error {
 	return put("/proc/"+strconv.Itoa(tid)+"/timerslack_ns", strconv.Itoa(int(slack)))
 }
 
-// watcher returns the thread that the runtime has made first: the one with the lowest
-// number after the process's own. As PID 1 it is after the kernel's threads, some
-// hundred, and asking for each is less than a list of all threads is; where numbers
-// have begun again at the lowest there is the list.
+// watcher returns the first thread that the runtime has made: the one with the lowest
+// number after the process's own. For PID 1 it comes after some hundred kernel threads; to
+// try each number costs less than to list all threads. If the numbers have wrapped around
+// it uses the list.
 func watcher() (int, error) {
 	const near = 512
 	pid := os.Getpid()
@@ -82,13 +81,13 @@ func watcher() (int, error) {
 	return first, nil
 }
 
-// NewTurn gives the goroutine a new turn of its processor, before what may take long.
-// From one whose turn is 10 ms old, whatever it did in it, the runtime takes the
-// processor in its next call and wakes another thread for it: a boot with a root of
-// layers lost it a hundred times, and waited to have it back.
+// NewTurn starts a new time slice of the goroutine, before an operation that may take
+// long. After a slice of 10 ms the runtime takes the processor away at the goroutine's
+// next system call and wakes another thread for it. A boot with a root of layers lost the
+// processor a hundred times, and waited to get it back.
 func NewTurn() { runtime.Gosched() }
 
-// threads are those of this process.
+// threads returns the threads of this process.
 func threads() (all []int, err error) {
 	const tasks = "/proc/self/task"
 	entries, err := list(tasks)
