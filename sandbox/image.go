@@ -29,7 +29,8 @@ type Upper struct {
 	// one machine at a time may use it.
 	Disk string `json:"disk,omitempty"`
 	// SizeMiB is the size of a new disk, or the limit of a tmpfs; 0 means
-	// DefaultUpperMiB, or half of the machine's memory.
+	// DefaultUpperMiB, or half of the machine's memory. A disk that exists with another
+	// size is refused.
 	SizeMiB int `json:"size_mib,omitempty"`
 	// Tmpfs keeps the writes in the machine's memory.
 	Tmpfs bool `json:"tmpfs,omitempty"`
@@ -49,6 +50,27 @@ func (c Config) checkUpper() error {
 		return errors.New("an upper in memory cannot be configured by environment")
 	case u.SizeMiB < 0:
 		return fmt.Errorf("upper of %d MiB", u.SizeMiB)
+	}
+	return c.Upper.checkSize()
+}
+
+// checkSize refuses a size for a disk that is there with another one.
+func (u Upper) checkSize() error {
+	if u.Disk == "" || u.SizeMiB == 0 {
+		return nil
+	}
+	info, err := os.Stat(u.Disk)
+	want := int64(u.SizeMiB) << 20
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // It is made with that size.
+	case err != nil:
+		return fmt.Errorf("upper: %w", err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("upper %s: its size is its own; leave out the size of %d MiB", u.Disk, u.SizeMiB)
+	case info.Size() != want:
+		return fmt.Errorf("upper %s: it is there with %d bytes, and %d MiB are %d: leave out the size, which is for a disk that is made, or name another file",
+			u.Disk, info.Size(), u.SizeMiB, want)
 	}
 	return nil
 }

@@ -385,6 +385,10 @@ func TestImageRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	empty := filepath.Join(t.TempDir(), "upper")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		want string
 		cfg  sandbox.Config
@@ -394,6 +398,7 @@ func TestImageRefused(t *testing.T) {
 		{"want one of them", sandbox.Config{Image: "x", Upper: sandbox.Upper{Tmpfs: true, Disk: "x"}}},
 		{"cannot be configured by environment", sandbox.Config{Image: "x", Upper: sandbox.Upper{Tmpfs: true}, Configuration: sandbox.ByEnvironment}},
 		{"upper of -1 MiB", sandbox.Config{Image: "x", Upper: sandbox.Upper{SizeMiB: -1}}},
+		{"it is there with 0 bytes, and 64 MiB are 67108864", sandbox.Config{Image: "x", Upper: sandbox.Upper{Disk: empty, SizeMiB: 64}}},
 		{"only our own agent can", hooks.With(sandbox.Config{Image: "x", ReadOnlyRoot: true}, hooks.Machine{Foreign: true})},
 		{"./nothing: no such file", sandbox.Config{Image: "./nothing"}},
 	} {

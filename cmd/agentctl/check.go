@@ -45,6 +45,9 @@ func (f *creator) check() error {
 	if err != nil {
 		return err
 	}
+	if _, err := f.image.options(f.accel, r.Config.Image != ""); err != nil {
+		return err
+	}
 	if err := f.use.check(r.Config.Image != ""); err != nil {
 		return err
 	}

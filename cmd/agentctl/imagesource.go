@@ -39,8 +39,12 @@ func (f *imageFlags) options(accel string, isImage bool) (o sandbox.ImportOption
 	if err := o.Check(); err != nil {
 		return o, fmt.Errorf("--%w", err)
 	}
-	if o.Pull == sandbox.PullAlways && !isImage {
-		return o, errors.New("--pull always: no image is named, and the small root is not pulled")
+	switch {
+	case isImage:
+	case o.Pull == sandbox.PullAlways || o.Pull == sandbox.PullNever:
+		return o, fmt.Errorf("--pull %s: no image is named, and the small root is not pulled", o.Pull)
+	case o.Platform != "":
+		return o, fmt.Errorf("--platform %s: no image is named, and the small root is this host's", o.Platform)
 	}
 	return o, nil
 }
