@@ -47,7 +47,8 @@ func (f *containerFlags) register(flags *pflag.FlagSet) {
 		}
 		return nil
 	})
-	for _, name := range []string{"dns-opt", "cap-drop", "privileged", "security-opt", "sig-proxy"} {
+	flags.Func("pids-limit", "0 or -1: no limit of processes, as it is without", takeNoPidsLimit)
+	for _, name := range []string{"pids-limit", "dns-opt", "cap-drop", "privileged", "security-opt", "sig-proxy"} {
 		_ = flags.MarkHidden(name) // It is there.
 	}
 }

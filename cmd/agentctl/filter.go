@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -73,14 +74,26 @@ func (f psFilters) match(l machineLine) bool {
 		}) &&
 		f.any(healthWord, func(want string) bool { return cmp.Or(string(l.Health), noHealth) == want }) &&
 		f.any(exitedWord, func(want string) bool { return l.Exit != nil && strconv.Itoa(*l.Exit) == want }) &&
-		!slices.ContainsFunc(f["label"], func(want string) bool {
-			key, value, valued := strings.Cut(want, "=")
-			got, ok := l.Labels[key]
-			return !ok || valued && value != got
-		})
+		!slices.ContainsFunc(f["label"], func(want string) bool { return !hasLabel(l.Labels, want) })
 }
 
 // any reports whether one value of a key is right, or none was given.
 func (f psFilters) any(key string, right func(want string) bool) bool {
 	return len(f[key]) == 0 || slices.ContainsFunc(f[key], right)
+}
+
+// hasLabel reports whether there is the label KEY, or KEY=VALUE.
+func hasLabel(labels map[string]string, want string) bool {
+	key, value, valued := strings.Cut(want, "=")
+	got, ok := labels[key]
+	return ok && (!valued || got == value)
+}
+
+// joinLabels is all of them in one text, as a template has them.
+func joinLabels(labels map[string]string) string {
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		all = append(all, key+"="+labels[key])
+	}
+	return strings.Join(all, ",")
 }

@@ -116,6 +116,19 @@ func (f format) each(out io.Writer, views []any, head any) error {
 	return w.Flush()
 }
 
+// printEach writes what a format makes of each value's view.
+func printEach[T any](out io.Writer, text string, all []T, view func(T) any) error {
+	as, err := parseFormat(text)
+	if err != nil {
+		return err
+	}
+	views := make([]any, len(all))
+	for i, v := range all {
+		views[i] = view(v)
+	}
+	return as.each(out, views, nil)
+}
+
 func (f format) lines(out io.Writer, views []any) error {
 	for _, v := range views {
 		text, err := f.execute(v)

@@ -42,10 +42,11 @@ func shortID(id string) string {
 }
 
 func newImageInspect() *cobra.Command {
+	var text string
 	cmd := &cobra.Command{
-		Use:   "inspect NAME...",
+		Use:   "inspect [-f TEMPLATE] NAME...",
 		Short: "Print what is known of images",
-		Long: `Print a list of images as JSON: id, names, fstype, size, source, imported, path,
+		Long: `Print a list of images as JSON, or what a template makes of each: id, names, fstype, size, source, imported, path,
 layers, and config with user, env, entrypoint, cmd, working_dir, labels, volumes,
 exposed_ports, stop_signal and healthcheck. NAME
 is a name, or the first eight or more digits of an ID.
@@ -60,10 +61,14 @@ is a name, or the first eight or more digits of an ID.
 				}
 				all = append(all, i)
 			}
-			return writeJSON(os.Stdout, all)
+			if text == "" {
+				return writeJSON(os.Stdout, all)
+			}
+			return printEach(os.Stdout, text, all, func(i sandbox.Image) any { return imageDetails{i} })
 		},
 	}
-	cmd.Flags().Bool("json", true, "as JSON; it always is")
+	cmd.Flags().StringVarP(&text, "format", "f", "", formatHelp)
+	cmd.Flags().Bool("json", true, "as JSON; it always is without -f")
 	return cmd
 }
 

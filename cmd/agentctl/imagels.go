@@ -253,11 +253,7 @@ func imageFilter(key, value string) (func(imageView) bool, error) {
 		}
 		return func(l imageView) bool { return (l.name == "") == want }, nil
 	case "label":
-		name, text, valued := strings.Cut(value, "=")
-		return func(l imageView) bool {
-			got, ok := l.Config.Labels[name]
-			return ok && (!valued || got == text)
-		}, nil
+		return func(l imageView) bool { return hasLabel(l.Config.Labels, value) }, nil
 	case "before", "since":
 		i, err := findImage(value)
 		border := imageView{Image: i}.created()
@@ -277,4 +273,24 @@ func (v imageView) isNamed(pattern string) bool {
 		}
 	}
 	return false
+}
+
+// An imageDetails is an image for a template of image inspect: with Docker's names.
+type imageDetails struct{ sandbox.Image }
+
+// Id is the ID, as Docker spells it.
+func (v imageDetails) Id() string { return v.Image.ID } //nolint:revive,staticcheck // Docker's name.
+
+// RepoTags are its names.
+func (v imageDetails) RepoTags() []string { return v.Names }
+
+// Architecture is the kind of processor that it is for.
+func (v imageDetails) Architecture() string { return v.Config.Architecture }
+
+// Os is the system that it is for.
+func (v imageDetails) Os() string { return v.Config.OS }
+
+// Created is when it was built, or imported.
+func (v imageDetails) Created() string {
+	return imageView{Image: v.Image}.created().Format(time.RFC3339Nano)
 }

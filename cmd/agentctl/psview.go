@@ -2,8 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -40,13 +38,7 @@ func (v psView) RunningFor() string { return ago(v.Created) }
 func (v psView) Ports() string { return v.ports() }
 
 // Labels are all of its labels.
-func (v psView) Labels() string {
-	var all []string
-	for _, key := range slices.Sorted(maps.Keys(v.machineLine.Labels)) {
-		all = append(all, key+"="+v.machineLine.Labels[key])
-	}
-	return strings.Join(all, ",")
-}
+func (v psView) Labels() string { return joinLabels(v.machineLine.Labels) }
 
 // Label is the value of one.
 func (v psView) Label(key string) string { return v.machineLine.Labels[key] }

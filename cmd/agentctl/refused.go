@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,12 +43,21 @@ var refusals = []refusal{
 	{names: "ip ip6 mac-address link link-local-ip network-alias net-alias", use: noNetwork},
 	{names: "ipc isolation pid pod userns uts runtime", use: ownKernel},
 	{names: "log-driver log-opt", use: noLogger},
-	{names: "pids-limit", use: "--ulimit nproc=N bounds an ordinary user's processes; what a machine's processes can take from this host is bounded by -m and --cpus"},
 	{names: "storage-opt", use: "--upper-size 8g"},
 	{names: "sysctl", use: "the command can set it, being root of its own kernel: -- sh -c 'sysctl -w KEY=VALUE && exec COMMAND'"},
 	{names: "use-api-socket", bool: true, use: "-v PATH:PATH shares no socket of this host with a machine"},
 	{names: "volume-driver", use: "volumes are directories of this host: -v NAME:PATH, or -v DIR:PATH for one on a file system of your choice"},
 	{names: "volumes-from", use: "-v NAME:PATH shows a volume to several machines"},
+}
+
+// pidsLimit is how a number of --pids-limit is refused. No limit is what there is.
+const pidsLimit = "--ulimit nproc=N bounds an ordinary user's processes; what a machine's processes can take from this host is bounded by -m and --cpus"
+
+func takeNoPidsLimit(word string) error {
+	if n, err := strconv.Atoi(word); err != nil || n > 0 || n < -1 {
+		return &refusedError{"pids-limit", pidsLimit + "; 0 and -1, for no limit, are taken"}
+	}
+	return nil
 }
 
 // detachKeys is of what has a terminal.

@@ -41,8 +41,8 @@ var rules = []rule{
 	{"inspect", "json format", "", "each says what is printed; '{{json .}}' is JSON of a template"},
 	{"image ls,images", "json quiet format", "", "each says what is printed"},
 	{"image ls,images", "quiet", "digests", "IDs alone are printed"},
-	{"stats,system df", "json format", "", "each says what is printed"},
-	{"volume ls", "json quiet", "", "each says what is printed"},
+	{"stats,system df,version,image inspect,volume inspect", "json format", "", "each says what is printed"},
+	{"volume ls", "json quiet format", "", "each says what is printed"},
 	{"logs", "console agent supervisor", "", "each is a log of its own"},
 	{"logs", "console agent supervisor", "timestamps since until", "this log has no times; those are of a command's output"},
 }
@@ -60,6 +60,7 @@ type constant struct{ command, flag, why string }
 
 var constants = []constant{
 	{"ps", "no-trunc", "whole texts are all that is printed"},
+	{"stats", "no-trunc", "whole texts are all that is printed"},
 	{"attach", "no-stdin", "no input is passed on; 'agentctl exec -i' does"},
 	{"inspect", "json", "what is printed is JSON, or a template's with -f"},
 	{"image inspect", "json", "what is printed is JSON"},

@@ -51,7 +51,7 @@ var independent = map[string][]string{
 	"system prune": {"all force json volumes"},
 	"kernel rm":    {"force json"},
 	"run":          eitherWay(stayingSwitches+" quiet rm detach json", stayingSwitches+" quiet rm json interactive tty"),
-	"stats":        {"json no-stream"},
+	"stats":        {"all json no-stream no-trunc"},
 	"testexec":     eitherWay(stayingSwitches),
 	"volume prune": {"all force json"},
 	"volume rm":    {"force json"},

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,7 +22,7 @@ import (
 const statsPeriod = time.Second
 
 func newStats() *cobra.Command {
-	var once bool
+	var once, ended bool
 	var text string
 	cmd := &cobra.Command{
 		Use:   "stats [flags] [NAME...]",
@@ -36,6 +37,9 @@ A machine that does not answer within 5 seconds is left out, if it was not named
 		Example:           `  agentctl stats --no-stream --format '{{.Name}} {{.CPUPerc}} {{.MemUsage}}'`,
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if ended {
+				return misuse(errors.New("stats: --all: machines that do not run take nothing: 'agentctl ps -a' lists them"))
+			}
 			if len(args) != 1 || text != "" {
 				ctx, stop := interruptible(cmd)
 				defer stop()
@@ -63,6 +67,11 @@ A machine that does not answer within 5 seconds is left out, if it was not named
 	}
 	cmd.Flags().BoolVar(&once, "no-stream", false, "once, on a terminal too")
 	cmd.Flags().StringVar(&text, "format", "", formatHelp+"; a line for each machine")
+	cmd.Flags().BoolVarP(&ended, "all", "a", false, "refused: 'agentctl ps -a' has machines that do not run")
+	cmd.Flags().Bool("no-trunc", true, "whole texts; they always are")
+	for _, name := range []string{"all", "no-trunc"} {
+		_ = cmd.Flags().MarkHidden(name) // It is there.
+	}
 	offerJSON(cmd)
 	return cmd
 }

@@ -54,7 +54,8 @@ func (v build) String() string {
 }
 
 func newVersion() *cobra.Command {
-	return offerJSON(&cobra.Command{
+	var text string
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Long:  "Print the version of this program and of the agent that is built into it.\n" + exitHelp(plainExit),
@@ -63,8 +64,22 @@ func newVersion() *cobra.Command {
 			if wantsJSON(cmd) {
 				return writeJSON(os.Stdout, thisVersion())
 			}
+			if text != "" {
+				return printEach(os.Stdout, text, []build{thisVersion()}, func(v build) any { return versionView{v} })
+			}
 			_, err := fmt.Println(thisVersion())
 			return err
 		},
-	})
+	}
+	cmd.Flags().StringVarP(&text, "format", "f", "", formatHelp)
+	return offerJSON(cmd)
 }
+
+// A versionView is the version for a template: client and server are one program.
+type versionView struct{ build }
+
+// Client is this program.
+func (v versionView) Client() build { return v.build }
+
+// Server is this program too.
+func (v versionView) Server() build { return v.build }

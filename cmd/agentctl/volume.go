@@ -57,27 +57,41 @@ func newVolumeCreate() *cobra.Command {
 
 func newVolumeList() *cobra.Command {
 	var quiet bool
+	var text string
+	var filters []string
 	cmd := &cobra.Command{
-		Use:   "ls",
+		Use:   "ls [flags]",
 		Short: "List the volumes",
-		Long:  "List the volumes, and the machines that are made with each.\n" + exitHelp(plainExit),
-		Args:  cobra.NoArgs,
+		Long: `List the volumes, and how many machines are made with each.
+
+A filter is name=TEXT (a part of it), label=KEY[=VALUE], dangling=true|false (no machine
+is made with it) or driver=local, which all have.
+` + exitHelp(plainExit),
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := machines.Open("")
 			if err != nil {
 				return err
 			}
 			all, err := store.Volumes()
+			if err == nil {
+				all, err = filterVolumes(all, filters)
+			}
 			if err != nil {
 				return err
 			}
 			if wantsJSON(cmd) {
 				return writeJSON(os.Stdout, append([]machines.Volume{}, all...))
 			}
+			if text != "" {
+				return printVolumes(os.Stdout, text, all)
+			}
 			return listVolumes(all, quiet)
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "names only")
+	cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, "only volumes with `KEY=VALUE`: name, label, dangling or driver")
+	cmd.Flags().StringVar(&text, "format", "", formatHelp)
 	offerJSON(cmd)
 	return cmd
 }
@@ -97,11 +111,14 @@ func listVolumes(all []machines.Volume, quiet bool) error {
 }
 
 func newVolumeInspect() *cobra.Command {
+	var text string
 	cmd := &cobra.Command{
-		Use:   "inspect NAME...",
+		Use:   "inspect [-f TEMPLATE] NAME...",
 		Short: "Print what is known of volumes",
-		Long:  "Print a list of volumes as JSON: name, created, labels, path, machines.\n" + exitHelp(plainExit),
-		Args:  cobra.MinimumNArgs(1),
+		Long: `Print a list of volumes as JSON, or what a template makes of each: name, created,
+labels, path, machines.
+` + exitHelp(plainExit),
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			store, err := machines.Open("")
 			if err != nil {
@@ -115,10 +132,14 @@ func newVolumeInspect() *cobra.Command {
 				}
 				all = append(all, v)
 			}
+			if text != "" {
+				return printEach(os.Stdout, text, all, func(v machines.Volume) any { return volumeDetails{v} })
+			}
 			return writeJSON(os.Stdout, all)
 		},
 	}
-	cmd.Flags().Bool("json", true, "as JSON; it always is")
+	cmd.Flags().StringVarP(&text, "format", "f", "", formatHelp)
+	cmd.Flags().Bool("json", true, "as JSON; it always is without -f")
 	return cmd
 }
 
