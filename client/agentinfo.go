@@ -7,7 +7,7 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// An AgentInfo is what an agent says of itself when it becomes ready. Times are the
+// An AgentInfo has the facts that an agent reports when it becomes ready. Times are the
 // guest's, since its kernel began (CLOCK_BOOTTIME).
 type AgentInfo struct {
 	Version string        // For people; "" if the agent does not say.
@@ -15,7 +15,7 @@ type AgentInfo struct {
 	Setup   time.Duration // How long the agent took to set the machine up.
 	Ready   time.Duration // When the agent said that it is ready.
 
-	// SecondPort says that raw records have a port of their own, beside the messages.
+	// SecondPort says that raw records have a port of their own.
 	SecondPort bool
 }
 

@@ -18,21 +18,20 @@ type Link interface {
 	SetDeadline(t time.Time) error
 }
 
-// A Handshake is what a host says to an agent that boots (protocol sections 6 and
-// 7.1). The zero value is for an agent that is configured by variables on its
-// kernel's command line.
+// A Handshake is the host's part of an agent's boot (protocol sections 6 and 7.1). The
+// zero value is for an agent that is configured by variables on its kernel's command line.
 type Handshake struct {
 	// Bootstrap configures the machine; nil says that variables do.
 	Bootstrap *wire.Bootstrap
 	// Generation is that of the protocol in which the host speaks; 0 is the newest.
 	Generation wire.Generation
-	// Resolved, if it is set, is called with the user of commands that name none, when
-	// the guest's root is final and before anything else is mounted. What the host
-	// serves to that user must be ready when it returns.
+	// Resolved, if it is set, is called with the user of commands that name none. The
+	// guest's root is final then, and none of the user's mounts is made yet. The file
+	// systems that the host serves for that user must be ready when Resolved returns.
 	Resolved func(wire.User)
 }
 
-// A Greeting is what came of a handshake.
+// A Greeting is the result of a handshake.
 type Greeting struct {
 	Ready      wire.Ready
 	Generation wire.Generation // The agent's.
@@ -42,9 +41,9 @@ type Greeting struct {
 	Link io.ReadWriteCloser
 }
 
-// Boot leads the agent on a link to its core.ready and returns a client of it, on any
-// monitor. The context is for the boot alone; a boot has no other deadline. Boot owns
-// the link, and closes it when it fails. An agent that says why it cannot boot is an
+// Boot does the host's part of an agent's boot, under any monitor, and returns a client of
+// the agent. The context is for the boot alone; a boot has no other deadline. Boot owns the
+// link, and closes it when it fails. If the agent says why it cannot boot, the error is an
 // [*InitError].
 func Boot(ctx context.Context, link Link, h Handshake) (*Client, error) {
 	g, err := h.Run(ctx, link)
@@ -148,7 +147,7 @@ func (s *greeter) next() (wire.Message, error) {
 	return m, nil
 }
 
-// An InitError is an agent's word that it cannot boot.
+// An InitError says why the agent cannot boot, in the agent's words.
 type InitError struct {
 	Message string // With the phase of the boot (docs/BOOT.md section 0).
 	Failure string // "user_not_found", "group_not_found" or "unknown".
@@ -156,7 +155,7 @@ type InitError struct {
 
 func (e *InitError) Error() string { return "the agent says: " + e.Message }
 
-// A resumed link begins with what was read of it before.
+// A resumed link begins with the bytes that were read from it before.
 type resumed struct {
 	Link
 	first []byte

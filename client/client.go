@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// own is the generation that we stamp on everything we send, whatever the
+	// own is the generation in every message that the client sends, whatever the
 	// agent's is (protocol section 6).
 	own = wire.Newest
 
@@ -49,10 +49,10 @@ type IDs struct {
 	Start, End uint32
 }
 
-// New returns a client on the link of a greeting, of which it uses Link, Ready and
-// Generation. It is for programs that have led the handshake themselves, by
-// [Handshake.Run] or otherwise, and for those that carry the link through a relay. The
-// client owns the link, whose Close must end a Read and a Write that are under way.
+// New returns a client on the link of a greeting; it uses Link, Ready and Generation. It is
+// for programs that do the handshake themselves, by [Handshake.Run] or otherwise, and for
+// those that carry the link through a relay. The client owns the link. Close of the link
+// must end a Read and a Write that are under way.
 func New(g *Greeting, ids IDs) *Client {
 	h := hello{ids: ids, relayed: ids != IDs{}, generation: g.Generation, ready: g.Ready}
 	if !h.relayed {
@@ -79,11 +79,11 @@ func start(link io.ReadWriteCloser, frames *frame.Reader, h hello) *Client {
 	return c
 }
 
-// Agent returns what the agent said of itself when it became ready.
+// Agent returns the facts that the agent reported when it became ready.
 func (c *Client) Agent() AgentInfo { return agentInfo(c.ready) }
 
 // Generation returns the generation of the protocol that is in force: the lower of the
-// agent's and our own. What the agent is too old for is a [*GenerationError].
+// agent's and the client's. A call for which the agent is too old is a [*GenerationError].
 func (c *Client) Generation() int { return int(c.generation) }
 
 // Done is closed when the link has ended.
@@ -100,7 +100,7 @@ func (c *Client) Close() error {
 	c.end(ErrClosed)
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
-	_ = c.writer.Drain(ctx) // What has not left by then is given up.
+	_ = c.writer.Drain(ctx) // Frames that have not left by then are dropped.
 	c.writer.Close()
 	err := c.closeLink()
 	c.loops.Wait()

@@ -170,7 +170,7 @@ func (c *Cmd) start() error {
 	return nil
 }
 
-// request says it in the protocol's words.
+// request makes the protocol's request for the command.
 func (c *Cmd) request() (*wire.ExecRequest, error) {
 	args := c.Args
 	if len(args) == 0 {
@@ -194,7 +194,7 @@ func (c *Cmd) request() (*wire.ExecRequest, error) {
 	}, nil
 }
 
-// Unlimited is the value of a [Limit] that is none.
+// Unlimited is the value of a [Limit] without a limit.
 const Unlimited = math.MaxUint64
 
 // A Limit is a limit on what a process may use (getrlimit(2)).
@@ -245,8 +245,8 @@ func (c *Cmd) Wait() error {
 	return c.proc.inputError()
 }
 
-// watchContext calls interrupt when the context is done. What it returns ends
-// that, and returns what the context has to say about the command.
+// watchContext calls interrupt when the context is done. settle ends the watch, and returns
+// the context's error for the command.
 func (c *Cmd) watchContext() (settle func() error) {
 	verdict := make(chan error, 1)
 	stop := context.AfterFunc(c.ctx, func() { verdict <- c.interrupt() })
@@ -269,7 +269,7 @@ func (c *Cmd) PID() int {
 }
 
 // Signal sends a signal, 1 to 31, to the command's process group. It returns
-// os.ErrProcessDone if the command has ended, and waits while the link takes nothing.
+// os.ErrProcessDone if the command has ended, and waits while the link is blocked.
 // The number is Linux's: on another system use those of package syscall that are the
 // same there (SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM), or numbers.
 func (c *Cmd) Signal(sig syscall.Signal) error {

@@ -20,35 +20,36 @@ const (
 	// (/proc/sys/net/ipv4/tcp_rmem is 6 MiB, of which a part is overhead).
 	ConnLimit = 4 << 20
 
-	// UnreadTimeout is how long the link waits then. A connection that nobody has
-	// read from for so long is given up, with ErrUnread, so that others go on.
+	// UnreadTimeout is how long the link waits then. A connection that was not read for so
+	// long is given up with ErrUnread, so that the others go on.
 	UnreadTimeout = 10 * time.Second
 
 	// connRecord is the longest record of a connection that agents agree to.
 	connRecord = 256 << 10
 
-	// linger is how long a connection has to end by itself once both sides have
-	// said that they are done or its user has closed it: what is on the way to the
-	// peer must get there, and no agent says when it has. Agents up to 0.6.14 never
-	// say that a connection has ended, and keep it until they are told to.
+	// linger is how long a connection may take to end by itself after both sides have
+	// finished or its user has closed it: bytes on their way must reach the peer, and no
+	// agent reports when they have. Agents up to 0.6.14 never report the end of a
+	// connection, and keep it until they are asked to close it.
 	linger = 5 * time.Second
 )
 
-// ErrUnread is why a connection was given up whose user did not read it.
+// ErrUnread says that a connection was given up because its user did not read it.
 var ErrUnread = errors.New("connection given up: its data was left unread and held up the agent link")
 
 // A Conn is a TCP connection from inside the guest to somewhere: a [net.Conn] with
 // the half closes of [net.TCPConn]. Its errors are a [*net.OpError].
 //
-// With raw records (see [Bulk]) both ends grant each other credit: a Write waits when
-// the peer does not read, and what is not read here waits in the guest but for [ConnLimit].
+// With raw records (see [Bulk]) both ends grant each other credit. A Write waits when the
+// peer does not read. Bytes that are not read here wait in the guest, except for
+// [ConnLimit].
 //
-// Without them Write returns when its bytes are on their way, and there is no credit:
-// what the peer does not take waits in the guest, up to 260 MiB for our
-// agent, and more than that breaks the connection. What is not read waits here, up
-// to [ConnLimit], and then holds up the link for [UnreadTimeout] at most.
+// Without raw records there is no credit, and Write returns when its bytes are on their
+// way. Bytes that the peer does not read wait in the guest, up to 260 MiB with this
+// project's agent; more than that breaks the connection. Bytes that are not read here wait
+// here, up to [ConnLimit], and then block the link for [UnreadTimeout] at most.
 //
-// Close lets what was written arrive.
+// Close does not discard written bytes: they still arrive.
 type Conn struct {
 	flows
 	net    string
@@ -67,8 +68,8 @@ type Conn struct {
 	mu     sync.Mutex
 	stands bool
 	closed bool // By the user.
-	sent   bool // The end of our half.
-	got    bool // The end of theirs.
+	sent   bool // Our half has ended.
+	got    bool // The peer's half has ended.
 	ended  bool
 	err    error // Why it ended, nil for a regular end.
 	wait   *time.Timer
@@ -103,7 +104,7 @@ func (n *Conn) request(req *wire.TCPConnect) error {
 	}
 	b, err := n.c.encode(n.id, req)
 	if err == nil && n.out.Send(b) != nil { // The first frame of an outbox never waits.
-		<-n.over // By the link's end, or by an answer that came before the question.
+		<-n.over // The link has ended, or the agent has answered before the request.
 		err = firstOf(n.why(), errUnexpected)
 	}
 	if err != nil {
@@ -169,19 +170,19 @@ func (n *Conn) receiveData(e wire.Envelope) error {
 	return nil
 }
 
-// record takes a piece of what the peer says.
+// record takes a piece of the peer's bytes.
 func (n *Conn) record(r wire.Record) error {
 	if _, err := n.from.Record(r); err != nil {
 		return err
 	}
 	if !n.in.push(r.Data) {
-		n.from.Consumed(len(r.Data)) // Nobody reads any more; the peer may still finish.
+		n.from.Consumed(len(r.Data)) // The user has closed it; let the peer finish.
 	}
 	n.heardAll()
 	return nil
 }
 
-// heardAll notes the end of what the peer says, when all of it has come.
+// heardAll ends the peer's half when all of its bytes have come.
 func (n *Conn) heardAll() {
 	if n.from.Whole() {
 		n.in.finish(io.EOF)
@@ -370,7 +371,7 @@ func (n *Conn) cannotWrite() error {
 	}
 }
 
-// CloseWrite ends our half, behind what was written.
+// CloseWrite ends our half, after the bytes that were written.
 func (n *Conn) CloseWrite() error {
 	if err := n.cannotWrite(); err != nil {
 		return n.opError("close", err)
@@ -379,7 +380,7 @@ func (n *Conn) CloseWrite() error {
 	return nil
 }
 
-// endWrites says that nothing more comes, once.
+// endWrites tells the agent, once, that no more bytes come.
 func (n *Conn) endWrites() {
 	switch {
 	case !n.half(&n.sent): // Before a Write that waits looks again.
@@ -390,8 +391,8 @@ func (n *Conn) endWrites() {
 	}
 }
 
-// finishWrites says how much was written, after whoever is writing it and not before
-// the agent knows the flow.
+// finishWrites tells the agent how much was written. It waits for a Write that is under
+// way, and until the agent knows the flow.
 func (n *Conn) finishWrites() {
 	n.to.Wake()
 	n.writing.Lock()
@@ -401,14 +402,14 @@ func (n *Conn) finishWrites() {
 	}
 }
 
-// tell queues a message behind what was written.
+// tell queues a message after the bytes that were written.
 func (n *Conn) tell(m wire.Message) {
 	if b, err := n.c.encode(n.id, m); err == nil {
-		_ = n.out.Put(b) // It fails only if there is nobody to tell.
+		_ = n.out.Put(b) // Fails only if the link has ended.
 	}
 }
 
-// CloseRead discards what was not read and what still comes.
+// CloseRead discards bytes that were not read and bytes that still come.
 func (n *Conn) CloseRead() error {
 	if n.isClosed() {
 		return n.opError("close", net.ErrClosed)
@@ -417,8 +418,8 @@ func (n *Conn) CloseRead() error {
 	return nil
 }
 
-// Close ends the connection. What was written still arrives; what the peer says
-// is discarded, and after five seconds it is told that nobody listens.
+// Close ends the connection. Written bytes still arrive. Bytes from the peer are
+// discarded, and after five seconds the connection is closed in the guest.
 func (n *Conn) Close() error {
 	n.mu.Lock()
 	again := n.closed

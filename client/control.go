@@ -30,10 +30,10 @@ func (c *Client) Touch(ctx context.Context) (uint64, error) {
 	return touched.ActivitySeq, nil
 }
 
-// SyncClock tells the guest what time it is; the guest corrects its clock if it
-// is more than 100 milliseconds off. There is no answer: nil means that the
-// message is on its way. Behind a relay it is [ErrRelayed]: the relay tells the
-// time, and disconnects a client that does.
+// SyncClock tells the guest what time it is; the guest corrects its clock if it is more
+// than 100 milliseconds off. There is no answer: nil means that the message is on its way.
+// Through a relay it returns [ErrRelayed]: the relay sets the clock itself, and disconnects
+// a client that tries to.
 func (c *Client) SyncClock(ctx context.Context, now time.Time) error {
 	if c.relayed {
 		return fmt.Errorf("clock: %w", ErrRelayed)
@@ -44,8 +44,8 @@ func (c *Client) SyncClock(ctx context.Context, now time.Time) error {
 	return c.tell(ctx, &wire.ClockSync{UnixTimeNanos: uint64(now.UnixNano())})
 }
 
-// Shutdown asks the machine to end, and returns when the request, and what else
-// was queued, has left. Done is closed when the machine has ended.
+// Shutdown asks the machine to end. It returns when the request and all frames queued
+// before it have left. Done is closed when the machine has ended.
 func (c *Client) Shutdown(ctx context.Context) error {
 	if err := c.tell(ctx, new(wire.Shutdown)); err != nil {
 		return err
@@ -69,8 +69,8 @@ func (c *Client) tell(ctx context.Context, m wire.Message) error {
 	return c.post(b)
 }
 
-// post queues a frame on the control outbox. Rather than wait for the link, in
-// which no context could interrupt it, it fails.
+// post queues a frame on the control outbox. It fails instead of waiting for the link,
+// because no context could interrupt that wait.
 func (c *Client) post(b []byte) error {
 	if c.ctl.Queued() > mux.DefaultOutbox {
 		return ErrStalled
@@ -81,8 +81,8 @@ func (c *Client) post(b []byte) error {
 	return nil
 }
 
-// reason returns why the link ended, when the writer has said that it did: it is
-// the first to know, so the rest may still have to hear of it.
+// reason returns why the link ended, after the writer has reported an end. The writer
+// knows first, so reason waits until the rest of the client knows too.
 func (c *Client) reason() error {
 	<-c.done
 	return c.Err()
@@ -113,7 +113,7 @@ func (a *answer) fail(err error) { a.put(result{err: err}) }
 func (a *answer) put(r result) {
 	select {
 	case a.got <- r:
-	default: // Somebody answers twice.
+	default: // A second answer.
 	}
 }
 
@@ -124,7 +124,7 @@ func ask[T wire.Message](ctx context.Context, c *Client, m wire.Message) (T, err
 	if err != nil {
 		return none, err
 	}
-	// An agent that answers later finds nobody.
+	// A later answer is ignored.
 	defer c.calls.remove(a.id, a)
 	select {
 	case r := <-a.got:
@@ -146,7 +146,7 @@ func expected[T wire.Message](r result) (reply T, err error) {
 	return reply, nil
 }
 
-// pose sends the question, by the given way to the link.
+// pose queues the request by send.
 func (c *Client) pose(ctx context.Context, m wire.Message, send func([]byte) error) (*answer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

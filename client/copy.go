@@ -95,7 +95,7 @@ func (c *Cmd) copyInput() {
 	case *stream:
 		c.copy(func() error { return pipeError(in.copyFrom(r)) })
 	case *os.File:
-		go func() { _ = in.copyFrom(r) }() // Nobody waits; see Stdin.
+		go func() { _ = in.copyFrom(r) }() // Wait does not wait for it; see Stdin.
 	default:
 		c.copy(func() error { return in.copyFrom(r) })
 	}
@@ -154,8 +154,8 @@ func (c *Cmd) closePipes(err error) {
 	}
 }
 
-// interrupt carries out the end of the context: Cancel, signal 9 where that was
-// milder, and at last giving up, each after its delay.
+// interrupt ends the command after the end of its context: it calls Cancel, sends signal 9
+// if the command still runs, and at last gives up, each after its delay.
 func (c *Cmd) interrupt() error {
 	err := c.cancel()
 	if !c.proc.wasKilled() {

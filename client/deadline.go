@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// A deadline is a moment that can be moved. It tells apply, in order, whether it
-// has passed.
+// A deadline is a moment that can be moved. It calls apply, in order, with whether the
+// moment has passed.
 type deadline struct {
 	apply func(passed bool)
 
 	mu    sync.Mutex
 	timer *time.Timer
-	moved int // How often: a timer that was stopped too late finds another number.
+	moved int // Counts moves: a timer that was stopped too late finds another number.
 }
 
 // set moves the deadline; the zero time is never.
@@ -60,7 +60,7 @@ func (s *stopChan) set(shut bool) {
 	s.shut = shut
 }
 
-// wait returns the channel of now, and whether it is closed.
+// wait returns the current channel, and whether it is closed.
 func (s *stopChan) wait() (ch <-chan struct{}, shut bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -27,7 +27,7 @@ const (
 	legacyGeneration wire.Generation = 1
 )
 
-// hello is what a relay tells a client that connects.
+// hello is a relay's greeting to a new client.
 type hello struct {
 	ids        IDs
 	relayed    bool
@@ -60,14 +60,14 @@ func greet(ctx context.Context, conn net.Conn) (hello, *frame.Reader, error) {
 	stop := context.AfterFunc(ctx, interrupt)
 	h, frames, err := readHello(conn)
 	if !stop() {
-		// The deadline is, or is about to be, in the past: the link is of no use.
+		// The deadline has passed, or is about to pass: the link cannot be used.
 		return hello{}, nil, fmt.Errorf("handshake: %w", ctx.Err())
 	}
 	return h, frames, err
 }
 
-// readHello reads a relay's handshake (protocol section 5.2). What follows it is
-// left in the frame reader.
+// readHello reads a relay's handshake (protocol section 5.2). Bytes after it stay in the
+// frame reader.
 //
 //	id_start u32 | id_end_exclusive u32 | frame of core.ready
 //	id_offset u32 |                       frame of core.ready   (before 0.5)
@@ -121,10 +121,10 @@ func (h *hello) readReady(frames *frame.Reader) error {
 	return nil
 }
 
-// cutShort explains a handshake that ended in its first words.
+// cutShort explains a handshake that ended within its first bytes.
 func cutShort(err error) error {
 	if errors.Is(err, io.EOF) {
-		// What a relay does with the client that is one too many.
+		// A relay that has no free slot closes the connection at once.
 		return fmt.Errorf("handshake: closed at once, perhaps because the relay has its %d clients: %v", frame.Slots, err) //nolint:errorlint // Nobody's end.
 	}
 	return fmt.Errorf("handshake: %w", err)

@@ -14,23 +14,23 @@
 // any monitor, and package sandbox for one that this program starts.
 //
 // Commands have the shape of package os/exec: [Client.Command] fills a [Cmd],
-// whose Run, Start, Wait, Output and pipes behave as there. What differs is said
-// where it does; most of it follows from three facts. The guest adds to the
-// environment instead of replacing it, it searches a name in the guest's PATH,
-// and it reports the end of a command only after the command's output has ended.
+// whose Run, Start, Wait, Output and pipes behave as there. Differences are documented at
+// each field and method. Most of them follow from three facts. The guest adds to the
+// environment instead of replacing it. It searches a name in the guest's PATH. And it
+// reports the end of a command only after the command's output has ended.
 //
 // Files have the shape of package os. A function of os is a method of [Client] with
 // a context before its arguments: [Client.Open], [Client.Stat], [Client.Rename].
 // The context of Open bounds all that is done with the [File]. Paths are the
 // guest's; a relative one starts at its root. [Client.FS] has the same files for
-// whatever takes an [io/fs.FS], and [FS.WithContext] gives it a context. Errors are
-// a [*fs.PathError], or an [*os.LinkError] where there are two names, with a
+// functions that take an [io/fs.FS], and [FS.WithContext] gives it a context. Errors are
+// a [*fs.PathError], or an [*os.LinkError] for two names, with a
 // [*GuestError] inside that has the guest's error number.
 //
 // Connections have the shape of package net: [Client.DialContext] connects from
-// inside the guest and fits where that of a [net.Dialer] does.
+// inside the guest and has the signature of [net.Dialer.DialContext].
 //
-// What the agent is too old for fails with a [*GenerationError] before anything is
+// A call for which the agent is too old fails with a [*GenerationError] before anything is
 // sent.
 //
 // # Flow
@@ -46,26 +46,26 @@
 //	             so long is given up
 //	commands     queue 1 MiB for each output (StreamLimit); then the link waits
 //
-// While the link waits, so does every other answer on it. A caller therefore reads
-// what it asked for, or closes the pipe, which discards the rest; who cannot
-// promise that has a link of its own from the relay. Whether clients of one relay
-// wait for each other is up to the relay: the agent's own sessions do not.
+// While the link waits, every other answer on it waits too. So read what you have asked
+// for, or close the pipe, which discards the rest. If you cannot guarantee that, open a
+// separate client through the relay. Whether clients of one relay wait for each other
+// depends on the relay; the agent's sessions do not.
 //
 // # Ends
 //
-// A terminal frame ends its id. A frame that cannot be decoded or that has no
-// place in its session ends that session only, with a [*FrameError]; a command
-// gets signal 9 then, because nobody would hear of it again. The end of the link
-// ends everything with a [*LinkError], and Close with [ErrClosed].
+// A terminal frame ends its id. A frame that cannot be decoded, or that is out of place in
+// its session, ends that session only, with a [*FrameError]; a command gets signal 9 then,
+// because its end could not be received any more. The end of the link ends everything with
+// a [*LinkError], and Close ends everything with [ErrClosed].
 //
 // # Locks
 //
 // table.mu guards the ids in use, process.mu one command, stream.mu one stream,
 // Conn.mu one connection, upload.mu and direct.mu one piece of a file. None is held
-// while another is taken, nor while the link or a caller is waited for. File.mu is
-// held by who uses a file's position, File.dirMu by who lists a directory and
-// Conn.writing by who writes, each for as long as that takes; a deadline's mu while
-// it sets a stopChan.
+// while another is taken, or during a wait for the link or a caller. Three locks are held
+// for a whole operation: File.mu while a file's position is used, File.dirMu while a
+// directory is listed, and Conn.writing during a Write. A deadline's mu is held while it
+// sets a stopChan.
 //
 // # Stability
 //

@@ -15,24 +15,23 @@ import (
 )
 
 var (
-	// ErrClosed is what calls return after, and because of, Close.
+	// ErrClosed is returned by calls after, and because of, Close.
 	ErrClosed = errors.New("client closed")
 
 	// ErrNoID says that every id of the client's range is in use.
 	ErrNoID = errors.New("no free correlation id")
 
-	// ErrStalled says that the link has not taken what was sent to it before.
+	// ErrStalled says that the link has not taken earlier frames yet.
 	ErrStalled = errors.New("agent link is stalled")
 
-	// ErrRelayed says that what was asked for is the business of the relay between
-	// the client and the agent.
+	// ErrRelayed says that only the relay between the client and the agent may do this.
 	ErrRelayed = errors.New("left to the relay")
 
 	// ErrWaitDelay is the one of package os/exec: a command, or the copying of
 	// its input and output, did not end in time.
 	ErrWaitDelay = exec.ErrWaitDelay
 
-	// errUnexpected says that a message has no place in its session.
+	// errUnexpected says that a message is out of place in its session.
 	errUnexpected = errors.New("message out of place")
 )
 
@@ -60,8 +59,7 @@ func notEOF(err error) error {
 	return err
 }
 
-// A causeError is why a context ended, where that would be taken for the end of a
-// reader.
+// A causeError is the cause of a context's end that a reader would take for EOF.
 type causeError struct{ cause error }
 
 func (e *causeError) Error() string { return "canceled: " + e.cause.Error() }
@@ -69,8 +67,8 @@ func (e *causeError) Error() string { return "canceled: " + e.cause.Error() }
 // Is reports whether target is [context.Canceled].
 func (*causeError) Is(target error) bool { return target == context.Canceled }
 
-// causeOf is [context.Cause]; nil while ctx goes on. Whoever cancels a context with
-// io.EOF does not end a file by it.
+// causeOf is [context.Cause]; nil while ctx is alive. A cause of io.EOF does not look like
+// the end of a file.
 func causeOf(ctx context.Context) error {
 	err := context.Cause(ctx)
 	if err != nil && notEOF(err) == nil {
@@ -79,10 +77,10 @@ func causeOf(ctx context.Context) error {
 	return err
 }
 
-// A GenerationError says that the agent is too old for what was asked. Nothing
-// was sent. It is [errors.ErrUnsupported].
+// A GenerationError says that the agent is too old for a call. Nothing was sent. It is
+// [errors.ErrUnsupported].
 type GenerationError struct {
-	Feature string // What was asked for, in words.
+	Feature string // The call, in words.
 	Message string // The protocol's name of the message, such as "core.ping".
 	Needs   int
 	Have    int // What the agent and this client have in common.
@@ -110,8 +108,8 @@ func feature(t wire.Type) string {
 	}
 }
 
-// A FrameError says that the agent sent something in a call that the protocol
-// does not have there. It ends that call; the link goes on.
+// A FrameError says that the agent broke the protocol in a call. It ends that call; the
+// link goes on.
 type FrameError struct {
 	Type string // The protocol's name of the message; "" if it could not be read.
 	Err  error
@@ -128,11 +126,11 @@ func (e *FrameError) Error() string {
 // payload that is cut.
 func (e *FrameError) Unwrap() error { return notEOF(e.Err) }
 
-// A ProtocolError is the agent's refusal of something that we sent.
+// A ProtocolError is the agent's refusal of a message that the client sent.
 type ProtocolError struct {
 	Kind          string // As the protocol names it, such as "invalid_flags".
 	Message       string // In the agent's words.
-	OffendingType string // The protocol's name of what we sent; "" if the agent did not say.
+	OffendingType string // The protocol's name of that message; "" if the agent did not say.
 }
 
 func (e *ProtocolError) Error() string {
@@ -142,7 +140,7 @@ func (e *ProtocolError) Error() string {
 	return fmt.Sprintf("agent refused %s: %s: %s", e.OffendingType, e.Kind, e.Message)
 }
 
-// An ExitError says that a command ended and not with code 0.
+// An ExitError says that a command ended with another code than 0, or by a signal.
 type ExitError struct {
 	// Signaled says that a signal ended the command.
 	Signaled bool

@@ -28,21 +28,20 @@ const closeTimeout = 30 * time.Second
 //
 // # Reading
 //
-// Read, WriteTo and reads in a row ask for what follows before it is wanted: 64
-// KiB at first, at most 1 MiB twice when reading goes on. So they may miss what
-// somebody else has written into that part a moment ago. ReadAt asks for exactly
-// its bytes and is not affected. Nothing read ahead ever holds up the link.
+// Read and WriteTo read ahead: 64 KiB at first, and two pieces of 1 MiB at most when
+// reading goes on. So they may miss bytes that another process has written there a moment
+// ago. ReadAt asks for exactly its bytes and is not affected. Reading ahead never blocks the
+// link.
 //
 // With raw records (see [Bulk]) reading in a row asks for up to 64 MiB at once, twice,
 // and at most 8 MiB of each are here or on their way before they are read.
 //
 // # Writing
 //
-// Write returns when its bytes are on their way, at most 2 MiB of them without an
-// answer; with raw records, for which the agent grants credit, what the agent has
-// granted, 8 MiB as a rule. That they could not be written is the error of a later call: of Write,
-// of Flush, which waits for all answers, of Close, or of any other method. WriteAt
-// and ReadFrom wait for the answers themselves.
+// Write returns when its bytes are on their way. At most 2 MiB are on their way without an
+// answer; with raw records as much as the agent has granted, usually 8 MiB. If they cannot
+// be written, a later call returns the error: Write, Flush (which waits for all answers),
+// Close, or any other method. WriteAt and ReadFrom wait for the answers themselves.
 type File struct {
 	c      *Client
 	ctx    context.Context //nolint:containedctx // The methods of os.File have none.
@@ -135,8 +134,8 @@ func optionsOf(flag int, perm fs.FileMode) (o wire.OpenOptions, err error) {
 	return o, nil
 }
 
-// openHandle opens a file or directory. One that opens when nobody waits for it
-// any more is closed.
+// openHandle opens a file or directory. If its context ends first, the file is closed when
+// it opens.
 func (c *Client) openHandle(ctx context.Context, op wire.FSOp) (uint64, error) {
 	a, err := c.pose(ctx, &wire.FSRequest{Op: op}, c.request)
 	if err != nil {
@@ -147,7 +146,7 @@ func (c *Client) openHandle(ctx context.Context, op wire.FSOp) (uint64, error) {
 		return handleOf(r)
 	case <-ctx.Done():
 		go func() {
-			if late, err := handleOf(<-a.got); err == nil { // The link's end is an answer too.
+			if late, err := handleOf(<-a.got); err == nil { // Does not block for ever: the link's end is an answer too.
 				c.abandon(&wire.OpCloseHandle{Handle: late})
 			}
 		}()
@@ -163,7 +162,7 @@ func handleOf(r result) (uint64, error) {
 	return h.Handle, nil
 }
 
-// abandon asks for an operation whose outcome nobody wants to know.
+// abandon requests an operation and ignores its result.
 func (c *Client) abandon(op wire.FSOp) {
 	_, _ = c.pose(context.Background(), &wire.FSRequest{Op: op}, c.request)
 }
@@ -171,8 +170,8 @@ func (c *Client) abandon(op wire.FSOp) {
 // Name returns the name that the file was opened by.
 func (f *File) Name() string { return f.name }
 
-// Close closes the file, when what was written has its answers, for which it waits
-// 30 seconds at most. Reads that are under way end with [fs.ErrClosed].
+// Close closes the file after all writes have their answers; it waits 30 seconds at most for
+// them. Reads that are under way end with [fs.ErrClosed].
 func (f *File) Close() error {
 	if f.closed.Swap(true) {
 		return pathError("close", f.name, fs.ErrClosed)
@@ -209,7 +208,7 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-// lock waits for the file's position to be nobody else's.
+// lock waits until no other call uses the file's position.
 func (f *File) lock() (unlock func(), err error) {
 	f.mu.Lock()
 	if err := f.over(); err != nil {
@@ -227,7 +226,7 @@ func (f *File) over() error {
 	return causeOf(f.ctx) // nil while it goes on.
 }
 
-// settle makes the guest's file what the calls so far have made of it.
+// settle waits until the guest's file has the effect of all calls so far.
 func (f *File) settle() error {
 	unlock, err := f.lock()
 	if err != nil {
@@ -237,13 +236,13 @@ func (f *File) settle() error {
 	return f.out.flush()
 }
 
-// Flush waits until everything written has arrived in the guest's file: every process
-// of the guest then reads it. It says nothing of a disk, see [File.Sync].
+// Flush waits until all written bytes are in the guest's file: every process of the guest
+// can read them then. They need not be on a disk, see [File.Sync].
 func (f *File) Flush() error { return pathError("flush", f.name, f.settle()) }
 
-// Sync cannot do what that of [os.File] does: the protocol has no word for putting a
-// file on a disk. It flushes and returns [errors.ErrUnsupported]. [Client.Sync] has an
-// agent of ours put a whole file system on its disk.
+// Sync is not that of [os.File]: the protocol has no message that syncs a file to a disk.
+// It flushes and returns [errors.ErrUnsupported]. [Client.Sync] makes this project's agent
+// sync a whole file system.
 func (f *File) Sync() error {
 	err := f.settle()
 	if err == nil {
@@ -298,7 +297,7 @@ func (f *File) seek(offset int64, whence int) (int64, error) {
 		return 0, einval
 	}
 	if offset == f.pos {
-		return offset, nil // What was read ahead is still ahead.
+		return offset, nil // The position is the same: keep the bytes that were read ahead.
 	}
 	f.in.drop()
 	if err := f.out.flush(); err != nil {
@@ -323,7 +322,7 @@ func (f *File) Chtimes(atime, mtime time.Time) error {
 	return pathError("chtimes", f.name, f.setStat(timeAttrs(atime, mtime)))
 }
 
-// Describe is Chmod and Chtimes in one operation, for those who copy many files. A
+// Describe is Chmod and Chtimes in one operation, for programs that copy many files. A
 // zero time leaves the time as it is.
 func (f *File) Describe(mode fs.FileMode, mtime time.Time) error {
 	a := timeAttrs(time.Time{}, mtime)
@@ -353,9 +352,9 @@ func (f *File) setStat(a wire.FSAttrs) error {
 	return f.c.do(f.ctx, &wire.OpFSetStat{Handle: f.handle, Attrs: a})
 }
 
-// givenUp has end called with the cause when ctx ends, unless stop is called first;
-// not before asked, for ctx may have ended already, and what the agent was not asked
-// for is not given up.
+// givenUp calls end with the cause when ctx ends, unless stop is called first. It does not
+// call end before asked is called: ctx may have ended already, and a request that was not
+// sent must not be given up.
 func givenUp(ctx context.Context, end func(why error)) (stop func() bool, asked func()) {
 	begun := make(chan struct{})
 	stop = context.AfterFunc(ctx, func() {

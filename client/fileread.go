@@ -75,8 +75,8 @@ func (w *fetch) fail(err error) {
 	w.stop()
 }
 
-// answered takes a response apart: refused is nil or the guest's refusal, err
-// says that it is no response.
+// answered decodes a response: refused is nil or the guest's refusal; err says that the
+// message is no response.
 func answered(e wire.Envelope) (refused, err error) {
 	m, err := wire.Decode(e)
 	if err != nil {
@@ -100,7 +100,7 @@ func (f *flows) answered(e wire.Envelope) (refused, err error) {
 	return refused, err
 }
 
-// offer is the offer for reading so many bytes, nil where records do not pay.
+// offer returns the offer for reading so many bytes, nil if records do not pay off.
 func (f *File) offer(size int64) *wire.BulkOffer {
 	if size < bulkFrom {
 		return nil
@@ -160,7 +160,7 @@ type reading struct {
 	size int64 // Of the newest.
 }
 
-// drop forgets what was read ahead. What is on its way is discarded as it comes.
+// drop discards the bytes that were read ahead, also those still on their way.
 func (r *reading) drop() {
 	for _, w := range r.open {
 		_ = w.Close() // A stream's Close has no error.
@@ -198,8 +198,7 @@ func (f *File) longest() int64 {
 	return readFetch
 }
 
-// take reads from where the file's position is, by one of the ways to read a
-// stream, and moves it.
+// take reads at the file's position by read, and moves the position.
 func (f *File) take(read func(*stream) (int, error)) error {
 	for {
 		w, err := f.ahead(f.pos)
@@ -279,8 +278,8 @@ func (f *File) writeTo(w io.Writer) (total int64, err error) {
 	}
 }
 
-// next takes the next bytes of the file, as many as came together. The file is not
-// held while its caller does something with them.
+// next takes the next bytes of the file, as many as came together. The file is not locked
+// while the caller uses them.
 func (f *File) next() (p []byte, err error) {
 	unlock, err := f.lock()
 	if err != nil {
@@ -336,7 +335,7 @@ func (f *File) readAt(p []byte, offset int64) (int, error) {
 	return d.result()
 }
 
-// A direct is a piece of a file that goes to where its caller wants it.
+// A direct is a piece of a file that goes straight into its caller's memory.
 type direct struct {
 	flows
 	done chan struct{}
@@ -434,7 +433,8 @@ func (f *File) contents() ([]byte, error) {
 		return b[:n], err
 	}
 	const more = 512 // For a file that has no size, or grows.
-	// The size is the guest's word: beyond a piece it has to come before it is believed.
+	// The guest reports the size: do not allocate more than a piece for bytes that have
+	// not come.
 	for size := max(min(info.Size(), bulkPiece), int64(n)) + more; ; size = 2*int64(n) + more {
 		b = append(make([]byte, 0, size), b[:n]...)
 		m, err := f.ReadAt(b[n:cap(b)], int64(n))
@@ -445,8 +445,7 @@ func (f *File) contents() ([]byte, error) {
 	}
 }
 
-// noEOF is err, or nil for the end of a reader. One that is wrapped is somebody
-// else's end.
+// noEOF returns err, or nil for io.EOF. A wrapped io.EOF is not the end of this reader.
 func noEOF(err error) error {
 	if err == io.EOF { //nolint:errorlint // See above.
 		return nil

@@ -19,7 +19,7 @@ func pathError(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
 
-// linkError is pathError for what has two names.
+// linkError is pathError for an operation on two names.
 func linkError(op, from, to string, err error) error {
 	if err == nil {
 		return nil
@@ -42,8 +42,8 @@ func (c *Client) operate(ctx context.Context, op wire.FSOp) (wire.FSResult, erro
 	}
 }
 
-// request queues the frame that begins a session, on an outbox of its own. It
-// never waits: whoever asks for more waits for the answer first.
+// request queues the frame that begins a session, on an outbox of its own. It never waits:
+// a caller sends its next request after the answer.
 func (c *Client) request(b []byte) error {
 	if c.writer.Outbox(0).Put(b) != nil {
 		return c.reason()
@@ -51,15 +51,15 @@ func (c *Client) request(b []byte) error {
 	return nil
 }
 
-// farewell queues the frame that gives a session up. Nobody waits for its fate: it
-// may be the link's end that the session is given up for.
+// farewell queues the frame that gives a session up. It ignores errors: the link may have
+// ended.
 func (c *Client) farewell(id uint32, m wire.Message) {
 	if b, err := c.encode(id, m); err == nil {
 		_ = c.writer.Outbox(0).Put(b)
 	}
 }
 
-// outcome is what an operation returned, or the guest's refusal.
+// outcome returns an operation's result, or the guest's refusal.
 func outcome(r result) (wire.FSResult, error) {
 	reply, err := expected[*wire.FSResponse](r)
 	if err != nil {
@@ -124,8 +124,8 @@ func (c *Client) stat(ctx context.Context, op, name string, follow bool) (*fileI
 	return &fileInfo{name: path.Base(name), entry: s.Entry}, nil
 }
 
-// ReadLink returns what a symbolic link says. Bytes that are not UTF-8 are shown
-// as U+FFFD.
+// ReadLink returns the target of a symbolic link. Bytes that are not UTF-8 are shown as
+// U+FFFD.
 func (c *Client) ReadLink(ctx context.Context, name string) (string, error) {
 	r, err := returned[*wire.ResultPath](c.operate(ctx, &wire.OpReadLink{Path: name}))
 	if err != nil {
@@ -143,9 +143,9 @@ func (c *Client) RealPath(ctx context.Context, name string) (string, error) {
 	return r.Path, nil
 }
 
-// Mkdir makes a directory, with exactly these permissions: the guest's umask has
-// no say. The protocol has only MkdirAll, so who makes the same directory at the
-// same time may not be noticed.
+// Mkdir makes a directory with exactly these permissions: the guest's umask is not applied.
+// The protocol has only MkdirAll, so a concurrent creation of the same directory may go
+// undetected.
 func (c *Client) Mkdir(ctx context.Context, name string, perm fs.FileMode) error {
 	return pathError("mkdir", name, c.mkdir(ctx, name, perm))
 }
@@ -196,8 +196,8 @@ func (c *Client) Remove(ctx context.Context, name string) error {
 	return pathError("remove", name, err)
 }
 
-// RemoveAll removes a file, or a directory with all that is in it. Links are not
-// followed. That nothing is there is no error.
+// RemoveAll removes a file, or a directory with all that is in it. It follows no links. A
+// name that does not exist is no error.
 func (c *Client) RemoveAll(ctx context.Context, name string) error {
 	err := c.do(ctx, &wire.OpRemoveDir{Path: name, Recursive: true})
 	if errors.Is(err, enotdir) {
@@ -209,13 +209,13 @@ func (c *Client) RemoveAll(ctx context.Context, name string) error {
 	return pathError("removeall", name, err)
 }
 
-// Rename renames a file. What newName named before is replaced.
+// Rename renames a file. A file that has newName is replaced.
 func (c *Client) Rename(ctx context.Context, oldName, newName string) error {
 	err := c.do(ctx, &wire.OpRename{Src: oldName, Dst: newName})
 	return linkError("rename", oldName, newName, err)
 }
 
-// Symlink makes a symbolic link with the name newName that says oldName.
+// Symlink makes newName a symbolic link to oldName.
 func (c *Client) Symlink(ctx context.Context, oldName, newName string) error {
 	err := c.do(ctx, &wire.OpSymlink{Target: oldName, LinkPath: newName})
 	return linkError("symlink", oldName, newName, err)
@@ -261,10 +261,10 @@ func (c *Client) Truncate(ctx context.Context, name string, size int64) error {
 	return pathError("truncate", name, c.setStat(ctx, name, true, sizeAttrs(size)))
 }
 
-// Sync has the guest write what it holds back of the file system of a directory to its
-// disk, and waits for it: a machine that is killed keeps that. Directories that the host
-// shares need none. The published agents have no such operation, and do nothing; there is
-// no error then.
+// Sync makes the guest sync the file system of a directory to its disk, and waits for it:
+// the data then survives the killing of the machine. Directories that the host shares need
+// no sync. The published agents have no such operation and do nothing; there is no error
+// then.
 func (c *Client) Sync(ctx context.Context, dir string) error {
 	return pathError("sync", dir, c.setStat(ctx, dir, true, wire.FSAttrs{}))
 }

@@ -63,8 +63,8 @@ func (p *upload) fail(err error) {
 	}
 }
 
-// settle is how it ended: nil for a piece that has arrived. Only the first call
-// does anything, and returns true.
+// settle ends the upload; nil means that the piece has arrived. Only the first call has an
+// effect, and returns true.
 func (p *upload) settle(err error) bool {
 	p.mu.Lock()
 	again := p.over
@@ -75,7 +75,7 @@ func (p *upload) settle(err error) bool {
 	if again {
 		return false
 	}
-	p.to.Fail(errOver) // Whoever sends more need not wait.
+	p.to.Fail(errOver) // Ends a sender's wait for credit.
 	p.out.Discard()
 	close(p.done)
 	return true
@@ -88,7 +88,7 @@ func (p *upload) result() error {
 	return p.err
 }
 
-// abandon ends an upload that nobody will fill, so that the guest's side ends too.
+// abandon gives an upload up, and ends the guest's side too.
 func (p *upload) abandon(err error) {
 	if !p.settle(err) {
 		return
@@ -104,7 +104,7 @@ func (p *upload) abandon(err error) {
 type writing struct {
 	open   *upload
 	closed []*upload
-	long   bool // So much is written that raw records pay.
+	long   bool // Enough is written that raw records pay off.
 }
 
 // flush waits for all answers, and returns the first error.
@@ -145,7 +145,7 @@ func (f *File) upload() (*upload, error) {
 	}
 	allowed := 1
 	if f.append {
-		allowed = 0 // Two would mix.
+		allowed = 0 // Two concurrent appends would interleave.
 	}
 	for len(w.closed) > allowed {
 		err := w.closed[0].result()
@@ -183,7 +183,7 @@ func (f *File) begin(offset int64, offer *wire.BulkOffer) (*upload, error) {
 	return p, nil
 }
 
-// ask sends the request, after whose failure the upload is over.
+// ask sends the request. The upload is over if that fails.
 func (p *upload) ask(req *wire.FSRequest) error {
 	err := p.c.calls.add(func(id uint32) receiver {
 		p.id = id
@@ -203,8 +203,8 @@ func (p *upload) ask(req *wire.FSRequest) error {
 	return err
 }
 
-// send sends the n bytes behind the head's room of buf, which belongs to the link
-// then, and moves the file's position.
+// send sends the n bytes after the head's room of buf, and moves the file's position. The
+// link owns buf from then on.
 func (f *File) send(buf []byte, n int) error {
 	p, err := f.upload()
 	if err != nil {
@@ -214,7 +214,7 @@ func (f *File) send(buf []byte, n int) error {
 		n, err := p.piece(p.out, buf, data, nil)
 		if err != nil {
 			f.out.open = nil
-			return firstOf(p.result(), errUnexpected) // The agent has said that it is done before we have.
+			return firstOf(p.result(), errUnexpected) // The agent has ended the session too early.
 		}
 		if data = data[n:]; n > 0 {
 			buf = nil
@@ -265,7 +265,7 @@ func (f *File) chunk() int {
 // WriteString is Write for a string.
 func (f *File) WriteString(s string) (int, error) { return f.Write([]byte(s)) }
 
-// ReadFrom writes what r has, and waits until it has arrived.
+// ReadFrom writes the bytes of r, and waits until they have arrived.
 func (f *File) ReadFrom(r io.Reader) (total int64, err error) {
 	var spare []byte
 	for {
@@ -287,7 +287,7 @@ func (f *File) ReadFrom(r io.Reader) (total int64, err error) {
 	}
 }
 
-// put is send for who does not hold the file.
+// put locks the file and calls send.
 func (f *File) put(buf []byte, n int) error {
 	unlock, err := f.lock()
 	if err != nil {
@@ -301,8 +301,8 @@ func (f *File) put(buf []byte, n int) error {
 	return f.send(buf, n)
 }
 
-// WriteAt writes at an offset, whatever the position, and waits until that has
-// arrived. Files opened to append have none.
+// WriteAt writes at an offset, whatever the position, and waits until the bytes have
+// arrived. A file opened to append refuses it.
 func (f *File) WriteAt(b []byte, offset int64) (int, error) {
 	n, err := f.writeAt(b, offset)
 	return n, pathError("write", f.name, err)

@@ -11,36 +11,35 @@ import (
 )
 
 const (
-	// bulkFrom is the least that is worth a flow of its own: opening and ending one
-	// takes two messages more, and writes wait for the agent's consent.
+	// bulkFrom is the least size for which raw records pay off: a flow takes two messages
+	// more, and a write waits for the agent's acceptance.
 	bulkFrom = 256 << 10
 
-	// bulkRecord is how long our records are: nothing can pass one that has begun
-	// to leave, as with fileChunk.
+	// bulkRecord is the length of the client's records: no other frame can pass one that
+	// has begun to leave, as with fileChunk.
 	bulkRecord = 128 << 10
 
-	// bulkWindow is what the agent may send beyond what was read, as much as reference
-	// hosts grant. An emulated machine with one processor may need 20 ms to hear of a
-	// grant beside what it sends, 4 MiB at its speed; that is the half which is left
-	// when we grant.
+	// bulkWindow is how many unread bytes the agent may send, as much as reference hosts
+	// grant. An emulated machine with one processor that sends at full speed may need 20 ms
+	// to receive a grant; it sends 4 MiB in that time. Half of the window is left when the
+	// client grants more.
 	bulkWindow = flow.DefaultWindow
 
-	// bulkPiece is the most of a file that one flow moves. A flow costs a round
-	// trip, which is nothing beside that many bytes; and it ends for who reads and
-	// writes by turns.
+	// bulkPiece is the most of a file that one flow moves. The round trip of a flow costs
+	// nothing beside so many bytes, and callers that read and write in alternation end it
+	// early.
 	bulkPiece = 64 << 20
 )
 
 // Bulk says how the contents of large files and of connections are moved. The zero
 // value suits most.
 //
-// Agents of generation 8 can send and take raw records, with credit for each file
-// and connection: what one reader leaves unread then waits in the guest, and holds
-// up nothing else.
+// Agents of generation 8 can send and take raw records, with credit for each file and
+// connection: unread bytes of one then wait in the guest, and block nothing else.
 type Bulk struct {
 	Off    bool // Use data messages, as with older agents.
 	Record int  // The longest record in bytes, 16 KiB to 3 MiB; 0 is 128 KiB.
-	Window int  // What an agent may send before it is read, up to 32 MiB; 0 is 8 MiB.
+	Window int  // How many unread bytes an agent may send, up to 32 MiB; 0 is 8 MiB.
 }
 
 // SetBulk says how transfers that begin from now on move their data. Values outside
@@ -83,7 +82,7 @@ type carrier interface {
 	behind() bool // See [flow.Receiver].
 }
 
-// deliverRecord gives a raw record to whom it is for.
+// deliverRecord gives a raw record to its receiver.
 func deliverRecord(r receiver, f frame.Frame) error {
 	to, ok := r.(carrier)
 	if !ok {
@@ -99,7 +98,7 @@ func deliverRecord(r receiver, f frame.Frame) error {
 	return nil
 }
 
-// checkAccepted holds an agent's consent against the offer.
+// checkAccepted checks an agent's acceptance against the offer.
 func checkAccepted(m *wire.BulkAccepted, o *wire.BulkOffer, kind wire.BulkKind, flows wire.BulkFlow) error {
 	if m.Kind != kind || m.Flows != flows || m.Format != o.Format || m.MaxRecordPayload == 0 ||
 		m.MaxRecordPayload > o.MaxRecordPayload || m.GuestToHostCreditLimit != o.GuestToHostCreditLimit {
@@ -108,8 +107,8 @@ func checkAccepted(m *wire.BulkAccepted, o *wire.BulkOffer, kind wire.BulkKind, 
 	return nil
 }
 
-// flows are the two directions of a session's bytes. One that the session does not
-// have is of messages, of which none comes.
+// flows are the two directions of a session's bytes. A direction that the session does not
+// have is of messages, and none comes.
 type flows struct {
 	c     *Client
 	id    uint32
@@ -163,7 +162,7 @@ func (f *flows) receiveFlow(e wire.Envelope) error {
 	case *wire.BulkFinish:
 		return f.from.Finish(m)
 	case *wire.BulkCancel:
-		return nil // What ends the session says it too.
+		return nil // The terminal frame says it too.
 	}
 	return errUnexpected
 }
@@ -171,10 +170,10 @@ func (f *flows) receiveFlow(e wire.Envelope) error {
 // errOver is why a piece was not sent: the agent has ended the session.
 var errOver = errors.New("the flow has ended")
 
-// piece sends some of data when there is room for it: from buf, where data lies
-// behind the room for a head and belongs to the link then, or from a copy if that is
-// nil or only a part can go. taken is 0 without an error when it is to be asked
-// again, unless stop is closed.
+// piece waits for room and sends some of data. It sends from buf, in which data lies after
+// the room for a head, and which the link owns then. It sends a copy if buf is nil or if
+// only a part can be sent. If taken is 0 without an error the caller calls again, unless
+// stop is closed.
 func (f *flows) piece(out *mux.Outbox, buf, data []byte, stop <-chan struct{}) (taken int, err error) {
 	n, changed, err := f.to.Room(len(data))
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// A GuestError is what the guest says about a file or connection. The protocol has
-// no codes for these: Errno is read from the text.
+// A GuestError is the guest's error about a file or connection. The protocol has no codes
+// for these: Errno is read from the text.
 //
 // It is [fs.ErrNotExist], [fs.ErrPermission] or [fs.ErrExist] by the same rules as
 // a [syscall.Errno] on Linux, whatever system this is.
@@ -17,8 +17,8 @@ type GuestError struct {
 	Errno   syscall.Errno // Linux's number; 0 if the text has none and means none.
 }
 
-// Error returns the message without the name of the operation at its beginning,
-// which whoever reports this has said in words of their own.
+// Error returns the message without the name of the operation at its beginning: the error
+// that wraps this one names the operation.
 func (e *GuestError) Error() string {
 	what, rest, ok := strings.Cut(e.Message, ": ")
 	word := strings.Trim(what, "abcdefghijklmnopqrstuvwxyz_") == ""
@@ -70,8 +70,8 @@ func (e *GuestError) Unwrap() error {
 // Timeout reports whether the guest gave up after a time.
 func (e *GuestError) Timeout() bool { return e.Errno == etimedout }
 
-// refusals are the agents' own words, and the number that a system call gives for
-// the same (protocol sections 9.7 and 10).
+// refusals are the agents' own texts, and the error number that a system call has for the
+// same (protocol sections 9.7 and 10).
 var refusals = []struct {
 	words string
 	errno syscall.Errno

@@ -6,9 +6,9 @@ import (
 	"path"
 )
 
-// An FS is the guest's files as package io/fs has them, below one directory. Names
-// are unrooted, slash-separated and without "..", but links lead out of the
-// directory where they say so: it is a view, not a fence.
+// An FS has the guest's files below one directory, in the shape of package io/fs. Names are
+// unrooted, slash-separated and without "..". But links may lead out of the directory: an
+// FS is no security boundary.
 //
 // It is an [fs.ReadDirFS], [fs.ReadFileFS], [fs.StatFS], [fs.ReadLinkFS] and
 // [fs.SubFS]. The files that Open returns are a [*File].
@@ -21,8 +21,8 @@ type FS struct {
 // FS returns the guest's root directory.
 func (c *Client) FS() *FS { return &FS{c: c, ctx: context.Background(), dir: "/"} }
 
-// WithContext returns the same files, where every operation, also on files that
-// were opened, ends with ctx.
+// WithContext returns the same files. Every operation on them, also on opened files, ends
+// with ctx.
 func (f *FS) WithContext(ctx context.Context) *FS {
 	return &FS{c: f.c, ctx: ctx, dir: f.dir}
 }
@@ -95,7 +95,7 @@ func (f *FS) stat(op, name string, follow bool) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// ReadLink returns what a symbolic link says.
+// ReadLink returns the target of a symbolic link.
 func (f *FS) ReadLink(name string) (string, error) {
 	full, err := f.full("readlink", name)
 	if err != nil {

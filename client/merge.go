@@ -11,12 +11,11 @@ import (
 // goroutine at a time calls it; after its first error the rest is discarded.
 type Sink func(stderr bool, p []byte) error
 
-// labelSize is what stands before each piece in a stream of both outputs: 0 or 1
-// for stdout or stderr, and the length of the piece.
+// labelSize is the length of the label before each piece in a stream of both outputs: 0 or
+// 1 for stdout or stderr, and the length of the piece.
 const labelSize = 5
 
-// label puts before a piece where it is from. The stream may gather pieces, so each
-// carries its length.
+// label puts a label before a piece. The stream may join pieces, so each carries its length.
 func label(stderr bool, p []byte) []byte {
 	b := make([]byte, labelSize, labelSize+len(p))
 	if stderr {
@@ -26,7 +25,7 @@ func label(stderr bool, p []byte) []byte {
 	return append(b, p...)
 }
 
-// errSinkTwice says that a command's output is wanted in two ways.
+// errSinkTwice says that a Cmd has both Sink and Stdout or Stderr.
 var errSinkTwice = errors.New("sink set beside stdout or stderr")
 
 // copyTo passes the pieces of a stream of both outputs on.

@@ -2,20 +2,20 @@ package client
 
 import "github.com/agentd-go/agentd/wire/frame"
 
-// An agent with two ports sends records by the one and all else by the other
-// (protocol section 14). A relay puts both into one stream as they come, so the last
-// frame of a session may be ahead of its last records. It waits here for them.
+// An agent with two ports sends records by one port and everything else by the other
+// (protocol section 14). A relay merges both into one stream as they come, so the last
+// frame of a session may come before its last records. The frame waits here for them.
 
 const (
-	// maxPostponed is the longest frame that waits: what ends a flow is a text at most.
+	// maxPostponed is the longest frame that waits: a terminal frame has a text at most.
 	maxPostponed = 64 << 10
 
-	// fewPostponed is how many may wait before those are looked for whose session was
-	// given up: some more than files and connections that end at the same time.
+	// fewPostponed is how many frames may wait before those of given-up sessions are removed:
+	// somewhat more than files and connections that end at the same time.
 	fewPostponed = 64
 )
 
-// A postponed frame is the last of its session, but for records.
+// A postponed frame is the terminal frame of a session whose last records have not come.
 type postponed struct {
 	frame frame.Frame
 	of    carrier
@@ -24,8 +24,8 @@ type postponed struct {
 // twoPorts reports whether records have a port of their own.
 func (c *Client) twoPorts() bool { return c.ready.BulkTransport != nil }
 
-// postpone keeps a terminal frame back that is ahead of records. Only the reading
-// goroutine calls it.
+// postpone keeps a terminal frame that came before its session's last records. Only the
+// reading goroutine calls it.
 func (c *Client) postpone(f frame.Frame) bool {
 	if f.Flags&frame.Terminal == 0 || len(f.Body) > maxPostponed {
 		return false

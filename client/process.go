@@ -22,19 +22,19 @@ const sigkill = 9
 //	requested --started--> running --exited--> ended
 //	    `-------- failed, a bad frame, the link's end --------^
 //
-// Its id stays in use until the terminal frame, also when nobody waits for it
-// any more: what still comes is discarded.
+// Its id stays in use until the terminal frame, also after its user has given it up:
+// frames that still come are discarded.
 type process struct {
 	client *Client
 	id     uint32
 	path   string
 
 	ctl *mux.Outbox // The request, signals, sizes: they overtake input.
-	in  *mux.Outbox // Input, discarded as soon as nobody will read it.
+	in  *mux.Outbox // Input; discarded as soon as the command cannot read it any more.
 
 	stdin          *stream // Of a StdinPipe; nil for any other input.
 	stdout, stderr *stream // nil: discarded. The same, if one writer takes both.
-	labelled       bool    // The same too, and each piece says where it is from; see label.
+	labelled       bool    // One stream for both, in which each piece has a label; see label.
 
 	started chan struct{} // Closed when the pid is known.
 	done    chan struct{} // Closed when ended.
@@ -138,7 +138,7 @@ func (p *process) start(pid int) error {
 	case again:
 		return errUnexpected
 	case late:
-		p.kill() // The first signal may have come before there was anything to kill.
+		p.kill() // The first signal may have come before the command ran.
 	default:
 		close(p.started)
 	}
@@ -157,8 +157,8 @@ func (p *process) exit(m *wire.ExecExited) error {
 	return nil
 }
 
-// refuseStdin stops the input: the agent would answer every further piece alike.
-// That the command closed its input, or ended, is no error, as in package os/exec.
+// refuseStdin stops the input: the agent would refuse every further piece. A command that
+// closed its input, or ended, is no error, as in package os/exec.
 func (p *process) refuseStdin(m *wire.ExecStdinError) {
 	err := newStdinError(m)
 	p.mu.Lock()
@@ -176,8 +176,8 @@ func (p *process) closeStdin() {
 	}
 }
 
-// fail ends a command whose end will not be heard of, and kills it before anybody
-// can know and ask for something else.
+// fail ends a command whose terminal frame cannot be received any more. It kills the command
+// before the caller can learn of the failure and send another request.
 func (p *process) fail(err error) {
 	if !p.isOver() {
 		p.kill()
@@ -185,8 +185,8 @@ func (p *process) fail(err error) {
 	p.finish(err)
 }
 
-// finish ends a command: with nil for code 0, an *ExitError for another, or why
-// there is none. Only the first call does.
+// finish ends a command: with nil for code 0, an *ExitError for another code, or the reason
+// why there is no code. Only the first call has an effect.
 func (p *process) finish(err error) {
 	p.mu.Lock()
 	again := p.over
@@ -203,8 +203,8 @@ func (p *process) finish(err error) {
 	close(p.done)
 }
 
-// outputEnd returns what a reader of the output gets after it: io.EOF if it is
-// whole, which it is when the agent has said how the command ended.
+// outputEnd returns the error at the end of the output: io.EOF if the output is complete,
+// which it is if the agent has reported the command's end.
 func outputEnd(err error) error {
 	var exit *ExitError
 	if err == nil || errors.As(err, &exit) {
@@ -235,7 +235,7 @@ func (p *process) kill() {
 		return
 	}
 	if b, err := p.client.encode(p.id, &wire.ExecSignal{Signal: sigkill}); err == nil {
-		_ = p.ctl.Put(b) // It fails only if the link has ended.
+		_ = p.ctl.Put(b) // Fails only if the link has ended.
 	}
 }
 

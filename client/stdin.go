@@ -21,8 +21,8 @@ const (
 	// pipe's default capacity of 64 KiB, written by chunkCost bytes or more.
 	pipeLimit = 128 << 10
 
-	// terminalEOF is what a terminal in its initial mode takes for the end of
-	// input when a line begins (termios: VEOF).
+	// terminalEOF is the end of input to a terminal in its initial mode, at the beginning
+	// of a line (termios: VEOF).
 	terminalEOF = '\x04'
 )
 
@@ -33,8 +33,8 @@ type input struct {
 	midLine  bool // What was sent last is not the end of a line.
 }
 
-// copyFrom sends what r has, then the end of input. An error is r's: that the
-// command takes no more is none.
+// copyFrom sends the bytes of r, then the end of input. It returns only errors of r: a
+// command that takes no more input is no error.
 func (in *input) copyFrom(r io.Reader) error {
 	defer in.end()
 	buf := make([]byte, wire.DataHead+stdinChunk)
@@ -54,9 +54,9 @@ func (in *input) copyFrom(r io.Reader) error {
 	}
 }
 
-// send sends the n bytes behind the head's room, and returns a buffer for the
-// next ones, or nil if the command takes no more. A frame keeps its memory until
-// it has left: small ones get memory of their size.
+// send sends the n bytes after the head's room, and returns a buffer for the next ones, or
+// nil if the command takes no more. A frame keeps its memory until it has left, so small
+// pieces are copied to memory of their size.
 func (in *input) send(buf []byte, n int) []byte {
 	in.midLine = buf[wire.DataHead+n-1] != '\n'
 	out, next := buf, buf
@@ -73,8 +73,8 @@ func (in *input) send(buf []byte, n int) []byte {
 	return next
 }
 
-// end says that there is no more input. A terminal has no such frame, but a
-// character: one ends a line that has begun, the next ends the input.
+// end ends the input. For a terminal it sends a character instead of a frame: one ends a
+// line that has begun, the next ends the input.
 func (in *input) end() {
 	var last []byte
 	if in.terminal {
@@ -84,7 +84,7 @@ func (in *input) end() {
 		}
 	}
 	if b, err := in.p.client.encode(in.p.id, &wire.ExecStdin{Data: last}); err == nil {
-		_ = in.p.in.Send(b) // It fails only if the command takes no more.
+		_ = in.p.in.Send(b) // Fails only if the command takes no more.
 	}
 }
 
@@ -113,7 +113,7 @@ func (w stdinPipe) why() error {
 	return syscall.EPIPE
 }
 
-// Close ends the input, behind what was written.
+// Close ends the input after the bytes that were written.
 func (w stdinPipe) Close() error {
 	w.s.finish(io.EOF)
 	return nil

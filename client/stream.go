@@ -28,16 +28,16 @@ type stream struct {
 	limit int
 
 	mu     sync.Mutex
-	more   sync.Cond // Something to read, or the end.
-	room   sync.Cond // Something was read, or nobody will.
+	more   sync.Cond // There are bytes to read, or the end.
+	room   sync.Cond // Bytes were read, or the reader has closed.
 	chunks mux.Bytes
 	held   int
 	end    error // Follows the chunks; nil while there may be more.
 	closed bool  // By the reader: everything is discarded.
 	late   bool  // The reader's deadline has passed.
 
-	// pushTimeout bounds a push that waits, and ends the stream with ErrUnread where
-	// it is over; 0 is for ever.
+	// pushTimeout bounds the wait of a push; after it the stream ends with ErrUnread. 0 is
+	// no bound.
 	pushTimeout time.Duration
 }
 
@@ -47,8 +47,8 @@ func newStream(limit int) *stream {
 	return s
 }
 
-// push appends p, which then belongs to the stream, and waits while there is no
-// room. It reports false when nobody will read p.
+// push appends p, which the stream owns from then on, and waits while there is no room. It
+// returns false if the reader has closed the stream.
 func (s *stream) push(p []byte) bool {
 	if len(p) == 0 {
 		return true
@@ -81,8 +81,7 @@ func (s *stream) fullLocked(cost int) bool {
 
 func (s *stream) overLocked() bool { return s.closed || s.end != nil }
 
-// finish ends the stream with io.EOF or another error, once. What is in it can
-// still be read.
+// finish ends the stream with io.EOF or another error, once. Bytes in it can still be read.
 func (s *stream) finish(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +92,7 @@ func (s *stream) finish(err error) {
 	s.room.Broadcast()
 }
 
-// Close discards what is in the stream and what is still to come.
+// Close discards the bytes in the stream and all further ones.
 func (s *stream) Close() error {
 	s.discard()
 	return nil
@@ -111,14 +110,14 @@ func (s *stream) discard() (n int) {
 	return n
 }
 
-// ended returns what finish was told, nil before that.
+// ended returns the error of finish, nil before that.
 func (s *stream) ended() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.end
 }
 
-// expire makes reads fail from now on, or not any more.
+// expire makes reads fail from now on if late is true, and lets them go on if not.
 func (s *stream) expire(late bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,34 +8,33 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// A receiver is what frames of one id are for.
+// A receiver handles the frames of one id.
 type receiver interface {
-	// receive takes a message with the flags of its type. Only the reading
-	// goroutine calls it. An error says that the message has no place here and
-	// is passed to fail.
+	// receive takes a message with the flags of its type. Only the reading goroutine
+	// calls it. An error says that the message is out of place; it is passed to fail.
 	receive(e wire.Envelope) error
 
-	// fail ends it; it is never waited for. Calls after the first have no effect.
+	// fail ends the session without waiting. Calls after the first have no effect.
 	fail(err error)
 }
 
-// table knows the ids that are in use, and by whom.
+// table has the ids in use and their receivers.
 type table struct {
 	ids IDs
 
 	mu   sync.Mutex
 	next uint32
 	used map[uint32]receiver
-	err  error // Why there will be no more.
+	err  error // Why no more ids are given.
 }
 
 func newTable(ids IDs) table {
 	return table{ids: ids, next: ids.Start, used: make(map[uint32]receiver)}
 }
 
-// add takes the next free id and enters what newReceiver makes for it. Ids go
-// upwards and wrap, so that one which has just ended is used again as late as
-// possible: frames that a confused agent still sends for it find nobody.
+// add takes the next free id and enters the receiver that newReceiver makes for it. Ids go
+// upwards and wrap, so that an ended id is reused as late as possible: late frames of a
+// faulty agent for it find no receiver.
 func (t *table) add(newReceiver func(id uint32) receiver) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -61,7 +60,7 @@ func (t *table) takeLocked() uint32 {
 	return id
 }
 
-// find returns who a frame is for, or nil, and forgets the id if it is its last.
+// find returns the receiver of a frame, or nil. It frees the id after the last frame.
 func (t *table) find(f frame.Frame) receiver {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -72,14 +71,14 @@ func (t *table) find(f frame.Frame) receiver {
 	return r
 }
 
-// owner returns who has an id, or nil.
+// owner returns the receiver of an id, or nil.
 func (t *table) owner(id uint32) receiver {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.used[id]
 }
 
-// remove frees the id of r, unless that has happened and the id is somebody else's.
+// remove frees the id of r, unless another receiver has the id already.
 func (t *table) remove(id uint32, r receiver) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -88,7 +87,7 @@ func (t *table) remove(id uint32, r receiver) {
 	}
 }
 
-// close refuses further ids and returns whoever has one. Only the first call does.
+// close refuses further ids and returns all receivers. Only the first call has an effect.
 func (t *table) close(err error) (pending map[uint32]receiver, first bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -105,8 +104,8 @@ func (t *table) ended() error {
 	return t.err
 }
 
-// route gives a frame to whom it is for. Frames for ids that nobody has are the
-// rest of a session that ended, or for the previous owner of our range.
+// route gives a frame to its receiver. Frames without one are the rest of a session that
+// ended, or are for the previous owner of this range of ids.
 func (c *Client) route(f frame.Frame) {
 	if c.twoPorts() && c.postpone(f) {
 		return
@@ -146,7 +145,7 @@ func deliver(r receiver, f frame.Frame) error {
 	return nil
 }
 
-// refusal makes the agent's error message ours.
+// refusal makes a ProtocolError of the agent's error message.
 func refusal(e wire.Envelope) error {
 	m, err := wire.Decode(e)
 	if err != nil {

@@ -16,11 +16,11 @@ func (c *Client) Dial(network, address string) (net.Conn, error) {
 	return c.DialContext(context.Background(), network, address)
 }
 
-// DialContext connects to an address from inside the guest; the signature is that
-// of [net.Dialer] and fits [net/http.Transport]. The connection is a [*Conn]. The
-// network is "tcp", or "tcp4" or "tcp6" for an address that is no name; a host that
-// is missing is the guest itself. The guest looks names up, and gives up after 30
-// seconds; ctx bounds only the connecting.
+// DialContext connects to an address from inside the guest. It has the signature of
+// [net.Dialer] and fits [net/http.Transport]. The connection is a [*Conn]. The network is
+// "tcp", or "tcp4" or "tcp6" for an address that is no name. An empty host is the guest
+// itself. The guest looks names up, and gives up after 30 seconds; ctx bounds only the
+// connecting.
 //
 // The error is a [*net.OpError], with a [*net.DNSError] inside for a name that the
 // guest does not know, else a [*GuestError]: [syscall.ECONNREFUSED], for example,
@@ -54,7 +54,7 @@ func (c *Client) dial(ctx context.Context, network, address string) (*Conn, erro
 	return conn, nil // Also if it ended since: Read and Write say how.
 }
 
-// connectRequest says it in the protocol's words.
+// connectRequest makes the protocol's request for a connection.
 func connectRequest(ctx context.Context, network, address string) (*wire.TCPConnect, error) {
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
@@ -79,7 +79,7 @@ func connectRequest(ctx context.Context, network, address string) (*wire.TCPConn
 	return &wire.TCPConnect{Host: host, Port: uint16(port)}, nil
 }
 
-// dialError makes a lookup's failure package net's.
+// dialError turns a failed lookup into an error of package net.
 func dialError(host string, err error) error {
 	const lookup = "failed to lookup address information: "
 	var refused *GuestError

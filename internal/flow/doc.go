@@ -1,16 +1,15 @@
 // Package flow moves the bytes of a stream between a host and a guest, one
-// direction at a time. Both ends of a link use it, so that both judge alike.
+// direction at a time. Both ends of a link use it, so that both apply the same rules.
 //
-// A [Sender] makes frames of bytes, a [Receiver] judges what arrives. Each has two
-// implementations: data messages, which have no credit, and raw records (protocol
-// section 12). Whether a request's offer is taken up decides once which of them a
-// session has.
+// A [Sender] makes frames from bytes, a [Receiver] checks the frames that arrive. Each has
+// two implementations: data messages, which have no credit, and raw records (protocol
+// section 12). A session has records if the offer of its request was accepted, and
+// messages otherwise.
 //
-// A flow of records begins at offset 0. Its receiver grants credit up to an
-// absolute limit and moves the limit on as bytes are consumed, which means written
-// to the file or socket that they are for; its sender stays below the limit. The
-// sender says by a finish how long the flow is, which may arrive before the last
-// records.
+// A flow of records begins at offset 0. Its receiver grants credit up to an absolute
+// limit; its sender stays below the limit. The receiver raises the limit as bytes are
+// consumed, which means written to their file or socket. The sender says by a finish how
+// long the flow is; a finish may arrive before the last records.
 //
 //	0 ≤ consumed ≤ received = sent ≤ limit ≤ consumed + MaxWindow
 //	                 received ≤ final, once that is known

@@ -9,35 +9,36 @@ import (
 
 // A Receiver is the receiving end of a stream.
 type Receiver interface {
-	// Open lets records come, as both ends have agreed. A second time is ErrMisplaced.
+	// Open allows records within the agreed bounds. A second call is ErrMisplaced.
 	Open(record int, window uint64) error
 
-	// Expect lets records come before Open, within these bounds: they have a port of
-	// their own and may overtake the agreement.
+	// Expect allows records before Open, within these bounds: records on a port of
+	// their own may overtake the agreement.
 	Expect(record int, window uint64)
 
-	// Message judges a data message, or one that ends the stream.
+	// Message checks whether data, or its end, may come as a message.
 	Message() error
 
-	// Record judges a record, and returns how many bytes have come with it.
+	// Record checks a record, and returns how many bytes have come so far.
 	Record(r wire.Record) (received uint64, err error)
 
-	// Finish is told the length of the stream.
+	// Finish takes the sender's message about the length of the stream.
 	Finish(m *wire.BulkFinish) error
 
-	// Whole reports whether all has come that can come as records.
+	// Whole reports whether all records have come.
 	Whole() bool
 
 	// After reports whether the sender has finished and something is still to come.
 	Behind() bool
 
-	// Consumed notes that n bytes are where they belong. It grants more if it is time to.
+	// Consumed notes that n bytes were written to their target. It grants more credit
+	// when half of the window is used up.
 	Consumed(n int)
 
-	// End notes that the sender has ended: it is told nothing any more.
+	// End notes that the sender has ended: nothing is sent to it any more.
 	End()
 
-	// Cancel has the sender end a flow that nobody reads, unless it has ended.
+	// Cancel asks the sender to end the flow, unless it has ended.
 	Cancel()
 }
 
@@ -75,12 +76,12 @@ type recordReceiver struct {
 	accepted bool // By Open.
 	open     bool // Records may come.
 	early    func()
-	over     bool // The sender is told nothing any more.
+	over     bool // Nothing is sent to the sender any more.
 	count    receiveCount
 }
 
-// ReceiveRecords returns a receiver of raw records. It tells the sender of credit,
-// and of its end, by tell, which must not wait.
+// ReceiveRecords returns a receiver of raw records. It sends credit and cancellation by
+// tell, which must not wait.
 func ReceiveRecords(kind wire.BulkKind, flow wire.BulkFlow, tell func(wire.Message)) Receiver {
 	return &recordReceiver{kind: kind, flow: flow, tell: tell, early: func() {}}
 }
@@ -97,7 +98,7 @@ func (r *recordReceiver) Open(record int, window uint64) error {
 }
 
 func (r *recordReceiver) openLocked(record int, window uint64) {
-	if !r.open { // To do it again would grant the whole window anew.
+	if !r.open { // A second time would grant the whole window again.
 		r.open, r.count = true, newReceiveCount(record, window)
 	}
 }
@@ -129,7 +130,7 @@ func (r *recordReceiver) Finish(m *wire.BulkFinish) error {
 	return r.count.Finish(m.FinalOffset)
 }
 
-// checkLocked says whether a step has its place here.
+// checkLocked returns an error if a step is out of place.
 func (r *recordReceiver) checkLocked(what string, open bool, kind wire.BulkKind, flow wire.BulkFlow) error {
 	switch {
 	case !open:
@@ -152,8 +153,8 @@ func (r *recordReceiver) Behind() bool {
 	return r.accepted && r.count.Behind()
 }
 
-// Consumed grants as few times as the sender fills a window: it can owe no more than
-// a window, so no more than two grants ever wait.
+// Consumed grants at most twice for each window. The sender can send one window ahead, so
+// no more than two grants ever wait.
 func (r *recordReceiver) Consumed(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

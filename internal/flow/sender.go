@@ -10,27 +10,27 @@ import (
 
 // Errors of both ends.
 var (
-	// ErrMisplaced is a word about a flow that is not this one, or is none.
+	// ErrMisplaced says that a message is about another flow, or about none.
 	ErrMisplaced = errors.New("message out of place")
 
-	// ErrRecords is data in a message where records were agreed on.
+	// ErrRecords says that data came as a message after records were agreed on.
 	ErrRecords = errors.New("data message after the agreement on raw records")
 )
 
 // A Sender is the sending end of a stream.
 type Sender interface {
-	// Open is told what both ends have agreed on. A second time is ErrMisplaced.
+	// Open sets the agreed bounds. A second call is ErrMisplaced.
 	Open(record int, limit uint64) error
 
-	// Longest is how many of n bytes one frame may have, credit aside.
+	// Longest returns how many of n bytes one frame may have, without regard to credit.
 	Longest(n int) int
 
-	// Room is how many of n bytes the next frame may have now. Where that is 0
-	// without an error, changed is closed when it is time to look again.
+	// Room returns how many of n bytes the next frame may have now. If that is 0 and
+	// there is no error, the caller waits until changed is closed and calls Room again.
 	Room(n int) (room int, changed <-chan struct{}, err error)
 
-	// Take counts n bytes, which Room has allowed, as sent. Untake takes a frame of n
-	// bytes back that did not leave.
+	// Take counts n bytes, which Room has allowed, as sent. Untake undoes that for a
+	// frame that was not sent.
 	Take(n int)
 	Untake(n int)
 
@@ -44,16 +44,16 @@ type Sender interface {
 	// AwaitOpen waits for Open, or for Fail, whose reason it returns.
 	AwaitOpen() error
 
-	// Wake has whoever waits for room look again.
+	// Wake makes waiting callers of Room look again.
 	Wake()
 
-	// Fail ends the flow where it is. Only the first reason counts.
+	// Fail ends the flow at once. Only the first reason counts.
 	Fail(why error)
 
-	// End is the message after the last bytes, nil where the stream needs none.
+	// End returns the message after the last bytes, nil if the stream needs none.
 	End() wire.Message
 
-	// Cancel is the message that gives the flow up, nil where no message does.
+	// Cancel returns the message that gives the flow up, nil if there is none.
 	Cancel() wire.Message
 }
 
@@ -219,7 +219,7 @@ func (s *recordSender) End() wire.Message {
 
 func (s *recordSender) Cancel() wire.Message { return cancel(s.kind) }
 
-// cancel gives a flow up, for a caller who wants no more of it.
+// cancel returns the message by which a caller gives a flow up.
 func cancel(kind wire.BulkKind) wire.Message {
 	return &wire.BulkCancel{Kind: kind, Reason: wire.CancelCaller, Message: "given up by the caller"}
 }
