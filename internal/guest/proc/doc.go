@@ -10,13 +10,13 @@
 //
 // # The spawner
 //
-// The spawner is one goroutine locked to one thread. It starts the children that inherit
-// one of two properties of their starting thread: the working directory (it is changed
-// before the user is, so a directory that the user cannot enter works) and the restricted
-// profile (no_new_privs, capabilities). Resource limits of a single command belong to a
-// process; only for those agentd executes itself once more in between (see [Relay]). For
-// all other children the caller's thread starts the child. Only one such start runs at a
-// time, so a hung start costs one thread and never blocks the spawner.
+// The spawner is one goroutine locked to one thread. A child inherits two properties of its
+// starting thread: the working directory (it is changed before the user is, so a directory
+// that the user cannot enter works) and the restricted profile (no_new_privs,
+// capabilities). The spawner's thread has both of them. Resource limits of a single command
+// belong to a process; only for those agentd executes itself once more in between (see
+// [Relay]). A child that needs none of these starts from its caller's thread. Only one such
+// start runs at a time, so a hung start costs one thread and never blocks the spawner.
 //
 // # States of a child
 //
