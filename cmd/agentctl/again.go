@@ -15,7 +15,7 @@ import (
 	"github.com/agentd-go/agentd/internal/machines"
 )
 
-// lifeFlags are those of a machine's life: its end, and what follows.
+// lifeFlags are the flags for a machine's end and restart.
 type lifeFlags struct {
 	restart     string
 	stopSignal  string
@@ -27,7 +27,7 @@ func (f *lifeFlags) register(flags *pflag.FlagSet) {
 	f.flags = flags
 	flags.StringVar(&f.restart, "restart", "no", "when a machine in the background is started again: `POLICY` no, on-failure[:TIMES], always or unless-stopped")
 	flags.StringVar(&f.stopSignal, "stop-signal", "", "the `SIGNAL` that asks its command to end (default TERM)")
-	flags.IntVar(&f.stopTimeout, "stop-timeout", int(machines.DefaultGrace/time.Second), "`seconds` for its command to end then, before it is killed; -1 for ever")
+	flags.IntVar(&f.stopTimeout, "stop-timeout", int(machines.DefaultGrace/time.Second), "`seconds` between that signal and SIGKILL; -1 means no bound")
 }
 
 // apply checks the flags and writes them into the record.
@@ -51,12 +51,12 @@ func (f *lifeFlags) apply(r *machines.Record) (err error) {
 	return nil
 }
 
-// errPassingRestart is a policy for a machine that will not be there.
+// errPassingRestart refuses a restart policy for a machine that is removed at its end.
 var errPassingRestart = errors.New("--restart: a machine that is removed at its end (--rm, or run without -d) cannot be started again")
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
 
-// stopFlags are those of what stops machines.
+// stopFlags are the flags of commands that stop machines.
 type stopFlags struct {
 	timeout int
 	signal  string
@@ -65,9 +65,9 @@ type stopFlags struct {
 
 func (f *stopFlags) register(flags *pflag.FlagSet) {
 	f.flags = flags
-	flags.IntVarP(&f.timeout, "timeout", "t", int(machines.DefaultGrace/time.Second), "`seconds` for the command to end, before it is killed; -1 for ever (default: the machine's own)")
+	flags.IntVarP(&f.timeout, "timeout", "t", int(machines.DefaultGrace/time.Second), "`seconds` between the stop signal and SIGKILL; -1 means no bound (default: the machine's own)")
 	flags.IntVar(&f.timeout, "time", int(machines.DefaultGrace/time.Second), "the same")
-	_ = flags.MarkHidden("time") // It is there.
+	_ = flags.MarkHidden("time") // Cannot fail: the flag was just defined.
 	flags.StringVarP(&f.signal, "signal", "s", "", "the `SIGNAL` that asks the command to end (default: the machine's own)")
 }
 
@@ -114,7 +114,7 @@ started.
 	return offerJSON(cmd)
 }
 
-// startExit is of what starts machines with commands.
+// startExit is the exit status help of commands that start machines.
 const startExit = `  0  done
   2  the words or flags cannot be meant so; nothing was done
   125  failed; the error is on standard error
@@ -185,7 +185,7 @@ func portsOf(name string) ([]machines.Port, error) {
 	return append([]machines.Port{}, s.Ports...), nil
 }
 
-// onlyPort leaves the ports that lead to one of the guest's.
+// onlyPort returns the ports that lead to the guest's port in text.
 func onlyPort(ports []machines.Port, text string) (some []machines.Port, err error) {
 	number, protocol, named := strings.Cut(text, "/")
 	if _, err := strconv.ParseUint(number, 10, 16); err != nil || named && protocol != "tcp" {
@@ -202,5 +202,5 @@ func onlyPort(ports []machines.Port, text string) (some []machines.Port, err err
 	return some, nil
 }
 
-// guestPort is the number of the guest's port.
+// guestPort returns the number of the guest's port.
 func guestPort(p machines.Port) string { return p.Guest[strings.LastIndexByte(p.Guest, ':')+1:] }

@@ -39,7 +39,7 @@ The command's input ended when it was started, and it has no terminal: both are 
 		},
 	}
 	cmd.Flags().BoolVar(&proxy, "sig-proxy", true, "pass signals on to the command")
-	cmd.Flags().BoolVar(&noInput, "no-stdin", true, "pass no input on; it never is")
+	cmd.Flags().BoolVar(&noInput, "no-stdin", true, "accepted for compatibility; input is never passed on")
 	refuseFlags(cmd.Flags(), detachKeys)
 	return cmd
 }
@@ -69,7 +69,7 @@ func attach(ctx context.Context, m *machines.Machine, proxy bool) error {
 		})
 	}
 	end := make(chan error, 1)
-	go func() { // From now on: it may be started again at once, or removed.
+	go func() { // Started now, because the machine may be restarted or removed at once.
 		s, err := m.Await(ctx)
 		if err == nil {
 			err = endOf(m, s)
@@ -83,7 +83,7 @@ func attach(ctx context.Context, m *machines.Machine, proxy bool) error {
 	return ended(ctx, <-end)
 }
 
-// endOf is the end of a machine's command as that of our own.
+// endOf turns the end of a machine's command into our own exit status.
 func endOf(m *machines.Machine, s machines.State) error {
 	switch {
 	case s.Phase != machines.Failed && s.Phase != machines.Stopped && s.Phase != machines.Dead:
@@ -98,7 +98,7 @@ func endOf(m *machines.Machine, s machines.State) error {
 	return &statusError{status: *s.Exit}
 }
 
-// detachExec starts a command in the hands of the machine's supervisor.
+// detachExec makes the machine's supervisor start a command.
 func (f *commandFlags) detachExec(ctx context.Context, name string, args []string) (err error) {
 	m, _, err := lookupRunning(name)
 	if err != nil {
@@ -111,8 +111,9 @@ func (f *commandFlags) detachExec(ctx context.Context, name string, args []strin
 	return m.Detach(contextOrBackground(ctx), machines.Detached{Args: args, Env: env, User: sandbox.PlainUser(f.user), Dir: f.dir})
 }
 
-// reachable lets 'agentctl stop' and 'agentctl kill -s' reach the command of run: it
-// gets the machine's stop signal, and the machine ends when its grace is over.
+// reachable lets 'agentctl stop' and 'agentctl kill -s' reach the command of run. A
+// stop sends the machine's stop signal to the command; after the grace period the
+// machine ends.
 func (s *signals) reachable(l *machines.Live) {
 	end := &statusError{exitSignal + int(syscall.SIGKILL), "it did not end after its stop signal"}
 	l.OnStop(func() {
@@ -124,7 +125,7 @@ func (s *signals) reachable(l *machines.Live) {
 	}, s.send)
 }
 
-// send gives a signal to the command, as if it had come to us.
+// send passes a signal to the command, as if this process had received it.
 func (s *signals) send(sig syscall.Signal) error {
 	s.mu.Lock()
 	deliver := s.deliver

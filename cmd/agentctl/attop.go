@@ -7,7 +7,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// atTop is a command of image under the name that containers' tools have for it.
+// atTop returns a command of image under the name that container tools use at the top
+// level.
 func atTop(cmd *cobra.Command, name string) *cobra.Command {
 	own, rest, _ := strings.Cut(cmd.Use, " ")
 	cmd.Use = strings.TrimSpace(name + " " + rest)
@@ -16,7 +17,7 @@ func atTop(cmd *cobra.Command, name string) *cobra.Command {
 	return cmd
 }
 
-// newTop is 'ps NAME', as containers' tools call it.
+// newTop is 'ps NAME' under its name in container tools.
 func newTop() *cobra.Command {
 	f := &psFlags{}
 	return &cobra.Command{
@@ -36,7 +37,7 @@ func newTop() *cobra.Command {
 	}
 }
 
-// newLoad is 'image import' of an archive, as containers' tools call it.
+// newLoad is 'image import' of an archive under its name in container tools.
 func newLoad() *cobra.Command {
 	var f imageFlags
 	var file string

@@ -43,18 +43,18 @@ tick (1 to 4 ms) in an emulated machine.
 	}
 	f.register(cmd.Flags())
 	cmd.Flags().BoolVar(&f.json, "json", false, "as JSON")
-	cmd.Flags().StringVar(&f.svg, "svg", "", "draw a picture into this `file` in place of the text")
+	cmd.Flags().StringVar(&f.svg, "svg", "", "draw a picture to this `file` instead of printing text")
 	return cmd
 }
 
-// A bootPart is one part of a boot, in the order of time.
+// A bootPart is one part of a boot.
 type bootPart struct {
 	Name  string        `json:"name"`
 	Start time.Duration `json:"start_ns"`
 	Took  time.Duration `json:"took_ns"`
 }
 
-// bootTimes are the output of boot-times --json. The parts are the whole of Ready.
+// bootTimes is the output of boot-times --json. The parts add up to Ready.
 type bootTimes struct {
 	Parts    []bootPart    `json:"parts"`
 	Ready    time.Duration `json:"ready_ns"`
@@ -99,14 +99,14 @@ func (f *bootTimer) print(t bootTimes) (err error) {
 		return err
 	}
 	if err := drawTimes(out, t); err != nil {
-		_ = out.Close() // The first error is the one to tell.
+		_ = out.Close() // The first error is returned.
 		return err
 	}
 	return out.Close()
 }
 
-// partsOf puts the parts of a boot in their order. What the agent has not
-// measured is around its steps, the most of it before them.
+// partsOf returns the parts of a boot in the order of time. The agent's unmeasured time
+// surrounds its steps; most of it comes before them.
 func partsOf(m *sandbox.Machine, ready time.Duration) bootTimes {
 	guest := m.Client().Agent()
 	kernel := guest.Started
@@ -126,11 +126,11 @@ func partsOf(m *sandbox.Machine, ready time.Duration) bootTimes {
 	return t
 }
 
-// printTimes lists the parts of a boot in their order.
+// printTimes lists the parts of a boot in order.
 func printTimes(out io.Writer, t bootTimes) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	row := func(name string, d time.Duration) {
-		_, _ = fmt.Fprintf(w, "%s\t  %s\n", milliseconds(d), plain(name)) // Flush has the error.
+		_, _ = fmt.Fprintf(w, "%s\t  %s\n", milliseconds(d), plain(name)) // Flush returns the error.
 	}
 	for _, p := range t.Parts {
 		row(p.Name, p.Took)

@@ -6,7 +6,7 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// inCache does one thing with the user's cache.
+// inCache calls one function with the user's cache.
 func inCache[T any](do func(*sandbox.Cache) (T, error)) (v T, err error) {
 	c, err := sandbox.OpenCache("")
 	if err != nil {
@@ -28,7 +28,8 @@ func deleteImage(nameOrID string) error {
 	return c.RemoveImage(nameOrID)
 }
 
-// pruneInitramfs removes, or only counts, those that no machine was started from lately.
+// pruneInitramfs removes, or only counts, initramfs files from which no machine has
+// started lately.
 func pruneInitramfs(pretend bool) (sandbox.Use, error) {
 	return inCache(func(c *sandbox.Cache) (sandbox.Use, error) {
 		return c.PruneInitramfs(time.Now().Add(-unusedFor), pretend)

@@ -10,7 +10,7 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// describe puts all flags together. It makes nothing.
+// describe makes the record of all flags. It creates no files.
 func (f *creator) describe() (r machines.Record, err error) {
 	cfg, err := f.config()
 	if err != nil {
@@ -21,7 +21,7 @@ func (f *creator) describe() (r machines.Record, err error) {
 		return r, err
 	}
 	cfg.User = f.user
-	if cfg.Configuration != sandbox.ByEnvironment { // Which has little room for them.
+	if cfg.Configuration != sandbox.ByEnvironment { // The kernel command line has little room for them.
 		cfg.Env, cfg.Dir = env, f.dir
 	}
 	if r, err = f.record(cfg); err != nil {
@@ -34,8 +34,7 @@ func (f *creator) describe() (r machines.Record, err error) {
 	return r, fix(&r)
 }
 
-// check refuses what can be known to fail, before an image is imported or anything is
-// made.
+// check refuses flags that must fail, before an image is imported or anything is made.
 func (f *creator) check() error {
 	r, err := f.describe()
 	if err != nil {
@@ -62,15 +61,15 @@ func (f *creator) check() error {
 	for i, m := range r.Config.Mounts {
 		if name, ok := store.VolumeOf(m.Source); ok {
 			if _, err := store.Volume(name); errors.Is(err, machines.ErrNoVolume) {
-				r.Config.Mounts[i].Source = store.Dir() // Any directory: it will be made.
+				r.Config.Mounts[i].Source = store.Dir() // Any existing directory passes the check; the volume's is made later.
 			}
 		}
 	}
 	return r.Config.Check()
 }
 
-// checkUse refuses, before anything is made, what the flags and words of run cannot
-// mean together.
+// checkUse refuses, before anything is made, flags and arguments of run that exclude
+// each other.
 func (r *runner) checkUse(args []string) error {
 	switch {
 	case r.entrypoint != nil && r.Image == "":
@@ -81,7 +80,7 @@ func (r *runner) checkUse(args []string) error {
 	return errors.Join(r.checkTerminal(), r.check())
 }
 
-// makeVolumes makes the volumes that are not there yet.
+// makeVolumes makes the missing volumes.
 func makeVolumes(store *machines.Store, mounts []sandbox.Mount) error {
 	for _, m := range mounts {
 		if name, ok := store.VolumeOf(m.Source); ok {
@@ -93,8 +92,8 @@ func makeVolumes(store *machines.Store, mounts []sandbox.Mount) error {
 	return nil
 }
 
-// writeID writes the machine's name into the file of --cidfile. A machine that nobody
-// can find by it is not kept.
+// writeID writes the machine's name to the file of --cidfile. If that fails, it removes
+// the machine.
 func (f *creator) writeID(ctx context.Context, m *machines.Machine) error {
 	if f.idFile == "" {
 		return nil

@@ -14,8 +14,7 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// containerFlags are flags that containers' tools have and a machine can honour by
-// what it is made of otherwise.
+// containerFlags are flags of container tools that a machine can honour by other means.
 type containerFlags struct {
 	specs      []string // --mount.
 	shm        string
@@ -29,19 +28,19 @@ type containerFlags struct {
 }
 
 func (f *containerFlags) register(flags *pflag.FlagSet) {
-	flags.StringArrayVar(&f.specs, "mount", nil, "`type=bind|volume|tmpfs,source=...,target=...[,readonly]`: what -v and --tmpfs say, in other words")
+	flags.StringArrayVar(&f.specs, "mount", nil, "`type=bind|volume|tmpfs,source=...,target=...[,readonly]`: the same as -v and --tmpfs, in another form")
 	flags.StringVar(&f.shm, "shm-size", "", "`size` of /dev/shm (default: half of the memory)")
 	flags.StringArrayVar(&f.names, "add-host", nil, "a line of /etc/hosts: `NAME:ADDRESS`; the address host-gateway is this host by --network user")
 	flags.StringArrayVar(&f.resolver.Servers, "dns", nil, "`address` of a name server")
 	flags.StringArrayVar(&f.resolver.Search, "dns-search", nil, "`domain` to search names in")
 	flags.StringArrayVar(&f.resolver.Options, "dns-option", nil, "`option` of the resolver, such as ndots:2")
 	flags.StringArrayVar(&f.resolver.Options, "dns-opt", nil, "the same")
-	flags.StringSliceVar(&f.capAdd, "cap-add", nil, "`capability` of commands; those of root have all")
+	flags.StringSliceVar(&f.capAdd, "cap-add", nil, "accepted for compatibility: a `capability`; commands of root have all of them")
 	flags.StringSliceVar(&f.capDrop, "cap-drop", nil, "refused: see --security")
-	flags.BoolVar(&f.privileged, "privileged", false, "all privileges in the machine, which commands of root have without it")
-	flags.StringArrayVar(&f.security, "security-opt", nil, "seccomp=unconfined, apparmor=unconfined, label=disable: as it is without")
+	flags.BoolVar(&f.privileged, "privileged", false, "accepted for compatibility; commands of root have all privileges in the machine")
+	flags.StringArrayVar(&f.security, "security-opt", nil, "accepted for compatibility: seccomp=unconfined, apparmor=unconfined, label=disable")
 	flags.StringVar(&f.cpuset, "cpuset-cpus", "", "`processors` of this host to run on, such as 0-2,4")
-	flags.BoolFunc("sig-proxy", "signals go to the command; they always do", func(word string) error {
+	flags.BoolFunc("sig-proxy", "accepted for compatibility; signals always go to the command", func(word string) error {
 		if on, err := strconv.ParseBool(word); err != nil || !on {
 			return &refusedError{"sig-proxy=" + word, "signals go to the command; with -d none do"}
 		}
@@ -49,11 +48,11 @@ func (f *containerFlags) register(flags *pflag.FlagSet) {
 	})
 	flags.Func("pids-limit", "0 or -1: no limit of processes, as it is without", takeNoPidsLimit)
 	for _, name := range []string{"pids-limit", "dns-opt", "cap-drop", "privileged", "security-opt", "sig-proxy"} {
-		_ = flags.MarkHidden(name) // It is there.
+		_ = flags.MarkHidden(name) // Cannot fail: the flag was just defined.
 	}
 }
 
-// apply adds what the flags say. The profile is in cfg already.
+// apply adds the values of the flags to cfg, which has the profile already.
 func (f *containerFlags) apply(cfg *sandbox.Config) (err error) {
 	for _, s := range f.specs {
 		if err := applySpec(cfg, s); err != nil {
@@ -97,8 +96,8 @@ func applySpec(cfg *sandbox.Config, text string) error {
 	return nil
 }
 
-// parseVolume reads HOST:GUEST[:ro], or NAME:GUEST[:ro] of a volume. A word that could
-// be both is refused.
+// parseVolume reads HOST:GUEST[:ro], or NAME:GUEST[:ro] of a volume. It refuses a word
+// that could be both.
 func parseVolume(s string) (m sandbox.Mount, err error) {
 	name, rest, ok := strings.Cut(s, ":")
 	if !ok || !machines.IsVolumeName(name) {
@@ -122,7 +121,7 @@ func parseVolume(s string) (m sandbox.Mount, err error) {
 	return machines.ParseMount(store.VolumePath(name) + ":" + rest)
 }
 
-// parseNetwork reads the word of --network.
+// parseNetwork reads the value of --network.
 func parseNetwork(word string) (card bool, err error) {
 	switch word {
 	case "none":
@@ -144,7 +143,7 @@ func parseHost(s string) (string, error) {
 	return s[:i] + "=" + strings.TrimSuffix(strings.TrimPrefix(s[i+1:], "["), "]"), nil
 }
 
-// parseProcessors reads a list of numbers and ranges, as cpuset(7) has it.
+// parseProcessors reads a list of numbers and ranges in the form of cpuset(7).
 func parseProcessors(s string) (all []int, err error) {
 	if s == "" {
 		return nil, nil
@@ -166,14 +165,15 @@ func parseProcessors(s string) (all []int, err error) {
 	return all, nil
 }
 
-// capabilities are those of Linux (capabilities(7)).
+// capabilities are the capabilities of Linux (capabilities(7)).
 var capabilities = strings.Fields(`ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE
 	DAC_READ_SEARCH FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN
 	NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE
 	SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM`)
 
-// privileges refuses what is not so: root's commands have all privileges of their own
-// kernel, and the restricted profile is all that takes some.
+// privileges refuses flags that ask for something else than the machine has: root's
+// commands have all privileges in their own kernel, and only the restricted profile
+// takes some away.
 func (f *containerFlags) privileges(restricted bool) error {
 	for _, name := range append(slices.Clone(f.capAdd), f.capDrop...) {
 		if !slices.Contains(capabilities, strings.TrimPrefix(strings.ToUpper(name), "CAP_")) {

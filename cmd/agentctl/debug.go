@@ -21,7 +21,7 @@ import (
 func newDebug() *cobra.Command {
 	debug := &cobra.Command{
 		Use:   "debug",
-		Short: "Look under the machine's cover",
+		Short: "Show the internals of a machine",
 	}
 	debug.AddCommand(newDebugFrames(), newDebugPlan(), newDebugStacks(), newDebugCmdline())
 	return debug
@@ -50,7 +50,7 @@ flags (S starts a session, T ends it) and what it holds.
 	return cmd
 }
 
-// traced is a client whose frames are shown.
+// traced returns a client whose frames are shown.
 func traced(ctx context.Context, name string) (*client.Client, error) {
 	m, err := lookup(name)
 	if err != nil {
@@ -65,7 +65,7 @@ func traced(ctx context.Context, name string) (*client.Client, error) {
 	if err != nil {
 		return nil, errors.Join(err, relay.Close())
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // Who is connected stays so.
+	defer func() { _ = os.RemoveAll(dir) }() // Open connections stay open.
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "unix", filepath.Join(dir, "s"))
 	if err != nil {
@@ -74,7 +74,7 @@ func traced(ctx context.Context, name string) (*client.Client, error) {
 	go func() {
 		near, err := l.Accept()
 		if err == nil {
-			_ = trace.New(os.Stderr).Serve(near, relay) // Its end is the client's too.
+			_ = trace.New(os.Stderr).Serve(near, relay) // Its end also ends the client.
 		}
 	}()
 	c, err := client.Connect(ctx, filepath.Join(dir, "s"))
@@ -123,7 +123,7 @@ type planStep struct {
 	Text string `json:"text"`
 }
 
-// stepsOf parts the lines of a plan, of which the first says where it is from.
+// stepsOf parses the lines of a plan; the first one names its source.
 func stepsOf(plan string) []planStep {
 	steps := []planStep{}
 	for line := range strings.Lines(plan) {
@@ -133,8 +133,8 @@ func stepsOf(plan string) []planStep {
 	return steps
 }
 
-// planOn finds the plan on a console: what the agent says in one breath, up to its
-// own next line or the empty one before the kernel's last words.
+// planOn finds the plan on a console. The plan ends before the agent's next line, or
+// before the empty line that precedes the kernel's last lines.
 func planOn(console string) string {
 	_, plan, _ := strings.Cut(strings.ReplaceAll(console, "\r", ""), "agentd: plan\n")
 	plan, _, _ = strings.Cut(plan, "\nagentd: ")
@@ -166,14 +166,14 @@ func newDebugStacks() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "the kernel's threads too")
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "include kernel threads")
 	return offerJSON(cmd)
 }
 
 // A stack is a process in the output of debug stacks --json.
 type stack struct {
 	procfs.Process
-	Stack []string `json:"stack"` // Functions of the kernel, the innermost first.
+	Stack []string `json:"stack"` // Functions in the kernel, the innermost first.
 }
 
 func stacksOf(fsys fs.FS, kernel bool) ([]stack, error) {
@@ -191,7 +191,7 @@ func newDebugCmdline() *cobra.Command {
 	return &cobra.Command{
 		Use:               "cmdline NAME",
 		Short:             "Print the commands that repeat a machine by hand",
-		Long:              "Print lines for sh that start QEMU and virtiofsd as they were in the machine's last life.\n" + exitHelp(plainExit),
+		Long:              "Print shell lines that start QEMU and virtiofsd as in the machine's last life.\n" + exitHelp(plainExit),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(_ *cobra.Command, args []string) error {

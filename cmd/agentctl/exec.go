@@ -61,16 +61,16 @@ first argument is the command.
 		},
 	}
 	f.register(cmd.Flags())
-	cmd.Flags().BoolVarP(&detached, "detach", "d", false, "start it and return: it goes on until it, or the machine, ends, and its output goes nowhere")
-	cmd.Flags().StringVar(&socket, "socket", "", "the machine's socket, in place of a name")
+	cmd.Flags().BoolVarP(&detached, "detach", "d", false, "start the command and return; it runs on at most until the machine ends, and its output is discarded")
+	cmd.Flags().StringVar(&socket, "socket", "", "the machine's socket, instead of a name")
 	cmd.Flags().StringArrayVar(&f.envFiles, "env-file", nil, "`file` of variables, one a line")
-	cmd.Flags().BoolVar(&privileged, "privileged", false, "all privileges in the machine, which commands of root have without it")
-	_ = cmd.Flags().MarkHidden("privileged") // It is there.
+	cmd.Flags().BoolVar(&privileged, "privileged", false, "accepted for compatibility; commands of root have all privileges in the machine")
+	_ = cmd.Flags().MarkHidden("privileged") // Cannot fail: the flag was just defined.
 	refuseFlags(cmd.Flags(), detachKeys)
 	return cmd
 }
 
-// refusePrivileged refuses what is not so.
+// refusePrivileged refuses --privileged for a restricted machine.
 func refusePrivileged(name string) error {
 	m, err := lookup(name)
 	if err == nil && m.Record().Config.Restricted {
@@ -79,8 +79,8 @@ func refusePrivileged(name string) error {
 	return err
 }
 
-// behindDashes drops a -- that stands before the command: behind a name it is no
-// flag any more.
+// behindDashes drops a "--" before the command: after a name, the flag parser does not
+// drop it.
 func behindDashes(args []string) []string {
 	if len(args) > 0 && args[0] == "--" {
 		return args[1:]
@@ -103,7 +103,7 @@ func (f *commandFlags) exec(ctx context.Context, dial func(context.Context) (*cl
 	if err != nil {
 		return ended(ctx, err)
 	}
-	defer func() { _ = c.Close() }() // What it was for is over.
+	defer func() { _ = c.Close() }() // The client is no longer needed.
 	return f.command(ctx, c, args, signals)
 }
 

@@ -19,8 +19,8 @@ import (
 	"github.com/agentd-go/agentd/internal/transfer"
 )
 
-// splitPlace splits NAME:PATH. A path with a slash before its first colon is this
-// host's, as scp(1) has it.
+// splitPlace splits NAME:PATH. A path with a slash before its first colon is a path on
+// this host, as with scp(1).
 func splitPlace(s string) (name, path string, inMachine bool) {
 	name, path, ok := strings.Cut(s, ":")
 	if !ok || strings.Contains(name, "/") || name == "" {
@@ -32,7 +32,7 @@ func splitPlace(s string) (name, path string, inMachine bool) {
 	return name, path, true
 }
 
-// places are ends of a copy, with one client for each machine.
+// places resolves the ends of copies, with one client for each machine.
 type places struct{ clients map[string]*client.Client }
 
 func (p *places) end(ctx context.Context, s string) (transfer.End, error) {
@@ -88,10 +88,10 @@ for SOURCE an archive from standard input is unpacked below TARGET, a directory.
 			return f.copy(ctx, args[:len(args)-1], args[len(args)-1])
 		},
 	}
-	cmd.Flags().BoolVarP(&f.recursive, "recursive", "r", false, "copy directories with all that is in them")
+	cmd.Flags().BoolVarP(&f.recursive, "recursive", "r", false, "copy directories with all their content")
 	cmd.Flags().BoolVarP(&f.recursive, "archive", "a", false, "the same")
-	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "no progress")
-	cmd.Flags().BoolVar(&f.json, "json", false, "print what was done as JSON")
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print the result as JSON")
 	return cmd
 }
 
@@ -121,7 +121,7 @@ func (f *copier) copy(ctx context.Context, sources []string, target string) (err
 		if failed == nil {
 			failed = f.one(ctx, from, to, &sum)
 		}
-		if failed != nil && len(p.clients) > 1 { // Else a path says where it is.
+		if failed != nil && len(p.clients) > 1 { // Otherwise the path alone is unambiguous.
 			failed = fmt.Errorf("%s to %s: %w", source, target, failed)
 		}
 		err = errors.Join(err, failed)
@@ -171,7 +171,7 @@ func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult
 	if err != nil {
 		return err
 	}
-	defer func() { _ = plan.Close() }() // Nothing is written by it.
+	defer func() { _ = plan.Close() }() // Close writes nothing.
 	for _, odd := range plan.Odd {
 		sayPlain(odd)
 	}
@@ -197,7 +197,8 @@ func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult
 	return err
 }
 
-// progress draws a line until the copy is over, unless nobody wants to see one.
+// progress draws a line until the copy ends, unless standard error is no terminal or
+// the user wants no progress.
 func (f *copier) progress(line func(now time.Time) string) (finish func(last string)) {
 	if f.quiet {
 		return func(string) {}
@@ -205,7 +206,7 @@ func (f *copier) progress(line func(now time.Time) string) (finish func(last str
 	return showing(line)
 }
 
-// place parses an argument that must be in a machine.
+// place parses an argument that must name a path in a machine.
 func place(s string) (name, path string, err error) {
 	name, path, ok := splitPlace(s)
 	if !ok {
@@ -214,9 +215,9 @@ func place(s string) (name, path string, err error) {
 	return name, path, nil
 }
 
-// inMachine is a command on places in machines.
+// inMachine makes a command whose arguments are paths in machines.
 func inMachine(cmd *cobra.Command, args []string, f func(ctx context.Context, c *client.Client, path string) error) (err error) {
-	for _, arg := range args { // Before anything is done.
+	for _, arg := range args { // Check all arguments before the first action.
 		if _, _, bad := place(arg); bad != nil {
 			return bad
 		}
@@ -237,7 +238,7 @@ type fileLine struct {
 	UID      uint32    `json:"uid"`
 	GID      uint32    `json:"gid"`
 	Modified time.Time `json:"modified"`
-	Target   string    `json:"target,omitempty"` // Of a link.
+	Target   string    `json:"target,omitempty"` // Target of a link.
 }
 
 func newLs() *cobra.Command {
@@ -272,7 +273,7 @@ func list(ctx context.Context, side transfer.Guest, path string) ([]fileLine, er
 	entries, err := side.ReadDir(ctx, path)
 	lines := []fileLine{}
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil { // Else it has gone meanwhile.
+		if info, err := e.Info(); err == nil { // Otherwise it was removed meanwhile.
 			lines = append(lines, line(ctx, side, side.Join(path, e.Name()), info))
 		}
 	}
@@ -291,14 +292,14 @@ func line(ctx context.Context, side transfer.Guest, path string, info fs.FileInf
 		l.Type = "file"
 	case info.Mode()&fs.ModeSymlink != 0:
 		l.Type = "link"
-		l.Target, _ = side.ReadLink(ctx, path) // It may have gone meanwhile.
+		l.Target, _ = side.ReadLink(ctx, path) // It may have been removed meanwhile.
 	default:
 		l.Type = "other"
 	}
 	return l
 }
 
-// modeOf is a mode as chmod(1) takes it.
+// modeOf returns a mode in the octal form of chmod(1).
 func modeOf(info fs.FileInfo) uint32 {
 	bits := uint32(info.Mode().Perm())
 	for mode, bit := range map[fs.FileMode]uint32{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
@@ -364,22 +365,22 @@ func newPut() *cobra.Command {
 	return cmd
 }
 
-// standardInput is ours until ctx ends: nothing interrupts a Read of a terminal or a
-// pipe, which is left behind then.
+// standardInput reads our standard input until ctx ends. Nothing interrupts a Read of a
+// terminal or a pipe, so its goroutine may stay blocked after that.
 func standardInput(ctx context.Context) io.Reader {
 	const piece = 128 << 10 // As large as a file's frames.
 	from := os.Stdin
 	r, w := io.Pipe()
 	context.AfterFunc(ctx, func() { _ = w.CloseWithError(context.Cause(ctx)) })
 	go func() {
-		// Without the shortcuts of both, which have pieces of their own.
+		// Hide the optimized methods of both, which use other piece sizes.
 		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{from}, make([]byte, piece))
-		_ = w.CloseWithError(err) // The end, if it is nil.
+		_ = w.CloseWithError(err) // A nil error means the end.
 	}()
 	return r
 }
 
-// parseMode is nil for no mode.
+// parseMode returns nil for "".
 func parseMode(mode string) (*fs.FileMode, error) {
 	if mode == "" {
 		return nil, nil //nolint:nilnil // None is asked for.
@@ -401,7 +402,7 @@ func archiveOut(ctx context.Context, from transfer.End) error {
 	return transfer.WriteTar(ctx, os.Stdout, from, sayPlain)
 }
 
-// sayPlain says a line that has names of a machine or an archive in it.
+// sayPlain prints a line that may hold names from a machine or an archive.
 func sayPlain(line string) { say(plain(line)) }
 
 func newTar() *cobra.Command {

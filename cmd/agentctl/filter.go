@@ -12,11 +12,12 @@ import (
 	"github.com/agentd-go/agentd/internal/machines"
 )
 
-// psFilters are the values of --filter by their keys. A machine has to have every
-// label, and one value of each other key.
+// psFilters are the values of --filter by key. A machine must have every label, and one
+// of the values of each other key.
 type psFilters map[string][]string
 
-// healthWord is the key of what health checks say, and noHealth the value for none.
+// healthWord is the key for the health status, and noHealth the value for a machine
+// without a check.
 const (
 	healthWord = "health"
 	noHealth   = "none"
@@ -24,7 +25,7 @@ const (
 
 var healths = []machines.HealthStatus{machines.HealthStarting, machines.Healthy, machines.Unhealthy, noHealth}
 
-// exitedWord is what containers' tools call a machine that has ended.
+// exitedWord is the name in container tools for a machine that has ended.
 const exitedWord = "exited"
 
 // parseFilters checks KEY=VALUE.
@@ -59,12 +60,12 @@ func parseFilters(texts []string) (psFilters, error) {
 	return f, nil
 }
 
-// phases are all of them, in the order of a life.
+// phases are all phases, in the order of a life.
 var phases = []machines.Phase{
 	machines.Created, machines.Starting, machines.Running, machines.Restarting, machines.Stopping, machines.Stopped, machines.Failed, machines.Dead,
 }
 
-// all reports whether the filters speak of machines that have ended.
+// all reports whether the filters select machines that have ended.
 func (f psFilters) all() bool { return len(f["status"])+len(f[exitedWord]) > 0 }
 
 func (f psFilters) match(l machineLine) bool {
@@ -77,7 +78,7 @@ func (f psFilters) match(l machineLine) bool {
 		!slices.ContainsFunc(f["label"], func(want string) bool { return !hasLabel(l.Labels, want) })
 }
 
-// any reports whether one value of a key is right, or none was given.
+// any reports whether one value of a key fits, or the key was not given.
 func (f psFilters) any(key string, right func(want string) bool) bool {
 	return len(f[key]) == 0 || slices.ContainsFunc(f[key], right)
 }

@@ -9,9 +9,8 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// takeImage takes the first word for the image, as containers' tools do, where no
-// program can be meant by it. Behind -- it is always a program, and so it is where the
-// machine has a root.
+// takeImage takes the first word as the image, as container tools do, if it cannot be a
+// program. After -- it is always a program, and also if the machine has a root.
 func (r *runner) takeImage(args []string, dashed bool) (rest []string, err error) {
 	if r.Image != "" || r.Root != "" || dashed || len(args) == 0 {
 		return args, nil
@@ -43,13 +42,13 @@ func isReference(word string) bool {
 	return strings.Contains(word, ":") || path && strings.Contains(host, ".")
 }
 
-// bringsPrograms reports whether the machine may have programs that are not its root's.
+// bringsPrograms reports whether mounts may bring further programs into the machine.
 func (r *runner) bringsPrograms() bool {
 	path := slices.ContainsFunc(r.nameFlags.env, func(e string) bool { return strings.HasPrefix(e, "PATH=") })
 	return path || len(r.mounts)+len(r.specs)+len(r.disks)+len(r.envFile) > 0
 }
 
-// quietKey marks a context under which nothing but errors is said.
+// quietKey marks a context in which only errors are printed.
 type quietKey struct{}
 
 func quietly(ctx context.Context, quiet bool) context.Context {

@@ -12,11 +12,11 @@ import (
 	"unicode/utf8"
 )
 
-// formatHelp is for flags that take a template.
+// formatHelp is the help of flags that take a template.
 const formatHelp = "a `TEMPLATE` of Go, as containers' tools have it, of the fields in docs/JSON.md or Docker's names; or json"
 
-// A format is what --format asks for: json, a template for each object, or a template
-// behind the word table, with a head.
+// A format is a value of --format: json, a template for each object, or "table" and a
+// template, which adds a header line.
 type format struct {
 	json, table bool
 	template    *template.Template
@@ -36,7 +36,7 @@ func parseFormat(text string) (f format, err error) {
 	return f, nil
 }
 
-// templateFuncs are Docker's.
+// templateFuncs are Docker's template functions.
 var templateFuncs = template.FuncMap{
 	"json":  jsonText,
 	"join":  joinAny,
@@ -64,7 +64,7 @@ func jsonText(v any) (string, error) {
 	return strings.TrimSpace(b.String()), err
 }
 
-// joinAny joins a list, which stands before or behind the separator.
+// joinAny joins a list, which may be the first or the last argument.
 func joinAny(a, b any) string {
 	sep, ok := b.(string)
 	list := a
@@ -83,15 +83,14 @@ func joinAny(a, b any) string {
 	return strings.Join(words, sep)
 }
 
-// templateError is an error of a template without the package's words before it.
+// templateError returns a template's error without the prefix of package text/template.
 func templateError(err error) string {
 	text := strings.TrimPrefix(err.Error(), "template: ")
 	return strings.TrimLeft(text, ":")
 }
 
-// each writes an object for each view. A view has Docker's names as methods; what
-// these have not is looked for among the fields of its JSON. head is what stands above
-// a table, nil for none.
+// each writes an object for each view. A view has Docker's names as methods; other
+// names are the fields of its JSON. head is the header of a table, nil for none.
 func (f format) each(out io.Writer, views []any, head any) error {
 	if f.json {
 		for _, v := range views {
@@ -154,7 +153,7 @@ func (f format) execute(view any) (string, error) {
 	}
 	var fields any
 	d := json.NewDecoder(strings.NewReader(text))
-	d.UseNumber() // Sizes are whole numbers.
+	d.UseNumber() // Keeps sizes as whole numbers.
 	if failed := d.Decode(&fields); failed != nil {
 		return "", failed
 	}

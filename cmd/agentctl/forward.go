@@ -43,7 +43,7 @@ func forward(ctx context.Context, c *client.Client, ports []machines.Port, asJSO
 			return fmt.Errorf("port %s: %w", p, err)
 		}
 		f := machines.Forward(l, p.Dial(c), say)
-		defer func() { _ = f.Close() }() // Its connections are over with us.
+		defer func() { _ = f.Close() }() // Its connections end with this process.
 		ports[i].Host = l.Addr().String()
 	}
 	if err := tellPorts(ports, asJSON); err != nil {
@@ -51,7 +51,7 @@ func forward(ctx context.Context, c *client.Client, ports []machines.Port, asJSO
 	}
 	select {
 	case <-ctx.Done():
-		return nil // ^C is how to end it.
+		return nil // Users end it by ^C.
 	case <-c.Done():
 		return c.Err()
 	}

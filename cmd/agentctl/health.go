@@ -10,7 +10,7 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// healthFlags are those of the health check, over what the image says of one.
+// healthFlags are the flags of the health check; they override the image's check.
 type healthFlags struct {
 	none          bool
 	command       string
@@ -27,16 +27,16 @@ func (f *healthFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.none, "no-healthcheck", false, "do not run the image's health check")
 	flags.StringVar(&f.command, "health-cmd", "", "a `line` for the machine's shell that says by its status whether the machine is well; ps and inspect show it")
 	flags.DurationVar(&f.interval, "health-interval", 0, "time from one check to the next (default: the image's, or 30s)")
-	flags.DurationVar(&f.timeout, "health-timeout", 0, "time for a check, before it is killed and has failed (default: the image's, or 30s)")
-	flags.IntVar(&f.retries, "health-retries", 0, "`failures`, one after the other, that make it unhealthy (default: the image's, or 3)")
+	flags.DurationVar(&f.timeout, "health-timeout", 0, "time after which a check is killed and counts as failed (default: the image's, or 30s)")
+	flags.IntVar(&f.retries, "health-retries", 0, "consecutive `failures` that make it unhealthy (default: the image's, or 3)")
 	flags.DurationVar(&f.startPeriod, "health-start-period", 0, "time after its start in which failures do not count (default: the image's, or none)")
-	flags.DurationVar(&f.startInterval, "health-start-interval", 0, "time from one check to the next meanwhile (default: the image's, or 5s)")
+	flags.DurationVar(&f.startInterval, "health-start-interval", 0, "time from one check to the next during the start period (default: the image's, or 5s)")
 }
 
-// healthNames are the flags that say something of a check.
+// healthNames are the flags that change a check.
 var healthNames = []string{"health-cmd", "health-interval", "health-timeout", "health-retries", "health-start-period", "health-start-interval"}
 
-// given returns one of the flags that was given, "" if none was.
+// given returns one of the given flags, or "".
 func (f *healthFlags) given() string {
 	for _, name := range healthNames {
 		if f.flags.Changed(name) {
@@ -51,7 +51,7 @@ func (f *healthFlags) check() error {
 	return machines.CheckHealth(f.over(&sandbox.Healthcheck{Test: []string{"CMD", "true"}}))
 }
 
-// over is an image's check with what the flags say in its place; nil is none.
+// over returns the image's check with the values of the flags; nil means none.
 func (f *healthFlags) over(image *sandbox.Healthcheck) *sandbox.Healthcheck {
 	if f.none {
 		return nil
@@ -80,8 +80,8 @@ func (f *healthFlags) over(image *sandbox.Healthcheck) *sandbox.Healthcheck {
 	return &h
 }
 
-// apply writes the check into the record. That of an image, nil without one, may be
-// wrong: it is left out then, with a line.
+// apply writes the check into the record. An image's check, which may be nil, may also
+// be invalid: then it is left out, and the note says so.
 func (f *healthFlags) apply(r *machines.Record, image *sandbox.Healthcheck) (note string, err error) {
 	if err := machines.CheckHealth(image); err != nil && image.Test[0] != "NONE" && !f.none && f.command == "" {
 		image, note = nil, fmt.Sprintf("the image's %v; it is not run", err)

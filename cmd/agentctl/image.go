@@ -25,7 +25,7 @@ func newImage() *cobra.Command {
 	return image
 }
 
-// untilSignal runs do with a context that ends with the first ^C.
+// untilSignal runs do with a context that the first ^C ends.
 func untilSignal(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
 	defer cancel(nil)
@@ -34,7 +34,7 @@ func untilSignal(ctx context.Context, do func(context.Context) error) error {
 	return ended(ctx, do(ctx))
 }
 
-// shortID is what a person types: as many digits as containers' tools show.
+// shortID returns as many digits of an ID as container tools show.
 func shortID(id string) string {
 	const digits = 12
 	id = strings.TrimPrefix(id, "sha256:")
@@ -45,7 +45,7 @@ func newImageInspect() *cobra.Command {
 	var text string
 	cmd := &cobra.Command{
 		Use:   "inspect [-f TEMPLATE] NAME...",
-		Short: "Print what is known of images",
+		Short: "Print all details of images",
 		Long: `Print a list of images as JSON, or what a template makes of each: id, names, fstype, size, source, imported, path,
 layers, and config with user, env, entrypoint, cmd, working_dir, labels, volumes,
 exposed_ports, stop_signal and healthcheck. NAME
@@ -97,15 +97,15 @@ machine goes on if it runs, and cannot be started again.
 			return err
 		},
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "also if machines are made of it")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "even if machines use it")
 	return offerJSON(cmd)
 }
 
 // An imageRemoval is an image in the output of image rm --json.
 type imageRemoval struct {
-	Name    string `json:"name"` // As it was given.
+	Name    string `json:"name"` // The name in the command.
 	ID      string `json:"id"`
-	Deleted bool   `json:"deleted"` // It was its last name.
+	Deleted bool   `json:"deleted"` // It was the image's last name.
 }
 
 func removeImage(name string, force bool) (r imageRemoval, err error) {
@@ -128,7 +128,7 @@ func removeImage(name string, force bool) (r imageRemoval, err error) {
 	return imageRemoval{name, i.ID, last}, cache.RemoveImage(name)
 }
 
-// usersOfImages are the names of machines by the IDs of their images.
+// usersOfImages returns the names of machines by the IDs of their images.
 func usersOfImages() (map[string][]string, error) {
 	store, err := machines.Open("")
 	if err != nil {
@@ -181,13 +181,13 @@ those with a name go too. It does not ask.
 			return nil
 		},
 	}
-	cmd.Flags().BoolVarP(&named, "all", "a", false, "those with a name too")
-	cmd.Flags().BoolP("force", "f", false, "do not ask; it never does")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a list of what was removed, as 'image inspect' does")
+	cmd.Flags().BoolVarP(&named, "all", "a", false, "include images with a name")
+	cmd.Flags().BoolP("force", "f", false, "accepted for compatibility; it never asks")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the removed images as a list, in the form of 'image inspect'")
 	return cmd
 }
 
-// removeUnused removes all images of which no machine is made.
+// removeUnused removes all images that no machine uses.
 func removeUnused(users map[string][]string) (removed []sandbox.Image, err error) {
 	all, err := inCache((*sandbox.Cache).Images)
 	if err != nil {

@@ -18,10 +18,10 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// none is in place of a name, a tag or a digest that is not there.
+// none is printed in place of a missing name, tag or digest.
 const none = "<none>"
 
-// imageListFlags are those of image ls.
+// imageListFlags are the flags of image ls.
 type imageListFlags struct {
 	quiet, whole, digests bool
 	filters               []string
@@ -53,13 +53,13 @@ dangling=true|false, label=KEY[=VALUE], before=IMAGE or since=IMAGE.
 	}
 	flags := cmd.Flags()
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "IDs only")
-	flags.BoolVar(&f.whole, "no-trunc", false, "IDs as a whole")
+	flags.BoolVar(&f.whole, "no-trunc", false, "print whole IDs")
 	flags.BoolVar(&f.digests, "digests", false, "show the digests by which images are named")
 	flags.StringArrayVarP(&f.filters, "filter", "f", nil, "only images with `KEY=VALUE`: reference, dangling, label, before or since")
 	flags.StringVar(&f.format, "format", "", formatHelp)
-	flags.Bool("json", false, "print a list of what 'image inspect' prints")
-	flags.BoolP("all", "a", false, "all; they always are")
-	_ = flags.MarkHidden("all") // It is there.
+	flags.Bool("json", false, "print a list in the form of 'image inspect'")
+	flags.BoolP("all", "a", false, "accepted for compatibility; all images are always listed")
+	_ = flags.MarkHidden("all") // Cannot fail: the flag was just defined.
 	return cmd
 }
 
@@ -95,7 +95,7 @@ func (f *imageListFlags) list(out io.Writer, asJSON bool) error {
 	return printImages(out, columns, lines)
 }
 
-// What image ls prints without --format.
+// The columns of image ls without --format.
 const (
 	imageColumns = `table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`
 	imageDigests = `table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`
@@ -113,15 +113,15 @@ func printImages(out io.Writer, text string, lines []imageView) error {
 	return as.each(out, views, imageHead{})
 }
 
-// An imageView is one name of an image for a template: with Docker's names, and as JSON
-// what image ls --json has.
+// An imageView is one name of an image for a template. It has Docker's names as
+// methods; its JSON is an object of image ls --json.
 type imageView struct {
 	sandbox.Image
 	name  string // "" for none.
-	whole bool   // IDs are.
+	whole bool   // Print whole IDs.
 }
 
-// imageLines are a line for each name.
+// imageLines returns a line for each name.
 func imageLines(all []sandbox.Image) (lines []imageView) {
 	for _, i := range all {
 		names := i.Names
@@ -135,7 +135,7 @@ func imageLines(all []sandbox.Image) (lines []imageView) {
 	return lines
 }
 
-// imagesOf are the images of lines, each once.
+// imagesOf returns the images of lines, each once.
 func imagesOf(lines []imageView) []sandbox.Image {
 	all := []sandbox.Image{}
 	for _, l := range lines {
@@ -146,7 +146,7 @@ func imagesOf(lines []imageView) []sandbox.Image {
 	return all
 }
 
-// splitName takes a name apart: REPOSITORY[:TAG][@DIGEST].
+// splitName splits a name: REPOSITORY[:TAG][@DIGEST].
 func splitName(name string) (repository, tag, digest string) {
 	repository, digest, _ = strings.Cut(name, "@")
 	if i := strings.LastIndexByte(repository, ':'); i > strings.LastIndexByte(repository, '/') {
@@ -165,7 +165,7 @@ func orNone(s string) string {
 // MarshalJSON writes the image.
 func (v imageView) MarshalJSON() ([]byte, error) { return json.Marshal(v.Image) }
 
-// ID is what a person types, or all of it.
+// ID returns the short ID, or the whole one.
 func (v imageView) ID() string {
 	if v.whole {
 		return v.Image.ID
@@ -176,14 +176,14 @@ func (v imageView) ID() string {
 // Repository is the name without its tag.
 func (v imageView) Repository() string { r, _, _ := splitName(v.name); return r }
 
-// Tag is behind the colon of a name.
+// Tag is the part after the colon of a name.
 func (v imageView) Tag() string { _, t, _ := splitName(v.name); return t }
 
-// Digest is behind the @ of a name.
+// Digest is the part after the @ of a name.
 func (v imageView) Digest() string { _, _, d := splitName(v.name); return d }
 
 func (v imageView) created() time.Time {
-	if v.Config.Created.Unix() <= 0 { // Not said, or a build that hides it.
+	if v.Config.Created.Unix() <= 0 { // The image does not state it.
 		return v.Imported
 	}
 	return v.Config.Created
@@ -195,10 +195,10 @@ func (v imageView) CreatedAt() string { return v.created().Format("2006-01-02 15
 // CreatedSince is how long ago that was.
 func (v imageView) CreatedSince() string { return ago(v.created()) }
 
-// Size is what its file takes.
+// Size is the disk use of its file.
 func (v imageView) Size() string { return transfer.Size(v.Image.Size) }
 
-// An imageHead is what stands above a table of imageViews, by the same names.
+// An imageHead has the column headers of a table of imageViews, by the same names.
 type imageHead struct{}
 
 // The columns of Docker's table.
@@ -210,7 +210,8 @@ func (imageHead) CreatedSince() string { return "CREATED" }
 func (imageHead) CreatedAt() string    { return "CREATED AT" }
 func (imageHead) Size() string         { return "SIZE" }
 
-// filterImages leaves the lines that have one value of each key, and every label.
+// filterImages returns the lines that have one of the values of each key, and every
+// label.
 func filterImages(lines []imageView, texts []string) ([]imageView, error) {
 	keys := map[string][]func(imageView) bool{}
 	for n, text := range texts {
@@ -265,7 +266,7 @@ func imageFilter(key, value string) (func(imageView) bool, error) {
 	return nil, fmt.Errorf("unknown key %q; want reference=, dangling=, label=, before= or since=", key)
 }
 
-// isNamed reports whether a pattern is of the whole name or of its repository.
+// isNamed reports whether a pattern matches the whole name or its repository.
 func (v imageView) isNamed(pattern string) bool {
 	for _, name := range []string{v.name, v.Repository()} {
 		if ok, err := path.Match(pattern, name); ok && err == nil && v.name != "" {

@@ -46,11 +46,11 @@ a disk with ext4, XFS or btrfs is refused: its file can be copied as it is.
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&file, "output", "o", "", "`file` to write, in place of standard output")
+	cmd.Flags().StringVarP(&file, "output", "o", "", "`file` to write instead of standard output")
 	return cmd
 }
 
-// writeWhole writes a file that has its name only once it is whole.
+// writeWhole writes a file that gets its name only when it is complete.
 func writeWhole(path string, write func(io.Writer) error) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		if info.IsDir() {

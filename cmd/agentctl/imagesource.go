@@ -17,7 +17,7 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// imageFlags are those of a command that takes an image from somewhere.
+// imageFlags are the flags of commands that import images.
 type imageFlags struct {
 	platform string
 	pull     string
@@ -25,15 +25,15 @@ type imageFlags struct {
 
 func (f *imageFlags) register(flags *pflag.FlagSet) {
 	f.registerPlatform(flags)
-	flags.StringVar(&f.pull, "pull", string(sandbox.PullMissing), "when a registry is asked for the image: always, missing or never")
+	flags.StringVar(&f.pull, "pull", string(sandbox.PullMissing), "when to ask a registry for the image: always, missing or never")
 }
 
 func (f *imageFlags) registerPlatform(flags *pflag.FlagSet) {
-	flags.StringVar(&f.platform, "platform", "", "of an image for several: `OS/ARCHITECTURE[/VARIANT]`, such as linux/amd64/v2 (default: the best that machines here run)")
+	flags.StringVar(&f.platform, "platform", "", "variant of a multi-platform image: `OS/ARCHITECTURE[/VARIANT]`, such as linux/amd64/v2 (default: the best that machines here run)")
 }
 
-// options checks the flags for a machine with the accelerator, of which there is an
-// image, or none.
+// options checks the flags for a machine with that accelerator, which may have no
+// image.
 func (f *imageFlags) options(accel string, isImage bool) (o sandbox.ImportOptions, err error) {
 	o = sandbox.ImportOptions{Platform: f.platform, Pull: sandbox.Pull(f.pull), Accel: sandbox.Accel(accel)}
 	if err := o.Check(); err != nil {
@@ -88,7 +88,8 @@ all images of an archive or layout are imported. With --json each image is a val
 	return cmd
 }
 
-// newPull is a command at the top, as containers' tools have it, and one of image.
+// newPull makes 'pull', which is a command at the top level, as in container tools, and
+// a subcommand of image.
 func newPull() *cobra.Command {
 	f := imageFlags{pull: string(sandbox.PullAlways)}
 	var quiet bool
@@ -111,7 +112,7 @@ again. Credentials are those of 'docker login'.
 		},
 	}
 	f.registerPlatform(cmd.Flags())
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "say nothing but errors")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only errors")
 	cmd.Flags().Bool("json", false, "print the image, as 'image inspect' does")
 	return cmd
 }
@@ -175,8 +176,8 @@ it loses it. IMAGE is a name, or the first eight or more digits of an ID.
 	return offerJSON(cmd)
 }
 
-// findOrImport finds an image, and says so when it has to import it: that takes
-// its time.
+// findOrImport finds an image. If it must import the image, it tells the user, because
+// that takes time.
 func findOrImport(ctx context.Context, nameOrSource string, o sandbox.ImportOptions) (sandbox.Image, error) {
 	if nameOrSource == byStream {
 		return sandbox.Image{}, errors.New("image -: standard input is the command's; 'agentctl image import - NAME' imports it first")
@@ -199,13 +200,13 @@ func findOrImport(ctx context.Context, nameOrSource string, o sandbox.ImportOpti
 	return c.UseImage(ctx, nameOrSource, o)
 }
 
-// showImport draws how far imports with the options are, until end is called.
+// showImport draws the progress of imports with the options until end is called.
 func showImport(o *sandbox.ImportOptions) (end func()) {
 	var done, all atomic.Int64
 	start := time.Now()
 	finish := showing(func(now time.Time) string {
 		if all.Load() == 0 {
-			start = now // What comes before, an archive's own decompression, has no rate.
+			start = now // The decompression of an archive before the first layer has no rate.
 		}
 		return transfer.BytesLine(done.Load(), all.Load(), now.Sub(start), window(os.Stderr).columns-1)
 	})

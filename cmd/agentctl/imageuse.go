@@ -13,7 +13,7 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// imageUse are flags over what an image says of how it is to be run, beside its command.
+// imageUse are flags about an image's settings other than its command.
 type imageUse struct {
 	health healthFlags
 	all    bool // --publish-all.
@@ -31,8 +31,8 @@ func (f *imageUse) check(image bool) error {
 	return f.health.check()
 }
 
-// apply adds to the record what the flags and the image say, nil for none. The lines
-// are of what the image says and the machine does not have.
+// apply adds the settings of the flags and of the image, which may be nil, to the
+// record. The notes name settings of the image that the machine does not honour.
 func (f *imageUse) apply(r *machines.Record, image *sandbox.Image) (notes []string, err error) {
 	var c sandbox.ImageConfig
 	if image != nil {
@@ -56,7 +56,8 @@ func (f *imageUse) apply(r *machines.Record, image *sandbox.Image) (notes []stri
 	return notes, err
 }
 
-// publish leads a free port into each exposed one that has none yet.
+// publish forwards a free port of the host to each exposed port that is not published
+// yet.
 func publish(r *machines.Record, exposed []string) (notes []string) {
 	led := map[string]bool{}
 	for _, p := range r.Ports {
@@ -78,8 +79,8 @@ func publish(r *machines.Record, exposed []string) (notes []string) {
 	return notes
 }
 
-// volumeNotes say what becomes of what is written to an image's volumes. That of a
-// machine that goes with its command would go from an anonymous volume as well.
+// volumeNotes tell what happens to data in an image's volumes. A machine that is
+// removed at its end gets none: its data would vanish from an anonymous volume too.
 func volumeNotes(r *machines.Record, volumes []string) (notes []string) {
 	for _, v := range volumes {
 		switch where := path.Join("/", v); {
@@ -93,8 +94,7 @@ func volumeNotes(r *machines.Record, volumes []string) (notes []string) {
 	return notes
 }
 
-// isMounted reports whether something other than the root is mounted at a path or
-// above it.
+// isMounted reports whether a mount other than the root covers a path.
 func isMounted(cfg sandbox.Config, where string) bool {
 	var targets []string
 	for _, m := range cfg.Mounts {

@@ -9,8 +9,8 @@ import (
 	"github.com/agentd-go/agentd/client"
 )
 
-// checkTerminal refuses, before anything is started, keys that nobody can press.
-// Without -i a terminal has no keys, and is possible everywhere.
+// checkTerminal refuses -i and -t without a terminal, before anything is started.
+// Without -i a terminal gets no input and is possible everywhere.
 func (f *commandFlags) checkTerminal() error {
 	if f.tty && f.input && !term.IsTerminal(int(os.Stdin.Fd())) {
 		return errors.New("-i and -t: standard input is not a terminal; leave out -t to pass it on as it is")
@@ -18,8 +18,8 @@ func (f *commandFlags) checkTerminal() error {
 	return nil
 }
 
-// connectInput gives the command its standard input and its terminal, and returns
-// what gives ours back as it was.
+// connectInput connects the command's standard input and terminal, and returns a
+// function that restores our terminal.
 func (f *commandFlags) connectInput(c *client.Cmd) (restore func(), err error) {
 	if !f.tty {
 		if f.input {
@@ -33,12 +33,12 @@ func (f *commandFlags) connectInput(c *client.Cmd) (restore func(), err error) {
 	}
 	c.TTY, c.AddEnv = true, ownTerm(f.env)
 	c.Rows, c.Cols = t.size()
-	t.follow(func(rows, cols uint16) { _ = c.Resize(rows, cols) }) // A command that is over has no size.
+	t.follow(func(rows, cols uint16) { _ = c.Resize(rows, cols) }) // Fails only when the command has ended.
 	return t.restore, nil
 }
 
-// openTerminal takes the keys with -i. Without, the command waits for keys in vain,
-// as it does in a container: an end of the input would be a ^D that is echoed.
+// openTerminal reads input with -i. Without -i the command's input stays open and
+// empty, as in a container: the end of input would be an echoed ^D.
 func (f *commandFlags) openTerminal(c *client.Cmd) (*terminal, error) {
 	if f.input {
 		c.Stdin = os.Stdin
@@ -50,6 +50,6 @@ func (f *commandFlags) openTerminal(c *client.Cmd) (*terminal, error) {
 			t.file = file
 		}
 	}
-	_, err := c.StdinPipe() // Which Wait closes.
+	_, err := c.StdinPipe() // Wait closes the pipe.
 	return t, err
 }

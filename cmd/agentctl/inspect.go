@@ -53,7 +53,7 @@ func newInspect() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&text, "format", "f", "", formatHelp)
-	cmd.Flags().Bool("json", true, "as JSON; it always is without -f")
+	cmd.Flags().Bool("json", true, "accepted for compatibility; the output is always JSON without -f")
 	return cmd
 }
 
@@ -66,8 +66,8 @@ func inspect(name string) (i inspection, err error) {
 	return inspection{m.Record(), s, m.Dir(), m.Socket(), m.Console()}, err
 }
 
-// An inspectView is a machine for a template: with Docker's names, and as JSON what
-// inspect has.
+// An inspectView is a machine for a template. It has Docker's names as methods; its
+// JSON is an object of inspect.
 type inspectView struct {
 	inspection
 	State stateView `json:"state"`
@@ -76,7 +76,7 @@ type inspectView struct {
 // ID is the name: machines have no other.
 func (v inspectView) ID() string { return v.Name }
 
-// RestartCount is how often its policy has started it again.
+// RestartCount is the number of restarts by its policy.
 func (v inspectView) RestartCount() int { return v.State.Restarts }
 
 // LogPath is the file of its command's output.
@@ -85,7 +85,7 @@ func (v inspectView) LogPath() string { return v.Dir + "/output.log" }
 // A stateView has the fields of a state, and Docker's names for them.
 type stateView struct{ machineStatus }
 
-// machineStatus leaves the name Status to Docker's.
+// machineStatus leaves the name Status to Docker's method.
 type machineStatus = machines.Status
 
 // Status is the phase.
@@ -94,7 +94,7 @@ func (v stateView) Status() string { return string(v.Phase) }
 // Running reports whether the machine serves.
 func (v stateView) Running() bool { return v.Phase == machines.Running }
 
-// Restarting reports whether it waits for its next life.
+// Restarting reports whether it waits for a restart.
 func (v stateView) Restarting() bool { return v.Phase == machines.Restarting }
 
 // Dead reports whether its supervisor was killed.

@@ -86,7 +86,7 @@ func newKernelList() *cobra.Command {
 			if wantsJSON(cmd) {
 				return writeJSON(os.Stdout, all)
 			}
-			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0) // Flush has the errors.
+			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0) // Flush returns the errors.
 			_, _ = fmt.Fprintln(w, "NAME\tID\tRELEASE\tMODULES\tIMPORTED")
 			for _, k := range all {
 				_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%t\t%s\n", k.Name, shortID(k.ID), k.Release, k.Modules, k.Imported.Format("2006-01-02 15:04"))
@@ -125,7 +125,7 @@ runs, and cannot be started again.
 			return err
 		},
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "also if machines name it")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "even if machines use it")
 	return offerJSON(cmd)
 }
 
@@ -142,7 +142,7 @@ func removeKernel(name string, force bool) (sandbox.Kernel, error) {
 	return inCache(func(c *sandbox.Cache) (sandbox.Kernel, error) { return c.RemoveKernel(name) })
 }
 
-// usersOfKernel are the names of machines that name a kernel, by its name or its ID.
+// usersOfKernel returns the names of machines that use a kernel by its name or ID.
 func usersOfKernel(name string) (users []string, err error) {
 	kernels, err := inCache((*sandbox.Cache).Kernels)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/agentd-go/agentd/internal/machines"
 )
 
-// logFlags is one use of logs.
+// logFlags holds the flags of logs.
 type logFlags struct {
 	follow, console, agent, supervisor, timestamps bool
 	tail, since, until                             string
@@ -67,14 +67,14 @@ before now (10m).
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVarP(&f.follow, "follow", "f", false, "go on until the machine has ended")
-	flags.BoolVarP(&f.timestamps, "timestamps", "t", false, "the time before each line of a command")
-	flags.StringVarP(&f.tail, "tail", "n", "all", "only the last so many `LINES`, and what follows")
+	flags.BoolVarP(&f.follow, "follow", "f", false, "continue until the machine has ended")
+	flags.BoolVarP(&f.timestamps, "timestamps", "t", false, "print the time before each line of a command")
+	flags.StringVarP(&f.tail, "tail", "n", "all", "only the last `LINES`, and later ones")
 	flags.StringVar(&f.since, "since", "", "only what a command has printed since a `TIME`")
 	flags.StringVar(&f.until, "until", "", "only what a command has printed until a `TIME`")
 	flags.BoolVar(&f.console, "console", false, "the console")
 	flags.BoolVar(&f.agent, "agent", false, "only the agent's lines on the console")
-	flags.BoolVar(&f.supervisor, "supervisor", false, "what agentctl itself says in the background")
+	flags.BoolVar(&f.supervisor, "supervisor", false, "the messages of agentctl in the background")
 	return offerJSON(cmd)
 }
 
@@ -93,7 +93,7 @@ func (f *logFlags) parse(now time.Time) (err error) {
 	return err
 }
 
-// parseTime reads a time as containers' tools have it.
+// parseTime reads a time in the forms of container tools.
 func parseTime(flag, text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -113,7 +113,7 @@ func parseTime(flag, text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("--%s %q: want a time such as 2026-01-02T15:04:05Z, or a duration such as 10m", flag, text)
 }
 
-// which is the log that is asked for.
+// which returns the requested log.
 func (f *logFlags) which(m *machines.Machine) machines.LogKind {
 	switch {
 	case f.agent:
@@ -163,7 +163,7 @@ func (f *logFlags) showLines(kind machines.LogKind, copyLog func(to io.Writer, f
 	})
 }
 
-// print writes a piece to the stream that it came from.
+// print writes an entry to its stream.
 func (f *logFlags) print(e machines.Entry) error {
 	to := os.Stdout
 	if e.Stream == machines.Stderr {

@@ -22,7 +22,7 @@ type machineFlags struct {
 	accel   string
 	by      string
 	upper   string
-	size    string // Of the upper.
+	size    string // The upper's size.
 	network string
 	profile string
 	mounts  []string
@@ -36,37 +36,37 @@ type machineFlags struct {
 func (f *machineFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Root, "root", "", "`directory` that becomes the machine's root, shared as it is (default: a private root with busybox)")
 	flags.StringVar(&f.Image, "image", "", "image that becomes the machine's root: a name or ID from 'agentctl image ls', a file, a directory, or a reference to a registry")
-	flags.StringVar(&f.upper, "upper", "", "what takes the writes to the image: the file of a disk, made if it is missing, or tmpfs (default: a disk that goes away with the machine)")
-	flags.StringVar(&f.size, "upper-size", "", "size of a disk that is made, or the most that tmpfs takes (default: 8g, or half of the memory)")
+	flags.StringVar(&f.upper, "upper", "", "where writes to the image go: the file of a disk, made if it is missing, or tmpfs (default: a disk that is removed with the machine)")
+	flags.StringVar(&f.size, "upper-size", "", "size of a new disk, or limit of the tmpfs (default: 8g, or half of the memory)")
 	flags.StringVar(&f.Kernel, "kernel", "", "kernel to boot: a `name` from 'agentctl kernel ls' or a file (default: the newest imported distribution kernel)")
 	flags.IntVar(&f.CPUs, "cpus", sandbox.DefaultCPUs, "`number` of processors")
-	flags.StringVarP(&f.memory, "memory", "m", fmt.Sprint(sandbox.DefaultMemoryMiB, "m"), "memory, such as 512m or 1.5g; a number alone is bytes")
+	flags.StringVarP(&f.memory, "memory", "m", fmt.Sprint(sandbox.DefaultMemoryMiB, "m"), "memory, such as 512m or 1.5g; a number without a unit is in bytes")
 	flags.StringVarP(&f.Hostname, "hostname", "h", "", "host `name` of the machine (default: the machine's name)")
 	flags.StringVar(&f.Init, "init", "", "`program` that becomes the first process, with the agent beside it: a path in the machine, or auto or systemd to look for it")
-	flags.StringVar(&f.accel, "accel", "", "what executes the machine: kvm or tcg (default: kvm where it works)")
-	flags.BoolVar(&f.cold, "cold", false, "boot the machine, which is so without --warm too")
-	flags.BoolVar(&f.warm, "warm", false, "start the machine from a template, which is made if it is missing, and say why where that cannot be")
-	flags.StringVar(&f.by, "configure-by", "bootstrap", "how the machine is told what to be: bootstrap or environment")
+	flags.StringVar(&f.accel, "accel", "", "accelerator that executes the machine: kvm or tcg (default: kvm if it works)")
+	flags.BoolVar(&f.cold, "cold", false, "boot the machine; this is the default")
+	flags.BoolVar(&f.warm, "warm", false, "start the machine from a template, which is made if it is missing; print the reason if that is impossible")
+	flags.StringVar(&f.by, "configure-by", "bootstrap", "how the machine receives its configuration: bootstrap or environment")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end the machine after this long, for example 30s")
-	flags.StringVar(&f.ConsoleFile, "console", "", "`file` that takes the machine's console")
+	flags.StringVar(&f.ConsoleFile, "console", "", "`file` that receives the machine's console")
 	flags.BoolVar(&f.Keep, "keep", false, "keep the files of a machine that does not boot, to repeat it by hand")
 	flags.StringArrayVarP(&f.mounts, "volume", "v", nil, "show a directory or file of this host, or a volume: `HOST:GUEST[:ro,suid]`, NAME:GUEST[:ro]")
 	flags.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount memory: `PATH[:size=64m,mode=1777,ro,noexec,nosuid,nodev]`")
 	flags.StringArrayVar(&f.disks, "disk", nil, "attach a disk image: `FILE[:PATH][:ro,format=qcow2,fstype=ext4]`")
 	flags.StringVar(&f.network, "network", "none", "network card: none, or user for this host's connections")
 	flags.StringVar(&f.network, "net", "none", "the same")
-	_ = flags.MarkHidden("net") // It is there.
+	_ = flags.MarkHidden("net") // Cannot fail: the flag was just defined.
 	flags.StringArrayVar(&f.limits, "ulimit", nil, "limit of every command: `NAME=SOFT[:HARD]`")
 	flags.BoolVar(&f.ReadOnlyRoot, "read-only", false, "the machine cannot write to its root")
 	flags.StringVar(&f.profile, "security", "default", "privileges of commands: default or restricted")
 	flags.Bool("help", false, "help for this command") // Without -h, which is the host name's.
 	f.containerFlags.register(flags)
 	refuseFlags(flags, refusals...)
-	// Everything behind the first word that is no flag is the command's.
+	// All words after the first one that is no flag belong to the command.
 	flags.SetInterspersed(false)
 }
 
-// config checks the flags and returns what they describe.
+// config checks the flags and returns the configuration.
 func (f *machineFlags) config() (cfg sandbox.Config, err error) {
 	cfg = f.Config
 	cfg.Accel = sandbox.Accel(f.accel)
@@ -114,8 +114,8 @@ func (f *machineFlags) warmStart() sandbox.WarmStart {
 	return sandbox.WarmAuto
 }
 
-// parseUpper reads --upper and --upper-size. A file that is called tmpfs has to be
-// named ./tmpfs.
+// parseUpper reads --upper and --upper-size. A file with the name tmpfs must be written
+// as ./tmpfs.
 func (f *machineFlags) parseUpper() (u sandbox.Upper, err error) {
 	if u.Tmpfs = f.upper == "tmpfs"; !u.Tmpfs {
 		u.Disk = f.upper
@@ -129,7 +129,7 @@ func (f *machineFlags) parseUpper() (u sandbox.Upper, err error) {
 	return u, nil
 }
 
-// devices parses what may be given several times.
+// devices parses the flags that may be repeated.
 func (f *machineFlags) devices(cfg *sandbox.Config) (err error) {
 	if cfg.Mounts, err = parseAll(f.mounts, parseVolume); err != nil {
 		return err
@@ -155,7 +155,7 @@ func parseAll[T any](texts []string, parse func(string) (T, error)) (all []T, er
 	return all, nil
 }
 
-// parseLabels returns nil of none.
+// parseLabels returns nil for no labels.
 func parseLabels(texts []string) (labels map[string]string, err error) {
 	for _, l := range texts {
 		key, value, err := machines.ParseLabel(l)
@@ -176,7 +176,7 @@ func parsePorts(texts []string) ([]machines.Port, error) {
 	return slices.Concat(all...), err
 }
 
-// choice returns what a flag's word stands for.
+// choice returns the value that a flag's word stands for.
 func choice[T any](flag, word string, of map[string]T) (T, error) {
 	v, ok := of[word]
 	if !ok {
@@ -185,7 +185,7 @@ func choice[T any](flag, word string, of map[string]T) (T, error) {
 	return v, nil
 }
 
-// nameFlags are what makes a machine one of the store.
+// nameFlags are the flags of a machine in the store.
 type nameFlags struct {
 	name    string
 	labels  []string
@@ -200,10 +200,11 @@ func (f *nameFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&f.ports, "publish", "p", nil, "lead a port of this host into the machine: `[[ADDRESS:]PORT:]PORT`, each a range too")
 	flags.StringArrayVarP(&f.env, "env", "e", nil, "set `KEY=VALUE` for commands; KEY alone takes the value from here")
 	flags.StringArrayVar(&f.envFile, "env-file", nil, "`file` of such entries, one a line")
-	flags.StringVar(&f.idFile, "cidfile", "", "`file` that gets the machine's name; it must not be there yet")
+	flags.StringVar(&f.idFile, "cidfile", "", "`file` to which the machine's name is written; it must not exist")
 }
 
-// environment returns the entries of files and then of flags, so that these win.
+// environment returns the entries of files and then of flags, so that flags take
+// precedence.
 func (f *nameFlags) environment() ([]string, error) {
 	return environmentOf(f.envFile, f.env)
 }

@@ -1,7 +1,7 @@
 // Agentctl boots microVMs with agentd inside and works in them.
 //
-// Nothing but a command's own output goes to standard output. Each command's
-// help has its exit status.
+// Only a command's own output goes to standard output. Each command's help lists its
+// exit statuses.
 package main
 
 import (
@@ -14,16 +14,16 @@ import (
 	"github.com/agentd-go/agentd/internal/machines"
 )
 
-// Exit statuses of our own, as containers' tools have them.
+// Our own exit statuses, as in container tools.
 const (
 	exitTimeout       = 124 // The command took longer than --timeout, as timeout(1).
-	exitOwnFailure    = 125 // Nothing is known of the command.
+	exitOwnFailure    = 125 // agentctl itself failed.
 	exitNotExecutable = 126
 	exitNotFound      = 127
-	exitSignal        = 128 // And the signal's number.
+	exitSignal        = 128 // Plus the signal's number.
 )
 
-// statusError ends the program with a status that is not a failure of ours.
+// statusError ends the program with a status that is not agentctl's own failure.
 type statusError struct {
 	status int
 	text   string // "" prints nothing.
@@ -31,9 +31,9 @@ type statusError struct {
 
 func (e *statusError) Error() string { return e.text }
 
-// memoryLimit is what the collector tries to stay below. Without it memory may grow to
-// twice of what is in use, and an import of an image uses up to 200 MiB: a window of a
-// decompressor and what is known of files. GOMEMLIMIT names another.
+// memoryLimit is the collector's soft limit. Without it the heap may grow to twice the
+// memory in use, and an import of an image uses up to 200 MiB: a decompressor's window
+// and the list of files. GOMEMLIMIT overrides it.
 const memoryLimit = 192 << 20
 
 func main() {
@@ -45,7 +45,7 @@ func main() {
 	os.Exit(code)
 }
 
-// A failure is the last object of a command that was asked for JSON and failed.
+// A failure is the last object that a failed command with --json prints.
 type failure struct {
 	Error struct {
 		Message string `json:"message"`
@@ -53,7 +53,7 @@ type failure struct {
 	} `json:"error"`
 }
 
-// status prints an error and says with which status the program ends.
+// status prints an error and returns the program's exit status.
 func status(err error, asJSON bool) int {
 	if err == nil {
 		return 0
@@ -99,10 +99,10 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(refusedFlag)
 	root.SetHelpCommand(newHelp())
-	root.InitDefaultCompletionCmd() // Which would be made behind strict.
+	root.InitDefaultCompletionCmd() // Otherwise cobra would add it after strict.
 	strict(root)
 	return root
 }
 
-// exitHelp is the part of the help that every command has.
+// exitHelp is the part of every command's help about its exit statuses.
 func exitHelp(lines string) string { return "\nEXIT STATUS\n" + lines }

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// extras are the commands of a build with the tag man, which writes manual pages
-// (make man): so what makes them stays out of the program.
+// extras are the additional commands of a build with the tag man, which writes manual
+// pages (make man). So the generator is not part of the normal program.
 func extras() []*cobra.Command { return []*cobra.Command{newMan()} }
 
 func newMan() *cobra.Command {
@@ -22,7 +22,7 @@ func newMan() *cobra.Command {
 				return err
 			}
 			root := cmd.Root()
-			root.DisableAutoGenTag = true // The same for the same program.
+			root.DisableAutoGenTag = true // The same program gives the same pages.
 			return doc.GenManTree(root, &doc.GenManHeader{Title: "AGENTCTL", Section: "1", Source: "agentctl", Manual: "agentctl"}, args[0])
 		},
 	}

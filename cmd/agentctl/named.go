@@ -19,7 +19,7 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// lookup returns the machine of a name.
+// lookup returns the machine with that name.
 func lookup(name string) (*machines.Machine, error) {
 	if isPod(name) {
 		return nil, fmt.Errorf("machine %s: %w", name, errPod)
@@ -32,7 +32,7 @@ func lookup(name string) (*machines.Machine, error) {
 	return m, advise(err)
 }
 
-// advise adds what to do next to an error that has an answer.
+// advise adds the next step to an error for which there is one.
 func advise(err error) error {
 	for cause, next := range map[error]string{
 		machines.ErrNotFound:   "'agentctl ps -a' lists the machines",
@@ -47,7 +47,7 @@ func advise(err error) error {
 	return err
 }
 
-// lookupRunning returns a machine that runs, and how it does.
+// lookupRunning returns a running machine and its status.
 func lookupRunning(name string) (*machines.Machine, machines.Status, error) {
 	m, err := lookup(name)
 	if err != nil {
@@ -90,8 +90,8 @@ func notRunning(name string, s machines.Status) error {
 	return fmt.Errorf("machine %s: %s; 'agentctl start %s' starts it", name, why, name)
 }
 
-// interruptible is a context that ^C and SIGTERM end. A second one ends the program,
-// whatever holds it up.
+// interruptible returns a context that ^C and SIGTERM end. A second signal ends the
+// program at once.
 func interruptible(cmd *cobra.Command) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(contextOrBackground(cmd.Context()), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
@@ -106,11 +106,11 @@ func withClient(cmd *cobra.Command, name string, f func(ctx context.Context, c *
 	if err != nil {
 		return err
 	}
-	defer func() { _ = c.Close() }() // What it was for is over.
+	defer func() { _ = c.Close() }() // The client is no longer needed.
 	return f(ctx, c)
 }
 
-// creator is one use of create.
+// creator holds the flags of create.
 type creator struct {
 	machineFlags
 	nameFlags
@@ -152,15 +152,14 @@ With --name the words are those of 'agentctl run -d', as with containers: 'creat
 	return offerJSON(cmd)
 }
 
-// notCreated are flags of containers' tools that create has not.
+// notCreated are flags of container tools that create refuses.
 var notCreated = []refusal{
 	{names: "interactive,i tty,t", bool: true, use: "a command in the background has no input and no terminal" + inBackground},
 	{names: "rm", bool: true, use: "what was created stays; 'agentctl run -d --rm' removes it at its end"},
 	{names: "entrypoint", use: "the command stands after NAME --; 'agentctl run -d --entrypoint' replaces an image's"},
 }
 
-// made makes the machine of NAME [-- COMMAND...], or of [IMAGE] [COMMAND...] where a
-// flag has the name.
+// made makes the machine of NAME [-- COMMAND...]; with --name, of [IMAGE] [COMMAND...].
 func (r *runner) made(ctx context.Context, args []string, dashed bool) (*machines.Machine, error) {
 	if r.name == "" {
 		if len(args) == 0 || dashed {
@@ -197,7 +196,7 @@ func (f *creator) register(cmd *cobra.Command) {
 	flags.StringVarP(&f.user, "user", "u", "", "run commands as `USER[:GROUP]`, names or numbers of the machine")
 	flags.StringVarP(&f.dir, "workdir", "w", "", "working `directory` of commands")
 	flags.StringVar(&f.dir, "cwd", "", "the same")
-	_ = flags.MarkHidden("cwd") // It is there.
+	_ = flags.MarkHidden("cwd") // Cannot fail: the flag was just defined.
 }
 
 // create makes the machine of the flags.
@@ -216,7 +215,7 @@ func (f *creator) create(ctx context.Context, command []string, passing bool) (*
 		if err != nil {
 			return nil, err
 		}
-		image, r.Config.Image = &i, i.ID // Whatever its name will mean when it is started.
+		image, r.Config.Image = &i, i.ID // Fixes the image now: its name may mean another one when the machine starts.
 	}
 	r.Command, r.Passing = command, passing
 	if err := f.applyImage(ctx, &r, image); err != nil {
@@ -239,7 +238,7 @@ func (f *creator) create(ctx context.Context, command []string, passing bool) (*
 	return m, f.writeID(ctx, m)
 }
 
-// applyImage adds what the image says of how to run it.
+// applyImage adds the image's settings for its command.
 func (f *creator) applyImage(ctx context.Context, r *machines.Record, image *sandbox.Image) error {
 	notes, err := f.use.apply(r, image)
 	for _, line := range notes {
@@ -250,8 +249,8 @@ func (f *creator) applyImage(ctx context.Context, r *machines.Record, image *san
 	return err
 }
 
-// fix makes a record's paths absolute: the machine may be started from anywhere. A
-// kernel without a slash is a name of the cache's.
+// fix makes a record's paths absolute, because the machine may be started from any
+// directory. A kernel without a slash is a name in the cache.
 func fix(r *machines.Record) error {
 	paths := []*string{&r.Socket, &r.Config.Root, &r.Config.Upper.Disk, &r.Config.ConsoleFile}
 	if strings.Contains(r.Config.Kernel, "/") {
@@ -283,7 +282,7 @@ background, which is agentctl too.
 			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
 				err := launch(ctx, m)
 				if errors.Is(err, machines.ErrRunning) {
-					return nil // As it was asked to be.
+					return nil // It runs already, as requested.
 				}
 				return err
 			})
@@ -291,7 +290,7 @@ background, which is agentctl too.
 	})
 }
 
-// launch starts a machine's supervisor: this program again.
+// launch starts a machine's supervisor, another process of this program.
 func launch(ctx context.Context, m *machines.Machine) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -308,8 +307,8 @@ func launch(ctx context.Context, m *machines.Machine) error {
 	return err
 }
 
-// eachMachine calls f for the machines of the names, and goes on after errors.
-// Names that succeed are printed, each at once; as JSON, all at the end.
+// eachMachine calls f for the named machines, and continues after errors. It prints
+// each name on success at once; as JSON, all at the end.
 func eachMachine(cmd *cobra.Command, names []string, f func(context.Context, *machines.Machine) error) (err error) {
 	ctx, stop := interruptible(cmd)
 	defer stop()
@@ -334,7 +333,7 @@ func eachMachine(cmd *cobra.Command, names []string, f func(context.Context, *ma
 	return err
 }
 
-// newSupervise is what start starts. It is not for people.
+// newSupervise is the hidden command that start runs in the background.
 func newSupervise() *cobra.Command {
 	return &cobra.Command{
 		Use: "supervise NAME", Hidden: true, Args: cobra.ExactArgs(1),
@@ -394,7 +393,7 @@ func newKill() *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
 		Use:   "kill [-s SIGNAL] NAME...",
-		Short: "End machines as a power cut would, or signal their commands",
+		Short: "End machines like a power cut, or signal their commands",
 		Long: `End machines as a power cut would: nothing is written, nothing is asked. With a signal
 other than KILL, send it to the command that a machine was started for.
 ` + exitHelp(plainExit),
@@ -421,7 +420,7 @@ func newRemove() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "rm [-f] NAME...",
-		Short: "Remove machines with all of their files",
+		Short: "Remove machines with all their files",
 		Long: `Remove machines with all that they have: processes, sockets, files. A running one
 is refused without -f. What they share with this host stays, volumes too: -v changes
 nothing, since a machine has no volumes without a name.
@@ -435,8 +434,8 @@ nothing, since a machine has no volumes without a name.
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill them first")
-	cmd.Flags().BoolP("volumes", "v", false, "volumes without a name, too; there are none")
-	_ = cmd.Flags().MarkHidden("volumes") // It is there.
+	cmd.Flags().BoolP("volumes", "v", false, "accepted for compatibility; all volumes have names")
+	_ = cmd.Flags().MarkHidden("volumes") // Cannot fail: the flag was just defined.
 	return offerJSON(cmd)
 }
 
@@ -449,7 +448,7 @@ func remove(ctx context.Context, m *machines.Machine, force bool) error {
 	}
 	err := m.Remove(ctx)
 	if force && errors.Is(err, machines.ErrNotFound) {
-		return nil // A passing one has gone by itself.
+		return nil // A passing machine was removed at its end.
 	}
 	if errors.Is(err, machines.ErrRunning) {
 		return fmt.Errorf("%w; 'agentctl stop %s' it first, or 'agentctl rm -f %s'", err, m.Name(), m.Name())
@@ -460,7 +459,7 @@ func remove(ctx context.Context, m *machines.Machine, force bool) error {
 // An outcome is a machine in the output of wait --json.
 type outcome struct {
 	Name  string         `json:"name"`
-	Phase machines.Phase `json:"phase"` // What it ended in, or dead.
+	Phase machines.Phase `json:"phase"` // Its last phase, or dead.
 	Exit  *int           `json:"exit,omitempty"`
 	Error string         `json:"error,omitempty"`
 }
@@ -496,7 +495,7 @@ if it has none and ended well.
 	})
 }
 
-// await waits for one machine. The error is also that of a machine that failed.
+// await waits for one machine. It returns an error if the machine has failed.
 func await(ctx context.Context, name string) (o outcome, err error) {
 	m, err := lookup(name)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/agentd-go/agentd/internal/machines"
 )
 
-// writeJSON writes one object, as docs/JSON.md has it.
+// writeJSON writes one object, as described in docs/JSON.md.
 func writeJSON(out io.Writer, v any) error {
 	e := json.NewEncoder(out)
 	e.SetIndent("", "  ")
@@ -39,16 +39,17 @@ func wantsJSON(cmd *cobra.Command) bool {
 	return f != nil && f.Changed && f.Value.String() == "true"
 }
 
-// A change is a machine in the output of what makes, starts, ends or removes some.
+// A change is a machine in the output of commands that make, start, end or remove
+// machines.
 type change struct {
 	Name  string         `json:"name"`
 	Phase machines.Phase `json:"phase"`
 }
 
-// removed is in place of the phase of a machine that is there no more.
+// removed replaces the phase of a removed machine.
 const removed machines.Phase = "removed"
 
-// changed says what has become of a machine.
+// changed returns the change of a machine.
 func changed(name string) (change, error) {
 	m, err := lookup(name)
 	if errors.Is(err, machines.ErrNotFound) {
@@ -61,7 +62,7 @@ func changed(name string) (change, error) {
 	return change{name, s.Phase}, err
 }
 
-// tellMade prints the name of a machine that was made, or as JSON what it is.
+// tellMade prints the name of a new machine, or its change as JSON.
 func tellMade(name string, asJSON bool) error {
 	if !asJSON {
 		_, err := fmt.Println(name)
@@ -74,7 +75,7 @@ func tellMade(name string, asJSON bool) error {
 	return writeJSON(os.Stdout, []change{c})
 }
 
-// table writes columns; Flush has the errors.
+// table writes columns; Flush returns the errors.
 func table(columns ...string) *tabwriter.Writer {
 	const gap = 3
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, gap, ' ', 0)
@@ -92,7 +93,7 @@ func row(w *tabwriter.Writer, columns ...any) {
 	_, _ = fmt.Fprintln(w)
 }
 
-// plain shows a text of a guest's without what could control a terminal.
+// plain replaces characters in a guest's text that could control a terminal.
 func plain(s string) string { return strings.Map(printable, s) }
 
 func printable(r rune) rune {
@@ -102,7 +103,7 @@ func printable(r rune) rune {
 	return '?'
 }
 
-// legible is plain for a text of several lines, of a console perhaps.
+// legible is plain for a text of several lines, such as a console.
 func legible(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch r {
@@ -115,10 +116,10 @@ func legible(s string) string {
 	}, s)
 }
 
-// say tells the user something in our own name, in words that may be a guest's.
+// say prints a message of agentctl, which may contain a guest's text.
 func say(text string) { fmt.Fprintln(os.Stderr, "agentctl: "+legible(text)) }
 
-// ago says in a word how long ago something was.
+// ago returns how long ago a time was, in one unit.
 func ago(t time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -126,7 +127,7 @@ func ago(t time.Time) string {
 	return span(time.Since(t)) + " ago"
 }
 
-// span is a duration in one unit, as a person says it.
+// span formats a duration in one unit for people.
 func span(d time.Duration) string {
 	const day = 24 * time.Hour
 	for _, u := range []struct {
@@ -153,7 +154,7 @@ const (
 	red    = "31"
 )
 
-// color colors text for a person's eyes, and leaves it for a program's.
+// color colors text on a terminal, and leaves it unchanged elsewhere.
 func color(f *os.File, code, text string) string {
 	if os.Getenv("NO_COLOR") != "" || !term.IsTerminal(int(f.Fd())) {
 		return text
@@ -161,10 +162,10 @@ func color(f *os.File, code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// A size is that of a terminal.
+// A size is the size of a terminal.
 type size struct{ columns, rows int }
 
-// window is the size of a terminal, or the usual one if it has none to tell.
+// window returns the size of a terminal, or the usual one if it is unknown.
 func window(f *os.File) size {
 	columns, rows, err := term.GetSize(int(f.Fd()))
 	if err != nil || columns == 0 || rows == 0 {
@@ -173,11 +174,11 @@ func window(f *os.File) size {
 	return size{columns, rows}
 }
 
-// barPeriod is how often a person's eye wants news.
+// barPeriod is the period of redraws, often enough for people.
 const barPeriod = 100 * time.Millisecond
 
-// showing draws a line on the terminal of standard error, again and again, until the
-// function that it returns is called, with what is to stand there at last.
+// showing redraws a line on standard error's terminal until the returned function is
+// called with the final line.
 func showing(line func(now time.Time) string) (finish func(last string)) {
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
 		return func(string) {}
@@ -206,7 +207,7 @@ func showing(line func(now time.Time) string) (finish func(last string)) {
 	}
 }
 
-// awaiting shows what is waited for, when that takes longer than a person hesitates.
+// awaiting shows the reason for a wait that lasts longer than a moment.
 func awaiting(what string) (finish func()) {
 	const soon = time.Second
 	start := time.Now()

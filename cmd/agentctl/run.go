@@ -51,7 +51,7 @@ func (f *commandFlags) register(flags *pflag.FlagSet) {
 	flags.StringVarP(&f.user, "user", "u", "", "run the command as `USER[:GROUP]`, names or numbers of the machine")
 	flags.StringVarP(&f.dir, "workdir", "w", "", "working `directory` of the command")
 	flags.StringVar(&f.dir, "cwd", "", "the same")
-	_ = flags.MarkHidden("cwd") // It is there.
+	_ = flags.MarkHidden("cwd") // Cannot fail: the flag was just defined.
 	f.registerTTY(flags)
 	// Everything behind the first word that is no flag is the command's.
 	flags.SetInterspersed(false)
