@@ -39,7 +39,7 @@ flags (S starts a session, T ends it) and what it holds.
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, command := args[0], behindDashes(args[1:])
+			name, command := args[0], afterDashes(args[1:])
 			if len(command) == 0 {
 				return misuse(errors.New("debug frames: no command"))
 			}

@@ -44,7 +44,7 @@ first argument is the command.
 			}
 			if socket == "" {
 				name = args[0]
-				if args = behindDashes(args[1:]); len(args) == 0 {
+				if args = afterDashes(args[1:]); len(args) == 0 {
 					return misuse(errors.New("exec: no command; 'agentctl shell " + name + "' starts a shell"))
 				}
 				dial = func(ctx context.Context) (*client.Client, error) { return connect(ctx, name) }
@@ -79,9 +79,9 @@ func refusePrivileged(name string) error {
 	return err
 }
 
-// behindDashes drops a "--" before the command: after a name, the flag parser does not
+// afterDashes drops a "--" before the command: after a name, the flag parser does not
 // drop it.
-func behindDashes(args []string) []string {
+func afterDashes(args []string) []string {
 	if len(args) > 0 && args[0] == "--" {
 		return args[1:]
 	}

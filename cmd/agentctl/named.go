@@ -169,7 +169,7 @@ func (r *runner) made(ctx context.Context, args []string, dashed bool) (*machine
 		if err := r.check(); err != nil {
 			return nil, err
 		}
-		return r.create(ctx, behindDashes(args[1:]), false)
+		return r.create(ctx, afterDashes(args[1:]), false)
 	}
 	args, err := r.takeImage(args, dashed)
 	if err != nil {
