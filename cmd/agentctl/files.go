@@ -177,7 +177,7 @@ func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult
 	}
 	var done transfer.Progress
 	meter := transfer.NewMeter(plan, &done, time.Now())
-	finish = f.progress(func(now time.Time) string { return meter.Line(now, window(os.Stderr).columns-1) })
+	finish = f.progress(func(now time.Time) string { return meter.Line(now, terminalSize(os.Stderr).columns-1) })
 	if err = plan.Do(ctx, &done); err == nil {
 		finish(meter.Summary(time.Now()))
 	} else {

@@ -208,7 +208,7 @@ func showImport(o *sandbox.ImportOptions) (end func()) {
 		if all.Load() == 0 {
 			start = now // The decompression of an archive before the first layer has no rate.
 		}
-		return transfer.BytesLine(done.Load(), all.Load(), now.Sub(start), window(os.Stderr).columns-1)
+		return transfer.BytesLine(done.Load(), all.Load(), now.Sub(start), terminalSize(os.Stderr).columns-1)
 	})
 	o.Notes = say
 	o.Progress = func(d, a int64) {

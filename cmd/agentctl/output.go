@@ -165,8 +165,8 @@ func color(f *os.File, code, text string) string {
 // A size is the size of a terminal.
 type size struct{ columns, rows int }
 
-// window returns the size of a terminal, or the usual one if it is unknown.
-func window(f *os.File) size {
+// terminalSize returns the size of a terminal, or the usual one if it is unknown.
+func terminalSize(f *os.File) size {
 	columns, rows, err := term.GetSize(int(f.Fd()))
 	if err != nil || columns == 0 || rows == 0 {
 		return size{80, 24}
@@ -191,7 +191,7 @@ func showing(line func(now time.Time) string) (finish func(last string)) {
 		for {
 			select {
 			case now := <-tick.C:
-				fmt.Fprint(os.Stderr, "\r\x1b[K"+clip(line(now), window(os.Stderr).columns-1))
+				fmt.Fprint(os.Stderr, "\r\x1b[K"+clip(line(now), terminalSize(os.Stderr).columns-1))
 			case <-stop:
 				return
 			}

@@ -57,7 +57,7 @@ A machine that does not answer within 5 seconds is left out, if it was not named
 					}
 					shown := statsText(args[0], r)
 					if live {
-						shown = screen(shown, window(os.Stdout))
+						shown = screen(shown, terminalSize(os.Stdout))
 					}
 					_, err := io.WriteString(os.Stdout, shown)
 					return err

@@ -191,7 +191,7 @@ func showStats(as format, all []machineStats, live bool) error {
 	}
 	text := b.String()
 	if live {
-		text = screen(text, window(os.Stdout))
+		text = screen(text, terminalSize(os.Stdout))
 	}
 	_, err := io.WriteString(os.Stdout, text)
 	return err
