@@ -16,11 +16,11 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// A load is what a boot has to do.
+// A load is the configuration of a measured boot.
 type load struct {
 	name  string
-	words []string        // For an agent that is told by variables.
-	told  *wire.Bootstrap // For one that is told by a message.
+	words []string        // For an agent that is configured by variables.
+	told  *wire.Bootstrap // For an agent that is configured by a message.
 	full  bool            // Disks for the root, a network card, a share to mount, an authority.
 }
 
@@ -29,12 +29,12 @@ var loads = []load{
 	{name: "full", words: fullWords, told: &fullMessage, full: true},
 }
 
-// shareTag is that of the one share that a machine of eight slots has room for:
+// shareTag is the tag of the one share for which a machine of eight slots has room:
 // console, entropy, root, runtime share, two disks and the card take the others.
 const shareTag, shareFile = "data_bd47413b", "app.conf"
 
-// fullWords and fullMessage say the same: a root of layers, eight mounts of the
-// user's, a network.
+// fullWords and fullMessage are the same configuration: a layered root, eight mounts
+// and a network.
 var fullWords = []string{
 	"MSB_BLOCK_ROOT=kind=oci-erofs,lower=/dev/vda,upper=/dev/vdb,upper_fstype=ext4", "MSB_SECURITY_PROFILE=default",
 	"MSB_DIR_MOUNTS=" + shareTag + ":/data", "MSB_FILE_MOUNTS=" + shareTag + ":" + shareFile + ":/etc/" + shareFile + ":ro",
@@ -70,7 +70,7 @@ var (
 	}
 )
 
-// A bootRun measures nothing but boots.
+// A bootRun measures only boots.
 type bootRun struct {
 	*rig
 	*results
@@ -78,8 +78,8 @@ type bootRun struct {
 	authority    []byte
 }
 
-// boots starts each agent n times with each load, by turns, and prints the
-// figures. Ours is told as each of the published ones is.
+// boots starts each agent n times with each load, in turn, and prints the figures. Ours
+// is configured in the same ways as the published ones.
 func (r *rig) boots(ctx context.Context, o options, agents []*opponent) (err error) {
 	b := &bootRun{rig: r, results: newResults()}
 	if err := b.prepare(ctx); err != nil {
@@ -98,7 +98,7 @@ func (r *rig) boots(ctx context.Context, o options, agents []*opponent) (err err
 	return err
 }
 
-// bothWays has ours once for each way in which an agent is told.
+// bothWays lists our agent once for each way of configuration.
 func bothWays(agents []*opponent) (all []*opponent) {
 	for _, a := range agents {
 		all = append(all, a)
@@ -125,7 +125,7 @@ func (b *bootRun) each(ctx context.Context, o options, agents []*opponent) error
 	return ctx.Err()
 }
 
-// one boots one machine and takes it down.
+// one boots one machine and ends it.
 func (b *bootRun) one(ctx context.Context, l load, a *opponent) error {
 	m, err := b.startLoad(ctx, l, a)
 	if err != nil {
@@ -147,8 +147,8 @@ func (b *bootRun) one(ctx context.Context, l load, a *opponent) error {
 
 var stepLine = regexp.MustCompile(`agentd: step (.+) took (\S+)`)
 
-// steps are the milliseconds of each step that the console tells of; those of
-// one name together.
+// steps returns the milliseconds of each step on the console; steps with the same name
+// are added up.
 func steps(console string) map[string]float64 {
 	all := map[string]float64{}
 	for _, found := range stepLine.FindAllStringSubmatch(console, -1) {
@@ -163,7 +163,7 @@ func steps(console string) map[string]float64 {
 func (b *bootRun) startLoad(ctx context.Context, l load, a *opponent) (*machine, error) {
 	var words []string
 	if strings.HasPrefix(a.name, ourName) {
-		words = append(words, "AGENTD_DEBUG=boot") // Printed when the interval is over.
+		words = append(words, "AGENTD_DEBUG=boot") // Printed after the measured interval.
 	}
 	if a.environment {
 		words = append(words, l.words...)

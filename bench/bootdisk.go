@@ -22,7 +22,7 @@ import (
 	"github.com/agentd-go/agentd/internal/image"
 )
 
-// byVariables is ours, told by variables.
+// byVariables names our agent configured by variables.
 const byVariables = ourName + " (variables)"
 
 // prepare makes the disks and the authority of the full load.
@@ -49,7 +49,7 @@ func (b *bootRun) prepare(ctx context.Context) (err error) {
 	return err
 }
 
-// authority is a certificate that signs itself.
+// authority returns a self-signed certificate.
 func authority() ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -62,8 +62,8 @@ func authority() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b}), err
 }
 
-// printBoots writes the figures of a load, and whether ours keep up with the
-// agent that is told in the same way.
+// printBoots writes the figures of a load, and whether ours keep up with the agent that
+// is configured in the same way.
 func (b *bootRun) printBoots(w *strings.Builder, l load, agents []*opponent) {
 	fmt.Fprintf(w, "\n%s boot%*s median (least–most), ms\n", l.name, 22-len(l.name), "")
 	for _, what := range []string{"start", "init_time_ns", "ready"} {
@@ -92,7 +92,7 @@ func (b *bootRun) printBoot(w *strings.Builder, name string, a *opponent) {
 	}
 }
 
-// oursLike is the one of ours that is compared with a published agent.
+// oursLike returns the name of our agent that is compared with a published one.
 func oursLike(a *opponent) string {
 	switch {
 	case strings.HasPrefix(a.name, ourName):
@@ -115,7 +115,7 @@ func (b *bootRun) printRatio(w *strings.Builder, name, ours, theirs string) {
 	fmt.Fprintf(w, "  %-20s %s <= 1.0 x %s: %.2f %s\n", name, ours, theirs, mine/other, verdict)
 }
 
-// slowest are the rows of a prefix, the slowest first.
+// slowest returns the rows with a prefix, the slowest first.
 func (b *bootRun) slowest(prefix, agent string) (all []string) {
 	for name := range b.samples {
 		if strings.HasPrefix(name, prefix) {
@@ -128,7 +128,7 @@ func (b *bootRun) slowest(prefix, agent string) (all []string) {
 	return all
 }
 
-// medianOf is 0 where there are no samples.
+// medianOf returns 0 if there are no samples.
 func (b *bootRun) medianOf(name, agent string) float64 {
 	if s := b.sorted(row{name: name}, agent); len(s) > 0 {
 		return median(s)

@@ -10,10 +10,10 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// keptText is how much of a command's output is kept to be read.
+// keptText is how much of a command's output is kept.
 const keptText = 8 << 10
 
-// A command runs in a machine; its output is counted where it arrives.
+// A command is a command in a machine; its output is counted on arrival.
 type command struct {
 	m       *machine
 	id      uint32
@@ -37,7 +37,7 @@ func (m *machine) begin(name string, args ...string) (*command, error) {
 	return c, m.send(c.id, &wire.ExecRequest{Cmd: name, Args: args, Rows: 24, Cols: 80})
 }
 
-// frame is what the reader calls.
+// frame handles a frame; the link's reader calls it.
 func (c *command) frame(e wire.Envelope) {
 	switch e.Type { //nolint:exhaustive // The others are for nobody here.
 	case wire.TypeExecStdout, wire.TypeExecStderr:
@@ -66,7 +66,7 @@ func (c *command) frame(e wire.Envelope) {
 func (c *command) output(e wire.Envelope) {
 	data, err := wire.DataOf(e)
 	if err != nil {
-		return // Bytes that are missing at the end are found then.
+		return // Missing bytes are detected at the end.
 	}
 	count := &c.stdout
 	if e.Type == wire.TypeExecStderr {
@@ -109,7 +109,7 @@ func (c *command) kill(ctx context.Context) error {
 	}
 }
 
-// do runs a command to its end.
+// do runs a command and waits for its end.
 func (m *machine) do(ctx context.Context, name string, args ...string) (*command, error) {
 	c, err := m.begin(name, args...)
 	if err == nil {
@@ -121,7 +121,7 @@ func (m *machine) do(ctx context.Context, name string, args ...string) (*command
 	return c, nil
 }
 
-// errLost is found in the error of a measure that missed bytes.
+// errLost says that a measure has missed bytes.
 var errLost = errors.New("bytes were lost")
 
 // counted runs a command that must write n bytes, and returns their speed.

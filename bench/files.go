@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	// fileName lies in memory, so that no disk of the host has a part.
+	// fileName is in memory, so that no disk of the host is involved.
 	fileName = "/dev/shm/bench"
 	smallDir = "/dev/shm/small"
-	// smallSize is a small file's.
+	// smallSize is the size of a small file.
 	smallSize = 1 << 10
-	// smallAtOnce is how many of them are on their way at a time.
+	// smallAtOnce is how many of them are in flight at a time.
 	smallAtOnce = 16
 )
 
@@ -40,7 +40,7 @@ func (m *machine) ask(op wire.FSOp) (*operation, error) {
 func (o *operation) frame(e wire.Envelope) {
 	switch e.Type { //nolint:exhaustive // The others are for nobody here.
 	case wire.TypeFSData:
-		data, _ := wire.DataOf(e) // Bytes that are missing at the end are found then.
+		data, _ := wire.DataOf(e) // Missing bytes are detected at the end.
 		o.got += int64(len(data))
 		return
 	case wire.TypeFSResponse:
@@ -145,7 +145,7 @@ func (m *machine) checkSize(ctx context.Context, size int64) error {
 	return nil
 }
 
-// fileRead reads what fileWrite has left.
+// fileRead reads the file of fileWrite.
 func fileRead(ctx context.Context, m *machine, size int64) (float64, error) {
 	start := time.Now()
 	h, err := m.openFile(ctx, fileName, wire.OpenOptions{Read: true})
@@ -163,7 +163,7 @@ func fileRead(ctx context.Context, m *machine, size int64) (float64, error) {
 	return speed(size, took), m.closeHandle(ctx, h)
 }
 
-// smallFiles writes many small files, some at a time, and returns how many a second.
+// smallFiles writes many small files, some at a time, and returns files per second.
 func smallFiles(ctx context.Context, m *machine, number int) (float64, error) {
 	if _, err := m.request(ctx, &wire.OpMkdir{Path: smallDir}); err != nil {
 		return 0, err
@@ -189,7 +189,8 @@ func smallFiles(ctx context.Context, m *machine, number int) (float64, error) {
 	return float64(number) / took.Seconds(), err
 }
 
-// stats asks for a file's attributes again and again, in microseconds each.
+// stats requests a file's attributes repeatedly, and returns the microseconds of each
+// request.
 func stats(ctx context.Context, m *machine, number int) (all []float64, err error) {
 	for range number {
 		o, err := m.request(ctx, &wire.OpStat{Path: "/etc/passwd", FollowSymlink: true})

@@ -11,29 +11,29 @@ import (
 )
 
 const (
-	// atOnce is how many commands are asked for in one burst.
+	// atOnce is how many commands are requested in one burst.
 	atOnce = 100
 	// floods is how many commands flood the link together.
 	floods = 50
-	// window is how long floods are watched.
+	// floodTime is how long floods are measured.
 	window = 3 * time.Second
-	// unread is the input that a silent command leaves alone.
+	// unread is the size of the input that a command does not read.
 	unread = 8 << 20
-	// silence is how long that command runs, in seconds; who it holds up is held
-	// up for so long and counts as blocked.
+	// silence is how long that command runs, in seconds. A command that it delays is
+	// delayed for that time and counts as blocked.
 	silence = 5
-	// patience is how long a command beside many floods may take.
+	// commandTimeout is how long a command during many floods may take.
 	patience = 15 * time.Second
 	// pingSince is the first generation that has core.ping.
 	pingSince = 6
-	// pingPause is between two pings.
+	// pingPause is the pause between two pings.
 	pingPause = 5 * time.Millisecond
 )
 
-// blocked stands for a latency that had no end.
+// blocked stands for the latency of a command without an answer.
 var blocked = math.Inf(1)
 
-// once runs one command after the other, in milliseconds each.
+// once runs one command after the other, and returns the milliseconds of each.
 func once(ctx context.Context, m *machine, number int) (all []float64, err error) {
 	for range number {
 		c, err := m.do(ctx, "true")
@@ -47,7 +47,7 @@ func once(ctx context.Context, m *machine, number int) (all []float64, err error
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// burst runs many commands at once and returns how many a second.
+// burst runs many commands at once and returns commands per second.
 func burst(ctx context.Context, m *machine) (float64, error) {
 	start := time.Now()
 	all := make([]*command, atOnce)
@@ -66,7 +66,7 @@ func burst(ctx context.Context, m *machine) (float64, error) {
 	return atOnce / time.Since(start).Seconds(), nil
 }
 
-// pings asks for signs of life until the channel is closed, in milliseconds each.
+// pings sends pings until the channel is closed, and returns the milliseconds of each.
 func (m *machine) pings(ctx context.Context, until <-chan struct{}) (all []float64, err error) {
 	tick := time.NewTicker(pingPause)
 	defer tick.Stop()
@@ -93,7 +93,7 @@ func (m *machine) pings(ctx context.Context, until <-chan struct{}) (all []float
 	}
 }
 
-// pinged asks for signs of life while work is done.
+// pinged sends pings while work runs.
 func (m *machine) pinged(ctx context.Context, work func() error) ([]float64, error) {
 	over := make(chan struct{})
 	var failed error
@@ -109,7 +109,7 @@ func (m *machine) pinged(ctx context.Context, work func() error) ([]float64, err
 	return all, err
 }
 
-// besideUnread runs commands while another leaves its input unread.
+// besideUnread runs commands while another command leaves its input unread.
 func besideUnread(ctx context.Context, m *machine, number int) ([]float64, error) {
 	c, err := m.begin("sleep", strconv.Itoa(silence))
 	if err != nil {
@@ -132,7 +132,7 @@ func besideUnread(ctx context.Context, m *machine, number int) ([]float64, error
 	select {
 	case all := <-beside:
 		return all, <-fed
-	default: // Whoever had no answer while the command ran was held up by it.
+	default: // A command without an answer until then was blocked by it.
 	}
 	if err := <-fed; err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func besideUnread(ctx context.Context, m *machine, number int) ([]float64, error
 	return []float64{blocked}, nil
 }
 
-// besideFlood runs commands while another writes without end.
+// besideFlood runs commands while another command writes without end.
 func besideFlood(ctx context.Context, m *machine, number int) ([]float64, error) {
 	all, err := m.flood(ctx, 1)
 	if err != nil {
@@ -182,17 +182,17 @@ func killAll(ctx context.Context, all []*command) error {
 	return nil
 }
 
-// share is what many floods get of the link.
+// share says how many floods share the link.
 type share struct {
 	least, most float64   // Parts of the mean.
 	beside      []float64 // Commands that ran at the same time, in milliseconds.
 	total       float64   // MiB/s.
 }
 
-// errHeldUp is what an agent is told that has left a command without an answer.
+// errHeldUp says that an agent has not answered a command in time.
 var errHeldUp = errors.New("a command had no answer in time")
 
-// besideFloods watches many floods and runs commands beside them.
+// besideFloods measures many floods and runs commands at the same time.
 func besideFloods(ctx context.Context, m *machine, number int) (s share, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
@@ -218,7 +218,7 @@ func besideFloods(ctx context.Context, m *machine, number int) (s share, err err
 	return s, killAll(ctx, all)
 }
 
-// patiently runs commands for as long as anybody would wait.
+// commandsInTime runs commands, at most for commandTimeout.
 func (m *machine) patiently(ctx context.Context, number int) ([]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

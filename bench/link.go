@@ -11,8 +11,8 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// readBuffer is one read of the port's socket: a whole frame of any size fits,
-// so frames are looked at where they lie.
+// readBuffer is the size of one read of the port's socket. Every frame fits, so frames
+// need no copy.
 const readBuffer = frame.MaxLength + 1<<20
 
 // A link is the host's end of a port: the fast reader that all agents share.
@@ -20,12 +20,12 @@ type link struct {
 	conn net.Conn
 	done chan struct{}
 
-	sending sync.Mutex // Held for one frame.
+	sending sync.Mutex // Held while one frame is sent.
 
 	mu   sync.Mutex
 	next uint32
-	on   map[uint32]func(wire.Envelope) // By id, called by the reader.
-	err  error                          // Why it ended, before done is closed.
+	on   map[uint32]func(wire.Envelope) // Functions by id; the reader calls them.
+	err  error                          // Why it ended; set before done is closed.
 
 	stall chan chan struct{} // Stops the reader until the channel in it is closed.
 }
@@ -34,8 +34,8 @@ func newLink(conn net.Conn) *link {
 	return &link{conn: conn, done: make(chan struct{}), on: map[uint32]func(wire.Envelope){}, stall: make(chan chan struct{}, 1)}
 }
 
-// open takes an id for frames that the function is called with, by the reader.
-// What an envelope refers to is overwritten when the function returns.
+// open reserves an id; the reader calls the function with its frames. The envelope's
+// memory is reused when the function returns.
 func (l *link) open(on func(wire.Envelope)) (id uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -71,14 +71,14 @@ func (l *link) write(frames []byte) error {
 	return err
 }
 
-// hold stops the reader until the function that it returns is called.
+// hold stops the reader until the returned function is called.
 func (l *link) hold() (release func()) {
 	gate := make(chan struct{})
 	l.stall <- gate
 	return func() { close(gate) }
 }
 
-// run reads until the link ends; first is what was read before.
+// run reads until the link ends; first holds the bytes that were read before.
 func (l *link) run(first []byte) {
 	buf := make([]byte, readBuffer)
 	n := copy(buf, first)

@@ -18,15 +18,16 @@ import (
 
 const (
 	memoryMiB = 512
-	// bootDeadline is some thirty times what a boot takes under software emulation.
+	// bootDeadline is some thirty times the duration of a boot under software
+	// emulation.
 	bootDeadline = 90 * time.Second
 )
 
-// A rig is what all machines of a run have in common.
+// A rig holds what all machines of a run share.
 type rig struct {
 	cache  *image.Cache
 	kernel image.Kernel
-	dir    string // For everything that is made; removed at the end.
+	dir    string // For all files; removed at the end.
 	cpus   int
 	tool   []byte // bench/guest.
 }
@@ -42,7 +43,7 @@ type machine struct {
 	ready wire.Ready
 }
 
-// boot starts a machine and leads its agent to core.ready.
+// boot starts a machine and waits for its agent's core.ready.
 func (r *rig) boot(ctx context.Context, o *opponent) (*machine, error) {
 	m, err := r.start(ctx, o.binary, o.words())
 	if err != nil {
@@ -75,8 +76,8 @@ func (r *rig) start(ctx context.Context, program []byte, words []string) (*machi
 	return r.startWith(ctx, program, words, nil)
 }
 
-// startWith is start with more devices, if furnish is not nil: it has the
-// machine's directory for their files.
+// startWith is start with more devices: furnish, if not nil, adds them and puts their
+// files into the machine's directory.
 func (r *rig) startWith(ctx context.Context, program []byte, words []string, furnish func(string, *vmm.Machine) error) (*machine, error) {
 	dir, err := os.MkdirTemp(r.dir, "machine-")
 	if err != nil {
@@ -108,7 +109,7 @@ func (r *rig) startWith(ctx context.Context, program []byte, words []string, fur
 	return &machine{link: newLink(vm.Port()), vm: vm, dir: dir}, nil
 }
 
-// lay makes the root and the share of one machine.
+// lay makes the files of one machine's root and share.
 func (r *rig) lay(root, share string, program []byte) error {
 	busybox, err := image.FindBusybox()
 	if err != nil {
@@ -127,8 +128,8 @@ func (r *rig) lay(root, share string, program []byte) error {
 	)
 }
 
-// greet leads the agent to core.ready and returns what came after that. An agent that
-// is told by a message gets told.
+// greet does the handshake up to core.ready and returns the bytes after it. It sends
+// the configuration if told is not nil.
 func (m *machine) greet(ctx context.Context, told *wire.Bootstrap) ([]byte, error) {
 	var says client.Handshake
 	if !m.agent.environment {
@@ -142,17 +143,17 @@ func (m *machine) greet(ctx context.Context, told *wire.Bootstrap) ([]byte, erro
 	return g.Unread, nil
 }
 
-// end ends a machine as a power cut would.
+// end ends a machine like a power cut.
 func (m *machine) end() error {
 	m.vm.Kill()
 	return os.RemoveAll(m.dir)
 }
 
-// spent is how much time of the host's processors the monitor has used.
+// spent returns the CPU time that QEMU has used on the host.
 func (m *machine) spent() (sum time.Duration) {
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", m.vm.Pid())) // The pattern is well formed.
 	for _, name := range files {
-		b, _ := os.ReadFile(name) // A thread that has ended is none of the monitor's processors.
+		b, _ := os.ReadFile(name) // A thread that has ended is no virtual processor.
 		running, _, _ := strings.Cut(string(b), " ")
 		ns, _ := strconv.ParseInt(running, 10, 64)
 		sum += time.Duration(ns)

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// measureDeadline bounds one measure on one machine: the slowest agent needs a
-// fifth of it.
+// measureDeadline bounds one measure on one machine; the slowest agent needs a fifth of
+// it.
 const measureDeadline = 90 * time.Second
 
-// A plan says how much is measured.
+// A plan holds the sizes of the measures.
 type plan struct {
-	size   int64 // Of a stream.
-	poured int64 // Of what a deaf host is sent.
+	size   int64 // Bytes of a stream.
+	poured int64 // Bytes sent to a host that does not read.
 	small  int   // Files.
 	rounds int
 }
@@ -25,7 +25,7 @@ type turn struct {
 	*results
 }
 
-// A measure is something that each machine does in its turn.
+// A measure is a task that each machine does in its turn.
 type measure struct {
 	name  string
 	brief bool // Also in the short form.
@@ -45,7 +45,7 @@ func stream(name string, brief bool, f func(context.Context, *machine, int64) (f
 	}}
 }
 
-// measures are in order: what an agent may not survive comes last.
+// measures are in order: those that may kill an agent come last.
 var measures = []measure{
 	{"resident after boot", true, func(t turn) error { return t.memoryRow("resident after boot", "VmRSS") }},
 	stream("stdout", true, stdout),
@@ -120,7 +120,7 @@ func (t turn) memoryRow(row, key string) error {
 	return err
 }
 
-// pingsBeside needs the file that "file write" has left.
+// pingsBeside needs the file of "file write".
 func pingsBeside(t turn) error {
 	if t.agent.generation < pingSince {
 		return nil

@@ -10,10 +10,10 @@ import (
 // deafness is how long the host does not read while a command floods it.
 const deafness = 8 * time.Second
 
-// settle is how long an agent has to give back what it needs no more.
+// settle is how long an agent may take to free unused memory.
 const settle = 3 * time.Second
 
-// memory is a line of /proc/1/status, in MiB.
+// memory reads a line of /proc/1/status, in MiB.
 func (m *machine) memory(ctx context.Context, key string) (float64, error) {
 	c, err := m.do(ctx, "cat", "/proc/1/status")
 	if err != nil {
@@ -27,7 +27,7 @@ func (m *machine) memory(ctx context.Context, key string) (float64, error) {
 	return kib / 1024, nil
 }
 
-// deafHost lets a command flood a host that does not read, then reads all of it.
+// deafHost lets a command flood a host that does not read, and then reads everything.
 func deafHost(ctx context.Context, m *machine, size int64) error {
 	c, err := m.begin("dd", "if=/dev/zero", "bs=1M", "count="+mebi(size))
 	if err != nil {

@@ -16,14 +16,14 @@ import (
 // An opponent is an agent that is measured.
 type opponent struct {
 	name        string
-	environment bool   // Told by variables, not by a message.
-	binary      []byte // What runs as the first process.
+	environment bool   // Configured by variables, not by a message.
+	binary      []byte // The program that runs as the first process.
 	generation  wire.Generation
 }
 
 const (
 	ourName  = "ours"
-	baseName = "0.5.5" // What ratios refer to.
+	baseName = "0.5.5" // The agent that ratios refer to.
 )
 
 // unpacked names a directory of unpacked packages, DIR/VERSION/package, as for

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// portPiece is what a port takes in one write (drivers/char/virtio_console.c).
+// portPiece is the most that a port takes in one write (drivers/char/virtio_console.c).
 const portPiece = 32 << 10
 
-// portLimit is what the port itself moves, in MiB/s, with nothing but a loop of
-// writes or reads in the guest.
+// portLimit measures the port's own speed in MiB/s, with only a loop of writes or reads
+// in the guest.
 func (r *rig) portLimit(ctx context.Context, size int64) (out, in float64, err error) {
 	m, err := r.start(ctx, r.tool, nil)
 	if err != nil {
@@ -22,7 +22,7 @@ func (r *rig) portLimit(ctx context.Context, size int64) (out, in float64, err e
 	stop := context.AfterFunc(ctx, func() { _ = m.conn.SetDeadline(time.Now()) })
 	defer stop()
 	buf := make([]byte, readBuffer)
-	// The first order also waits for the boot, and says when that is over.
+	// The first order also waits for the end of the boot.
 	for _, n := range []int64{1, size} {
 		start := time.Now()
 		if err := m.order('w', n); err != nil {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// profiled lets our agent, which must be built for it, write a CPU profile of a
-// measure, and says beside it how often its threads were switched.
+// profiled makes our agent, which must be built for it, write a CPU profile of a
+// measure, and prints how often its threads were switched.
 func (t turn) profiled(dir string, what measure) error {
 	before, err := t.switches(t)
 	if err != nil {

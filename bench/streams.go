@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// piece is what the host sends in one frame.
+	// piece is how much the host sends in one frame.
 	piece = 64 << 10
 	// toolName is bench/guest in the guest.
 	toolName = "bench-guest"
-	// line is what a program prints line by line: 44 characters and the newline.
+	// line is the line that a program prints repeatedly: 44 characters and a newline.
 	line = "the quick brown fox jumps over the lazy dog."
 )
 
@@ -25,12 +25,12 @@ func stdout(ctx context.Context, m *machine, size int64) (float64, error) {
 	return m.counted(ctx, size, "dd", "if=/dev/zero", "bs=1M", "count="+mebi(size))
 }
 
-// lines is the same in short lines.
+// lines is a flood in short lines.
 func lines(ctx context.Context, m *machine, size int64) (float64, error) {
 	return m.counted(ctx, size, "sh", "-c", fmt.Sprintf("yes '%s' | head -c %d", line, size))
 }
 
-// linesAlone is what the programs of lines do without an agent behind them.
+// linesAlone measures the programs of lines without an agent.
 func linesAlone(ctx context.Context, m *machine, size int64) (float64, error) {
 	c, err := m.do(ctx, "sh", "-c", fmt.Sprintf("yes '%s' | head -c %d >/dev/null", line, size))
 	if err != nil {
@@ -59,7 +59,8 @@ func stdin(ctx context.Context, m *machine, size int64) (float64, error) {
 	return speed(size, c.took), nil
 }
 
-// feed sends size bytes as messages on an id, and the end, which is no bytes.
+// feed sends size bytes as messages on an id, and then the end: a message without
+// bytes.
 func (m *machine) feed(id uint32, size int64, message func([]byte) wire.Message) error {
 	whole, err := encode(id, message(make([]byte, piece)))
 	if err != nil {
@@ -99,7 +100,7 @@ func tcpOut(ctx context.Context, m *machine, size int64) (float64, error) {
 	return speed(size, time.Since(start)), s.wait(ctx)
 }
 
-// tcpIn is the way back.
+// tcpIn is a flood to a server in the guest.
 func tcpIn(ctx context.Context, m *machine, size int64) (float64, error) {
 	s, err := m.server("sink")
 	if err != nil {
@@ -132,10 +133,10 @@ func tcpIn(ctx context.Context, m *machine, size int64) (float64, error) {
 	return speed(size, time.Since(start)), nil
 }
 
-// ports gives each server a port of its own: one that was used waits.
+// ports gives each server its own port, because a used one stays in TIME-WAIT.
 var ports = 9000
 
-// server starts bench/guest as one, and waits until it listens.
+// server starts bench/guest as a server, and waits until it listens.
 func (m *machine) server(role string, args ...string) (*server, error) {
 	ports++
 	c, err := m.begin(toolName, append([]string{role, strconv.Itoa(ports)}, args...)...)
@@ -150,7 +151,7 @@ type server struct {
 	port int
 }
 
-// listens waits for the server's word.
+// listens waits until the server says that it listens.
 func (s *server) listens(ctx context.Context) error {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -194,7 +195,7 @@ func (c *connection) frame(e wire.Envelope) {
 	case wire.TypeTCPConnected:
 		close(c.connected)
 	case wire.TypeTCPData:
-		data, _ := wire.DataOf(e) // Bytes that are missing at the end are found then.
+		data, _ := wire.DataOf(e) // Missing bytes are detected at the end.
 		c.got += int64(len(data))
 	case wire.TypeTCPEOF:
 		close(c.eof)
@@ -219,8 +220,8 @@ func (c *connection) await(ctx context.Context, what <-chan struct{}) error {
 	}
 }
 
-// close lets go of the connection; what the agent still says is for nobody.
+// close closes the connection and ignores later frames.
 func (c *connection) close() {
-	_ = c.m.send(c.id, &wire.TCPClose{}) // A link that has ended is found by the next.
+	_ = c.m.send(c.id, &wire.TCPClose{}) // The next operation detects an ended link.
 	c.m.close(c.id)
 }

@@ -10,7 +10,7 @@ import (
 // A row is one figure of the table.
 type row struct {
 	name, unit string
-	samples    string                  // The samples that it is made of; "" for those of its name.
+	samples    string                  // Name of the samples; "" means the row's own name.
 	of         func([]float64) float64 // Of sorted samples.
 }
 
@@ -54,7 +54,7 @@ func p99(s []float64) float64    { return quantile(s, 0.99) }
 func least(s []float64) float64  { return s[0] }
 func most(s []float64) float64   { return s[len(s)-1] }
 
-// quantile of sorted samples; the median of an even number is between two.
+// quantile returns a quantile of sorted samples; it interpolates between two.
 func quantile(s []float64, q float64) float64 {
 	at := q * float64(len(s)-1)
 	low := int(at)
@@ -74,7 +74,7 @@ type results struct {
 	out, in  []float64 // The port's own limit.
 }
 
-// A failure is a measure that an agent did not stand.
+// A failure is a measure in which an agent failed.
 type failure struct {
 	agent, measure string
 	err            error
@@ -89,7 +89,7 @@ func (r *results) add(name, agent string, values ...float64) {
 	r.samples[name][agent] = append(r.samples[name][agent], values...)
 }
 
-// sorted are the samples of a row.
+// sorted returns the samples of a row in order.
 func (r *results) sorted(w row, agent string) []float64 {
 	name := w.samples
 	if name == "" {
@@ -98,7 +98,7 @@ func (r *results) sorted(w row, agent string) []float64 {
 	return slices.Sorted(slices.Values(r.samples[name][agent]))
 }
 
-// value is the figure of the row of a name; false where there is none.
+// value returns the figure of the named row; false if there is none.
 func (r *results) value(name, agent string) (float64, bool) {
 	for _, w := range rows {
 		if w.name == name {
@@ -116,8 +116,8 @@ func (r *results) figureOf(w row, agent string) (float64, bool) {
 	return w.of(s), true
 }
 
-// print writes the table: each figure, the range of its samples, its ratio to
-// the base's.
+// print writes the table: each figure, the range of its samples, and its ratio to the
+// base agent.
 func (r *results) print(w *strings.Builder, agents []*opponent) {
 	fmt.Fprintf(w, "\n%-24s %-8s", "", "unit")
 	for _, a := range agents {
@@ -140,8 +140,8 @@ func (r *results) print(w *strings.Builder, agents []*opponent) {
 	}
 }
 
-// printCPU writes what each measure has cost the host's processors: less of a
-// figure for users, but other work on the host changes it little.
+// printCPU writes the host CPU time of each measure. It matters less to users, but
+// other work on the host changes it little.
 func (r *results) printCPU(w *strings.Builder, agents []*opponent) {
 	for _, what := range measures {
 		line := row{"cpu: " + what.name, "ms", "", median}
@@ -177,7 +177,7 @@ func spread(samples []float64) string {
 	return fmt.Sprintf("%s (%s–%s)", number(median(s)), number(s[0]), number(s[len(s)-1]))
 }
 
-// number writes three digits or so.
+// number formats a value with about three digits.
 func number(v float64) string {
 	switch {
 	case math.IsInf(v, 1):

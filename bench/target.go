@@ -10,14 +10,14 @@ import (
 // A target is a bound for one figure of ours.
 type target struct {
 	row     string
-	against string  // The row that it is a ratio to; "" for the bound itself.
-	of      string  // Whose row: an agent, or portOut.
-	atLeast bool    // Else at most.
+	against string  // The row to which it is a ratio; "" means an absolute bound.
+	of      string  // The agent of that row, or portOut.
+	atLeast bool    // Otherwise at most.
 	bound   float64 //
-	hard    bool    // Not noise: the short form fails on it.
+	hard    bool    // Noise cannot explain a miss: the short form fails on it.
 }
 
-// portOut is what the port itself moves towards the host.
+// portOut is the port's own speed towards the host.
 const portOut = "the port"
 
 var targets = []target{
@@ -47,7 +47,7 @@ var targets = []target{
 	{"ping beside a write p99", "", "", false, 60, false},
 }
 
-// figure is what the target bounds; false where something was not measured.
+// figure returns the value that the target bounds; false if something was not measured.
 func (r *results) figure(t target) (float64, bool) {
 	v, ok := r.value(t.row, ourName)
 	if t.against == "" || !ok {
@@ -67,7 +67,7 @@ func (t target) met(v float64) bool {
 	return v <= t.bound
 }
 
-// String says the target without its figure.
+// String describes the target without its figure.
 func (t target) String() string {
 	sign, unit := "<=", ""
 	if t.atLeast {
@@ -88,8 +88,8 @@ func (t target) String() string {
 	return fmt.Sprintf("%s %s %s%s", t.row, sign, number(t.bound), unit)
 }
 
-// judge prints a line for each target and returns those that are not noise and
-// not met: what is held up for ever, what is lost, what has no bound.
+// judge prints a line for each target. It returns the missed targets that noise cannot
+// explain: commands without an answer, lost bytes, unbounded memory.
 func (r *results) judge(w *strings.Builder) (broken []string) {
 	for _, t := range targets {
 		v, ok := r.figure(t)

@@ -18,17 +18,17 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// A pruning is what system prune removes, and its output as JSON.
+// A pruning lists the objects that system prune removes; it is also the JSON output.
 type pruning struct {
 	Machines  []string `json:"machines"`
 	Images    []string `json:"images"` // IDs.
 	Volumes   []string `json:"volumes"`
 	Initramfs int      `json:"initramfs"` // How many.
 	Templates int      `json:"templates"` // How many.
-	Size      int64    `json:"size"`      // Bytes on this host's disk, of all.
+	Size      int64    `json:"size"`      // Total bytes on this host's disk.
 }
 
-// pruneFlags say what more than machines that have ended is meant.
+// pruneFlags select further objects besides ended machines.
 type pruneFlags struct {
 	images  bool
 	volumes bool
@@ -57,7 +57,7 @@ Without -f and without a terminal nothing is removed, and the status is 125.
 		},
 	}
 	cmd.Flags().BoolVarP(&f.images, "all", "a", false, "images with a name too, of which no machine is made, and all templates")
-	cmd.Flags().BoolVar(&f.volumes, "volumes", false, "volumes too, with all that is in them, with which no machine is made")
+	cmd.Flags().BoolVar(&f.volumes, "volumes", false, "include volumes that no machine uses, with all their files")
 	cmd.Flags().BoolVarP(&f.force, "force", "f", false, "do not ask")
 	return offerJSON(cmd)
 }
@@ -87,15 +87,15 @@ func (f *pruneFlags) run(ctx context.Context, asJSON bool) error {
 	return err
 }
 
-// plan says what would be removed. A machine whose record cannot be read may use
-// anything: that is an error.
+// plan lists the objects to remove. A machine with an unreadable record is an error,
+// because it may use any of them.
 func (f *pruneFlags) plan(store *machines.Store) (p pruning, err error) {
 	p = pruning{Machines: []string{}, Images: []string{}, Volumes: []string{}}
 	all, err := store.List()
 	if err != nil {
 		return p, err
 	}
-	users := map[string]bool{} // Images of machines that stay.
+	users := map[string]bool{} // Images of the machines that stay.
 	for _, m := range all {
 		s, err := m.Status()
 		if err != nil {
@@ -135,7 +135,7 @@ func (f *pruneFlags) templatesSince() time.Time {
 	return time.Now().Add(-unusedFor)
 }
 
-// unusedVolumes are those that no machine is made with, but for some.
+// unusedVolumes returns the volumes that no machine uses, except some machines.
 func unusedVolumes(store *machines.Store, without []string) ([]string, error) {
 	volumes, err := store.Volumes()
 	unused := []string{}
@@ -147,7 +147,7 @@ func unusedVolumes(store *machines.Store, without []string) ([]string, error) {
 	return unused, err
 }
 
-// lines name all of it.
+// lines names all objects.
 func (p pruning) lines() (lines []string) {
 	for kind, names := range map[string][]string{"machine": p.Machines, "image": p.Images, "volume": p.Volumes} {
 		for _, name := range names {
@@ -164,32 +164,33 @@ func (p pruning) lines() (lines []string) {
 	return lines
 }
 
-// confirm lists what would be removed and asks a person.
+// confirm lists the objects and asks the user.
 func (p pruning) confirm(asJSON bool) error {
 	lines := p.lines()
 	if len(lines) == 0 {
-		return nil // There is nothing to ask.
+		return nil // Nothing would be removed.
 	}
 	const none = "system prune: nothing was removed: -f removes it"
 	if asJSON || !term.IsTerminal(int(os.Stdin.Fd())) {
 		return fmt.Errorf("%s:\n  %s", none, strings.Join(lines, "\n  "))
 	}
 	fmt.Fprintf(os.Stderr, "This removes:\n  %s\nGo on? [y/N] ", strings.Join(lines, "\n  "))
-	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n') // Its end is a no.
+	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n') // The end of input means no.
 	if word := strings.ToLower(strings.TrimSpace(answer)); word != "y" && word != "yes" {
 		return errors.New(none)
 	}
 	return nil
 }
 
-// carryOut removes what is in the plan and is still not in use, and goes on after errors.
+// carryOut removes the objects of the plan that are still unused, and continues after
+// errors.
 func (p pruning) carryOut(ctx context.Context, store *machines.Store, templatesSince time.Time) (done pruning, err error) {
 	done = pruning{Machines: []string{}, Images: []string{}, Volumes: []string{}}
 	for _, name := range p.Machines {
 		size, failed := removeEnded(ctx, store, name)
 		if failed == nil {
 			done.Machines, done.Size = append(done.Machines, name), done.Size+size
-		} else if !errors.Is(failed, machines.ErrRunning) && !errors.Is(failed, machines.ErrNotFound) { // It was started, or removed, meanwhile.
+		} else if !errors.Is(failed, machines.ErrRunning) && !errors.Is(failed, machines.ErrNotFound) { // It was started or removed meanwhile.
 			err = errors.Join(err, failed)
 		}
 	}
@@ -212,7 +213,7 @@ func removeEnded(ctx context.Context, store *machines.Store, name string) (size 
 	return size, m.Remove(ctx)
 }
 
-// images removes those of the IDs that no machine is made of by now.
+// images removes the images with these IDs, except those that a machine uses by now.
 func (p *pruning) images(ids []string) error {
 	users, err := usersOfImages()
 	if err != nil {
@@ -238,7 +239,7 @@ func (p *pruning) volumes(store *machines.Store, names []string) (err error) {
 	for _, name := range names {
 		size, failed := sandbox.DiskUse(store.VolumePath(name))
 		if failed == nil {
-			failed = store.RemoveVolume(name) // One that is used by now is refused.
+			failed = store.RemoveVolume(name) // Fails for a volume that is used by now.
 		}
 		if failed == nil {
 			p.Volumes, p.Size = append(p.Volumes, name), p.Size+size

@@ -37,7 +37,7 @@ type machineLine struct {
 	OOMKilled bool `json:"oom_killed,omitempty"`
 	Restarts  int  `json:"restarts,omitempty"`
 
-	Health machines.HealthStatus `json:"health,omitempty"` // Of one that runs and has a check.
+	Health machines.HealthStatus `json:"health,omitempty"` // Set for a running machine with a check.
 }
 
 type psFlags struct {
@@ -81,20 +81,20 @@ for 'ps', 'exec', 'why', 'stats', 'cp' and 'logs'.
 			return f.machines()
 		},
 	}
-	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "all of them")
+	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "include machines that do not run")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "names only")
-	cmd.Flags().BoolVar(&f.tree, "tree", false, "show processes behind their parents")
+	cmd.Flags().BoolVar(&f.tree, "tree", false, "show each process below its parent")
 	cmd.Flags().BoolVar(&f.json, "json", false, "as JSON")
 	cmd.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "only machines with `KEY=VALUE`: name, status, exited, health or label")
-	cmd.Flags().IntVarP(&f.last, "last", "n", -1, "the last `NUMBER` that were made, of all of them")
-	cmd.Flags().BoolVarP(&f.latest, "latest", "l", false, "the last one that was made, of all of them")
+	cmd.Flags().IntVarP(&f.last, "last", "n", -1, "the `NUMBER` of machines that were made last, in any state")
+	cmd.Flags().BoolVarP(&f.latest, "latest", "l", false, "the machine that was made last, in any state")
 	cmd.Flags().StringVar(&f.format, "format", "", formatHelp)
 	cmd.Flags().BoolVar(&f.pods, "pods", false, "the machines of containerd's pods, in place of agentctl's own")
-	cmd.Flags().Bool("no-trunc", true, "whole texts; they always are")
+	cmd.Flags().Bool("no-trunc", true, "accepted for compatibility; texts are never shortened")
 	return cmd
 }
 
-// onlyFor refuses flags that are for something else.
+// onlyFor refuses flags that do not apply here.
 func onlyFor(what string, cmd *cobra.Command, names ...string) error {
 	for _, name := range names {
 		if given(cmd.Flags(), name) {
@@ -124,7 +124,7 @@ func (f *psFlags) machines() error {
 	if f.pods {
 		list = listPods
 	}
-	// What cannot be read of one keeps nobody from the others.
+	// An unreadable machine must not hide the others.
 	all, failed := list()
 	lines := []machineLine{}
 	for _, l := range all {
@@ -200,7 +200,7 @@ func (f *psFlags) print(lines []machineLine, as *format) error {
 	return w.Flush()
 }
 
-// state is the phase as a person reads it.
+// state returns the phase in a form for people.
 func (l *machineLine) state() string {
 	switch {
 	case l.Phase == machines.Running:
@@ -253,7 +253,8 @@ func (f *psFlags) indent(b procfs.Branch) string {
 	return deep(b.Depth)
 }
 
-// deep indents what is below others; a guest may say how deep, but not how wide.
+// deep indents a process by its depth, up to a bound, because the guest determines the
+// depth.
 func deep(depth int) string {
 	const most = 40
 	return strings.Repeat("  ", min(depth, most))

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A psView is a machine for a template: with Docker's names, and as JSON what ps --json
-// has.
+// A psView is a machine for a template. It has Docker's names as methods; its JSON is
+// an object of ps --json.
 type psView struct{ machineLine }
 
 // MarshalJSON writes the machine.
@@ -22,7 +22,7 @@ func (v psView) Names() string { return v.Name }
 // State is the phase.
 func (v psView) State() string { return string(v.Phase) }
 
-// Status is the state as the table has it.
+// Status is the state as in the table.
 func (v psView) Status() string { return v.state() }
 
 // Command is the machine's command in quotes.
@@ -31,19 +31,19 @@ func (v psView) Command() string { return strconv.Quote(strings.Join(v.machineLi
 // CreatedAt is when it was made.
 func (v psView) CreatedAt() string { return v.Created.Format("2006-01-02 15:04:05 -0700 MST") }
 
-// RunningFor is how long ago that was.
+// RunningFor is the time since then.
 func (v psView) RunningFor() string { return ago(v.Created) }
 
-// Ports are the host's that lead into it.
+// Ports are the forwarded ports.
 func (v psView) Ports() string { return v.ports() }
 
 // Labels are all of its labels.
 func (v psView) Labels() string { return joinLabels(v.machineLine.Labels) }
 
-// Label is the value of one.
+// Label returns the value of one label.
 func (v psView) Label(key string) string { return v.machineLine.Labels[key] }
 
-// A psHead is what stands above a table of psViews, by the same names.
+// A psHead has the column headers of a table of psViews, by the same names.
 type psHead struct{} //nolint:errname // It has a column Error, and is none.
 
 // The columns of Docker's table.
@@ -72,7 +72,7 @@ func (psHead) OOMKilled() string     { return "OOM KILLED" }
 func (psHead) Health() string        { return "HEALTH" }
 func (psHead) Passing() string       { return "PASSING" }
 
-// brief is the first line of an error, short enough for a table.
+// brief returns the first line of an error, cut for a table.
 func brief(text string) string {
 	const most = 60
 	line, _, more := strings.Cut(text, "\n")

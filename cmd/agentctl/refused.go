@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A refusal is a flag of containers' tools that a machine cannot honour. It is known
-// so that the error says what to use in its place.
+// A refusal is a flag of container tools that a machine cannot honour. It is defined so
+// that the error can name a replacement.
 type refusal struct {
 	names string // NAME or NAME,SHORTHAND, joined by spaces.
 	bool  bool   // It takes no value.
@@ -25,8 +25,7 @@ const (
 	noLogger  = "'agentctl logs' has what the command prints; a program of this host can follow it with logs -f"
 )
 
-// refusals are those of docker run and docker create, and of podman's where they
-// differ in a word.
+// refusals are flags of docker run and docker create, and of podman under other names.
 var refusals = []refusal{
 	{names: "annotation", use: "--label"},
 	{names: "attach,a", use: "without -d output and error are the command's; -i passes standard input on"},
@@ -60,10 +59,10 @@ func takeNoPidsLimit(word string) error {
 	return nil
 }
 
-// detachKeys is of what has a terminal.
+// detachKeys is a flag of commands with a terminal.
 var detachKeys = refusal{names: "detach-keys", use: "^C and other signals go to the command; 'agentctl exec -it' enters a machine that runs in the background"}
 
-// refuseFlags makes the flags of a table known.
+// refuseFlags defines the flags of a table.
 func refuseFlags(flags *pflag.FlagSet, refusals ...refusal) {
 	for _, r := range refusals {
 		for word := range strings.FieldsSeq(r.names) {
@@ -77,7 +76,7 @@ func refuseFlags(flags *pflag.FlagSet, refusals ...refusal) {
 	}
 }
 
-// refusing is the value of a flag that is refused.
+// refusing is the value of a refused flag.
 type refusing struct{ name, use string }
 
 func (refusing) String() string     { return "" }
@@ -89,10 +88,9 @@ type refusedError struct{ name, use string }
 // Error says what to use.
 func (e *refusedError) Error() string { return fmt.Sprintf("a machine has no --%s: %s", e.name, e.use) }
 
-// strict makes a command and those below it refuse what cobra passes over: words that
-// are no command, which it answers with a help and success, flags whose value is the --
-// that was meant to end them, values that would be guessed at (checkValues), and flags
-// that contradict each other (checkRules).
+// strict makes a command and its subcommands refuse errors that cobra ignores: unknown
+// commands (cobra prints the help and succeeds), flags that take "--" as their value,
+// doubtful values (checkValues), and flags that contradict each other (checkRules).
 func strict(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		strict(c)
@@ -116,10 +114,10 @@ func strict(cmd *cobra.Command) {
 	}
 }
 
-// nearest is how many letters a word may differ from the command that is suggested.
+// nearest is how many letters may differ between a word and a suggested command.
 const nearest = 2
 
-// newHelp is cobra's, which says of an unknown word that it is none and succeeds.
+// newHelp replaces cobra's help command, which succeeds for an unknown command.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use: "help [COMMAND...]", Short: "Print the help of a command",
@@ -148,7 +146,7 @@ func onlyCommands(cmd *cobra.Command, words []string) error {
 	return misuse(errors.New(text))
 }
 
-// refuseDashes refuses a flag that has taken the -- before the command for its value.
+// refuseDashes refuses a flag that has taken the "--" before the command as its value.
 func refuseDashes(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
 		value := f.Value.String()

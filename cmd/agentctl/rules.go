@@ -9,22 +9,23 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A rule is of flags that cannot be given together: no two of flags, or, where against
-// names some, none of flags with one of those. A flag with false is not given.
+// A rule names flags that exclude each other: any two of flags or, if against is not
+// empty, any of flags with any of against. A flag with the value false counts as not
+// given.
 type rule struct {
-	commands string // Without the program's name, separated by commas.
-	flags    string // Separated by blanks.
+	commands string // Commands without the program's name, separated by commas.
+	flags    string // Flags separated by blanks.
 	against  string
 	why      string
 }
 
-// starters are the commands that start a machine of their flags.
+// starters are the commands with flags for a new machine.
 const starters = "run,create,testexec,boot-times,debug plan"
 
 const inBackground = "; without a command the machine stays (--entrypoint \"\" where its image has one), and 'agentctl exec -it' works in it"
 
-// rules are all of them; checkRules keeps them, and a test walks through every pair of
-// switches: one that is new has to be declared here or there.
+// rules are all rules. checkRules enforces them. A test tries every pair of switches,
+// so a new pair must be declared here or in the test.
 var rules = []rule{
 	{"run", "detach", "tty", "a command in the background has no terminal" + inBackground},
 	{"run", "detach", "interactive", "a command in the background has no input" + inBackground},
@@ -47,15 +48,14 @@ var rules = []rule{
 	{"logs", "console agent supervisor", "timestamps since until", "this log has no times; those are of a command's output"},
 }
 
-// A need is a flag that means something with another alone.
+// A need is a flag that has a meaning only together with another.
 type need struct{ command, flag, other, why string }
 
 var needs = []need{
 	{"run", "json", "detach", "standard output is the command's without it"},
 }
 
-// A constant is a switch that can only be on, as it is without: it is there for those
-// who know it from elsewhere.
+// A constant is a switch that is always on. It exists for users of other tools.
 type constant struct{ command, flag, why string }
 
 var constants = []constant{
@@ -67,7 +67,7 @@ var constants = []constant{
 	{"volume inspect", "json", "what is printed is JSON"},
 }
 
-// checkRules refuses what the flags of a command line cannot mean together.
+// checkRules refuses flags of a command line that exclude each other.
 func checkRules(cmd *cobra.Command) error {
 	path, flags := pathOf(cmd), cmd.Flags()
 	for _, r := range rules {
@@ -88,7 +88,7 @@ func checkRules(cmd *cobra.Command) error {
 	return nil
 }
 
-// broken returns two flags that are given and must not be, or "".
+// broken returns two given flags that exclude each other, or "".
 func (r rule) broken(path string, flags *pflag.FlagSet) (a, b string) {
 	if !slices.Contains(strings.Split(r.commands, ","), path) {
 		return "", ""
@@ -101,7 +101,7 @@ func (r rule) broken(path string, flags *pflag.FlagSet) (a, b string) {
 	return "", ""
 }
 
-// pairs are all that a rule excludes.
+// pairs returns all pairs that a rule excludes.
 func (r rule) pairs() (all [][2]string) {
 	flags := strings.Fields(r.flags)
 	for i, a := range flags {
@@ -116,13 +116,13 @@ func (r rule) pairs() (all [][2]string) {
 	return all
 }
 
-// given reports whether a flag is on the command line, and not switched off there.
+// given reports whether a flag is on the command line and not set to false.
 func given(flags *pflag.FlagSet, name string) bool {
 	f := flags.Lookup(name)
 	return f != nil && f.Changed && (f.Value.Type() != "bool" || f.Value.String() == "true")
 }
 
-// elsewhere are commands of containers' tools that are none here, and what there is.
+// elsewhere maps commands of container tools that we lack to advice.
 var elsewhere = map[string]string{
 	"build":     "images are built elsewhere (docker save, buildah); 'agentctl image import' takes the archive or its directory",
 	"buildx":    "images are built elsewhere; 'agentctl image import' takes the archive",

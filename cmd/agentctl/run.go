@@ -27,19 +27,19 @@ const runExit = `  the command's own status, or
   128+n  signal n ended the command
 `
 
-// runner is one use of run.
+// runner holds the flags of run.
 type runner struct {
 	creator
 	detach     bool
 	quiet      bool
 	remove     bool
-	entrypoint []string // In place of the image's; nil is that.
+	entrypoint []string // Replaces the image's entry point; nil keeps it.
 }
 
-// commandFlags are the flags of every command that runs one in a machine.
+// commandFlags are the flags of agentctl commands that run a command in a machine.
 type commandFlags struct {
 	env      []string
-	envFiles []string // Of exec; run has them for the machine.
+	envFiles []string // For exec; run has them as flags of the machine.
 	user     string
 	dir      string
 	tty      bool
@@ -53,7 +53,7 @@ func (f *commandFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.dir, "cwd", "", "the same")
 	_ = flags.MarkHidden("cwd") // Cannot fail: the flag was just defined.
 	f.registerTTY(flags)
-	// Everything behind the first word that is no flag is the command's.
+	// All words after the first one that is no flag belong to the command.
 	flags.SetInterspersed(false)
 }
 
@@ -113,9 +113,9 @@ func newRun() *cobra.Command {
 	return cmd
 }
 
-// registerOwn adds the flags that create has not.
+// registerOwn adds the flags that create lacks.
 func (r *runner) registerOwn(flags *pflag.FlagSet) {
-	flags.Func("entrypoint", "program in place of the image's entry point; \"\" for none", func(s string) error {
+	flags.Func("entrypoint", "program that replaces the image's entry point; \"\" means none", func(s string) error {
 		r.entrypoint = []string{}
 		if s != "" {
 			r.entrypoint = []string{s}
@@ -123,10 +123,10 @@ func (r *runner) registerOwn(flags *pflag.FlagSet) {
 		return nil
 	})
 	r.registerTTY(flags)
-	flags.StringVar(&r.name, "name", "", "the machine's `name` (default: one that is free)")
+	flags.StringVar(&r.name, "name", "", "the machine's `name` (default: a free one)")
 	flags.BoolVarP(&r.detach, "detach", "d", false, "run in the background")
-	flags.BoolVar(&r.remove, "rm", false, "remove the machine when it has ended; without -d it always is")
-	flags.BoolVarP(&r.quiet, "quiet", "q", false, "say nothing but errors")
+	flags.BoolVar(&r.remove, "rm", false, "remove the machine when it has ended; always so without -d")
+	flags.BoolVarP(&r.quiet, "quiet", "q", false, "print only errors")
 	flags.StringVar(&r.Socket, "socket", "", "serve other clients at this `path`; see 'agentctl exec --socket'")
 	flags.Bool("json", false, "with -d: as JSON")
 }
@@ -146,7 +146,7 @@ func (r *runner) background(cmd *cobra.Command, command []string) (err error) {
 		if r.Keep {
 			return err
 		}
-		// Nothing is known of it but that it does not work.
+		// The error is known, but not its cause.
 		if failed := m.Remove(context.WithoutCancel(ctx)); !errors.Is(failed, machines.ErrNotFound) {
 			err = errors.Join(err, failed)
 		}
@@ -167,7 +167,7 @@ func (r *runner) run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return ended(ctx, err)
 	}
-	// So that whoever removes the machine after us finds its processes.
+	// Lets a later removal of the machine find its processes.
 	if err := os.Setenv(machines.Variable, m.Dir()); err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ func (r *runner) run(ctx context.Context, args []string) (err error) {
 	if f.env, err = r.environment(); err != nil {
 		return err
 	}
-	if r.by == "environment" { // The machine has not been told of it.
+	if r.by == "environment" { // The machine's configuration lacks it.
 		if err := sandbox.MakeDir(ctx, l.Client(), f.dir); err != nil {
 			return finish(ctx, l, err)
 		}
@@ -197,7 +197,7 @@ func (r *runner) run(ctx context.Context, args []string) (err error) {
 	return finish(ctx, l, f.command(ctx, l.Client(), args, signals))
 }
 
-// ownCommand is the command of the flags and of the image, if there is one.
+// ownCommand returns the command of the flags and the image, if there is one.
 func (r *runner) ownCommand(ctx context.Context, args []string) (command []string, err error) {
 	if r.Image == "" {
 		return args, nil
@@ -216,7 +216,7 @@ func (r *runner) prepareImage(ctx context.Context, args []string) (id string, co
 	if err != nil {
 		return "", nil, err
 	}
-	r.image = imageFlags{} // It is chosen.
+	r.image = imageFlags{} // The image is chosen now.
 	if r.entrypoint != nil {
 		i.Config.Entrypoint, i.Config.Cmd = r.entrypoint, nil
 	}
@@ -224,15 +224,15 @@ func (r *runner) prepareImage(ctx context.Context, args []string) (id string, co
 		return "", nil, fmt.Errorf("image %s names no command: name one behind the flags", r.Image)
 	}
 	if r.by == "environment" {
-		// The machine does not know them then.
+		// The machine's configuration then lacks them.
 		r.nameFlags.env = append(slices.Clone(i.Config.Env), r.nameFlags.env...)
 		r.dir = cmp.Or(r.dir, i.Config.WorkingDir)
 	}
 	return i.ID, command, nil
 }
 
-// finish ends the machine. What the command has done is more important than how
-// the machine ended; a machine that was interrupted is not asked.
+// finish ends the machine. The command's result takes precedence over the machine's
+// error. After an interrupt it ends the machine without asking it.
 func finish(ctx context.Context, l *machines.Live, result error) error {
 	if ctx.Err() != nil {
 		return worse(result, l.Cut())
@@ -240,7 +240,7 @@ func finish(ctx context.Context, l *machines.Live, result error) error {
 	return worse(result, l.Down(ctx))
 }
 
-// worse is the command's result if there is one, and prints the other.
+// worse returns the command's result, if there is one, and prints the machine's error.
 func worse(result, end error) error {
 	if result == nil {
 		return end
@@ -251,7 +251,7 @@ func worse(result, end error) error {
 	return result
 }
 
-// command runs the command and translates its end.
+// command runs the command and translates its end into our exit status.
 func (f *commandFlags) command(ctx context.Context, in *client.Client, args []string, signals *signals) error {
 	c := in.CommandContext(ctx, args[0], args[1:]...)
 	c.AddEnv, c.User, c.Dir = f.env, sandbox.PlainUser(f.user), f.dir
@@ -264,16 +264,16 @@ func (f *commandFlags) command(ctx context.Context, in *client.Client, args []st
 	if err := c.Start(); err != nil {
 		return ended(ctx, machines.StartError(args[0], err))
 	}
-	signals.to(func(sig syscall.Signal) { _ = c.Signal(sig) }) // Nor does it hear signals.
+	signals.to(func(sig syscall.Signal) { _ = c.Signal(sig) }) // A command that has ended gets no signals.
 	return ended(ctx, commandError(settle(ctx, c)))
 }
 
-// settleTime is for the rest of an output when we end the command: a machine that we
-// are about to kill needs no report of its end.
+// settleTime is how long the rest of the output may take after we have ended the
+// command. The machine is killed next, so the command's own end does not matter.
 const settleTime = time.Second
 
-// settle waits for the command. Its output may take as long as whoever reads it
-// likes, unless we are told to end.
+// settle waits for the command. Its output may take as long as its reader needs, unless
+// a signal tells us to end.
 func settle(ctx context.Context, c *client.Cmd) error {
 	done := make(chan error, 1)
 	go func() { done <- c.Wait() }()
@@ -290,7 +290,7 @@ func settle(ctx context.Context, c *client.Cmd) error {
 	}
 }
 
-// ownTerm says what kind of terminal a command gets: ours, unless a flag names one.
+// ownTerm returns the environment with our TERM, unless a flag sets it.
 func ownTerm(env []string) []string {
 	kind, named := os.Getenv("TERM"), slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "TERM=") })
 	if kind == "" || named {
@@ -299,10 +299,11 @@ func ownTerm(env []string) []string {
 	return append(slices.Clone(env), "TERM="+kind)
 }
 
-// errTimeout is the cause of an end before the command's.
+// errTimeout is the cause when the timeout ends the machine before the command.
 var errTimeout = &statusError{exitTimeout, "the command took longer than --timeout"}
 
-// ended prefers the reason for which we ended the machine to what followed from it.
+// ended returns the reason for which we ended the machine, if we did, instead of the
+// errors that followed.
 func ended(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -321,8 +322,8 @@ func commandError(err error) error {
 	return &statusError{exitSignal + int(exit.Signal), exit.Error()}
 }
 
-// note says on standard error when the machine is slower than it could be, or has
-// less than it might.
+// note prints the machine's notes to standard error: why it is slower than it could be,
+// or which features it lacks.
 func note(m *sandbox.Machine) {
 	for _, line := range machines.Notes(m) {
 		say(line)

@@ -18,7 +18,8 @@ import (
 	"github.com/agentd-go/agentd/internal/transfer"
 )
 
-// statsPeriod is between two looks: shorter ones would show the look itself.
+// statsPeriod is the time between two samples. With a shorter one the samples
+// themselves would dominate the figures.
 const statsPeriod = time.Second
 
 func newStats() *cobra.Command {
@@ -49,7 +50,7 @@ A machine that does not answer within 5 seconds is left out, if it was not named
 				asJSON := wantsJSON(cmd)
 				live := !once && !asJSON && term.IsTerminal(int(os.Stdout.Fd()))
 				if live {
-					defer fmt.Println() // Below the ^C that the terminal shows.
+					defer fmt.Println() // Ends the line on which the terminal shows ^C.
 				}
 				return eachRates(ctx, c, live, func(r procfs.Rates) error {
 					if asJSON {
@@ -65,7 +66,7 @@ A machine that does not answer within 5 seconds is left out, if it was not named
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&once, "no-stream", false, "once, on a terminal too")
+	cmd.Flags().BoolVar(&once, "no-stream", false, "print one sample, even on a terminal")
 	cmd.Flags().StringVar(&text, "format", "", formatHelp+"; a line for each machine")
 	cmd.Flags().BoolVarP(&ended, "all", "a", false, "refused: 'agentctl ps -a' has machines that do not run")
 	cmd.Flags().Bool("no-trunc", true, "whole texts; they always are")
@@ -86,7 +87,7 @@ func eachRates(ctx context.Context, c *client.Client, live bool, show func(procf
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil // ^C is how to end it.
+			return nil // Users end it by ^C.
 		}
 		var now procfs.Sample
 		if now, err = procfs.Take(fsys); err != nil {
@@ -120,10 +121,10 @@ func statsText(name string, r procfs.Rates) string {
 	return b.String()
 }
 
-// busiest is how many processes fit a small terminal below the rest.
+// busiest is how many processes fit on a small terminal below the other lines.
 const busiest = 14
 
-// gauge draws a part of one.
+// gauge draws a share between 0 and 1.
 func gauge(part float64) string {
 	const width = 30
 	full := int(max(0, min(1, part))*width + 0.5)
@@ -136,9 +137,9 @@ func gauge(part float64) string {
 	return "[" + color(os.Stdout, code, strings.Repeat("|", full)) + strings.Repeat(" ", width-full) + "]"
 }
 
-// screen is a text that takes the place of the one before: from the top, each line
-// cleared to its end, and what is below the last one. What does not fit is left out,
-// or the terminal would scroll and break lines.
+// screen returns a text that replaces the previous one on the terminal: it starts at
+// the top and clears the rest of each line and all below the last line. Lines that do
+// not fit are left out, because the terminal would scroll and break lines.
 func screen(text string, w size) string {
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	lines = lines[:min(len(lines), max(0, w.rows-1))] // The last row is for the cursor.
@@ -148,7 +149,8 @@ func screen(text string, w size) string {
 	return "\x1b[H" + strings.Join(lines, "") + "\x1b[J"
 }
 
-// clip cuts a line to a width. Colors take no room, and end with the line.
+// clip cuts a line to a width. Color codes take no columns, and colors end with the
+// line.
 func clip(line string, width int) string {
 	var b strings.Builder
 	inColor, n := false, 0

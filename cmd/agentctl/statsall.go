@@ -25,10 +25,11 @@ type machineStats struct {
 	procfs.Rates
 }
 
-// sampleWait is for one machine's figures: a guest that hangs holds up no other's.
+// sampleWait bounds the sample of one machine, so that a hanging guest does not delay
+// the others.
 const sampleWait = 5 * time.Second
 
-// A watcher looks at one machine again and again.
+// A watcher samples one machine repeatedly.
 type watcher struct {
 	name   string
 	client *client.Client
@@ -38,7 +39,7 @@ type watcher struct {
 	err    error
 }
 
-// look takes a sample. The first shows no rates yet.
+// look takes a sample. The first one gives no rates yet.
 func (w *watcher) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, sampleWait)
 	defer cancel()
@@ -58,18 +59,18 @@ func (w *watcher) look(ctx context.Context) {
 
 func (w *watcher) close() {
 	if w.client != nil {
-		_ = w.client.Close() // What it was for is over.
+		_ = w.client.Close() // The client is no longer needed.
 	}
 }
 
-// watchers are those of all machines that run, or of the named ones.
+// watchers are the watchers of all running machines, or of the named ones.
 type watchers struct {
-	names []string // nil is all that run.
+	names []string // nil means all running machines.
 	all   []*watcher
 }
 
-// look takes a sample of each. A machine that cannot be asked is an error where it was
-// named, and else left out for now.
+// look takes a sample of each. If a named machine does not answer, that is an error;
+// another machine is left out for now.
 func (w *watchers) look(ctx context.Context) error {
 	if err := w.meet(); err != nil {
 		return err
@@ -88,7 +89,7 @@ func (w *watchers) look(ctx context.Context) error {
 	return nil
 }
 
-// meet makes watchers of machines that have none yet.
+// meet makes watchers for machines without one.
 func (w *watchers) meet() error {
 	names := w.names
 	if names == nil {
@@ -106,7 +107,7 @@ func (w *watchers) meet() error {
 	return nil
 }
 
-// keep lets go of the others.
+// keep closes the watchers of all other machines.
 func (w *watchers) keep(which func(*watcher) bool) {
 	w.all = slices.DeleteFunc(w.all, func(one *watcher) bool {
 		gone := !which(one)
@@ -117,7 +118,7 @@ func (w *watchers) keep(which func(*watcher) bool) {
 	})
 }
 
-// stats are the figures of those that have been looked at twice.
+// stats returns the figures of the machines with two samples.
 func (w *watchers) stats() []machineStats {
 	all := []machineStats{}
 	for _, one := range w.all {
@@ -143,7 +144,7 @@ func runningNames() (names []string, err error) {
 	return names, err
 }
 
-// statsOfAll shows a line for each machine: every period on a terminal, else once.
+// statsOfAll shows a line for each machine: every period on a terminal, otherwise once.
 func statsOfAll(ctx context.Context, names []string, text string, asJSON, once bool) error {
 	as, err := parseFormat(text)
 	if err != nil {
@@ -197,7 +198,7 @@ func showStats(as format, all []machineStats, live bool) error {
 	return err
 }
 
-// statsColumns is what stats prints of several machines without --format.
+// statsColumns are the columns of stats for several machines without --format.
 const statsColumns = `table {{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}`
 
 // A statsView is a machine's figures for a template, by Docker's names.
@@ -212,13 +213,13 @@ func (v statsView) ID() string { return v.Name }
 // Container is the name too.
 func (v statsView) Container() string { return v.Name }
 
-// CPUPerc is of one processor.
+// CPUPerc is in percent of one processor.
 func (v statsView) CPUPerc() string { return fmt.Sprintf("%.2f%%", v.CPU) }
 
-// MemUsage is what no command can have, and what the machine has.
+// MemUsage is the used and the total memory.
 func (v statsView) MemUsage() string { return pairOf(v.System.Memory.Used(), v.System.Memory.Total) }
 
-// MemPerc is the part of the machine's memory.
+// MemPerc is the used share of the memory.
 func (v statsView) MemPerc() string {
 	const percent = 100
 	return fmt.Sprintf("%.2f%%", percent*float64(v.System.Memory.Used())/float64(max(1, v.System.Memory.Total)))
@@ -235,7 +236,7 @@ func (v statsView) PIDs() int { return len(v.Processes) }
 
 func pairOf(a, b int64) string { return transfer.Size(a) + " / " + transfer.Size(b) }
 
-// A statsHead is what stands above a table of statsViews, by the same names.
+// A statsHead has the column headers of a table of statsViews, by the same names.
 type statsHead struct{}
 
 // The columns of Docker's table.

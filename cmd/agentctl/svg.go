@@ -62,13 +62,13 @@ func roundStep(d time.Duration) time.Duration {
 }
 
 func drawPart(b *strings.Builder, t bootTimes, i int, p bootPart) {
-	const least = 1.5 // Of a bar, to be seen.
+	const least = 1.5 // The least visible width of a bar.
 	scale := svgBars / float64(max(1, t.Ready))
 	y := svgTop + svgRow*i
 	x, width := svgNames+float64(p.Start)*scale, max(least, float64(p.Took)*scale)
 	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", svgNames-12, y+15, escaped(p.Name))
 	fmt.Fprintf(b, `<rect class="%s" x="%.1f" y="%d" width="%.1f" height="%d" rx="2"/>`+"\n", partClass(i), x, y+3, width, svgRow-7)
-	// Behind the bar, or before it where there is no room.
+	// After the bar, or before it if there is no room.
 	const room = 70
 	if x+width+room < svgWidth {
 		fmt.Fprintf(b, `<text class="dim" x="%.1f" y="%d">%s</text>`+"\n", x+width+6, y+15, milliseconds(p.Took))
@@ -77,7 +77,8 @@ func drawPart(b *strings.Builder, t bootTimes, i int, p bootPart) {
 	fmt.Fprintf(b, `<text class="dim" x="%.1f" y="%d" text-anchor="end">%s</text>`+"\n", x-6, y+15, milliseconds(p.Took))
 }
 
-// partClass tells whose time it was: this host's, the kernel's or the agent's.
+// partClass returns the class of a part: time of this host, of the kernel or of the
+// agent.
 func partClass(i int) string {
 	switch i {
 	case 0:
@@ -90,6 +91,6 @@ func partClass(i int) string {
 
 func escaped(s string) string {
 	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(s)) // A builder takes everything.
+	_ = xml.EscapeText(&b, []byte(s)) // A builder never fails.
 	return b.String()
 }

@@ -17,7 +17,7 @@ import (
 func newSystem() *cobra.Command {
 	system := &cobra.Command{
 		Use:   "system",
-		Short: "Show and clean what machines and images take on this host",
+		Short: "Show and free the disk space of machines and images",
 	}
 	system.AddCommand(newSystemDf(), newSystemPrune())
 	return system
@@ -27,7 +27,7 @@ func newSystem() *cobra.Command {
 type usage struct {
 	Type        string `json:"type"`
 	Total       int    `json:"total"`
-	Active      int    `json:"active"` // In use: machines that live, what machines are made of.
+	Active      int    `json:"active"` // Number in use: running machines, or objects that machines use.
 	Size        int64  `json:"size"`   // Bytes on this host's disk.
 	Reclaimable int64  `json:"reclaimable"`
 }
@@ -43,7 +43,7 @@ func (u *usage) add(size int64, active bool) {
 	}
 }
 
-// share is the reclaimable part as a person reads it.
+// share returns the reclaimable part in a form for people.
 func (u *usage) share() string {
 	if u.Size == 0 {
 		return "0 B"
@@ -56,7 +56,7 @@ func newSystemDf() *cobra.Command {
 	var text string
 	cmd := &cobra.Command{
 		Use:   "df",
-		Short: "Show what machines, images, volumes and kernels take on this host's disk",
+		Short: "Show the disk space of machines, images, volumes and kernels",
 		Long: `Show what machines, images, volumes, kernels, templates of warm starts and the rest
 of the cache take on this host's disk, without holes. Reclaimable is what is not in
 use: machines that do not live, images and volumes that no machine is made with,
@@ -100,7 +100,7 @@ func printUsages(text string, lines []usage) error {
 	})
 }
 
-// usages are the lines of all types.
+// usages returns the lines of all types.
 func usages() ([]usage, error) {
 	store, err := machines.Open("")
 	if err != nil {
@@ -126,7 +126,7 @@ func imageUsage(*machines.Store) ([]usage, error) {
 	u, seen := usage{Type: "images"}, map[string]bool{}
 	for _, i := range all {
 		if seen[i.Path] {
-			i.Size = 0 // Two that have the same files.
+			i.Size = 0 // Two images may share files.
 		}
 		seen[i.Path] = true
 		u.add(i.Size, users[i.ID] != nil)
@@ -204,10 +204,10 @@ func cacheUsage(*machines.Store) ([]usage, error) {
 // A usageView is a usage for a template, by Docker's names.
 type usageView struct{ usage }
 
-// TotalCount is how many there are.
+// TotalCount is the number of objects.
 func (v usageView) TotalCount() int { return v.Total }
 
-// Size is what they take.
+// Size is their disk space.
 func (v usageView) Size() string { return transfer.Size(v.usage.Size) }
 
 // Reclaimable is the part that is not in use.

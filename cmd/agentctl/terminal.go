@@ -11,10 +11,11 @@ import (
 	"golang.org/x/term"
 )
 
-// A terminal is ours. With input it is in raw mode: every key goes to the command.
+// A terminal is our own terminal. With input it is in raw mode: every key goes to the
+// command.
 type terminal struct {
-	file  *os.File    // nil is none, of no size.
-	saved *term.State // nil is as it was.
+	file  *os.File    // nil means no terminal.
+	saved *term.State // nil means that the mode was not changed.
 	once  sync.Once
 	sizes chan os.Signal
 }
@@ -28,18 +29,18 @@ func openTerminal(f *os.File) (*terminal, error) {
 	return &terminal{file: f, saved: saved, sizes: make(chan os.Signal, 1)}, nil
 }
 
-// restore gives the terminal back as it was.
+// restore restores the terminal's mode.
 func (t *terminal) restore() {
 	t.once.Do(func() {
 		signal.Stop(t.sizes)
 		close(t.sizes)
 		if t.saved != nil {
-			_ = term.Restore(int(t.file.Fd()), t.saved) // A terminal that is gone needs nothing.
+			_ = term.Restore(int(t.file.Fd()), t.saved) // Fails only if the terminal is gone.
 		}
 	})
 }
 
-// size is the terminal's size, of 0 where it has none to tell.
+// size returns the terminal's size, or zeros if it is unknown.
 func (t *terminal) size() (rows, cols uint16) {
 	if t.file == nil {
 		return 0, 0
@@ -61,14 +62,15 @@ func (t *terminal) follow(f func(rows, cols uint16)) {
 	}()
 }
 
-// interrupt is the signal of ^C.
+// interrupt is the signal that ^C sends.
 const interrupt = syscall.SIGINT
 
-// signals are those that are sent to us: the first of a kind goes to the command,
-// once there is one; a second ^C, or any before that, ends the machine.
+// signals handles the signals to this process. The first of each kind goes to the
+// command, if it has started. A second ^C, or any signal before the command, ends the
+// machine.
 type signals struct {
 	ch     chan os.Signal
-	pipes  chan os.Signal // Nobody reads it: see output.
+	pipes  chan os.Signal // Never read; see output.
 	cancel context.CancelCauseFunc
 
 	mu      sync.Mutex
@@ -91,7 +93,7 @@ func catchSignals(cancel context.CancelCauseFunc) *signals {
 	return s
 }
 
-// to says who gets the signals from now on.
+// to sets the function that gets the signals from now on.
 func (s *signals) to(deliver func(sig syscall.Signal)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,8 +119,8 @@ func (s *signals) stop() {
 	close(s.ch)
 }
 
-// An output is where a command's goes. When nobody reads it any more the command has
-// no reader either: we end as SIGPIPE would have ended us, but leave nothing behind.
+// An output passes a command's output on. If its reader has gone, we end with the
+// status of SIGPIPE, after the machine has been cleaned up.
 type output struct {
 	*os.File
 	signals *signals

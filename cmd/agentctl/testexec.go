@@ -25,7 +25,7 @@ its libraries: --image or --root.
 			if err := r.likeHere(args); err != nil {
 				return err
 			}
-			r.entrypoint = []string{} // The test is the command, whatever the image is for.
+			r.entrypoint = []string{} // The test replaces the image's command.
 			return r.run(cmd.Context(), args)
 		},
 	}
@@ -33,7 +33,7 @@ its libraries: --image or --root.
 	return cmd
 }
 
-// likeHere makes the machine look like this directory to the test.
+// likeHere gives the test the same directory in the machine as on this host.
 func (r *runner) likeHere(args []string) error {
 	binary, err := filepath.Abs(args[0])
 	if err != nil {

@@ -12,10 +12,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// exitUsage is of a command line that cannot be meant: nothing was done.
+// exitUsage is the status for an invalid command line: nothing was done.
 const exitUsage = 2
 
-// A usageError is of the words and flags of a command line.
+// A usageError is an error in the words or flags of a command line.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -28,11 +28,11 @@ func misuse(err error) error {
 	return usageError{err}
 }
 
-// carriers are the commands whose status may be that of a command in a machine. Their
-// own is 125 therefore, whatever is wrong, as that of containers' tools.
+// carriers are the commands that exit with the status of a command in a machine. So
+// their own errors all have status 125, as with container tools.
 var carriers = []string{"run", "create", "exec", "shell", "attach", "testexec", "debug frames"}
 
-// withStatus gives an error of the command line its status.
+// withStatus adds the exit status to an error of the command line.
 func withStatus(cmd *cobra.Command, err error) error {
 	if _, ok := errors.AsType[usageError](err); !ok {
 		return err
@@ -43,13 +43,14 @@ func withStatus(cmd *cobra.Command, err error) error {
 	return &statusError{exitUsage, err.Error()}
 }
 
-// pathOf is a command's name with those above it, without the program's.
+// pathOf returns a command's name after those of its parents, without the program's
+// name.
 func pathOf(cmd *cobra.Command) string {
 	_, path, _ := strings.Cut(cmd.CommandPath(), " ")
 	return path
 }
 
-// refusedFlag says which flag is wrong, and how, in one form.
+// refusedFlag returns the error for a wrong flag, in one form for all flags.
 func refusedFlag(cmd *cobra.Command, err error) error {
 	if r, ok := errors.AsType[*refusedError](err); ok {
 		return misuse(r)
@@ -60,7 +61,7 @@ func refusedFlag(cmd *cobra.Command, err error) error {
 	return misuse(fmt.Errorf("%w; '%s --help' lists the flags", err, cmd.CommandPath()))
 }
 
-// plainCause is why a value is refused, without names of functions.
+// plainCause returns the reason for refusing a value, without names of functions.
 func plainCause(v *pflag.InvalidValueError) error {
 	if v.GetFlag().Value.Type() == "bool" {
 		return errors.New("want true or false")
@@ -68,8 +69,8 @@ func plainCause(v *pflag.InvalidValueError) error {
 	return errors.Unwrap(v)
 }
 
-// checkValues makes the flags of a command refuse, by their types, what would be
-// guessed at: empty words, numbers that are octal or out of range, negative times.
+// checkValues makes the flags of a command refuse doubtful values: empty words, octal
+// or out-of-range numbers, negative times.
 func checkValues(flags *pflag.FlagSet) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		switch f.Value.Type() {
@@ -99,16 +100,16 @@ func (w word) Set(s string) error {
 	return w.Value.Set(s)
 }
 
-// A bound is the range of a number; also is one more value that means something.
+// A bound is the range of a number; also is one further valid value.
 type bound struct {
 	least, most int
 	also        string
 }
 
-// largest is the most of what has no bound of its own, and in seconds still a time.
+// largest is the default upper bound; in seconds it is still a valid duration.
 const largest = 1<<31 - 1
 
-// bounds are those of all flags that are numbers.
+// bounds are the bounds of all number flags.
 var bounds = map[string]bound{
 	"cpus":           {1, largest, ""},
 	"health-retries": {0, largest, ""},
@@ -135,7 +136,7 @@ func (n number) Set(s string) error {
 	return errors.New(text)
 }
 
-// elapsed is a time that is not negative.
+// elapsed is a duration that is not negative.
 type elapsed struct{ pflag.Value }
 
 func (d elapsed) Set(s string) error {
@@ -145,7 +146,7 @@ func (d elapsed) Set(s string) error {
 	return d.Value.Set(s)
 }
 
-// usageOf adds to an error of a command's words how it is used.
+// usageOf adds the usage line to an error in a command's words.
 func usageOf(cmd *cobra.Command, err error) error {
 	if _, told := errors.AsType[*statusError](err); told || err == nil {
 		return err

@@ -10,19 +10,19 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is what a release was given by the linker (make release); "" is none.
+// version is set by the linker for a release (make release); "" means no release.
 var version string
 
 // A build is the output of version --json.
 type build struct {
-	Version  string `json:"version"`            // Of the module, or devel.
-	Commit   string `json:"commit,omitempty"`   // That it was built from.
-	Modified bool   `json:"modified,omitempty"` // There were changes since.
+	Version  string `json:"version"`            // The module's version, or devel.
+	Commit   string `json:"commit,omitempty"`   // The commit that it was built from.
+	Modified bool   `json:"modified,omitempty"` // The tree had uncommitted changes.
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
 }
 
-// thisVersion is what the linker has written into this program.
+// thisVersion returns the build information of this program.
 func thisVersion() build {
 	v := build{Version: cmp.Or(version, "devel"), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
@@ -43,7 +43,7 @@ func thisVersion() build {
 	return v
 }
 
-// String is a line.
+// String returns one line.
 func (v build) String() string {
 	s := "agentctl " + v.Version
 	if v.Commit != "" {

@@ -25,8 +25,8 @@ func newVolumeCreate() *cobra.Command {
 	var labels []string
 	cmd := &cobra.Command{
 		Use:   "create [flags] NAME",
-		Short: "Make a volume, unless there is one",
-		Long:  "Make a volume, unless there is one, and print its name. -v NAME:PATH makes it too.\n" + exitHelp(plainExit),
+		Short: "Make a volume, unless it exists",
+		Long:  "Make a volume, unless it exists, and print its name. -v NAME:PATH makes it too.\n" + exitHelp(plainExit),
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			all, err := parseLabels(labels)
@@ -114,7 +114,7 @@ func newVolumeInspect() *cobra.Command {
 	var text string
 	cmd := &cobra.Command{
 		Use:   "inspect [-f TEMPLATE] NAME...",
-		Short: "Print what is known of volumes",
+		Short: "Print all details of volumes",
 		Long: `Print a list of volumes as JSON, or what a template makes of each: name, created,
 labels, path, machines.
 ` + exitHelp(plainExit),
@@ -152,8 +152,8 @@ func newVolumeRemove() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "rm [-f] NAME...",
-		Short: "Remove volumes with all that is in them",
-		Long:  "Remove volumes with all that is in them. One that a machine is made with is refused.\n" + exitHelp(plainExit),
+		Short: "Remove volumes with all their files",
+		Long:  "Remove volumes with all their files. A volume that a machine uses is refused.\n" + exitHelp(plainExit),
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			store, err := machines.Open("")
@@ -163,11 +163,11 @@ func newVolumeRemove() *cobra.Command {
 			return removeVolumes(cmd, store, args, force)
 		},
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "one that is not there is no error")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "a missing volume is no error")
 	return offerJSON(cmd)
 }
 
-// removeVolumes goes on after errors. Names that are gone are printed.
+// removeVolumes continues after errors. It prints the names of removed volumes.
 func removeVolumes(cmd *cobra.Command, store *machines.Store, names []string, force bool) (err error) {
 	gone := []volumeRemoval{}
 	for _, name := range names {
@@ -193,7 +193,7 @@ func newVolumePrune() *cobra.Command {
 	var all, force bool
 	cmd := &cobra.Command{
 		Use:   "prune -a",
-		Short: "Remove the volumes that no machine is made with",
+		Short: "Remove the volumes that no machine uses",
 		Long: `Remove the volumes that no machine is made with, with all that is in them. As with
 containers those that have a name go with -a alone; here all have one.
 ` + exitHelp(plainExit),
@@ -219,7 +219,7 @@ containers those that have a name go with -a alone; here all have one.
 			return removeVolumes(cmd, store, unused, false)
 		},
 	}
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "those with a name, as all have")
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask; it never does")
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "include volumes with a name; all volumes have names")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "accepted for compatibility; it never asks")
 	return offerJSON(cmd)
 }

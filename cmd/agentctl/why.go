@@ -17,7 +17,7 @@ import (
 	"github.com/agentd-go/agentd/internal/procfs"
 )
 
-// A hang is what is known of why a machine does not go on: the output of why --json.
+// A hang holds what is known about a hanging machine: the output of why --json.
 type hang struct {
 	Pressure  procfs.Pressures `json:"pressure"`
 	Load      [3]float64       `json:"load"`
@@ -25,20 +25,20 @@ type hang struct {
 	Console   []string         `json:"console"` // The last lines.
 }
 
-// waiting is a process with what it waits for.
+// waiting is a process with the object that it waits for.
 type waiting struct {
 	procfs.Process
 	procfs.Wait
-	Depth int `json:"depth"` // Below its parents.
+	Depth int `json:"depth"` // Depth below its ancestors.
 }
 
-// consoleLines is about what a kernel needs to say that something hangs.
+// consoleLines is about the length of a kernel's report of a hanging task.
 const consoleLines = 12
 
 func newWhy() *cobra.Command {
 	return offerJSON(&cobra.Command{
 		Use:   "why NAME",
-		Short: "Show what a machine hangs on",
+		Short: "Show why a machine hangs",
 		Long: `Show what a machine hangs on: its processes below their parents, each with its
 state, the function of the kernel that it sleeps in and its open pipes and sockets;
 the pressure; and the last lines of the console.
@@ -129,7 +129,7 @@ func printWhy(out io.Writer, h hang) error {
 	return err
 }
 
-// ends says who else has a pipe.
+// ends names the other processes that have the pipe open.
 func ends(h hang, pid int, target string) string {
 	var others []string
 	for _, p := range h.Processes {
