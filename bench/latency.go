@@ -23,7 +23,7 @@ const (
 	// delayed for that time and counts as blocked.
 	silence = 5
 	// commandTimeout is how long a command during many floods may take.
-	patience = 15 * time.Second
+	commandTimeout = 15 * time.Second
 	// pingSince is the first generation that has core.ping.
 	pingSince = 6
 	// pingPause is the pause between two pings.
@@ -194,14 +194,14 @@ var errHeldUp = errors.New("a command had no answer in time")
 
 // besideFloods measures many floods and runs commands at the same time.
 func besideFloods(ctx context.Context, m *machine, number int) (s share, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	ctx, cancel := context.WithTimeout(ctx, 2*commandTimeout)
 	defer cancel()
 	all, err := m.flood(ctx, floods)
 	if err != nil {
 		return s, err
 	}
 	start, before := time.Now(), counts(all)
-	if s.beside, err = m.patiently(ctx, number); err != nil {
+	if s.beside, err = m.commandsInTime(ctx, number); err != nil {
 		return s, err
 	}
 	if err := pause(ctx, window-time.Since(start)); err != nil {
@@ -219,8 +219,8 @@ func besideFloods(ctx context.Context, m *machine, number int) (s share, err err
 }
 
 // commandsInTime runs commands, at most for commandTimeout.
-func (m *machine) patiently(ctx context.Context, number int) ([]float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (m *machine) commandsInTime(ctx context.Context, number int) ([]float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	all, err := once(ctx, m, number)
 	if errors.Is(err, context.DeadlineExceeded) {
