@@ -16,7 +16,7 @@ const (
 	// floods is how many commands flood the link together.
 	floods = 50
 	// floodTime is how long floods are measured.
-	window = 3 * time.Second
+	floodTime = 3 * time.Second
 	// unread is the size of the input that a command does not read.
 	unread = 8 << 20
 	// silence is how long that command runs, in seconds. A command that it delays is
@@ -204,7 +204,7 @@ func besideFloods(ctx context.Context, m *machine, number int) (s share, err err
 	if s.beside, err = m.commandsInTime(ctx, number); err != nil {
 		return s, err
 	}
-	if err := pause(ctx, window-time.Since(start)); err != nil {
+	if err := pause(ctx, floodTime-time.Since(start)); err != nil {
 		return s, err
 	}
 	after, took := counts(all), time.Since(start)
