@@ -73,9 +73,9 @@ func (l *link) write(frames []byte) error {
 
 // hold stops the reader until the returned function is called.
 func (l *link) hold() (release func()) {
-	gate := make(chan struct{})
-	l.stall <- gate
-	return func() { close(gate) }
+	resume := make(chan struct{})
+	l.stall <- resume
+	return func() { close(resume) }
 }
 
 // run reads until the link ends; first holds the bytes that were read before.
@@ -98,8 +98,8 @@ func (l *link) run(first []byte) {
 			return
 		}
 		select {
-		case gate := <-l.stall:
-			<-gate
+		case resume := <-l.stall:
+			<-resume
 		default:
 		}
 	}
