@@ -94,6 +94,9 @@ func (s *greeter) run(h Handshake) (*Greeting, error) {
 	if err != nil {
 		return nil, err
 	}
+	if v := ready.WorkloadTransportBarrierVersion; v != nil && *v != wire.BarrierVersion {
+		return nil, fmt.Errorf("core.ready: workload_transport_barrier_version %d: want %d", *v, wire.BarrierVersion)
+	}
 	g := s.last
 	g.Ready, g.Unread = *ready, s.frames.Buffered()
 	g.Link = &resumed{s.link, g.Unread}

@@ -33,6 +33,7 @@ type Client struct {
 	ready      wire.Ready
 	generation wire.Generation // The lower of the agent's and ours.
 
+	credit    *mux.Credit          // What an agent takes from us; nil has no limit.
 	bulk      atomic.Pointer[Bulk] // nil is the usual one.
 	calls     table
 	postponed map[uint32]postponed // The reading goroutine's.
@@ -72,6 +73,9 @@ func start(link io.ReadWriteCloser, frames *frame.Reader, h hello) *Client {
 		done:       make(chan struct{}),
 		relayed:    h.relayed,
 		closeLink:  sync.OnceValue(link.Close),
+	}
+	if v := c.ready.WorkloadTransportBarrierVersion; v != nil && !c.relayed { // A relay counts for its clients.
+		c.credit = newCredit(c.writer)
 	}
 	c.ctl = c.writer.Outbox(0)
 	c.loops.Go(c.read)

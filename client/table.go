@@ -107,6 +107,10 @@ func (t *table) ended() error {
 // route gives a frame to its receiver. Frames without one are the rest of a session that
 // ended, or are for the previous owner of this range of ids.
 func (c *Client) route(f frame.Frame) {
+	if c.credit != nil && f.ID == wire.WorkloadID {
+		c.grant(f)
+		return
+	}
 	if c.twoPorts() && c.postpone(f) {
 		return
 	}

@@ -26,7 +26,7 @@ func (m *Machine) share(cfg Config, h *handshake) error {
 		Link:     h.Link,
 		Records:  h.recordLink(),
 		Ready:    h.Frame,
-		Words:    words(h.Generation, h.leases()),
+		Words:    words(h.Generation, h.leases(), h.Ready.WorkloadTransportBarrierVersion != nil),
 		Dir:      m.layout.dir,
 		Shutdown: m.killAfterDeadline,
 		Log:      cfg.Log,
@@ -66,7 +66,7 @@ func (h *handshake) leases() bool {
 }
 
 // words returns the frames that a relay sends to an agent.
-func words(agent wire.Generation, leases bool) relay.Words {
+func words(agent wire.Generation, leases, counts bool) relay.Words {
 	w := relay.Words{
 		Kill: func(id uint32) []byte {
 			const kill = 9
@@ -96,6 +96,9 @@ func words(agent wire.Generation, leases bool) relay.Words {
 	if leases {
 		w.Lease, w.Released = grant, released
 	}
+	if counts {
+		w.First, w.IsData, w.Credit = limits(wire.FirstCredit()), isData, credit
+	}
 	return w
 }
 
@@ -111,6 +114,32 @@ func released(f frame.Frame) (relay.Incarnation, bool) {
 	}
 	l, err := wire.DecodeLease(f.Body)
 	return l.Incarnation, err == nil && l.Event == wire.LeaseReleased
+}
+
+func limits(c wire.TransportCounters) relay.Limits {
+	return relay.Limits{
+		ControlBytes: c.ControlBytes, ControlFrames: c.ControlFrames, DataBytes: c.BulkBytes, DataFrames: c.BulkFrames,
+	}
+}
+
+// isData reports whether a frame to the agent counts as data against its credit.
+func isData(f frame.Frame) bool {
+	e, err := wire.DecodeEnvelope(f.Body)
+	return err == nil && wire.CountsAsData(e.Type)
+}
+
+// credit is what the agent says that it takes from its host.
+func credit(f frame.Frame) (relay.Limits, bool) {
+	e, err := wire.DecodeEnvelope(f.Body)
+	if f.ID != wire.WorkloadID || err != nil || e.Type != wire.TypeWorkloadTransportCredit {
+		return relay.Limits{}, false
+	}
+	m, err := wire.Decode(e)
+	c, ok := m.(*wire.WorkloadTransportCredit)
+	if !ok || err != nil {
+		return relay.Limits{}, false
+	}
+	return limits(c.TransportCounters), true
 }
 
 // encode makes a frame of a message whose fields always fit into one.

@@ -20,6 +20,21 @@ func (c *TransportCounters) fields() []field {
 	}
 }
 
+// FirstCredit is what a host may send to an agent that has transport credit before that
+// has granted more.
+func FirstCredit() TransportCounters {
+	return TransportCounters{ControlBytes: 8 << 20, ControlFrames: 256, BulkBytes: 32 << 20, BulkFrames: 256}
+}
+
+// BarrierVersion is the only value of Ready.WorkloadTransportBarrierVersion.
+const BarrierVersion = 2
+
+// CountsAsData reports whether frames of a type count as bulk against transport credit, as
+// raw records do.
+func CountsAsData(t Type) bool {
+	return t == TypeExecStdin || t == TypeFSData || t == TypeTCPData || t == TypeTCPEOF
+}
+
 // WorkloadFreeze stops all commands once everything that the host has sent is in.
 type WorkloadFreeze struct {
 	AttemptID         string

@@ -17,7 +17,8 @@ type Outbox struct {
 	queue    fifo[queued]
 	bytes    int
 	deficit  int
-	listed   bool // In w.fresh or w.rest.
+	listed   bool // In w.fresh, w.rest or w.blocked.
+	blocked  bool // In w.blocked.
 	finished bool // No more frames are accepted.
 }
 

@@ -42,8 +42,11 @@ type Writer struct {
 	total   int           // Bytes in all outboxes without an Allowance.
 	aside   int           // Bytes in all outboxes with an Allowance.
 	limit   int
-	busy    bool // A batch is being written.
-	parked  bool // See Park.
+	busy    bool    // A batch is being written.
+	parked  bool    // See Park.
+	credit  *Credit // nil is no limit.
+	class   func(frame []byte) Class
+	blocked []*Outbox // Those whose next frame waits for credit; they are listed.
 	express *Outbox
 	sent    uint64 // Bytes that were taken for writing.
 	drained []chan struct{}
@@ -205,12 +208,15 @@ func (w *Writer) collectLocked(batch []queued) []queued {
 		if o == nil {
 			break
 		}
-		f := o.queue.front()
-		n := len(f.frame)
-		if size > 0 && size+n > Quantum {
+		if size > 0 && size+len(o.queue.front().frame) > Quantum {
 			break
 		}
-		o.queue.pop()
+		f, ok := w.affordLocked(o)
+		if !ok {
+			w.blockLocked(o)
+			continue
+		}
+		n := len(f.frame)
 		o.shrinkLocked(n)
 		o.deficit -= n
 		size += n
@@ -291,6 +297,7 @@ func (w *Writer) fail(err error) {
 		return
 	}
 	w.err = err
+	w.againLocked()
 	for _, line := range []*fifo[*Outbox]{&w.fresh, &w.rest} {
 		for !line.empty() {
 			o := line.pop()
@@ -324,6 +331,10 @@ func (w *Writer) quietLocked() {
 // readyLocked lists o for the next round. It reports whether o was not listed before.
 func (w *Writer) readyLocked(o *Outbox) bool {
 	if o == w.express {
+		return true
+	}
+	if o.blocked { // What has come may be what there is credit for.
+		w.againLocked()
 		return true
 	}
 	if o.listed {

@@ -76,6 +76,14 @@ type Words struct {
 	Lease    func(start, end uint32, which Incarnation) []byte
 	Released func(f frame.Frame) (which Incarnation, ok bool)
 
+	// IsData and Credit are for a guest that counts what it is sent (protocol section
+	// 15.1); both are nil for others. IsData tells whether a frame to it counts as data,
+	// Credit tells what it grants by a frame of its own that belongs to nobody.
+	IsData func(f frame.Frame) bool
+	Credit func(f frame.Frame) (Limits, bool)
+	// First is what it takes at first.
+	First Limits
+
 	// IsCommand reports whether a frame that begins a session begins a command.
 	IsCommand func(f frame.Frame) bool
 }
@@ -93,7 +101,8 @@ type Relay struct {
 	done      chan struct{}
 	loops     sync.WaitGroup
 	closeLink func() error
-	records   *records // nil without a second port.
+	records   *records    // nil without a second port.
+	credit    *mux.Credit // nil without limits.
 
 	mu       sync.Mutex
 	slots    [frame.Slots]slot
@@ -130,6 +139,7 @@ func New(cfg Config) *Relay {
 			s.records = r.records.writer.Outbox(0)
 		}
 	}
+	r.count()
 	r.loops.Go(r.read)
 	r.loops.Go(r.write)
 	if r.records != nil {
@@ -226,6 +236,7 @@ func (r *Relay) write() {
 func (r *Relay) route(f frame.Frame, whole []byte) {
 	n, ok := frame.SlotOf(f.ID)
 	if !ok {
+		r.granted(f)
 		r.acknowledged(f) // Any other frame with an id of no client is dropped.
 		return
 	}

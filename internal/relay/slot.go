@@ -152,6 +152,10 @@ func (r *Relay) leave(c *client) {
 	r.changed.Broadcast()
 	s := c.slot
 	s.phase, s.client = ending, nil
+	s.out.DropData() // What ends the client may overtake it, and must not be followed by it.
+	if s.records != nil {
+		s.records.DropData()
+	}
 	if r.err != nil {
 		return // The guest is gone.
 	}

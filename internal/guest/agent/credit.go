@@ -20,8 +20,7 @@ func (a *Agent) openCredit(ready *wire.Ready) {
 		return
 	}
 	a.host.Credit = session.NewCredit()
-	const version = 2 // The only one.
-	v := uint8(version)
+	v := uint8(wire.BarrierVersion)
 	ready.WorkloadTransportBarrierVersion = &v
 	go a.tellCredit()
 }
@@ -52,11 +51,6 @@ func (a *Agent) express(id uint32, m wire.Message) {
 		return
 	}
 	_ = a.writer.Express().Put(b) // Fails only with the link.
-}
-
-// isData reports whether frames of a type are counted as data.
-func isData(t wire.Type) bool {
-	return t == wire.TypeExecStdin || t == wire.TypeFSData || t == wire.TypeTCPData || t == wire.TypeTCPEOF
 }
 
 // charge charges a frame of the first port.

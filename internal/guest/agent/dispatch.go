@@ -37,7 +37,7 @@ func (a *Agent) handle(f frame.Frame) End {
 		a.latch(f.ID, e)
 		return 0
 	}
-	c := a.charge(f, isData(e.Type))
+	c := a.charge(f, wire.CountsAsData(e.Type))
 	switch {
 	case a.crossed(f, e):
 	case err != nil:

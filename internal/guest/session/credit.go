@@ -11,12 +11,6 @@ import (
 // ErrCredit refuses a frame that exceeds the host's transport credit.
 var ErrCredit = errors.New("host exceeded its transport admission credit")
 
-// The credit that a host has at the start (protocol section 15.1).
-const (
-	controlBytes, controlFrames = 8 << 20, 256
-	bulkBytes, bulkFrames       = 32 << 20, 256
-)
-
 const (
 	// When so many bytes or frames were given back, the host is told at once; for less
 	// it is told after creditDelay. Hosts may rely on these numbers.
@@ -158,8 +152,8 @@ func (c *Credit) Position() (got wire.TransportCounters, more <-chan struct{}) {
 }
 
 func (c *Credit) limitLocked() wire.TransportCounters {
-	return wire.TransportCounters{
-		ControlBytes: controlBytes + c.back.ControlBytes, ControlFrames: controlFrames + c.back.ControlFrames,
-		BulkBytes: bulkBytes + c.back.BulkBytes, BulkFrames: bulkFrames + c.back.BulkFrames,
-	}
+	l := wire.FirstCredit()
+	l.ControlBytes, l.ControlFrames = l.ControlBytes+c.back.ControlBytes, l.ControlFrames+c.back.ControlFrames
+	l.BulkBytes, l.BulkFrames = l.BulkBytes+c.back.BulkBytes, l.BulkFrames+c.back.BulkFrames
+	return l
 }
