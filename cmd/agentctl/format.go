@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -57,10 +56,8 @@ var templateFuncs = template.FuncMap{
 }
 
 func jsonText(v any) (string, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(v)
+	var b strings.Builder
+	err := encodeJSON(&b, v, "")
 	return strings.TrimSpace(b.String()), err
 }
 

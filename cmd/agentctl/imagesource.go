@@ -149,7 +149,7 @@ func (f *imageFlags) take(cmd *cobra.Command, source, name string) error {
 			case wantsJSON(cmd):
 				err = errors.Join(err, writeJSON(os.Stdout, i))
 			case !quiet:
-				fmt.Fprintln(os.Stderr, "imported", i.ID, strings.Join(i.Names, " "))
+				fmt.Fprintln(os.Stderr, "imported", i.ID, plain(strings.Join(i.Names, " ")))
 			}
 		}
 		return err

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -67,7 +66,7 @@ func showImported(cmd *cobra.Command) func(sandbox.Kernel, error) error {
 		if wantsJSON(cmd) {
 			return writeJSON(os.Stdout, k)
 		}
-		fmt.Fprintln(os.Stderr, "imported", k.Name)
+		fmt.Fprintln(os.Stderr, "imported", plain(k.Name))
 		return nil
 	}
 }
@@ -86,10 +85,9 @@ func newKernelList() *cobra.Command {
 			if wantsJSON(cmd) {
 				return writeJSON(os.Stdout, all)
 			}
-			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0) // Flush returns the errors.
-			_, _ = fmt.Fprintln(w, "NAME\tID\tRELEASE\tMODULES\tIMPORTED")
+			w := table("NAME", "ID", "RELEASE", "MODULES", "IMPORTED")
 			for _, k := range all {
-				_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%t\t%s\n", k.Name, shortID(k.ID), k.Release, k.Modules, k.Imported.Format("2006-01-02 15:04"))
+				row(w, k.Name, shortID(k.ID), k.Release, k.Modules, k.Imported.Format("2006-01-02 15:04"))
 			}
 			return w.Flush()
 		},
@@ -120,7 +118,7 @@ runs, and cannot be started again.
 				return errors.Join(err, writeJSON(os.Stdout, gone))
 			}
 			for _, k := range gone {
-				fmt.Fprintln(os.Stderr, "removed", k.Name, shortID(k.ID))
+				fmt.Fprintln(os.Stderr, "removed", plain(k.Name), shortID(k.ID))
 			}
 			return err
 		},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -129,11 +128,10 @@ func (f *logFlags) which(m *machines.Machine) machines.LogKind {
 func (f *logFlags) show(ctx context.Context, m *machines.Machine, asJSON bool) error {
 	kind := f.which(m)
 	if kind == machines.OutputLog {
-		out := lineEncoder()
 		f.query.Lines = f.timestamps || asJSON
 		return m.ReadOutput(ctx, f.query, func(e machines.Entry) error {
 			if asJSON {
-				return out.Encode(logLine{kind.String(), e.Stream, e.Time, strings.TrimRight(string(e.Text), "\r")})
+				return encodeJSON(os.Stdout, logLine{kind.String(), e.Stream, e.Time, strings.TrimRight(string(e.Text), "\r")}, "")
 			}
 			return f.print(e)
 		})
@@ -141,22 +139,15 @@ func (f *logFlags) show(ctx context.Context, m *machines.Machine, asJSON bool) e
 	return f.showLines(kind, func(to io.Writer, follow bool) error { return m.CopyLog(ctx, to, kind, follow) }, asJSON)
 }
 
-func lineEncoder() *json.Encoder {
-	out := json.NewEncoder(os.Stdout)
-	out.SetEscapeHTML(false)
-	return out
-}
-
 // showLines prints a log that is not a command's, which copyLog writes.
 func (f *logFlags) showLines(kind machines.LogKind, copyLog func(to io.Writer, follow bool) error, asJSON bool) error {
 	if f.timestamps || f.since != "" || f.until != "" {
 		return misuse(fmt.Errorf("logs: the log of the %s has no times; --timestamps, --since and --until are for the output of a command", kind))
 	}
-	out := lineEncoder()
 	return f.copyLines(kind, copyLog, func(line []byte) error {
 		text := strings.TrimRight(string(line), "\r\n")
 		if asJSON {
-			return out.Encode(logLine{Log: kind.String(), Text: text})
+			return encodeJSON(os.Stdout, logLine{Log: kind.String(), Text: text}, "")
 		}
 		_, err := fmt.Println(text)
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -21,10 +23,41 @@ import (
 
 // writeJSON writes one object, as described in docs/JSON.md.
 func writeJSON(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
+	return encodeJSON(out, v, "  ")
+}
+
+// encodeJSON writes one value and an end of line. What could control a terminal is
+// escaped, also where JSON would allow it as it is: the value is the same.
+func encodeJSON(out io.Writer, v any, indent string) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", indent)
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(out, escapeJSON(b.String()))
+	return err
+}
+
+// escapeJSON escapes all characters that are not printed: outside of strings JSON has
+// printed ones and ends of lines alone.
+func escapeJSON(text string) string {
+	hidden := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
+	if !strings.ContainsFunc(text, hidden) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if !hidden(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
 }
 
 // offerJSON gives a command the flag --json; see wantsJSON.
