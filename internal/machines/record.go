@@ -30,7 +30,8 @@ const (
 // recordFormat is increased when an older agentctl could misread a record.
 const recordFormat = 1
 
-// A Record is the configuration of a machine.
+// A Record is the configuration of a machine. Its file holds a storedRecord; the JSON names
+// here are those of agentctl inspect.
 type Record struct {
 	Format  int       `json:"format"`
 	Name    string    `json:"name"`

@@ -28,7 +28,7 @@ func (m *Machine) Rename(name string) (err error) {
 		return m.wrap(err)
 	}
 	m.dir, m.record.Name = final, name
-	return m.wrap(writeJSON(m.file(recordName), m.record))
+	return m.wrap(writeJSON(m.file(recordName), storeRecord(m.record)))
 }
 
 // HasOutput reports whether the machine may have kept output: it has a command in the

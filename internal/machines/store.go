@@ -102,7 +102,7 @@ func (s *Store) Create(r Record) (*Machine, error) {
 		if err != nil {
 			return err
 		}
-		if err := writeJSON(filepath.Join(early, recordName), r); err != nil {
+		if err := writeJSON(filepath.Join(early, recordName), storeRecord(r)); err != nil {
 			return err
 		}
 		return os.Rename(early, final)
@@ -143,14 +143,15 @@ func newName() string {
 func (s *Store) Get(name string) (*Machine, error) {
 	m := &Machine{store: s, dir: s.path(name)}
 	err := ErrNotFound
+	var stored storedRecord
 	if names.MatchString(name) {
-		err = readJSON(filepath.Join(m.dir, recordName), &m.record)
+		err = readJSON(filepath.Join(m.dir, recordName), &stored)
 	}
 	if errors.Is(err, os.ErrNotExist) {
 		err = ErrNotFound
 	}
-	if err == nil && m.record.Format != recordFormat {
-		err = fmt.Errorf("its record has format %d, and this agentctl knows %d", m.record.Format, recordFormat)
+	if err == nil {
+		m.record, err = stored.record()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("machine %s: %w", name, err)
