@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Where a program's copy of this module came from says how to build its guest.
+// The origin of a program's copy of this module determines how to build its agent.
 func TestOriginOf(t *testing.T) {
 	ours := func(version string) debug.Module { return debug.Module{Path: modulePath, Version: version} }
 	importer := debug.Module{Path: "example.com/theirs", Version: "v1.0.0"}

@@ -94,7 +94,7 @@ func TestReason(t *testing.T) {
 	}
 }
 
-// A machine is told of its taps in two places, in the same order.
+// QEMU's arguments name the taps in two places, in the same order.
 func TestTaps(t *testing.T) {
 	file := os.Stdin
 	cfg := Config{Taps: []Tap{{Name: "tap0", MAC: [6]byte{2, 1}, File: file}, {Name: "tap1", MAC: [6]byte{2, 2}, File: file}}}

@@ -146,7 +146,7 @@ func tool(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// ext4 makes a disk with what is in dir; "" for nothing.
+// ext4 makes a disk with the content of dir; "" means an empty one.
 func ext4(t *testing.T, dir string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ext4")
@@ -276,8 +276,8 @@ func (u userMachine) check(t *testing.T, m *sandbox.Machine) {
 	}
 }
 
-// A disk whose journal was left full can be read all the same, by a mount that
-// does not write and by a disk that cannot be written to.
+// A disk with a full journal can be read by a read-only mount, and from a read-only
+// disk.
 //
 //holds:boot 14: ext4 with a full journal can be read, asked for read-only or on a disk that is
 func TestDirtyDisk(t *testing.T) {
@@ -393,7 +393,7 @@ func TestReadOnlyRoot(t *testing.T) {
 	}
 }
 
-// Images that want the share elsewhere, or are none, and what is said of them.
+// Images that cannot be used, and their errors.
 func TestBadRoots(t *testing.T) {
 	kernel := kernels(t)[0]
 	t.Run("share is a link", func(t *testing.T) {
@@ -448,7 +448,7 @@ func badRoot(t *testing.T, cfg sandbox.Config, wants ...string) {
 	}
 }
 
-// allKernels are those of the user's cache.
+// allKernels returns the kernels of the user's cache.
 func allKernels() ([]sandbox.Kernel, error) {
 	c, err := sandbox.OpenCache("")
 	if err != nil {

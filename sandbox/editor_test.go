@@ -19,7 +19,7 @@ import (
 // cache=auto, and what a loaded host adds.
 const seen = 1200 * time.Millisecond
 
-// long says whether the trials of this file take minutes and not seconds.
+// long reports whether the trials of this file run for minutes instead of seconds.
 func long() bool { return os.Getenv("AGENTD_LONG") == "1" }
 
 func orLong(short, whole int) int {

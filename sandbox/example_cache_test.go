@@ -36,7 +36,7 @@ func ExampleOpenCache() {
 	_ = m.Close()
 }
 
-// A machine that somebody else ends, and what is known of its end.
+// A machine that another program ends, and the reason that Wait returns.
 func ExampleMachine_Wait() {
 	ctx := context.Background()
 	m, err := sandbox.Start(ctx, sandbox.Config{Socket: "/run/job.sock"})

@@ -12,8 +12,8 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// StartSilent starts a machine and says nothing to it: the port is the test's. The
-// second result removes what the machine leaves on the host, after its end.
+// StartSilent starts a machine and sends nothing to it: the test uses the port. The
+// second result removes the machine's files after its end.
 func StartSilent(ctx context.Context, cfg Config) (*vmm.VM, func() error, error) {
 	l, _, err := prepare(ctx, cfg.withDefaults())
 	if err != nil {

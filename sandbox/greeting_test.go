@@ -69,8 +69,8 @@ func next[M wire.Message](s *silent) (M, uint32) {
 	return m, f.ID
 }
 
-// ends says that the machine ends by itself, not before least and before most,
-// with words on its console.
+// ends checks that the machine ends by itself, after least and before most, with words
+// on its console.
 func (s *silent) ends(least, most time.Duration, words string) {
 	s.Helper()
 	start := time.Now()

@@ -44,7 +44,7 @@ func pack(t *testing.T, dir string) []byte {
 	return b
 }
 
-// oddities is a layer with what a Debian root has none of.
+// oddities is a layer with kinds of files that a Debian root lacks.
 func oddities(t *testing.T) []byte {
 	t.Helper()
 	then := imagetest.Then.Add(123456789)
@@ -277,8 +277,8 @@ func smallImage(t *testing.T) string {
 	return path
 }
 
-// Machines from an image: what it says is the default, and what is written goes
-// to the upper of the machine's choice.
+// Machines from an image: the image's settings are the defaults, and writes go to the
+// chosen upper.
 func TestImageMachine(t *testing.T) {
 	id := use(t, smallImage(t))
 	for _, kernel := range kernels(t) {
@@ -316,8 +316,8 @@ func TestImageMachine(t *testing.T) {
 	}
 }
 
-// A root over an image that is read-only, whatever it is made of: nobody writes to
-// it, and the files of the boot are there all the same.
+// A read-only root over an image, for each kind of root: no command can write to it,
+// and the boot's files are there.
 //
 //holds:boot 2: a sealed root: nobody writes, the boot's files are there, over layers and disks
 func TestReadOnlyImage(t *testing.T) {

@@ -11,9 +11,9 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// A machine whose kernel takes its root by itself has the agent in that root, where
-// root can put something else: its next life starts all the same, and the host's file
-// at the far end of a link stays what it was.
+// If the kernel mounts its root by itself, the agent is in that root, and root in the
+// guest can replace it. The next life starts nevertheless, and a host file that a link
+// points to is unchanged.
 func TestLinkInTheAgentsPlace(t *testing.T) {
 	for _, kernel := range kernels(t) {
 		if !strings.HasPrefix(kernel, "krunfw-") {
@@ -40,8 +40,8 @@ func TestLinkInTheAgentsPlace(t *testing.T) {
 	}
 }
 
-// A machine that ends itself has ended well, also for who closes it in the moment
-// between the end of its link and that of its processes.
+// A machine that ends by itself has ended in order, even if it is closed between the
+// end of its link and the end of its processes.
 func TestEndsItself(t *testing.T) {
 	m := start(t, sandbox.Config{Kernel: kernels(t)[0]})
 	err := m.Client().Command("reboot", "-f").Run()

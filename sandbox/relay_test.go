@@ -12,8 +12,8 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// What the relay says is what was recorded of reference hosts (protocol section
-// 19), in our own generation.
+// The relay's frames equal those recorded from reference hosts (protocol section 19),
+// in our own generation.
 func TestWords(t *testing.T) {
 	incarnation := relay.Incarnation{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 	for name, tt := range map[string]struct {

@@ -13,7 +13,8 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// attempts are what testdata/owner says in a shared directory, without and with SetID.
+// attempts are the outputs of testdata/owner in a shared directory, without and with
+// SetID.
 const attempts = `mknod: EPERM
 whiteout: <nil>
 fifo: <nil>
@@ -36,8 +37,8 @@ list: security.selinux user.a trusted.overlay.opaque
 
 var withSetID = strings.NewReplacer("create: EPERM", "create: <nil>", "file: EPERM", "file: <nil>", "suid: EPERM", "suid: <nil>", "sgid: EPERM", "sgid: <nil>").Replace(attempts)
 
-// A guest leaves no device, no set-user-ID program and no attribute that this host's
-// kernel acts upon in a directory of the user's.
+// In a directory of the user a guest leaves no device, no set-user-ID program and no
+// attribute that this host's kernel acts upon.
 func TestShareRights(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("as an ordinary user the kernel refuses half of it already")

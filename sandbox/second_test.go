@@ -9,7 +9,8 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// What a guest announces must be what it has bound; neither is a machine with one port.
+// A guest's announcement must match its greeting. With neither the machine has one
+// port.
 //
 //holds:wire 14: slips, stale records, ends
 func TestSettleSecond(t *testing.T) {

@@ -324,7 +324,8 @@ func TestLivesOfBothKinds(t *testing.T) {
 	}
 }
 
-// Many that start at once: one makes the template, nobody waits for it, all work.
+// Many machines start at once: one makes the template, the others do not wait for it,
+// and all work.
 func TestManyFirstStarts(t *testing.T) {
 	all := kernels(t)
 	ownTemplates(t)

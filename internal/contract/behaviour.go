@@ -7,21 +7,20 @@ import (
 	"time"
 )
 
-// A Behaviour is one thing that an agent must do.
+// A Behaviour is a single check of an agent.
 type Behaviour struct {
 	Name  string
 	Check func(*Peer) error
 
-	// Own says why only our agent is asked; "" is everybody. An agent that hangs
-	// or dies of the question could not be asked anything else.
+	// Own says why only our agent is tested; "" means that all are. An agent that hangs
+	// or dies in the check could not be tested further.
 	Own string
 
-	Machine bool // It needs the devices of a machine of its own.
+	Machine bool // It needs a real machine's devices.
 }
 
-// Behaviours are all that every agent must do with files, connections and the
-// protocol's core. They run in this order on one machine, whose root is busybox's
-// and on which [Serve] runs.
+// Behaviours returns all checks of files, connections and the protocol's core. They run
+// in this order on one machine, which has busybox's root and runs [Serve].
 func Behaviours() []Behaviour {
 	all := slices.Concat(core(), filePaths(), fileHandles(), fileStreams(), fileBounds(), connections(), departures())
 	asked := map[string]bool{}
@@ -34,8 +33,8 @@ func Behaviours() []Behaviour {
 	return all
 }
 
-// soon gives a behaviour a short time, where an agent that lacks it shows that by
-// not answering.
+// soon gives a behaviour a short deadline, because an agent that lacks it does not
+// answer.
 func soon(b Behaviour) Behaviour {
 	const limit = 15 * time.Second
 	check := b.Check

@@ -8,8 +8,8 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// fileBounds are what is too much, and what delays nobody (protocol sections 9.7
-// and 19a).
+// fileBounds check the bounds of file operations, and that they delay no other session
+// (protocol sections 9.7 and 19a).
 //
 //holds:wire 2: no frame of the guest below 5 or above 4 MiB; an answer that does not fit is an error
 //holds:wire 9: 1024 handles, the 1025th refused, commands start
@@ -27,11 +27,11 @@ func fileBounds() []Behaviour {
 	}
 }
 
-// maxHandles is what one client may have open.
+// maxHandles is how many handles one client may have open.
 const maxHandles = 1024
 
-// manyHandles opens as many as there may be by another client, one more, and runs
-// a command.
+// manyHandles opens the most handles that another client may have, then one more, and
+// runs a command.
 func manyHandles(p *Peer) error {
 	p = p.Other()
 	op := &wire.OpOpenFile{Path: "/h/f", Options: wire.OpenOptions{Read: true}}
@@ -155,8 +155,8 @@ func otherNames(p *Peer) error {
 	return nil
 }
 
-// silentFifo opens a fifo for each side alone: the other's absence is an error or
-// nothing, and no wait.
+// silentFifo opens each side of a fifo without the other: the open fails or succeeds,
+// but never waits.
 func silentFifo(p *Peer) error {
 	if _, err := p.Say("mkfifo /h/silent"); err != nil {
 		return err
@@ -174,7 +174,7 @@ func silentFifo(p *Peer) error {
 	return err
 }
 
-// waitingRead asks for the state of a file that a read waits in, and closes it.
+// waitingRead requests the attributes of a file during a blocked read, and closes it.
 func waitingRead(p *Peer) error {
 	h, err := p.OpenFile("/dev/kmsg", wire.OpenOptions{Read: true})
 	if err != nil {
@@ -190,7 +190,7 @@ func waitingRead(p *Peer) error {
 	return errors.Join(err, p.closes(h), p.Other().alive())
 }
 
-// largeTree removes a tree while another client asks for signs of life.
+// largeTree removes a tree while another client sends pings.
 func largeTree(p *Peer) error {
 	const removal = 7
 	if err := p.Send(removal, &wire.FSRequest{Op: &wire.OpRemoveDir{Path: dir, Recursive: true}}); err != nil {

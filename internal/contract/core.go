@@ -8,8 +8,8 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// core are the frames themselves, ids, and what concerns the machine as a whole
-// (protocol sections 2 to 7).
+// core checks frames, ids, and messages about the whole machine (protocol sections 2 to
+// 7).
 //
 //holds:wire 1: any split of the input, every byte alone
 //holds:wire 2: maximal frames back to back
@@ -46,7 +46,7 @@ func core() []Behaviour {
 	}
 }
 
-// echoed is what a command must have said.
+// echoed is the expected output of a command.
 func (p *Peer) echoed(n uint32, want string) error {
 	r, err := p.Collect(n)
 	switch {
@@ -77,7 +77,7 @@ func (p *Peer) touch() (uint64, error) {
 	return m.ActivitySeq, nil
 }
 
-// more is how much the activity grew over what is done, beside the touch.
+// more returns how much the activity counter grew during an action, without the touch.
 func (p *Peer) moreBy(do func() error) (uint64, error) {
 	before, err := p.touch()
 	if err == nil {

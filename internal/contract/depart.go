@@ -8,8 +8,7 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// departures are what becomes of a client's sessions when it leaves (protocol
-// section 5.4).
+// departures check a client's sessions after it has left (protocol section 5.4).
 //
 //holds:wire 9: handles of a gone client are closed within 1 s
 func departures() []Behaviour {
@@ -20,7 +19,7 @@ func departures() []Behaviour {
 	}
 }
 
-// silenceAfterDeparture lets a client go whose command speaks all the time.
+// silenceAfterDeparture lets a client leave while its command prints all the time.
 func silenceAfterDeparture(p *Peer) error {
 	q := p.Other()
 	start, end := q.All()

@@ -98,7 +98,7 @@ func anyGeneration(p *Peer) error {
 	return nil
 }
 
-// edgeIDs are the first and last of the first, second and last slots.
+// edgeIDs are the first and last ids of the first, second and last slots.
 func edgeIDs(p *Peer) error {
 	for _, id := range []uint32{1, 0x01fffffe, 0x02000000, 0x03fffffd, 127*frame.Step + 1, 0xfe000000, 128*frame.Step - 1} {
 		slot, owned := frame.SlotOf(id)
@@ -118,8 +118,8 @@ func edgeIDs(p *Peer) error {
 	return nil
 }
 
-// recorded are bodies of real clients: that of the Rust one with all fields, and
-// that of the TypeScript one, with long heads and tagged bytes.
+// recorded holds bodies of real clients: one of the Rust client with all fields, and
+// one of the TypeScript client, with long heads and tagged bytes.
 var recorded = []string{
 	"a3617604617471636f72652e657865632e7265717565737461705844a963636d64692f62696e2f6563686f64617267738162686963656e76" +
 		"8063637764f66475736572f663747479f464726f7773181864636f6c73185067726c696d69747380",
@@ -127,7 +127,7 @@ var recorded = []string{
 		"62686963747479f463637764f763656e7680",
 }
 
-// recordedRequests are answered like any.
+// recordedRequests are answered like other requests.
 func recordedRequests(p *Peer) error {
 	for n, text := range recorded {
 		body, err := hex.DecodeString(text)
@@ -144,7 +144,7 @@ func recordedRequests(p *Peer) error {
 	return nil
 }
 
-// The same request in every form that encoders may choose: around it, and in it.
+// The same request in every allowed encoding, of the envelope and of the payload.
 var (
 	envelopes = []func(payload string) string{
 		func(p string) string { return "\xa3av\x07atqcore.exec.requestap" + bytesHead(p) },

@@ -36,7 +36,7 @@ func openAll(p *Peer) (o opened, err error) {
 	return o, err
 }
 
-// lost is a handle that nobody has.
+// lost is an unknown handle.
 const lost = 1234567
 
 // fileHandles are what open files and directories answer (protocol sections 9.2
@@ -181,7 +181,7 @@ func fileStreams() []Behaviour {
 	}
 }
 
-// pattern is data in which no two places are alike.
+// pattern returns data without repeated parts.
 func pattern(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -190,7 +190,7 @@ func pattern(n int) []byte {
 	return b
 }
 
-// chunk is what the reference client sends at once.
+// chunk is how much the reference client sends in one message.
 const chunk = 3 << 20
 
 func roundTrip(p *Peer) error {
@@ -222,7 +222,7 @@ func roundTrip(p *Peer) error {
 	return errors.Join(err, p.closes(h))
 }
 
-// closes gives a handle back.
+// closes closes a handle.
 func (p *Peer) closes(h uint64) error {
 	got, err := p.File(&wire.OpCloseHandle{Handle: h})
 	if err != nil {
@@ -269,7 +269,7 @@ func placesOfData(p *Peer) error {
 	return errors.Join(p.closes(small), p.closes(appends))
 }
 
-// answers hears a response on a session.
+// answers waits for a response on a session.
 func (p *Peer) answers(session uint32, want string) error {
 	_, r, err := p.Response(session)
 	if err != nil {
@@ -305,8 +305,8 @@ func behindRefusal(p *Peer) error {
 	return nil
 }
 
-// failsInTheMiddle writes to a full device. The reference agents write after
-// their own backs and hear of it when they flush.
+// failsInTheMiddle writes to a full device. The reference agents buffer writes and see
+// the error when they flush.
 func failsInTheMiddle(p *Peer) error {
 	full, err := p.OpenFile("/dev/full", wire.OpenOptions{Write: true})
 	if err != nil {

@@ -9,16 +9,16 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// burst is how many hostile frames go out before the agent must show that it has
-// read them.
+// burst is how many hostile frames are sent before the agent must show that it has read
+// them.
 const burst = 500
 
-// Hostile sends n frames of the peer, of two others and of nobody, made by chance
-// from a seed: real ones, real ones with bits flipped or cut short, and noise; with
-// any flags, in any order, all of a valid length. Nothing of it is told to commands
-// that could do harm. Then the clients leave.
+// Hostile sends n random frames from a seed, on ids of the peer, of two others and of
+// no client: real frames, real frames with flipped bits or cut short, and noise. They
+// have any flags and any order, but a valid length. No frame starts a command that
+// could do harm. Then the clients leave.
 func (p *Peer) Hostile(seed uint64, n int) error {
-	h := hostile{Rand: rand.New(rand.NewPCG(seed, 0))} //nolint:gosec // To be repeated.
+	h := hostile{Rand: rand.New(rand.NewPCG(seed, 0))} //nolint:gosec // Repeatable.
 	q, r := p.Other(), p.Other().Other()
 	for _, owner := range []*Peer{p, q, r} {
 		for session := range uint32(20) {

@@ -10,8 +10,8 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// speaks is the generation of our frames: the newest that all agents under test
-// know is lower, and an agent must not care.
+// speaks is the generation of our frames. It is higher than some agents under test
+// know, which must not matter.
 const speaks wire.Generation = 7
 
 // A Received is one frame of the agent.
@@ -25,7 +25,7 @@ type Received struct {
 // from several goroutines.
 type Link struct {
 	write   func([]byte) error
-	writing sync.Locker // Held over what must leave as one.
+	writing sync.Locker // Held while bytes that belong together are written.
 
 	mu         sync.Mutex
 	used       map[uint32]struct{} // Ids of the first slot that we have spoken on.
@@ -83,7 +83,7 @@ func (l *Link) End(err error) {
 	l.more.Broadcast()
 }
 
-// open decodes a frame and holds it against the index.
+// open decodes a frame and checks it against the index.
 func open(f frame.Frame) (Received, error) {
 	r := Received{Frame: f}
 	var err error
@@ -100,7 +100,7 @@ func open(f frame.Frame) (Received, error) {
 	return r, nil
 }
 
-// judgeLocked is what frames must be beside each other (protocol sections 4 and 6).
+// judgeLocked checks the order of frames (protocol sections 4 and 6).
 //
 //holds:wire 4: exact flags; nothing after a terminal frame, in every behaviour
 //holds:wire 6: one `v` on every frame of a run
@@ -120,7 +120,7 @@ func (l *Link) judgeLocked(r Received) error {
 	return nil
 }
 
-// Faults returns what was wrong with frames by themselves since the last call.
+// Faults returns the errors in single frames since the last call.
 func (l *Link) Faults() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -146,7 +146,7 @@ func (l *Link) Write(b []byte, ids ...uint32) error {
 	return l.Pieces(func(write func([]byte) error) error { return write(b) }, ids...)
 }
 
-// Pieces sends what f writes with nothing in between.
+// Pieces sends the bytes that f writes, without other bytes between them.
 func (l *Link) Pieces(f func(write func([]byte) error) error, ids ...uint32) error {
 	l.mu.Lock()
 	for _, id := range ids {
@@ -159,7 +159,7 @@ func (l *Link) Pieces(f func(write func([]byte) error) error, ids ...uint32) err
 	return f(l.write)
 }
 
-// Kept is how many frames of the ids in [from, to) have come and were not taken.
+// Kept returns how many frames of the ids in [from, to) wait to be taken.
 func (l *Link) Kept(from, to uint32) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

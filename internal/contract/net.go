@@ -10,11 +10,11 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// A step is what the host does in a conversation over a connection.
+// A step is one action of the host in a conversation over a connection.
 type step = func(*Peer, uint32) error
 
-// A talk is a behaviour on one connection: what the host does, and what it hears
-// until then.
+// A talk is a behaviour on one connection: the host's actions, and the bytes that it
+// must receive.
 type talk struct {
 	name  string
 	host  string
@@ -46,7 +46,7 @@ func says(text string) step {
 
 func ends(p *Peer, n uint32) error { return p.Send(n, &wire.TCPEOF{}) }
 
-// hears waits for a frame of a type and forgets what came before it.
+// hears waits for a frame of a type and drops the frames before it.
 func hears(t wire.Type) step {
 	return func(p *Peer, n uint32) error {
 		for {
@@ -63,7 +63,7 @@ const (
 	six  = "::1"
 )
 
-// talks are section 10.
+// talks check section 10.
 //
 //holds:wire 10: `closed` after both ends, nothing after; descriptors back
 func talks() []talk {
@@ -93,7 +93,7 @@ func talks() []talk {
 	}
 }
 
-// connections are section 10.
+// connections check section 10.
 //
 //holds:wire 10: `closed` after both ends, nothing after; descriptors back
 //holds:wire 10: a peer that never reads delays nobody; bounded memory
@@ -114,8 +114,8 @@ func connections() (all []Behaviour) {
 	return all
 }
 
-// Said is what comes on a connection's id up to its end, or until it is what is
-// wanted, in short.
+// Said returns, in short form, the frames on a connection's id up to its end, or until
+// they are the wanted ones.
 func (p *Peer) Said(n uint32, until string) (string, error) {
 	var all []string
 	var data []byte
@@ -187,8 +187,8 @@ func bothWriteFirst(p *Peer) error {
 	return same("the conversation", got, want)
 }
 
-// neverReads floods a peer that does not read; a command of another client and a
-// sign of life come as if nothing were.
+// neverReads floods a peer that does not read. A command of another client and a ping
+// are not delayed.
 func neverReads(p *Peer) error {
 	if err := p.Send(63, &wire.TCPConnect{Host: "127.0.0.1", Port: DeafPort}); err != nil {
 		return err
@@ -212,11 +212,11 @@ func neverReads(p *Peer) error {
 	return err
 }
 
-// promptly tells an agent that nobody holds up, which answers in fractions of a
-// second even emulated, from one that waits for a peer.
+// promptly bounds the answer of an agent. An agent that does not wait for a peer
+// answers in a fraction of a second, even emulated.
 const promptly = 4 * time.Second
 
-// dropped forgets what has come on session n.
+// dropped drops the frames of session n.
 func (p *Peer) dropped(n uint32) { p.Drop(p.ID(n), p.ID(n)+1) }
 
 // closedByHost: no answer, and the id is free at once.

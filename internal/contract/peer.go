@@ -12,11 +12,11 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// A Peer is one client that speaks raw frames.
+// A Peer is one client that sends raw frames.
 type Peer struct {
 	*Link
 
-	Ctx  context.Context //nolint:containedctx // A behaviour's time, for all that it says and hears.
+	Ctx  context.Context //nolint:containedctx // Bounds everything that the behaviour does.
 	slot int
 }
 
@@ -37,7 +37,7 @@ func (p *Peer) Frame(n uint32, m wire.Message) ([]byte, error) {
 	return wire.AppendFrame(nil, speaks, p.ID(n), m)
 }
 
-// Send says messages on session n, in one write.
+// Send sends messages on session n, in one write.
 func (p *Peer) Send(n uint32, all ...wire.Message) error {
 	var b []byte
 	for _, m := range all {
@@ -49,7 +49,7 @@ func (p *Peer) Send(n uint32, all ...wire.Message) error {
 	return p.Write(b, p.ID(n))
 }
 
-// Control says a message to the machine, on id 0.
+// Control sends a message on id 0.
 func (p *Peer) Control(m wire.Message) error {
 	b, err := wire.AppendFrame(nil, speaks, 0, m)
 	if err != nil {
@@ -58,13 +58,13 @@ func (p *Peer) Control(m wire.Message) error {
 	return p.Write(b, 0)
 }
 
-// Hear takes the next frame of session n.
+// Hear returns the next frame of session n.
 func (p *Peer) Hear(n uint32) (Received, error) { return p.Next(p.Ctx, p.ID(n)) }
 
-// Left is how many frames of session n have come and were not taken.
+// Left returns how many frames of session n wait to be taken.
 func (p *Peer) Left(n uint32) int { return p.Kept(p.ID(n), p.ID(n)+1) }
 
-// roundSession is the session on which a peer asks for signs of life.
+// roundSession is the session of a peer's pings.
 const roundSession = 0xffff
 
 // Round waits until the agent has read all that was sent: it answers something
@@ -84,7 +84,7 @@ func (p *Peer) Round() (time.Duration, error) {
 	return time.Since(start), err
 }
 
-// Generation is the agent's, as far as it has said anything.
+// Generation returns the agent's generation, or 0 before its first frame.
 func (l *Link) Generation() wire.Generation {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,7 +105,7 @@ func Shell(script string) *wire.ExecRequest {
 	return &wire.ExecRequest{Cmd: "/bin/sh", Args: []string{"-c", script}, Rows: 24, Cols: 80}
 }
 
-// A Result is what one command came to.
+// A Result is the result of one command.
 type Result struct {
 	Stdout, Stderr []byte
 	StdinErrors    []*wire.ExecStdinError
@@ -147,7 +147,7 @@ func (p *Peer) Collect(n uint32) (r Result, err error) {
 // saySession is the session of a peer's own scripts.
 const saySession = 0xfffe
 
-// Say runs a script that must succeed, and returns what it prints.
+// Say runs a script that must succeed, and returns its output.
 func (p *Peer) Say(script string) (string, error) {
 	if err := p.Send(saySession, Shell(script)); err != nil {
 		return "", err

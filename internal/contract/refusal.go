@@ -8,7 +8,7 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// raw sends a frame of any type, flags, generation and payload on session n.
+// raw sends a frame with the given type, flags, generation and payload on session n.
 func (p *Peer) raw(n uint32, flags frame.Flags, v byte, name, payload string) error {
 	body := append([]byte{0xa3, 0x61, 'v', 0x18, v, 0x61, 't', 0x78, byte(len(name))}, name...)
 	body = append(append(body, 0x61, 'p', 0x58, byte(len(payload))), payload...)
@@ -23,10 +23,10 @@ func (p *Peer) frame(n uint32, flags frame.Flags, body []byte) error {
 	return p.Write(b, p.ID(n))
 }
 
-// refused hears a core.error of a kind on session n.
+// refused waits for a core.error of a kind on session n.
 func (p *Peer) refused(n uint32, kind wire.ErrorKind) error { return p.refusedOn(p.ID(n), kind, "") }
 
-// refusedOn hears a core.error on an id, that names a type if one is given.
+// refusedOn waits for a core.error on an id; it must name the type, if one is given.
 func (p *Peer) refusedOn(id uint32, kind wire.ErrorKind, offending wire.Type) error {
 	r, err := p.Next(p.Ctx, id)
 	if err != nil {
@@ -39,7 +39,8 @@ func (p *Peer) refusedOn(id uint32, kind wire.ErrorKind, offending wire.Type) er
 	return nil
 }
 
-// silent is an error if session n was answered, when all that was sent has been read.
+// silent returns an error if session n was answered after the agent has read all
+// frames.
 func (p *Peer) silent(n uint32) error {
 	if err := p.alive(); err != nil {
 		return err
@@ -123,7 +124,7 @@ func badPayload(p *Peer) error {
 	return errors.Join(p.Send(51, &wire.ExecStdin{Data: []byte("here\n")}), p.echoed(51, "still here\n"))
 }
 
-// oldClients send what their generation has no answer to: it is dropped.
+// oldClients send requests for which their generation has no error: they are dropped.
 func oldClients(p *Peer) error {
 	for _, send := range []func() error{
 		func() error { return p.raw(53, 1, 4, "core.exec.signal", "\xa1fsignal\x0f") },

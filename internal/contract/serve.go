@@ -8,17 +8,17 @@ import (
 	"strconv"
 )
 
-// The ports on which [Serve] has somebody who does as the lines say.
+// The ports of [Serve] and what their servers do.
 const (
-	EchoPort  = 7001 + iota // Says what it hears.
-	TailPort                // Hears all, then says that it got it.
-	ByePort                 // Says bye and ends its half, hears all and says nothing.
-	BreakPort               // Hears a byte and breaks the connection.
-	FirstPort               // Says 4 MiB before it hears anything, then how much it heard.
-	DeafPort                // Never hears anything.
+	EchoPort  = 7001 + iota // Returns what it receives.
+	TailPort                // Receives everything, then confirms it.
+	ByePort                 // Sends bye and ends its half, then receives everything and sends nothing.
+	BreakPort               // Receives a byte and resets the connection.
+	FirstPort               // Sends 4 MiB before it receives anything, then the number of received bytes.
+	DeafPort                // Never reads.
 )
 
-// services are who serves.
+// services are the servers by port.
 var services = map[int]func(*net.TCPConn){
 	EchoPort: func(c *net.TCPConn) { _, _ = io.Copy(c, c) },
 	TailPort: func(c *net.TCPConn) {
@@ -46,7 +46,7 @@ var services = map[int]func(*net.TCPConn){
 	DeafPort: func(*net.TCPConn) { select {} },
 }
 
-// Serve listens on the loopback addresses for all services, says so once it does,
+// Serve listens on the loopback addresses for all services, reports when it listens,
 // and serves for ever.
 func Serve(ready func()) error {
 	var listeners []net.Listener

@@ -54,7 +54,8 @@ func cutForms(t *testing.T, b []byte) map[string][]byte {
 	return forms
 }
 
-// What is cut anywhere is imported whole or refused, and then leaves nothing.
+// An import of a file that is cut at any place either is complete or fails and leaves
+// nothing.
 func TestCutSources(t *testing.T) {
 	cuts := 150
 	if os.Getenv("AGENTD_LONG") != "" {
@@ -98,7 +99,7 @@ func TestCutSources(t *testing.T) {
 	t.Logf("%d cuts: %d imported whole, %d refused", cuts, whole, cuts-whole)
 }
 
-// Between two entries nothing but the missing end blocks tells that an archive is cut.
+// If an archive is cut between two entries, only the missing end blocks show it.
 func TestArchiveWithoutEnd(t *testing.T) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -127,7 +128,7 @@ func TestArchiveWithoutEnd(t *testing.T) {
 	must(t, err)
 }
 
-// A root may have files that are named as the documents of images are.
+// A root may have files with the names of an image's documents.
 func TestRootWithDocuments(t *testing.T) {
 	for _, content := range []string{`{"name":"app"}`, `[]`, `[{"a":1}]`, `text`, `{"manifests":[]}`} {
 		for _, name := range []string{"manifest.json", "index.json"} {
@@ -139,8 +140,8 @@ func TestRootWithDocuments(t *testing.T) {
 	}
 }
 
-// What follows the end of a stream is refused, but for the padding that the formats'
-// own programs read.
+// Bytes after the end of a stream are refused, except the padding that the formats' own
+// programs accept.
 func TestBehindTheStream(t *testing.T) {
 	root := imagetest.Files(t, "a", "x")
 	for _, tt := range []struct {
@@ -175,7 +176,7 @@ func TestBehindTheStream(t *testing.T) {
 	}
 }
 
-// A disk that is shorter than its file system is refused, whatever that is.
+// A disk that is shorter than its file system is refused, for each type of file system.
 func TestCutDisks(t *testing.T) {
 	const size = 1 << 20
 	le, be := binary.LittleEndian, binary.BigEndian

@@ -21,8 +21,8 @@ func TestDependedKernel(t *testing.T) {
 	}
 }
 
-// TestFetchKernelFails shows apt's own words for a host whose servers do not answer,
-// and that nothing stays in the cache.
+// TestFetchKernelFails checks that the error holds apt's message if the servers do not
+// answer, and that nothing stays in the cache.
 func TestFetchKernelFails(t *testing.T) {
 	bin := t.TempDir()
 	script := "#!/bin/sh\necho 'E: no server answers' >&2\nexit 100\n"

@@ -117,13 +117,13 @@ func makeELF(kind elf.Type, entry uint64, segments []segment, sections []section
 	return out.Bytes()
 }
 
-// makeModule makes a kernel module that says the given about itself.
+// makeModule makes a kernel module with the given modinfo.
 func makeModule(fields ...string) []byte {
 	info := strings.Join(fields, "\x00") + "\x00"
 	return makeELF(elf.ET_REL, 0, nil, []section{{name: ".modinfo", kind: elf.SHT_PROGBITS, data: []byte(info)}})
 }
 
-// A library is what a libkrunfw of a test says.
+// A library describes a test's libkrunfw.
 type library struct {
 	load, entry, size uint32
 	memory            []byte
@@ -228,7 +228,7 @@ func makeDeb(tb testing.TB, ext string, entries ...archived) []byte {
 	)
 }
 
-// pack compresses b as the extension says.
+// pack compresses b in the format of the extension.
 func pack(tb testing.TB, ext string, b []byte) []byte {
 	tb.Helper()
 	var out bytes.Buffer

@@ -397,7 +397,8 @@ func TestInterruptedImport(t *testing.T) {
 	checkNoImage(t, c)
 }
 
-// A killed import's files are swept by whoever comes next; a living one's are not.
+// The next process removes the files of a killed import, and keeps those of a running
+// one.
 func TestSweepsTheDead(t *testing.T) {
 	c := openCache(t)
 	dead, err := c.scratch("dead")

@@ -298,7 +298,7 @@ func TestDefaultKernel(t *testing.T) {
 	want("6.1.0-1-cloud-amd64") // To use a file does not make it the default.
 }
 
-// A kernel.json that says anything cannot lead out of its directory.
+// No content of kernel.json leads out of its directory.
 func TestDamagedRecord(t *testing.T) {
 	c := openCache(t)
 	dir := filepath.Join(c.dir, kernelKind, "x")
@@ -344,7 +344,7 @@ func (r *repeat) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestRealKernels reads what is published, when AGENTD_KERNELS names files.
+// TestRealKernels imports published kernels, if AGENTD_KERNELS names files.
 func TestRealKernels(t *testing.T) {
 	list := os.Getenv("AGENTD_KERNELS")
 	if list == "" {

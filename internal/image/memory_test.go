@@ -24,7 +24,7 @@ import (
 // importMemory is what an import may take, with all of its process, in KiB.
 const importMemory = 256 << 10
 
-// memoryLimit is that of agentctl.
+// memoryLimit is agentctl's limit.
 const memoryLimit = 192 << 20
 
 // hostileSource names a file to the process that imports it.

@@ -156,7 +156,7 @@ func TestRegistryCredentials(t *testing.T) {
 	}
 }
 
-// A registry that lies, stops or hangs leaves nothing, and its client says why.
+// After a registry that lies, stops or hangs nothing is left, and the error says why.
 func TestBadRegistries(t *testing.T) {
 	respond := func(answer func(w http.ResponseWriter, r *http.Request, layer []byte)) func(http.Handler) http.Handler {
 		return func(behind http.Handler) http.Handler {

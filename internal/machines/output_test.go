@@ -43,7 +43,8 @@ func said(o *outputLog, pieces ...string) {
 	}
 }
 
-// read is what a query gives: entries as STREAM SECOND TEXT, with | at an end of line.
+// read returns the result of a query: entries as STREAM SECOND TEXT, with | for the end
+// of a line.
 func read(t *testing.T, m *Machine, q LogQuery) (all []string) {
 	t.Helper()
 	err := m.ReadOutput(t.Context(), q, func(e Entry) error {
@@ -138,7 +139,7 @@ func TestOutputRotates(t *testing.T) {
 	}
 }
 
-// A long line is cut into pieces, and is whole again for whoever reads lines.
+// A long line is stored in pieces, and a reader of lines gets it whole.
 func TestOutputLongLine(t *testing.T) {
 	m := inDirectory(t)
 	long := strings.Repeat("0123456789", 5000)
@@ -165,7 +166,8 @@ func TestOutputAfterKill(t *testing.T) {
 	}
 }
 
-// A full disk costs output, which is said, and never whole lines around it.
+// On a full disk output is lost and the loss is reported; the lines before and after it
+// stay whole.
 func TestOutputOnFullDisk(t *testing.T) {
 	m := inDirectory(t)
 	o := opened(t, m)
@@ -300,7 +302,7 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// What was asked last says how to stop, then the record.
+// The last request decides how to stop; without one the record does.
 func TestStopWords(t *testing.T) {
 	five, none, ever := 5*time.Second, time.Duration(0), -time.Second
 	for i, c := range []struct {

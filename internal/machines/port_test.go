@@ -36,7 +36,7 @@ func dial(t *testing.T, address string) net.Conn {
 	return c
 }
 
-// The far side hears the end of what the near one says, and can still answer.
+// The far side sees the end of the near side's data, and can still answer.
 func TestForward(t *testing.T) {
 	server, front := listen(t), listen(t)
 	defer func() { _ = server.Close() }()
@@ -77,7 +77,7 @@ func TestForward(t *testing.T) {
 	}
 }
 
-// severed is a connection into a machine whose link ends in the middle of an answer.
+// severed is a connection to a machine whose link ends in the middle of an answer.
 type severed struct {
 	net.Conn
 	left []byte

@@ -244,8 +244,8 @@ func TestKilledSupervisor(t *testing.T) {
 	}
 }
 
-// A supervisor outlives who has started it, and so does what it holds: nothing of
-// its starter's but what it needs.
+// A supervisor outlives the process that has started it, and keeps only the descriptors
+// that it needs.
 func TestLaunchGivesNothingAway(t *testing.T) {
 	m := create(t, open(t), machines.Record{Name: "dev"})
 	ours, theirs, err := os.Pipe()
@@ -264,7 +264,7 @@ func TestLaunchGivesNothingAway(t *testing.T) {
 	}
 }
 
-// What a supervisor has to say of its machine reaches who has started it.
+// A supervisor's notes on its machine reach the process that has started it.
 func TestLaunchTells(t *testing.T) {
 	m := create(t, open(t), machines.Record{Name: "dev"})
 	notes, err := m.Launch(t.Context(), "sh", "-c", `echo '{"notes":["slower","less"]}' >&3`)
@@ -288,7 +288,7 @@ func TestSocketThatIsAFile(t *testing.T) {
 	}
 }
 
-// A stubborn supervisor is killed, and so is what it leaves.
+// A supervisor that does not end is killed, and so are the processes that it leaves.
 func TestStrays(t *testing.T) {
 	s := open(t)
 	m := create(t, s, machines.Record{Name: "dev"})

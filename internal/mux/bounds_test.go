@@ -14,7 +14,7 @@ import (
 	"github.com/agentd-go/agentd/internal/mux"
 )
 
-// What a bound counts is what is held: a host that sends byte by byte must not
+// The counted bytes are about the used memory: a host that sends byte by byte must not
 // cost a hundred times as much.
 func TestInboxHoldsSmallPiecesCheaply(t *testing.T) {
 	const pieces = 1 << 18
@@ -53,8 +53,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// A small piece after a large one is not written over what the large one's
-// owner has after it.
+// A small piece after a large one does not overwrite the rest of the large one's
+// memory.
 func TestInboxLeavesTheRestOfABufferAlone(t *testing.T) {
 	in := mux.NewInbox(mux.InboxConfig{Memory: 1 << 20})
 	defer in.Drop()
@@ -182,7 +182,7 @@ type failing struct{ *os.File }
 
 func (failing) WriteAt([]byte, int64) (int, error) { return 0, os.ErrInvalid }
 
-// A write to the storage that fails keeps what is there, and nothing of the rest.
+// A failed write to the storage keeps the earlier bytes, and nothing of the new ones.
 func TestInboxStorageFails(t *testing.T) {
 	broken := errors.New("no disk")
 	for _, tt := range []struct {
@@ -294,8 +294,8 @@ func TestOutboxDrain(t *testing.T) {
 	}
 }
 
-// What is kept for a peer that does not read comes whole and in order, costs little more
-// than its bytes, and takes no room from anybody else.
+// Frames that are kept for a peer that does not read arrive complete and in order, cost
+// little more than their bytes, and take no room from other outboxes.
 func TestKeptFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const frames, size, one, all = 30_000, 29, 1 << 20, 3 << 19
@@ -352,10 +352,10 @@ func TestKeptFrames(t *testing.T) {
 	})
 }
 
-// numbered is a frame of 29 bytes that is told from others.
+// numbered returns a distinct frame of 29 bytes.
 func numbered(n int) []byte { return fmt.Appendf(nil, "%029d", n) }
 
-// gated takes bytes once it is open.
+// gated accepts bytes after it was opened.
 type gated struct {
 	open    chan struct{}
 	written bytes.Buffer

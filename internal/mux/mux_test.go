@@ -15,7 +15,7 @@ import (
 	"github.com/agentd-go/agentd/internal/mux"
 )
 
-// message is a frame of n bytes that says which session and which number it is.
+// message returns a frame of n bytes that names its session and its number.
 func message(session, number uint32, n int) []byte {
 	b := make([]byte, max(n, 8))
 	binary.BigEndian.PutUint32(b, session)
@@ -328,8 +328,8 @@ func TestInboxDropWakesReader(t *testing.T) {
 	})
 }
 
-// What is on its way has left when Passed says so, and what waits in an outbox does
-// not count.
+// The channel of Passed closes after the current batch was written; frames in outboxes
+// do not count.
 //
 //holds:wire 13: the acknowledgement after the client's last frame; slips are not fatal; commands end
 func TestPassed(t *testing.T) {

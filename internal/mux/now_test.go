@@ -10,8 +10,8 @@ import (
 	"github.com/agentd-go/agentd/internal/mux"
 )
 
-// A frame that is put when nobody writes has left when PutNow returns. Else it
-// leaves behind what is being written, and nobody waits for that.
+// If no goroutine is writing, PutNow returns after the frame was written. Otherwise the
+// frame leaves after the current batch, and PutNow does not wait.
 func TestPutNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{open: make(chan struct{}, 10)}

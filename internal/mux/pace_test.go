@@ -58,8 +58,8 @@ func fill(t *testing.T, in *mux.Inbox, piece, pieces int) (took time.Duration) {
 	return time.Since(start)
 }
 
-// However many sessions take nothing, what they may hold up is a moment and then a
-// tenth of the time. One that takes something again gives the time back.
+// Sessions that take nothing, however many, cause pauses of at most maxPauses and then
+// a tenth of the time. A session that takes bytes again returns its pauses.
 func TestPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const piece, pieces, silent = 64 << 10, 50, 30

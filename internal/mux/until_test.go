@@ -10,7 +10,7 @@ import (
 	"github.com/agentd-go/agentd/internal/mux"
 )
 
-// A Send that is given up leaves what was queued before as it was.
+// A Send that gives up does not change the queue.
 func TestSendUntil(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{open: make(chan struct{})}

@@ -19,7 +19,7 @@ const (
 	// rootVariable names the directory where Root mounts its root. It is the
 	// parent's: a copy that has entered its root can remove nothing outside.
 	rootVariable = "AGENTD_NSTEST_ROOT"
-	// require turns skips into failures.
+	// require makes skips failures.
 	require = "AGENTD_REQUIRE_NAMESPACES"
 
 	// limit bounds one test in its namespaces: the slowest takes a few seconds
@@ -117,8 +117,8 @@ func dropOutside() error {
 	return nil
 }
 
-// privateMounts keeps mounts from spreading out of the namespace, and shows the
-// namespace's own processes in /proc.
+// privateMounts keeps mounts from propagating out of the namespace, and mounts a /proc
+// with the namespace's own processes.
 func privateMounts(t *testing.T) {
 	t.Helper()
 	must(t, syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""), "make mounts private")
@@ -136,7 +136,7 @@ func RequireUsers(t *testing.T) {
 	}
 }
 
-// must fails the test, or skips it where namespaces allow less than it needs.
+// must fails the test, or skips it if the namespaces allow less than it needs.
 func must(t *testing.T, err error, what string) {
 	t.Helper()
 	switch {

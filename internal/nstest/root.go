@@ -45,7 +45,7 @@ var accounts = map[string]string{
 	"etc/group": "root:x:0:\ntty:x:5:\nalice:x:1000:\ndevs:x:2000:alice\nnogroup:x:65534:\n",
 }
 
-// busybox puts the host's busybox into the root, under all its names.
+// busybox puts the host's busybox into the root, with all its links.
 func busybox(t *testing.T, root string) {
 	t.Helper()
 	found, err := exec.LookPath("busybox")

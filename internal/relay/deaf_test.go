@@ -6,8 +6,8 @@ import (
 	"testing/synctest"
 )
 
-// A guest that speaks and does not listen is told so often what its commands shall
-// do as fits its queue, however often their client is slow and quick again.
+// A guest that sends but does not read gets only as many hold and go frames as fit its
+// queue, however often the client is slow and quick again.
 func TestDeafGuest(t *testing.T) {
 	play(t, func(w *world) {
 		const commands, times = 200, 20

@@ -15,9 +15,9 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// TestDelay is what a client that does not read costs the others in the relay
-// alone: the guest answers at once, and floods with 32 MB/s, which is more than an
-// emulated machine's port carries. Phases with and without the flood take turns.
+// TestDelay measures how much a client that does not read delays the others in the
+// relay alone. The guest answers at once and floods with 32 MB/s, more than an emulated
+// machine's port carries. Phases with and without the flood take turns.
 func TestDelay(t *testing.T) {
 	const (
 		clients = 20

@@ -58,8 +58,8 @@ func (w *world) left(c *peer, which relay.Incarnation) {
 	w.guest.silent()
 }
 
-// A slot is another client's when the guest has acknowledged the end of its lease,
-// and not before, whatever the guest says otherwise.
+// Another client gets a slot only after the guest has acknowledged the end of its
+// lease; no other frame of the guest suffices.
 //
 //holds:wire 13: a relay: the lease before the client's first frame, the range free at the acknowledgement and not before; a guest that never gives one
 func TestLease(t *testing.T) {
@@ -174,7 +174,7 @@ func (p *peer) prefixed(of relay.Incarnation, record []byte) {
 	p.expect(record)
 }
 
-// Records of a client that has left reach nobody, nor does what is none.
+// Records of a client that has left are dropped, and so are frames that are no records.
 //
 //holds:wire 14: slips, stale records, ends
 func TestSecondPortStale(t *testing.T) {

@@ -39,8 +39,8 @@ func TestHandshake(t *testing.T) {
 	})
 }
 
-// bodies are what clients that others wrote really send, and what nobody should:
-// all of it passes.
+// bodies are recorded bodies of other clients, and invalid ones: the relay passes all
+// of them.
 func bodies(t *testing.T) (all []string) {
 	t.Helper()
 	for _, b := range []string{
@@ -78,7 +78,7 @@ func TestFramesPassAsTheyAre(t *testing.T) {
 	})
 }
 
-// A client loses its connection for what it must not send, and only that client.
+// A client that sends a forbidden frame is disconnected; the other clients are not.
 //
 //holds:wire 5: relay: handshake, frames verbatim, no foreign id
 func TestRefusals(t *testing.T) {
@@ -146,7 +146,7 @@ func TestShutdownPasses(t *testing.T) {
 	})
 }
 
-// The machine's own frames go out beside the clients', and nobody gets answers
+// Frames with id 0 go out together with the clients' frames, and no client gets answers
 // to them.
 func TestMachine(t *testing.T) {
 	play(t, func(w *world) {
@@ -173,7 +173,7 @@ func TestMachine(t *testing.T) {
 	})
 }
 
-// When the link ends, clients get what was said until then, and then the end.
+// When the link ends, clients get all frames until then, and then the end.
 func TestEndOfLink(t *testing.T) {
 	for name, tt := range map[string]struct {
 		bytes string

@@ -86,8 +86,8 @@ func TestDepartureAfterRefusedRequest(t *testing.T) {
 	})
 }
 
-// A guest that does not end what it should is told that the client has left all
-// the same. The slot waits, and is taken when there is no other.
+// A guest that does not end a client's commands still gets the frame that the client
+// has left. The slot waits, and is used only if there is no other.
 func TestStubbornCommand(t *testing.T) {
 	play(t, func(w *world) {
 		c := w.connect()
@@ -139,7 +139,7 @@ func TestLateEnd(t *testing.T) {
 	})
 }
 
-// The answer to a probe cannot be told from that to the client's own request.
+// The answer to a probe looks like the answer to the client's own request on that id.
 func TestDepartureFromTheLastID(t *testing.T) {
 	play(t, func(w *world) {
 		c := w.connect()
@@ -185,7 +185,7 @@ func TestSlots(t *testing.T) {
 	})
 }
 
-// The commands of one client that nobody ends are bounded.
+// The unfinished commands of one client are bounded.
 func TestTooManyCommands(t *testing.T) {
 	play(t, func(w *world) {
 		c := w.connect()

@@ -41,7 +41,7 @@ func (l liar) ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error) {
 	return all, err
 }
 
-// A guest's listing makes nobody write outside of the target.
+// A guest's listing cannot make a copy write outside the target.
 func TestHostileListing(t *testing.T) {
 	from := t.TempDir()
 	if err := os.WriteFile(filepath.Join(from, "a"), []byte("x"), 0o600); err != nil {
@@ -108,8 +108,8 @@ func (s twofaced) ReadLink(ctx context.Context, name string) (string, error) {
 	return s.Host.ReadLink(ctx, filepath.Join(filepath.Dir(name), s.link))
 }
 
-// A link that takes a directory's place in the middle of a copy gives nobody's file
-// the directory's permissions.
+// If a link replaces a directory in the middle of a copy, the link's target does not
+// get the directory's permissions.
 func TestLinkAndDirectoryOfOneName(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
 	precious := filepath.Join(t.TempDir(), "precious")
@@ -159,7 +159,7 @@ func TestBottomless(t *testing.T) {
 	}
 }
 
-// giant is a machine whose files say to be as large as can be.
+// giant is a machine whose files claim the largest size.
 type giant struct{ transfer.Host }
 
 type giantInfo struct{ fs.FileInfo }
@@ -256,8 +256,8 @@ func TestArchiveReplacesDirectory(t *testing.T) {
 	}
 }
 
-// A chance is a machine whose listings are made up: names twice and once, of any kind,
-// in any order, and below each directory more of them.
+// A chance is a machine with random listings: names of any type, in any order, some of
+// them twice, and further ones below each directory.
 type chance struct {
 	transfer.Host
 	r     *rand.Rand
@@ -314,9 +314,9 @@ type memory struct{ *strings.Reader }
 
 func (memory) Close() error { return nil }
 
-// Whatever a machine lists, in whatever order and again over what it left there before,
-// nothing changes outside of the target. Another process makes links in the target
-// meanwhile, as a guest does that shares it.
+// No listing of a machine, in any order and repeated over its earlier files, changes
+// anything outside the target. Meanwhile another process makes links in the target,
+// like a guest that shares it.
 func TestListingsByChance(t *testing.T) {
 	const runs = 10_000
 	seed := time.Now().UnixNano()
@@ -361,7 +361,7 @@ func TestListingsByChance(t *testing.T) {
 	}
 }
 
-// plant puts links in the place of what a copy makes, until stop. It keeps to the target
+// plant replaces the files of a copy by links, until stop. It changes only the target
 // itself.
 func plant(stop <-chan struct{}, target string, links []string, r *rand.Rand) {
 	for {

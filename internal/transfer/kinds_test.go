@@ -40,8 +40,8 @@ func makeAll(t *testing.T, dir string, names ...string) {
 	}
 }
 
-// Neither a directory takes the place of something else nor something else that of a
-// directory, at the top or below, and nothing at all is copied then.
+// A directory never replaces another type of file, nor the reverse, at the top or
+// below. Nothing is copied then.
 func TestOverwrite(t *testing.T) {
 	for _, tt := range []struct{ from, to []string }{
 		{[]string{"x/"}, []string{"x"}},
@@ -133,7 +133,7 @@ func TestUnreadableDirectory(t *testing.T) {
 	}
 }
 
-// closedSide has a directory that nobody may list.
+// closedSide has a directory that cannot be listed.
 type closedSide struct {
 	transfer.Host
 	name string
@@ -181,7 +181,7 @@ func TestShortFile(t *testing.T) {
 	}
 }
 
-// A device or pipe at the target takes the bytes and stays what it is.
+// A device or pipe at the target receives the bytes and is not replaced.
 func TestWriteThrough(t *testing.T) {
 	dir := t.TempDir()
 	makeAll(t, dir, "a file", "pipe|")

@@ -169,8 +169,8 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// What a link leads to is copied where no tree is asked for, or where its name says
-// that a directory is meant.
+// The target of a link is copied if the copy is not recursive, or if the name ends like
+// a directory's.
 func TestLinksThatAreFollowed(t *testing.T) {
 	from, to := tree(t), t.TempDir()
 	if err := os.Symlink("private", filepath.Join(from, "way")); err != nil {
@@ -292,7 +292,8 @@ func (b brokenTarget) Create(ctx context.Context, name string) (transfer.Writer,
 
 func (brokenFile) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 
-// One file's failure is told, leaves no half file and keeps no other from being copied.
+// The failure of one file is reported and leaves no partial file. The other files are
+// copied.
 func TestFailure(t *testing.T) {
 	from, to := tree(t), t.TempDir()
 	p, err := transfer.New(t.Context(), end(from+"/."), transfer.End{Side: broken{name: "a"}, Name: to}, true)
@@ -427,7 +428,7 @@ func TestWrittenZeros(t *testing.T) {
 	}
 }
 
-// opaque is a side whose files do not tell of holes, as a machine's do not.
+// opaque is a side whose files do not report holes, like a machine's.
 type opaque struct{ transfer.Side }
 
 type opaqueFile struct{ transfer.Reader }

@@ -50,7 +50,7 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// What cannot be executed says so, and is no silent success.
+// A program that cannot be executed causes an error.
 func TestGuardWithoutProgram(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

@@ -223,7 +223,7 @@ func TestRealMachineByHand(t *testing.T) {
 	}
 }
 
-// envParent makes the test below the process that is to be killed.
+// envParent makes the test binary the process that the test kills.
 const envParent = "VMM_TEST_PARENT_ROOT"
 
 // TestRealMachineDiesWithItsParent kills a process that runs a machine.
@@ -279,7 +279,8 @@ func readPids(t *testing.T, out io.Reader) []int {
 	return nil
 }
 
-// awaitGone polls: nobody tells of the end of a process that is not one's child.
+// awaitGone polls, because there is no notification of the end of a process that is not
+// a child.
 func awaitGone(t *testing.T, pid int) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -292,7 +293,7 @@ func awaitGone(t *testing.T, pid int) {
 	t.Errorf("process %d outlives its parent", pid)
 }
 
-// gone counts a process that nobody has reaped yet as gone.
+// gone treats a zombie as gone.
 func gone(pid int) bool {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {

@@ -14,8 +14,9 @@ import (
 
 const greeting = `{"QMP": {"version": {}, "capabilities": []}}` + "\r\n"
 
-// fakeQMP is QEMU's end: it greets, then answers each command with what answer
-// returns, whose %d is the command's id; it hangs up for an empty answer.
+// fakeQMP is QEMU's end: it sends the greeting, and then answers each command with the
+// result of answer, in which %d stands for the command's id. For an empty answer it
+// closes the link.
 func fakeQMP(t *testing.T, hello string, answer func(line string) string) net.Conn {
 	t.Helper()
 	ours, theirs := net.Pipe()

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestScript shows what a user would paste: everything quoted, nothing inherited.
+// TestScript checks the script for users: all words are quoted, and no descriptor is
+// inherited.
 func TestScript(t *testing.T) {
 	host := tools{
 		qemu: "qemu-system-x86_64",

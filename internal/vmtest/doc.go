@@ -1,9 +1,9 @@
 // Package vmtest boots a machine inside a test, with the agent of this tree.
 //
-// [Start] gives a machine that belongs to the test: it must end by itself when
-// the test is over, say nothing on its console that tells of a fault, and leave
-// nothing on the host. A machine that dies before its time fails the test, which
-// then shows the end of the console and the command that repeats the machine.
+// [Start] returns a machine for the test. The machine must end by itself when the test
+// ends, print no fault on its console, and leave nothing on the host. If the machine
+// dies early, the test fails and shows the end of the console and the command that
+// repeats the machine.
 //
 // Where no machine can run, a test is skipped with the reason, or fails if
 // AGENTD_REQUIRE_MACHINES=1 says that one must run. AGENTD_AGENT names a guest

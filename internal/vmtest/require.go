@@ -62,7 +62,7 @@ func Kernels(t *testing.T) []string {
 
 func fromLibrary(k sandbox.Kernel) bool { return strings.HasPrefix(k.Name, krunfw) }
 
-// allKernels are those of the user's cache.
+// allKernels returns the kernels of the user's cache.
 func allKernels() ([]sandbox.Kernel, error) {
 	c, err := sandbox.OpenCache("")
 	if err != nil {

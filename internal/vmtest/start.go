@@ -18,7 +18,8 @@ import (
 // and twice as much again for software emulation on a busy host.
 const endDeadline = 20 * time.Second
 
-// faults are what a console must not show: a kernel's or a Go program's last words.
+// faults are texts that a console must not show: the fatal messages of a kernel or a Go
+// program.
 var faults = []string{"Kernel panic", "BUG:", "Oops:", "goroutine ", "Out of memory"}
 
 // A Machine is a machine of a test.
@@ -28,7 +29,7 @@ type Machine struct {
 	foreign bool
 
 	mu      sync.Mutex
-	ended   bool     // By itself, as the test wanted.
+	ended   bool     // It has ended by itself, as the test expects.
 	allowed []string // Faults that the test has caused.
 }
 
@@ -72,14 +73,14 @@ func (m *Machine) AwaitEnd() time.Duration {
 	return time.Since(start)
 }
 
-// Allow says that the test itself causes what the console tells of.
+// Allow accepts a fault on the console that the test itself causes.
 func (m *Machine) Allow(faults ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.allowed = append(m.allowed, faults...)
 }
 
-// finish ends the machine and judges its end.
+// finish ends the machine and checks its end.
 func (m *Machine) finish() {
 	m.t.Helper()
 	if err := m.close(); err != nil {

@@ -28,7 +28,7 @@ func (m *memory) Truncate(size int64) error {
 	return nil
 }
 
-// A found is what a reader sees of a file, in the way of stat(2).
+// A found holds a reader's view of a file, like stat(2).
 type found struct {
 	inode
 	nid    uint64

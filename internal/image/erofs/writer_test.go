@@ -190,7 +190,7 @@ func TestHoles(t *testing.T) {
 	}
 }
 
-// sparse counts what is written.
+// sparse counts the written bytes.
 type sparse struct {
 	memory
 	written int

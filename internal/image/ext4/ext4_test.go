@@ -73,7 +73,7 @@ func TestFsck(t *testing.T) {
 	}
 }
 
-// What tune2fs reads is what was asked for.
+// tune2fs reads the requested values.
 func TestHeader(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), find(t, "dumpe2fs"), format(t, 1<<30)).CombinedOutput()
 	if err != nil {

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A layout's links lead nowhere else, and what is no file is not opened.
+// A layout's links do not lead out of it, and files that are not regular are not
+// opened.
 func TestLayoutStaysInside(t *testing.T) {
 	outside := t.TempDir() + "/manifest"
 	if err := os.WriteFile(outside, []byte(`[{"Config":"c"}]`), 0o600); err != nil {
@@ -88,7 +89,7 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// wantAMD64 makes a test that of amd64's variants on any host.
+// wantAMD64 makes a test use amd64's variants on any host.
 func wantAMD64(t *testing.T) {
 	t.Helper()
 	before := wanted

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Sets are objects of whatever values, or lists; a check that says nothing is none.
+// Sets are objects with arbitrary values, or lists. An empty check counts as none.
 func TestConfigurationOfUse(t *testing.T) {
 	for _, tt := range []struct {
 		text string

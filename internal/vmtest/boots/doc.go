@@ -1,4 +1,4 @@
-// Package boots holds the tests of the boot on real machines: what hosts ask for,
-// on roots and devices of every kind, by both configurations and on each kernel;
-// images that want something else; and what happens when a step fails.
+// Package boots holds the tests of the boot on real machines: the configurations of
+// hosts on all kinds of roots and devices, by message and by variables, on each kernel;
+// hostile images; and failing steps.
 package boots

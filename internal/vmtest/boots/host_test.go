@@ -13,11 +13,11 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// A guest is a machine that a host asks for, and what must be in it.
+// A guest is a machine with a host's configuration, and the expected state in it.
 type guest struct {
 	cfg     sandbox.Config
 	mounts  []string // Beginnings of lines of /proc/self/mounts.
-	scripts []string // Each followed by what it prints.
+	scripts []string // Each followed by its output.
 	has     []string // Scripts, each followed by what must be in what they print.
 	disks   []string // That must be left clean.
 	init    bool     // PID 1 is handed over: most of what is common is the init's affair.
@@ -123,7 +123,7 @@ var overlaid = []string{
 	"cat /app/file; ls -A /.msb/rootfs/upperfs; ls /init* 2>/dev/null; echo new >/new; cat /new", "image\nnew\n",
 }
 
-// networked is what the network of both examples must come to (boot sections 15, 17).
+// networked checks the network of both examples (boot sections 15 and 17).
 func (g *guest) networked(hostname string) {
 	g.scripts = append(
 		g.scripts,
@@ -145,7 +145,7 @@ func (g *guest) networked(hostname string) {
 	)
 }
 
-// restricted looks at commands of a restricted machine (boot section 13).
+// restricted checks the commands of a restricted machine (boot section 13).
 var restricted = []string{
 	"grep NoNewPrivs /proc/self/status; mount -t tmpfs x /mnt 2>&1 | grep -o 'permission denied'", "NoNewPrivs:\t1\npermission denied\n",
 	"grep -E '^Cap(Prm|Eff|Bnd)' /proc/self/status | while read -r n v; do echo $(( (0x$v >> 21) & 1 )); done", "0\n0\n0\n",

@@ -15,7 +15,7 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// outside is where the links of hostile images lead.
+// outside is the target of the links of hostile images.
 const outside = "/outside"
 
 // hostileRoot is a root with something outside, and what plant does to it.
@@ -125,7 +125,7 @@ func TestHostileImages(t *testing.T) {
 	}
 }
 
-// hostileFiles are links and fifos at every name that the boot writes or reads.
+// hostileFiles returns links and fifos at every path that the boot writes or reads.
 var hostileFiles = map[string]string{
 	"/etc/hosts": outside + "/file", "/etc/.hosts.agentd": outside + "/file", "/etc/hostname": "",
 	"/etc/resolv.conf": "../run/systemd/resolve/stub-resolv.conf", "/etc/profile": "profile", "/etc/passwd": "", "/etc/group": "group",

@@ -39,7 +39,7 @@ func trusting(t *testing.T) string {
 	return dir
 }
 
-// trusted looks at what the authorities must come to (boot sections 18 and 19).
+// trusted checks the installed certificate authorities (boot sections 18 and 19).
 func trusted(t *testing.T, m *vmtest.Machine) {
 	t.Helper()
 	expect(
@@ -166,7 +166,7 @@ func TestHungShare(t *testing.T) {
 }
 
 const (
-	// lastLine is what the agent says when it does not wait any longer.
+	// lastLine is the agent's message when it stops waiting.
 	lastLine = "5s are over, ending the machine as it is"
 	// lastSync is what it takes for the rest then: a second for the disks, and the
 	// restart.

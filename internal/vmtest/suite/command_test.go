@@ -24,7 +24,7 @@ func (g *guest) cmd(argv ...string) *client.Cmd {
 
 func (g *guest) sh(script string) *client.Cmd { return g.cmd("sh", "-c", script) }
 
-// say runs a script that must succeed and returns what it prints.
+// say runs a script that must succeed and returns its output.
 func (g *guest) say(script string) (string, error) {
 	c := g.sh(script)
 	var stderr strings.Builder
@@ -36,7 +36,7 @@ func (g *guest) say(script string) (string, error) {
 	return string(out), nil
 }
 
-// alive asks the agent for a sign of life.
+// alive pings the agent.
 func (g *guest) alive() (time.Duration, error) {
 	if g.Client().Generation() >= pingGeneration {
 		return g.Client().Ping(g.ctx)
@@ -49,7 +49,7 @@ func (g *guest) alive() (time.Duration, error) {
 // pingGeneration is the first that has core.ping.
 const pingGeneration = 6
 
-// A command is a behaviour that one command shows.
+// A command is a behaviour that one command can check.
 type command struct {
 	name   string
 	argv   []string // Either this
@@ -108,7 +108,7 @@ func endsWith(err error, code int) error {
 	return err
 }
 
-// A dialog is a command that is talked with.
+// A dialog is a command with scripted input and output.
 type dialog struct {
 	*client.Cmd
 	in    io.WriteCloser
@@ -129,8 +129,7 @@ func talk(c *client.Cmd) (d *dialog, err error) {
 	return d, c.Start()
 }
 
-// hear reads until the output holds the words, and forgets what it has read up
-// to their end.
+// hear reads until the output holds the words, and drops the output up to their end.
 func (d *dialog) hear(words string) error {
 	buf := make([]byte, 4<<10)
 	for {
@@ -186,7 +185,7 @@ func resize(rows, cols uint16) step {
 
 func exits(code int) step { return func(d *dialog) error { return endsWith(d.end(), code) } }
 
-// converse is a behaviour that a dialog shows.
+// converse makes a behaviour of a dialog.
 func converse(name string, start func(*guest) *client.Cmd, steps ...step) behaviour {
 	return behaviour{name, func(g *guest) error {
 		d, err := talk(start(g))

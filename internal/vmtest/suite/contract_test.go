@@ -59,7 +59,7 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// ready is what core.ready says.
+// ready checks core.ready.
 func ready(t *testing.T, r client.AgentInfo) {
 	t.Helper()
 	if r.Started == 0 || r.Setup == 0 || r.Ready < r.Started+r.Setup || r.Version == "" {
@@ -113,7 +113,8 @@ func judgeContract(t *testing.T, tap *vmtest.Tap, b contract.Behaviour) {
 	}
 }
 
-// forget drops what a behaviour has left: it must not answer the next.
+// forget drops the leftover frames of a behaviour, so that the next one does not get
+// them.
 func forget(t *testing.T, tap *vmtest.Tap) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -2,8 +2,8 @@ package suite
 
 import "maps"
 
-// differences are the behaviours in which ours is not like a published agent, by
-// version and name, and why.
+// differences lists the behaviours in which our agent differs from a published one, by
+// version and name, with the reason.
 var differences = map[string]map[string]string{
 	"0.5.5":  with(common, oldest),
 	"0.6.14": common,

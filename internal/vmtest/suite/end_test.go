@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// windowOnHardware is what the agent promises: 1 s for the commands, some for
-	// the file systems.
+	// windowOnHardware is the agent's promise: 1 s for the commands, and a few for the
+	// file systems.
 	windowOnHardware = 5 * time.Second
 	// windowEmulated leaves the kernel time to end a fork bomb's thousands of
 	// processes, each a millisecond and more in emulation on a busy host.
@@ -38,8 +38,8 @@ func in(t *testing.T, m *vmtest.Machine) *guest {
 	return within(t, m, patience)
 }
 
-// initPatience is for the boot of another init, which takes seconds of a processor's
-// time where the agent's takes tenths, on a busy host.
+// initPatience bounds the boot of another init, which takes seconds of processor time
+// on a busy host, where the agent's boot takes tenths.
 const initPatience = 5 * patience
 
 func within(t *testing.T, m *vmtest.Machine, patience time.Duration) *guest {
