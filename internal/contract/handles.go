@@ -222,7 +222,7 @@ func roundTrip(p *Peer) error {
 	return errors.Join(err, p.closes(h))
 }
 
-// closes closes a handle.
+// closes checks that a handle can be closed.
 func (p *Peer) closes(h uint64) error {
 	got, err := p.File(&wire.OpCloseHandle{Handle: h})
 	if err != nil {
