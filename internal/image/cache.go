@@ -88,7 +88,7 @@ func (c *Cache) sweep(t time.Time) {
 }
 
 func abandoned(dir string, old bool) bool {
-	l, err := tryLock(filepath.Join(dir, lockFile), false)
+	l, err := tryLock(filepath.Join(dir, lockFile))
 	if err != nil {
 		return old && !errors.Is(err, errLocked)
 	}

@@ -13,41 +13,23 @@ var errLocked = errors.New("locked by another process")
 
 // newLock makes a file and locks it. The lock ends with Close, or with the process.
 func newLock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	return openLock(path, os.O_CREATE, syscall.LOCK_EX|syscall.LOCK_NB)
+}
+
+// tryLock locks a file that exists, or reports errLocked.
+func tryLock(path string) (*os.File, error) {
+	return openLock(path, 0, syscall.LOCK_EX|syscall.LOCK_NB)
+}
+
+// shareLock waits for a shared lock of a file that exists. Many may hold it at once.
+func shareLock(path string) (*os.File, error) { return openLock(path, 0, syscall.LOCK_SH) }
+
+func openLock(path string, flags, how int) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|flags, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return lock(f, syscall.LOCK_EX|syscall.LOCK_NB)
-}
-
-// tryLock locks a file that exists, or reports errLocked. Many may hold a shared
-// lock at once.
-func tryLock(path string, shared bool) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	if shared {
-		return lock(f, syscall.LOCK_SH|syscall.LOCK_NB)
-	}
-	return lock(f, syscall.LOCK_EX|syscall.LOCK_NB)
-}
-
-// waitLock is like tryLock, but waits until the lock is free.
-func waitLock(path string, shared bool) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	how := syscall.LOCK_EX
-	if shared {
-		how = syscall.LOCK_SH
-	}
-	return lock(f, how)
-}
-
-func lock(f *os.File, how int) (*os.File, error) {
-	err := syscall.Flock(int(f.Fd()), how)
+	err = syscall.Flock(int(f.Fd()), how)
 	for errors.Is(err, syscall.EINTR) { // The runtime's own signals.
 		err = syscall.Flock(int(f.Fd()), how)
 	}

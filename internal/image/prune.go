@@ -17,7 +17,7 @@ func (c *Cache) lockImports() (unlock func(), err error) {
 		return nil, err
 	}
 	_ = f.Close() // Only creates the file.
-	l, err := waitLock(path, true)
+	l, err := shareLock(path)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (c *Cache) PruneImages(keep ...string) ([]Image, error) { return c.collect(
 // that no name refers to, except those to keep.
 func (c *Cache) collect(unnamed bool, keep ...string) (removed []Image, err error) {
 	path := filepath.Join(c.dir, importLock)
-	l, err := tryLock(path, false)
+	l, err := tryLock(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errLocked) && !unnamed {
 		return nil, nil
 	}

@@ -135,7 +135,7 @@ func (w *Writer) check(e Entry) error {
 		return fmt.Errorf("mode %#o is of no type", e.Mode)
 	}
 	for name, value := range e.Xattrs {
-		if _, err := appendXattr(nil, name, value); err != nil {
+		if _, err := encodeXattr(name, value); err != nil {
 			return err
 		}
 		if err := w.budget.xattr(len(name) + len(value)); err != nil {

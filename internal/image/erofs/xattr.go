@@ -36,12 +36,12 @@ const overlayXattrs = "trusted.overlay."
 // Stores reports whether an image can have an attribute of that name: EROFS has its
 // class, and the guest's overlayfs does not use it for itself.
 func Stores(name string) bool {
-	_, err := appendXattr(nil, name, "")
+	_, err := encodeXattr(name, "")
 	return err == nil && !strings.HasPrefix(name, overlayXattrs)
 }
 
-// appendXattr appends one attribute in its form on disk.
-func appendXattr(b []byte, name, value string) ([]byte, error) {
+// encodeXattr returns one attribute in its form on disk.
+func encodeXattr(name, value string) ([]byte, error) {
 	for _, p := range prefixes {
 		rest, ok := strings.CutPrefix(name, p.prefix)
 		if !ok || rest != "" && !strings.HasSuffix(p.prefix, ".") {
@@ -53,7 +53,7 @@ func appendXattr(b []byte, name, value string) ([]byte, error) {
 		if rest == "" && strings.HasSuffix(p.prefix, ".") || strings.Contains(rest, "\x00") {
 			break
 		}
-		b = append(b, byte(len(rest)), p.index, byte(len(value)), byte(len(value)>>8))
+		b := []byte{byte(len(rest)), p.index, byte(len(value)), byte(len(value) >> 8)}
 		b = append(append(b, rest...), value...)
 		return append(b, zeros[:roundUp(len(b), 4)-len(b)]...), nil
 	}
@@ -78,7 +78,7 @@ func (x *xattrs) encode(all map[string]string, force bool) ([]byte, error) {
 	var ids []uint32
 	var inline []byte
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		b, err := appendXattr(nil, name, all[name])
+		b, err := encodeXattr(name, all[name])
 		if err != nil {
 			return nil, err
 		}
