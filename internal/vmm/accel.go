@@ -108,15 +108,14 @@ func steady(cpuinfo string) bool {
 
 // resolve replaces an Accel of Auto and an unknown TSCkHz by the values of this host.
 // It keeps explicit values.
-func (m Machine) resolve() (resolved Machine, reason string) {
-	reason = "using accelerator " + m.Accel.String() + ", as asked"
+func (m Machine) resolve() Machine {
 	if m.Accel == Auto {
-		m.Accel, reason = DetectAccel()
+		m.Accel, _ = DetectAccel()
 	}
 	if m.Accel == TCG && m.TSCkHz == 0 {
 		m.TSCkHz = measureTSC()
 		cpuinfo, _ := os.ReadFile("/proc/cpuinfo") // Without the file the counter counts as not steady.
 		m.TSCSteady = steady(string(cpuinfo))
 	}
-	return m, reason
+	return m
 }

@@ -117,7 +117,6 @@ func TestRealMachine(t *testing.T) {
 	m.Affinity = []int{0}
 	m.Cmdline = append(m.Cmdline, "SHARE=data", "QUOTED=a  b=c")
 	v := boot(t, m)
-	t.Log(v.AccelReason())
 	if err := v.Port().SetDeadline(time.Now().Add(bootTime)); err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func (m Machine) Script(ctx context.Context, o Options) (string, error) {
 	if err := m.Check(); err != nil {
 		return "", fmt.Errorf("machine: %w", err)
 	}
-	m, _ = m.resolve()
+	m = m.resolve()
 	p, err := prepare(ctx, m, o)
 	return p.hand, err
 }

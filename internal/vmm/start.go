@@ -68,12 +68,12 @@ func Start(ctx context.Context, m Machine, o Options) (*VM, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	m, note := m.resolve()
+	m = m.resolve()
 	p, err := prepare(ctx, m, o)
 	if err != nil {
 		return nil, err
 	}
-	v := &VM{accel: note, command: p.hand, done: make(chan struct{})}
+	v := &VM{command: p.hand, done: make(chan struct{})}
 	var u undo
 	err = v.hold(m, o, &u)
 	if err == nil {

@@ -26,7 +26,6 @@ const (
 // A VM is a machine that was started. Its methods may be called at any time and
 // from any goroutine.
 type VM struct {
-	accel   string
 	command string
 
 	nursery  *nursery
@@ -55,10 +54,6 @@ func (v *VM) Records() net.Conn { return v.records }
 
 // Console returns the end of the guest's console output, at most 64 KiB.
 func (v *VM) Console() []byte { return v.console.tail.Bytes() }
-
-// AccelReason returns a line for the user: which accelerator executes the guest, and
-// why.
-func (v *VM) AccelReason() string { return v.accel }
 
 // Command returns shell lines that repeat the machine by hand, with the console on the
 // terminal, and the agent's port and QMP as sockets in a fresh directory.
