@@ -78,7 +78,7 @@ setup:
 setup-test:
 	@scripts/setup test
 
-## conformance: the suite against a published agent, AGENT=0.5.5 or 0.6.14
+## conformance: the suite against a published agent, AGENT=0.5.5, 0.6.14 or 0.7.2
 conformance: setup-test
 	AGENTD_CONFORMANCE=$(AGENT) scripts/test -count=1 ./internal/vmtest/suite
 
