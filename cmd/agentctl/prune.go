@@ -23,8 +23,8 @@ type pruning struct {
 	Machines  []string `json:"machines"`
 	Images    []string `json:"images"` // IDs.
 	Volumes   []string `json:"volumes"`
-	Initramfs int      `json:"initramfs"` // How many.
-	Templates int      `json:"templates"` // How many.
+	Initramfs int      `json:"initramfs"` // Number of them.
+	Templates int      `json:"templates"` // Number of them.
 	Size      int64    `json:"size"`      // Total bytes on this host's disk.
 }
 
@@ -56,7 +56,7 @@ Without -f and without a terminal nothing is removed, and the status is 125.
 			return f.run(ctx, wantsJSON(cmd))
 		},
 	}
-	cmd.Flags().BoolVarP(&f.images, "all", "a", false, "images with a name too, of which no machine is made, and all templates")
+	cmd.Flags().BoolVarP(&f.images, "all", "a", false, "include images with a name that no machine uses, and all templates")
 	cmd.Flags().BoolVar(&f.volumes, "volumes", false, "include volumes that no machine uses, with all their files")
 	cmd.Flags().BoolVarP(&f.force, "force", "f", false, "do not ask")
 	return offerJSON(cmd)

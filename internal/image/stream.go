@@ -40,8 +40,9 @@ func (c *Cache) importAny(ctx context.Context, source string, o ImportOptions, n
 	return c.importAs(ctx, source, o, naming)
 }
 
-// streamOf returns what is to be read from beginning to end, nil if the source is none:
-// the caller's input, of which SOURCE:NAME names an image, or a named pipe.
+// streamOf returns the reader of a source that can be read only once: the caller's
+// input, in which SOURCE:NAME names an image, or a named pipe. It returns nil for other
+// sources.
 func streamOf(source string, input io.Reader) (in io.ReadCloser, name string, err error) {
 	if input != nil {
 		_, name, _ = strings.Cut(source, ":")

@@ -2,9 +2,9 @@ package mux
 
 import "sync"
 
-// debts are what is paid for the bytes of an inbox when they are where they belong:
-// whoever brought them has been charged for them, frame by frame. Payments are made
-// in the order of the bytes, each with the last byte that it is for.
+// debts are the payments that are due when the session has used the bytes of an inbox.
+// The sender was charged for these bytes, frame by frame. Payments are made in the
+// order of the bytes, each with the last of its bytes.
 type debts struct {
 	mu        sync.Mutex
 	open      fifo[debt]
@@ -17,7 +17,7 @@ type debt struct {
 	pay func()
 }
 
-// add notes what is due for n bytes that were put into the inbox. They may have been
+// add notes the payment for n bytes that were put into the inbox. They may have been
 // taken already.
 func (d *debts) add(n int, pay func()) {
 	d.mu.Lock()
@@ -32,7 +32,7 @@ func (d *debts) add(n int, pay func()) {
 	}
 }
 
-// take pays what is due for the next n bytes.
+// take makes the payments for the next n bytes.
 func (d *debts) take(n int) {
 	d.mu.Lock()
 	d.took += int64(n)

@@ -43,7 +43,8 @@ type Allowance struct {
 }
 
 // Below returns a channel that is closed when the outboxes of an Allowance hold no more
-// than low bytes, nil if they do not now. All who wait must ask for the same.
+// than low bytes; nil if they hold no more now. All callers that wait at the same time
+// must use the same low.
 func (w *Writer) Below(a *Allowance, low int) <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
