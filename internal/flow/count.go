@@ -108,7 +108,7 @@ func (r *receiveCount) Finish(final uint64) error {
 	return nil
 }
 
-// After reports whether the sender has finished, and something is still to come.
+// Behind reports whether the sender has finished, and something is still to come.
 func (r *receiveCount) Behind() bool { return r.finished && r.received < r.final }
 
 // Whole reports whether everything has come that will.

@@ -28,7 +28,7 @@ type Receiver interface {
 	// Whole reports whether all records have come.
 	Whole() bool
 
-	// After reports whether the sender has finished and something is still to come.
+	// Behind reports whether the sender has finished and something is still to come.
 	Behind() bool
 
 	// Consumed notes that n bytes were written to their target. It grants more credit
