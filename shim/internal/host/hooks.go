@@ -5,10 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
+	"runtime"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // hookTime is for a hook that names no time of its own: what sets up a network may
@@ -16,20 +19,39 @@ import (
 const hookTime = 2 * time.Minute
 
 // RunHooks runs hooks of the host, in their order, with the container's state as
-// their input. They run in the namespaces of the shim, which are the pod's network
-// and a mount namespace of its own.
-func RunHooks(ctx context.Context, kind string, hooks []specs.Hook, state specs.State) error {
+// their input. They run in the namespace network and in the mount namespace mounts,
+// those of containerd, as the specification has it: one that sets up the pod's network
+// makes the other end of it there.
+func RunHooks(ctx context.Context, mounts, network *os.File, kind string, hooks []specs.Hook, state specs.State) error {
 	state.Version = specs.Version
 	input, err := json.Marshal(state)
 	if err != nil {
 		return err
 	}
 	for i, h := range hooks {
-		if err := runHook(ctx, h, input); err != nil {
+		if err := inRuntime(mounts, network, func() error { return runHook(ctx, h, input) }); err != nil {
 			return fmt.Errorf("hook %s[%d] %s: %w", kind, i, h.Path, err)
 		}
 	}
 	return nil
+}
+
+// inRuntime calls f on a thread in the namespaces of containerd, which ends with it.
+func inRuntime(mounts, network *os.File, f func() error) (err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if err = unix.Setns(int(network.Fd()), unix.CLONE_NEWNET); err != nil {
+			err = fmt.Errorf("enter the network namespace of the host: %w", err)
+			return
+		}
+		if err = enterMounts(mounts); err == nil {
+			err = f()
+		}
+	}()
+	<-done
+	return err
 }
 
 func runHook(ctx context.Context, h specs.Hook, input []byte) error {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/containerd/containerd/api/types"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/agentd-go/agentd/shim/internal/plan"
@@ -134,5 +135,41 @@ func TestMountsStayInTheirRoot(t *testing.T) {
 	}
 	if err := Unmount(filepath.Join(root, "inside")); err != nil {
 		t.Error(err)
+	}
+}
+
+// A hook runs where containerd does, not where the caller is.
+func TestHooksRunInTheRuntimesNamespaces(t *testing.T) {
+	if !inMounts(t) {
+		return
+	}
+	mounts, err := os.Open("/proc/self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	network, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	file := filepath.Join(t.TempDir(), "net")
+	go func() {
+		runtime.LockOSThread() // It ends in the namespace.
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- err
+			return
+		}
+		hook := specs.Hook{Path: "/bin/sh", Args: []string{"sh", "-c", "readlink /proc/self/ns/net >" + file}}
+		done <- RunHooks(t.Context(), mounts, network, "createRuntime", []specs.Hook{hook}, specs.State{})
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(file); string(got) != want+"\n" {
+		t.Errorf("%q, %v; want %s", got, err, want)
 	}
 }

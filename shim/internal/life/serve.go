@@ -34,6 +34,8 @@ const (
 	listenerFD = 3
 	// originFD is the mount namespace of containerd.
 	originFD = 4
+	// networkFD is the network namespace of containerd.
+	networkFD = 5
 	// endTime bounds each part of the end: calls under way, and events.
 	endTime = 5 * time.Second
 	// gcPercent lets the heap grow by a fifth only: a shim is small and idle, and a
@@ -61,7 +63,8 @@ func Serve(a Args) error {
 	publisher := service.NewPublisher(a.TTRPC, a.Namespace, log)
 	tasks := service.NewTasks(a.Namespace, Version, publisher)
 	p := pod.New(pod.Config{
-		ID: a.ID, Namespace: a.Namespace, Dir: a.Dir, Master: master, Origin: os.NewFile(originFD, "mounts"), Options: opts, Log: log, Events: tasks,
+		ID: a.ID, Namespace: a.Namespace, Dir: a.Dir, Master: master, Origin: os.NewFile(originFD, "mounts"), Network: os.NewFile(networkFD, "network"),
+		Options: opts, Log: log, Events: tasks,
 	})
 	tasks.SetPod(p)
 	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(ttrpc.UnixSocketRequireSameUser()))

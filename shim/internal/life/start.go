@@ -166,7 +166,12 @@ func launch(a Args, spec *specs.Spec, dir string) (err error) {
 		return err
 	}
 	defer func() { _ = origin.Close() }()
-	cmd, err := command(a, dir, f, origin)
+	network, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = network.Close() }()
+	cmd, err := command(a, dir, f, origin, network)
 	if err != nil {
 		return err
 	}
@@ -183,7 +188,7 @@ func launch(a Args, spec *specs.Spec, dir string) (err error) {
 }
 
 // command is the shim itself, in a process group of its own.
-func command(a Args, dir string, listener, origin *os.File) (*exec.Cmd, error) {
+func command(a Args, dir string, files ...*os.File) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -197,7 +202,7 @@ func command(a Args, dir string, listener, origin *os.File) (*exec.Cmd, error) {
 	if os.Getenv("HOME") == "" {
 		cmd.Env = append(cmd.Env, "HOME=/root") // The cache of kernels is found by it.
 	}
-	cmd.ExtraFiles = []*os.File{listener, origin} // The order of listenerFD and originFD.
+	cmd.ExtraFiles = files // In the order of listenerFD, originFD and networkFD.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return cmd, nil
 }

@@ -34,7 +34,9 @@ type Config struct {
 	Dir       string // The pod's own directory of this host, made by the caller.
 	Master    string // The directory with the programs of the machine's root.
 	// Origin is the mount namespace that the paths of volumes mean.
-	Origin  *os.File
+	Origin *os.File
+	// Network is containerd's network namespace, in which hooks run.
+	Network *os.File
 	Options options.Options
 	Log     func(format string, args ...any)
 	// Events is told what happens unasked. It must not block.
@@ -160,16 +162,16 @@ func (p *Pod) Create(ctx context.Context, r Create) (c *Container, err error) {
 	}
 	c = newContainer(r, spec, p.number)
 	if spec.Hooks != nil {
-		if err := c.runHooks(ctx, "createRuntime", append(spec.Hooks.Prestart, spec.Hooks.CreateRuntime...)); err != nil { //nolint:staticcheck // Deprecated, and still used.
+		if err := p.runHooks(ctx, c, "createRuntime", append(spec.Hooks.Prestart, spec.Hooks.CreateRuntime...)); err != nil { //nolint:staticcheck // Deprecated, and still used.
 			return nil, err
 		}
 	}
 	m, err := p.boot(ctx, spec)
 	if err != nil {
-		return nil, errors.Join(err, c.poststop(ctx))
+		return nil, errors.Join(err, p.poststop(ctx, c))
 	}
 	if err := p.createIn(ctx, m, c, r, made); err != nil {
-		return nil, errors.Join(err, c.poststop(ctx), p.endIfEmpty())
+		return nil, errors.Join(err, p.poststop(ctx, c), p.endIfEmpty())
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -234,7 +236,7 @@ func (p *Pod) Start(ctx context.Context, c *Container, proc *Process, tell func(
 	tell()
 	if proc.Exec == "" && c.hooks != nil {
 		c.state.Status = specs.StateRunning
-		if err := c.runHooks(ctx, "poststart", c.hooks.Poststart); err != nil {
+		if err := p.runHooks(ctx, c, "poststart", c.hooks.Poststart); err != nil {
 			p.cfg.Log("%v", err)
 		}
 	}
@@ -324,19 +326,19 @@ func (p *Pod) remove(ctx context.Context, c *Container) error {
 	if m != nil {
 		err = m.tree.Remove(c.number)
 	}
-	return errors.Join(err, c.poststop(ctx), p.endIfEmpty())
+	return errors.Join(err, p.poststop(ctx, c), p.endIfEmpty())
 }
 
-func (c *Container) runHooks(ctx context.Context, kind string, hooks []specs.Hook) error {
-	return host.RunHooks(ctx, kind, hooks, c.state)
+func (p *Pod) runHooks(ctx context.Context, c *Container, kind string, hooks []specs.Hook) error {
+	return host.RunHooks(ctx, p.cfg.Origin, p.cfg.Network, kind, hooks, c.state)
 }
 
-func (c *Container) poststop(ctx context.Context) error {
+func (p *Pod) poststop(ctx context.Context, c *Container) error {
 	if c.hooks == nil || len(c.hooks.Poststop) == 0 {
 		return nil
 	}
 	c.state.Status, c.state.Pid = specs.StateStopped, 0
-	return c.runHooks(context.WithoutCancel(ctx), "poststop", c.hooks.Poststop)
+	return p.runHooks(context.WithoutCancel(ctx), c, "poststop", c.hooks.Poststop)
 }
 
 // Machine returns the machine, or an error if there is none.
