@@ -404,3 +404,30 @@ func TestBulkWindows(t *testing.T) {
 		})
 	})
 }
+
+// Data for a stream that only goes out is dropped, and the stream goes on.
+func TestDataForReader(t *testing.T) {
+	nstest.Run(t, func() {
+		h := newRaw(t)
+		scratch(t, 8<<20)
+		handle := h.openFile("/f", wire.OpenOptions{Read: true})
+		h.tell(4, &wire.FSRequest{Op: &wire.OpRead{Handle: handle}})
+		for range 3 {
+			h.tell(4, &wire.FSData{Data: []byte("x")})
+		}
+		for got := 0; ; {
+			switch m := h.next(4).Message.(type) {
+			case *wire.FSData:
+				got += len(m.Data)
+				continue
+			case *wire.FSResponse:
+				if !m.OK || got != 8<<20 {
+					t.Errorf("%d bytes, %s", got, contract.Outcome(m))
+				}
+			default:
+				t.Errorf("%T", m)
+			}
+			return
+		}
+	})
+}
