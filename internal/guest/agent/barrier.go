@@ -118,8 +118,8 @@ func (a *Agent) conflict(id uint32, of wire.Type, which, why string) {
 
 // named refuses an attempt with an invalid name.
 func (a *Agent) named(id uint32, of wire.Type, which string) bool {
-	printable := func(r rune) bool { return r > ' ' && r <= '~' }
-	if len(which) > 0 && len(which) <= maxAttempt && strings.IndexFunc(which, func(r rune) bool { return !printable(r) }) < 0 {
+	odd := func(r rune) bool { return r <= ' ' || r > '~' }
+	if len(which) > 0 && len(which) <= maxAttempt && !strings.ContainsFunc(which, odd) {
 		return true
 	}
 	a.failed(id, of, which, wire.ErrorInvalidPayload,
