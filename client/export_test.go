@@ -34,3 +34,6 @@ func (c *Client) Early() error {
 	n.finish(errUnexpected)
 	return n.request(&wire.TCPConnect{Host: "x", Port: 1})
 }
+
+// Needs is what a call does first that needs an extension.
+func (c *Client) Needs(extension, feature string) error { return c.needs(extension, feature) }

@@ -51,6 +51,10 @@ type Ready struct {
 	// Fresh, an extension of ours, answers Bootstrap.Fresh: clock and random
 	// generator are this guest's own. It is sent to nobody else.
 	Fresh bool
+
+	// Extensions has the names of the vendor extensions of ours that the agent has, sorted.
+	// Hosts that do not know the field pass over it.
+	Extensions []string
 }
 
 // Type returns TypeReady.
@@ -67,6 +71,7 @@ func (m *Ready) fields() []field {
 		omitted("local_transport", optionalObject(&m.LocalTransport)).since(8),
 		omitted("workload_transport_barrier_version", optionalNumber(&m.WorkloadTransportBarrierVersion)).since(9),
 		omitted("fresh", truth(&m.Fresh)).since(7),
+		omitted("extensions", texts(&m.Extensions)),
 	}
 }
 
