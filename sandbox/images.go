@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -9,6 +10,9 @@ import (
 
 // ErrImageNotFound says that the cache has no image of that name.
 var ErrImageNotFound = image.ErrNoImage
+
+// ErrNotInImage says that an image has no directory of that name.
+var ErrNotInImage = image.ErrNoDirectory
 
 // An Image is a root in the cache that machines can start from.
 type Image struct {
@@ -84,6 +88,19 @@ func describeImage(i image.Image) Image {
 func (i Image) Is(name string) bool {
 	full, err := image.FullName(name)
 	return err == nil && slices.Contains(i.Names, full)
+}
+
+// CopyOut copies the contents of a directory of the image to the empty directory to of
+// this host, with modes, times and, as root, owners: a new volume's first files. It
+// follows links within the image. It leaves out set-user-ID bits, devices, fifos, sockets
+// and extended attributes; left has a line for each kind of those. The error is
+// [ErrNotInImage] if the image has no such directory. After an error the directory to
+// holds a part.
+//
+// Only images of files have contents that this host reads: see FSType, which is erofs for
+// them.
+func (i Image) CopyOut(ctx context.Context, dir, to string) (left []string, err error) {
+	return image.Image{ID: i.ID, FSType: i.FSType, Path: i.Path}.Extract(ctx, dir, to)
 }
 
 func describeImages(all []image.Image) []Image {

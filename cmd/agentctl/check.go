@@ -80,18 +80,6 @@ func (r *runner) checkUse(args []string) error {
 	return errors.Join(r.checkTerminal(), r.check())
 }
 
-// makeVolumes makes the missing volumes.
-func makeVolumes(store *machines.Store, mounts []sandbox.Mount) error {
-	for _, m := range mounts {
-		if name, ok := store.VolumeOf(m.Source); ok {
-			if _, _, err := store.MakeVolume(name, nil); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // writeID writes the machine's name to the file of --cidfile. If that fails, it removes
 // the machine.
 func (f *creator) writeID(ctx context.Context, m *machines.Machine) error {

@@ -228,7 +228,7 @@ func (f *creator) create(ctx context.Context, command []string, passing bool) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := makeVolumes(store, r.Config.Mounts); err != nil {
+	if err := f.makeVolumes(ctx, store, r.Config.Mounts, image); err != nil {
 		return nil, err
 	}
 	m, err := store.Create(r)

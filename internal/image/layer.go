@@ -33,6 +33,11 @@ func writeLayer(ctx context.Context, f io.ReaderAt, to io.Writer, left func(name
 	if err != nil {
 		return fmt.Errorf("read EROFS: %w", err)
 	}
+	return writeTree(ctx, root, to, left)
+}
+
+// writeTree writes a directory of an EROFS file system as writeLayer does.
+func writeTree(ctx context.Context, root fs.FS, to io.Writer, left func(name string)) error {
 	w := &layerWriter{ctx: ctx, root: root, tar: tar.NewWriter(to), left: left, links: map[int64]string{}}
 	if err := fs.WalkDir(root, ".", w.visit); err != nil {
 		return err

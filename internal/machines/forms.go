@@ -41,7 +41,7 @@ func ParseMount(s string) (m sandbox.Mount, err error) {
 // mountWords are the options of -v. Those after suid are accepted for container tools'
 // users and ask for what always holds. A process of this host's user reads the files, so
 // they need no SELinux label (z, Z). Mounts of one side do not appear on the other.
-// Nothing is copied into a volume. There is only one consistency.
+// Only nocopy of a volume has an effect, and not here. There is only one consistency.
 var mountWords = strings.Fields("ro rw suid z Z private rprivate nocopy consistent cached delegated")
 
 // threeParts splits A[:B[:C]].

@@ -15,6 +15,7 @@ import (
 type MountSpec struct {
 	Bind   *sandbox.Mount // Set for a volume too, without a source.
 	Volume string         // Its name.
+	NoCopy bool           // The volume gets no files of an image.
 	Tmpfs  *sandbox.Tmpfs
 }
 
@@ -31,7 +32,6 @@ var mountRefusals = map[string]struct{ fine, use string }{
 	"bind-recursive":    {"enabled", "what is mounted below the source is shown too"},
 	"consistency":       {"default consistent cached delegated", "want default, consistent, cached or delegated, which are the same here"},
 	"volume-driver":     {"local", "volumes are directories of this host"},
-	"volume-nocopy":     {"true 1", "nothing is copied from the image into a volume"},
 	"volume-opt":        {"", "volumes are directories of this host, without options"},
 	"volume-label":      {"", "'agentctl volume create --label' makes a volume with a label"},
 	"volume-subpath":    {"", "a machine could lead it anywhere by a link; mount the whole volume"},
@@ -67,7 +67,7 @@ func (p *mountParser) word(word string) error {
 		key = long
 	}
 	if r, ok := mountRefusals[key]; ok {
-		if (!given && key == "volume-nocopy") || (value != "" && containsWord(r.fine, value)) {
+		if value != "" && containsWord(r.fine, value) {
 			return nil
 		}
 		return fmt.Errorf("%s: %s", word, r.use)
@@ -77,7 +77,7 @@ func (p *mountParser) word(word string) error {
 		if value == "" {
 			return fmt.Errorf("%s: want a value", key)
 		}
-	case "readonly":
+	case "readonly", "volume-nocopy":
 		if !given {
 			value = "true"
 		}
@@ -91,20 +91,35 @@ func (p *mountParser) word(word string) error {
 	return nil
 }
 
+// is returns the value of a key that is true or false, and false without it.
+func (p *mountParser) is(key string) (bool, error) {
+	word, ok := p.values[key]
+	if !ok {
+		return false, nil
+	}
+	yes, err := strconv.ParseBool(word)
+	if err != nil {
+		return false, fmt.Errorf("%s=%s: want true or false", key, word)
+	}
+	return yes, nil
+}
+
 func containsWord(words, word string) bool {
 	return strings.Contains(" "+words+" ", " "+word+" ")
 }
 
 // spec makes the MountSpec of the values.
 func (p *mountParser) spec() (m MountSpec, err error) {
-	target, readOnly := p.values["target"], false
+	target := p.values["target"]
 	if !strings.HasPrefix(target, "/") {
 		return m, fmt.Errorf("target %q: want an absolute path in the machine", target)
 	}
-	if word, ok := p.values["readonly"]; ok {
-		if readOnly, err = strconv.ParseBool(word); err != nil {
-			return m, fmt.Errorf("readonly=%s: want true or false", word)
-		}
+	readOnly, err := p.is("readonly")
+	if err == nil {
+		m.NoCopy, err = p.is("volume-nocopy")
+	}
+	if err != nil {
+		return m, err
 	}
 	if err := p.only(p.values["type"]); err != nil {
 		return m, err
@@ -127,12 +142,12 @@ func (p *mountParser) spec() (m MountSpec, err error) {
 
 // only refuses unknown types, and keys that the type does not have.
 func (p *mountParser) only(kind string) error {
-	keys := map[string]string{"bind": "source", "volume": "source", "tmpfs": "tmpfs-size tmpfs-mode"}
+	keys := map[string]string{"bind": "source", "volume": "source volume-nocopy", "tmpfs": "tmpfs-size tmpfs-mode"}
 	fit, ok := keys[kind]
 	if !ok {
 		return fmt.Errorf("type=%s: want bind, volume or tmpfs", kind)
 	}
-	for _, key := range []string{"source", "tmpfs-size", "tmpfs-mode"} {
+	for _, key := range []string{"source", "tmpfs-size", "tmpfs-mode", "volume-nocopy"} {
 		if _, given := p.values[key]; given && !containsWord(fit, key) {
 			return fmt.Errorf("%s: type=%s has none", key, kind)
 		}

@@ -164,8 +164,13 @@ func (s *Store) Get(name string) (*Machine, error) {
 // programs. If a machine cannot be read, the error says so and the others are returned.
 func (s *Store) List() (all []*Machine, err error) {
 	err = s.change(s.sweep)
-	entries, failed := os.ReadDir(s.path(""))
-	err = errors.Join(err, failed)
+	all, failed := s.list()
+	return all, errors.Join(err, failed)
+}
+
+// list is List without the removal. The caller may hold the lock.
+func (s *Store) list() (all []*Machine, err error) {
+	entries, err := os.ReadDir(s.path(""))
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), hidden) {
 			continue

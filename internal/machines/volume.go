@@ -156,7 +156,7 @@ func (s *Store) Volumes() (all []Volume, err error) {
 // volumeUsers maps names of volumes to the names of the machines that use them. A
 // machine with an unreadable record is an error, because it may use any volume.
 func (s *Store) volumeUsers() (map[string][]string, error) {
-	all, err := s.List()
+	all, err := s.list()
 	if err != nil {
 		return nil, err
 	}
@@ -174,14 +174,14 @@ func (s *Store) volumeUsers() (map[string][]string, error) {
 // RemoveVolume removes a volume with its files. It refuses a volume that a machine
 // uses, running or not.
 func (s *Store) RemoveVolume(name string) error {
-	v, err := s.Volume(name)
-	if err != nil {
-		return err
-	}
-	if len(v.Used) > 0 {
-		return fmt.Errorf("volume %s: machine %s is made with it", name, strings.Join(v.Used, ", "))
-	}
 	return s.change(func() error {
+		v, err := s.Volume(name)
+		if err != nil {
+			return err
+		}
+		if len(v.Used) > 0 {
+			return fmt.Errorf("volume %s: machine %s is made with it", name, strings.Join(v.Used, ", "))
+		}
 		old, err := os.MkdirTemp(s.volumePath(), hidden+"old-")
 		if err != nil {
 			return err

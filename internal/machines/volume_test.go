@@ -105,3 +105,58 @@ func TestParseMountSpec(t *testing.T) {
 		return m.Volume + fmt.Sprint(*m.Bind)
 	})
 }
+
+// A volume is filled once, wholly or not at all.
+func TestFillVolume(t *testing.T) {
+	s, err := machines.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, _, err := s.MakeVolume("db", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(failure error) func(string) error {
+		return func(dir string) error {
+			return errors.Join(os.WriteFile(filepath.Join(dir, "file"), nil, 0o600), failure)
+		}
+	}
+	broken := errors.New("broken")
+	if filled, err := s.FillVolume("db", write(broken)); filled || !errors.Is(err, broken) {
+		t.Errorf("half filled: %v, %v", filled, err)
+	}
+	if err := os.Mkdir(filepath.Join(filepath.Dir(v.Path), ".fill-1"), 0o700); err != nil { // A killed program left it.
+		t.Fatal(err)
+	}
+	raced := func(dir string) error { // Somebody writes there meanwhile.
+		return errors.Join(write(nil)(dir), os.WriteFile(filepath.Join(v.Path, "other"), nil, 0o600))
+	}
+	if filled, err := s.FillVolume("db", raced); filled || err != nil {
+		t.Errorf("files were replaced: %v, %v", filled, err)
+	}
+	if err := os.Remove(filepath.Join(v.Path, "other")); err != nil {
+		t.Fatal(err)
+	}
+	if filled, err := s.FillVolume("db", write(nil)); !filled || err != nil {
+		t.Errorf("an empty one: %v, %v", filled, err)
+	}
+	if filled, err := s.FillVolume("db", write(broken)); filled || err != nil {
+		t.Errorf("a full one: %v, %v", filled, err)
+	}
+	if err := os.Remove(filepath.Join(v.Path, "file")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Create(machines.Record{Config: sandbox.Config{Mounts: []sandbox.Mount{{Source: v.Path, Target: "/db"}}}}); err != nil {
+		t.Fatal(err)
+	}
+	if filled, err := s.FillVolume("db", write(nil)); filled || err != nil {
+		t.Errorf("a used one: %v, %v", filled, err)
+	}
+	entries, err := os.ReadDir(filepath.Dir(v.Path))
+	if err != nil || len(entries) != 3 { // Its files, its record and the lock.
+		t.Errorf("left %v, %v", entries, err)
+	}
+	if _, err := s.FillVolume("none", write(nil)); !errors.Is(err, machines.ErrNoVolume) {
+		t.Errorf("no volume: %v", err)
+	}
+}
