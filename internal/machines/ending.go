@@ -6,18 +6,16 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/sandbox"
 )
 
-// Lines of a kernel on its console (kernel/panic.c, mm/oom_kill.c), after the time and
-// perhaps the caller. Root in the guest can print the same lines, but only makes its
-// own machine count as failed.
-var (
-	panicLine = regexp.MustCompile(`(?m)^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? (Kernel panic - not syncing: .*)$`)
-	oomLine   = regexp.MustCompile(`(?m)^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? (?:Out of memory|Memory cgroup out of memory).*: Killed process (\d+) \(([^)\n]*)\)`)
-	endLine   = regexp.MustCompile(`(?m)^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? reboot: `)
-)
+// oomLine matches what a kernel prints when it kills a process for lack of memory
+// (mm/oom_kill.c), after the time and perhaps the caller. Root in the guest can print
+// the same line; it only makes its own machine's reason wrong.
+var oomLine = regexp.MustCompile(`(?m)^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? (?:Out of memory|Memory cgroup out of memory).*: Killed process (\d+) \(([^)\n]*)\)`)
 
 // noise matches kernel lines that look like errors. Our machines have no PCI bus on
 // purpose.
@@ -25,26 +23,6 @@ var noise = regexp.MustCompile(`^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? PCI: Fatal: No
 
 // IsNoise reports whether a line of a console looks like an error but is none.
 func IsNoise(line []byte) bool { return noise.Match(line) }
-
-// wordLines is the number of console lines in an error: a panic with its call trace.
-const wordLines = 24
-
-// panicked returns the last lines of a kernel that has panicked, or "".
-func panicked(console []byte) string {
-	text := strings.ReplaceAll(string(console), "\r", "")
-	found := panicLine.FindAllStringSubmatchIndex(text, -1)
-	if len(found) == 0 {
-		return ""
-	}
-	const start, from, to = 0, 2, 3 // Indexes into the match: the line's start, and its text's start and end.
-	last := found[len(found)-1]
-	if endLine.MatchString(text[last[start]:]) {
-		return "" // The kernel ended in order later, so a program has printed the line.
-	}
-	lines := strings.Split(strings.TrimSpace(text[last[start]:]), "\n")
-	return "the guest's kernel ended it: " + text[last[from]:last[to]] +
-		"\nend of the console:\n  " + strings.Join(lines[:min(len(lines), wordLines)], "\n  ")
-}
 
 // outOfMemory names the process that the kernel has killed for lack of memory; "" means
 // none.
@@ -74,15 +52,20 @@ const (
 // errCommandLost says that the machine ended before its command.
 var errCommandLost = errors.New("the guest ended before its command did")
 
+// killedWait is how long explain waits for the machine's end. The machine has ended by
+// then, unless QEMU could not even be killed.
+const killedWait = time.Second
+
 // explain writes the reason for a life's end into the state. failed is the command's
 // error, ended the machine's error, and asked the reason why the machine was told to
 // end; each may be nil.
 func (l *Live) explain(failed, ended, asked error) error {
-	console := l.Console()
-	if words := panicked(console); words != "" {
-		return errors.New(words)
+	ctx, cancel := context.WithTimeout(context.Background(), killedWait)
+	defer cancel()
+	if end, ok := errors.AsType[*sandbox.EndError](l.Wait(ctx)); ok && end.Reason == sandbox.EndPanic {
+		return fmt.Errorf("the guest's kernel ended it: Kernel panic - not syncing: %s\nend of the console:\n  %s", end.Message, strings.ReplaceAll(end.Trace, "\n", "\n  "))
 	}
-	if oom := outOfMemory(console); oom != "" {
+	if oom := outOfMemory(l.Console()); oom != "" {
 		l.state.OOMKilled = true
 		defer func() { l.state.Reason = strings.TrimPrefix(l.state.Reason+"; "+oom, "; ") }()
 	}

@@ -229,18 +229,6 @@ func TestLastWord(t *testing.T) {
 
 func TestEndings(t *testing.T) {
 	const at = "[    1.103417] "
-	for console, want := range map[string]string{
-		at + "Kernel panic - not syncing: sysrq triggered crash\r\n" + at + "CPU: 0\r\n":      "Kernel panic - not syncing: sysrq triggered crash",
-		"[    1.103417][  T129] Kernel panic - not syncing: Attempted to kill init!\r\n":      "Attempted to kill init!",
-		"a program says: Kernel panic - not syncing: not really\r\n":                          "",
-		at + "Kernel panic - not syncing: x\r\n" + at + "reboot: Restarting system\r\n":       "",
-		at + "reboot: Power down\r\n" + at + "Kernel panic - not syncing: in its last moment": "in its last moment",
-		"": "",
-	} {
-		if got := panicked([]byte(console)); !strings.Contains(got, want) || (got == "") != (want == "") {
-			t.Errorf("%q: got %q, want %q", console, got, want)
-		}
-	}
 	killed := []byte(at + "Out of memory: Killed process 123 (tail) total-vm:409600kB, anon-rss:1kB\r\n")
 	if got := outOfMemory(killed); got != "out of memory: the kernel killed 123 (tail)" {
 		t.Errorf("got %q", got)
