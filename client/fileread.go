@@ -253,29 +253,8 @@ func (f *File) read(p []byte) (n int, err error) {
 
 // WriteTo writes the rest of the file to w, without copying it on the way.
 func (f *File) WriteTo(w io.Writer) (int64, error) {
-	n, err := f.writeTo(w)
+	n, err := writeChunks(w, f.next, f.unread)
 	return n, pathError("read", f.name, err)
-}
-
-func (f *File) writeTo(w io.Writer) (total int64, err error) {
-	for {
-		p, err := f.next()
-		if err == io.EOF { //nolint:errorlint // Ours, and bare.
-			return total, nil
-		}
-		if err != nil {
-			return total, err
-		}
-		n, err := w.Write(p)
-		total += int64(n)
-		if err == nil && n < len(p) {
-			err = io.ErrShortWrite
-		}
-		if err != nil {
-			f.unread(len(p) - n)
-			return total, err
-		}
-	}
 }
 
 // next takes the next bytes of the file, as many as came together. The file is not locked

@@ -127,18 +127,19 @@ func (c *Client) stat(ctx context.Context, op, name string, follow bool) (*fileI
 // ReadLink returns the target of a symbolic link. Bytes that are not UTF-8 are shown as
 // U+FFFD.
 func (c *Client) ReadLink(ctx context.Context, name string) (string, error) {
-	r, err := returned[*wire.ResultPath](c.operate(ctx, &wire.OpReadLink{Path: name}))
-	if err != nil {
-		return "", pathError("readlink", name, err)
-	}
-	return r.Path, nil
+	return c.pathOf(ctx, "readlink", name, &wire.OpReadLink{Path: name})
 }
 
 // RealPath resolves all links of a path. Its last name need not exist.
 func (c *Client) RealPath(ctx context.Context, name string) (string, error) {
-	r, err := returned[*wire.ResultPath](c.operate(ctx, &wire.OpRealPath{Path: name}))
+	return c.pathOf(ctx, "realpath", name, &wire.OpRealPath{Path: name})
+}
+
+// pathOf does an operation on name that returns a path.
+func (c *Client) pathOf(ctx context.Context, op, name string, request wire.FSOp) (string, error) {
+	r, err := returned[*wire.ResultPath](c.operate(ctx, request))
 	if err != nil {
-		return "", pathError("realpath", name, err)
+		return "", pathError(op, name, err)
 	}
 	return r.Path, nil
 }

@@ -175,9 +175,14 @@ func (s *stream) next() ([]byte, error) {
 
 // WriteTo writes the chunks to w without copying them.
 func (s *stream) WriteTo(w io.Writer) (int64, error) {
-	var total int64
+	return writeChunks(w, s.next, func(int) {})
+}
+
+// writeChunks writes what next returns to w, up to io.EOF. If w does not take a whole
+// chunk, unread gets the number of bytes that are left of it.
+func writeChunks(w io.Writer, next func() ([]byte, error), unread func(n int)) (total int64, err error) {
 	for {
-		p, err := s.next()
+		p, err := next()
 		if err == io.EOF { //nolint:errorlint // Ours, and bare.
 			return total, nil
 		}
@@ -190,6 +195,7 @@ func (s *stream) WriteTo(w io.Writer) (int64, error) {
 			err = io.ErrShortWrite
 		}
 		if err != nil {
+			unread(len(p) - n)
 			return total, err
 		}
 	}

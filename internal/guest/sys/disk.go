@@ -17,23 +17,29 @@ var ErrNoDisk = errors.New("no such disk")
 // FindDisk returns the device of the virtio disk with the serial, for example
 // /dev/vdb.
 func FindDisk(serial string) (string, error) {
-	const class = "/sys/block"
+	// Only virtio disks have the file.
+	return findDevice("/sys/block", "serial", serial, ErrNoDisk)
+}
+
+// findDevice returns the device of class whose attribute has the value. Devices without
+// the attribute are passed over. The error wraps none and lists the values that exist.
+func findDevice(class, attribute, value string, none error) (string, error) {
 	entries, err := list(class)
 	if err != nil {
-		return "", fmt.Errorf("%w: serial %q: %w", ErrNoDisk, serial, err)
+		return "", fmt.Errorf("%w: %s %q: %w", none, attribute, value, err)
 	}
 	var seen []string
 	for _, name := range entries {
-		found, err := attributeOf(class + "/" + name + "/serial")
+		found, err := attributeOf(class + "/" + name + "/" + attribute)
 		if err != nil {
-			continue // Only virtio disks have the file.
+			continue
 		}
-		if found == serial {
+		if found == value {
 			return "/dev/" + name, nil
 		}
 		seen = append(seen, found)
 	}
-	return "", fmt.Errorf("%w: serial %q, there are %q", ErrNoDisk, serial, seen)
+	return "", fmt.Errorf("%w: %s %q, there are %q", none, attribute, value, seen)
 }
 
 // A Disk is a block device, open for reading.

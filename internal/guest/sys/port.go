@@ -19,23 +19,7 @@ var ErrNoPort = errors.New("no virtio port has this name")
 // /dev/vport2p1. The name reaches the guest some time after the port itself, so a caller
 // calls again until its deadline.
 func FindPort(name string) (string, error) {
-	const class = "/sys/class/virtio-ports"
-	entries, err := list(class)
-	if err != nil {
-		return "", fmt.Errorf("%w: %q: %w", ErrNoPort, name, err)
-	}
-	var seen []string
-	for _, port := range entries {
-		found, err := attributeOf(class + "/" + port + "/name")
-		if err != nil {
-			continue // A port without a name has no such file.
-		}
-		if found == name {
-			return "/dev/" + port, nil
-		}
-		seen = append(seen, found)
-	}
-	return "", fmt.Errorf("%w: %q, there are %q", ErrNoPort, name, seen)
+	return findDevice("/sys/class/virtio-ports", "name", name, ErrNoPort)
 }
 
 // A Port is an open virtio console port. It can be open only once (EBUSY). A read of 0
