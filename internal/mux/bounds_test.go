@@ -218,19 +218,19 @@ func TestOffer(t *testing.T) {
 		w := mux.NewWriter(g, 0)
 		o := w.Outbox(1000)
 		for i, want := range []bool{true, true, false} {
-			if got := o.Offer(message(1, uint32(i), 400)); got != want {
+			if got := o.TrySend(message(1, uint32(i), 400)); got != want {
 				t.Errorf("offer %d: %t", i, got)
 			}
 		}
 		large := w.Outbox(1000)
-		if !large.Offer(message(2, 0, 5000)) {
+		if !large.TrySend(message(2, 0, 5000)) {
 			t.Error("an empty outbox refused a frame larger than its bound")
 		}
 		if q := o.Queued() + large.Queued(); q != 5800 {
 			t.Errorf("%d bytes are queued, want what was taken", q)
 		}
 		o.Close()
-		if o.Offer(message(1, 9, 8)) {
+		if o.TrySend(message(1, 9, 8)) {
 			t.Error("a closed outbox took a frame")
 		}
 		go func() { _ = w.Run() }()
@@ -307,7 +307,7 @@ func TestKeptFrames(t *testing.T) {
 		first, second, other := w.Keeping(one, allowance), w.Keeping(one, allowance), w.Outbox(0)
 		before := heap()
 		for i := range frames {
-			if !first.Offer(numbered(i)) {
+			if !first.TrySend(numbered(i)) {
 				t.Fatalf("frame %d was refused", i)
 			}
 		}
@@ -317,18 +317,18 @@ func TestKeptFrames(t *testing.T) {
 		if err := other.Send(numbered(0)); err != nil { // It would wait, if the total were used up.
 			t.Error(err)
 		}
-		if first.Offer(make([]byte, one-first.Queued()+1)) {
+		if first.TrySend(make([]byte, one-first.Queued()+1)) {
 			t.Error("an outbox holds more than its own bound")
 		}
 		more := 0
-		for second.Offer(numbered(more)) {
+		for second.TrySend(numbered(more)) {
 			more++
 		}
 		if held := first.Queued() + second.Queued(); held > all || held < all-size-4<<10 {
 			t.Errorf("all hold %d bytes, want nearly %d", held, all)
 		}
 		second.Discard()
-		if !w.Keeping(one, allowance).Offer(numbered(0)) {
+		if !w.Keeping(one, allowance).TrySend(numbered(0)) {
 			t.Error("a client that has gone still holds the room")
 		}
 		close(link.open)

@@ -9,6 +9,14 @@ const DefaultOutbox = 2 * Quantum
 
 // An Outbox is one session's bounded queue towards the link. Its methods may be
 // called from several goroutines; frames leave in the order of their Sends.
+//
+// The ways to queue a frame differ in what they do without room, and in who writes:
+//
+//	Send, SendBuffer  wait for room
+//	SendUntil         waits for room until a channel is closed
+//	TrySend           refuses the frame
+//	Put               queues the frame past the bound
+//	PutNow, PutLast   as Put, and the caller writes it if no other goroutine is writing
 type Outbox struct {
 	w        *Writer
 	limit    int
@@ -203,8 +211,8 @@ func (o *Outbox) Over() bool {
 	return o.finished && o.bytes == 0
 }
 
-// Offer queues a frame if there is room and reports whether it did.
-func (o *Outbox) Offer(frame []byte) bool {
+// TrySend queues a frame if there is room and reports whether it did.
+func (o *Outbox) TrySend(frame []byte) bool {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()
 	return !o.fullLocked(len(frame)) && o.queueLocked(queued{frame: frame}) == nil

@@ -175,7 +175,7 @@ func (r *Relay) Connect() (net.Conn, error) {
 // Send queues a frame with id 0, after those that were queued before. It does not wait:
 // it fails if the guest has not read 64 KiB of them.
 func (r *Relay) Send(b []byte) error {
-	if !r.own.Offer(b) {
+	if !r.own.TrySend(b) {
 		return errors.New("the guest does not read")
 	}
 	return nil

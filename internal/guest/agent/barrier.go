@@ -93,7 +93,7 @@ func (a *Agent) workload(id uint32, m wire.Message) {
 // host that does not read gets no more of them.
 func (a *Agent) say(id uint32, m wire.Message) {
 	b, err := wire.AppendFrame(nil, a.host.Generation, id, m)
-	if err != nil || !a.writer.Express().Offer(b) {
+	if err != nil || !a.writer.Express().TrySend(b) {
 		sys.Logf("%s on id %d was not sent: %v", m.Type(), id, err)
 	}
 }

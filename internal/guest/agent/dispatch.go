@@ -418,7 +418,7 @@ func (a *Agent) reply(id uint32, m wire.Message) {
 		return
 	}
 	a.host.Activity.Sent(m.Type())
-	if a.answers(id).Offer(b) || a.muffled {
+	if a.answers(id).TrySend(b) || a.muffled {
 		return
 	}
 	a.muffled = true // Only the loop calls reply.

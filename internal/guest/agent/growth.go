@@ -62,7 +62,7 @@ func (a *Agent) diskAnswer(to *mux.Outbox, id uint32, of wire.Type, state *wire.
 		return
 	}
 	a.host.Activity.Sent(m.Type())
-	_ = to.Offer(b) // Of a client that has left, or reads nothing: nobody waits for it.
+	_ = to.TrySend(b) // Of a client that has left, or reads nothing: nobody waits for it.
 }
 
 // growDisk judges a size for the root's file system, and gives it that size if grow says so.

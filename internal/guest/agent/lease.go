@@ -106,7 +106,7 @@ func (a *Agent) left(m *wire.ClientDisconnected) {
 
 // acknowledge tells the host that no frame of a client can follow.
 func acknowledge(to *mux.Outbox, b []byte) {
-	if !to.Offer(b) {
+	if !to.TrySend(b) {
 		sys.Logf("the host has left no room for the acknowledgement of a lease's end")
 	}
 }
