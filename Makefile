@@ -22,8 +22,16 @@ build: bin/agentctl
 bin/agentd: $(SOURCES)
 	CGO_ENABLED=0 $(GO) build $(STRIP) -o $@ ./cmd/agentd
 
-bin/agentctl: bin/agentd
+# The agent for machines of the other architecture, which agentctl contains too.
+HOSTARCH = $(or $(GOARCH),$(if $(filter aarch64 arm64,$(shell uname -m)),arm64,amd64))
+FOREIGN  = $(if $(filter arm64,$(HOSTARCH)),amd64,arm64)
+
+bin/agentd-$(FOREIGN): $(SOURCES)
+	CGO_ENABLED=0 GOARCH=$(FOREIGN) $(GO) build $(STRIP) -o $@ ./cmd/agentd
+
+bin/agentctl: bin/agentd bin/agentd-$(FOREIGN)
 	cp bin/agentd sandbox/agentd
+	GOARCH= $(GO) run sandbox/compress.go bin/agentd-$(FOREIGN) sandbox/agentd.foreign.zst
 	CGO_ENABLED=0 $(GO) build -tags embed_agentd $(STRIP) -o $@ ./cmd/agentctl
 
 PREFIX  ?= /usr/local
@@ -114,4 +122,4 @@ fuzz:
 	@scripts/fuzz $(FUZZ)
 
 clean:
-	rm -rf bin sandbox/agentd
+	rm -rf bin sandbox/agentd sandbox/agentd.foreign.zst

@@ -116,7 +116,7 @@ func prepare(ctx context.Context, dir string, o options) (*rig, []*opponent, err
 
 // print says what the figures depend on, as benchstat reads it.
 func (r *rig) print() {
-	accel, _ := vmm.DetectAccel()
+	accel, _ := vmm.DetectAccel("")
 	for _, line := range [][2]string{
 		{"goos", runtime.GOOS},
 		{"goarch", runtime.GOARCH},

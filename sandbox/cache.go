@@ -124,8 +124,28 @@ func (c *Cache) ImportKernel(paths ...string) (Kernel, error) {
 // package manager (apt), and puts it into the cache with its modules. It installs
 // nothing and needs no root privilege.
 func (c *Cache) FetchKernel(ctx context.Context) (Kernel, error) {
-	k, err := c.files.FetchKernel(ctx)
+	return c.FetchKernelFor(ctx, HostPlatform)
+}
+
+// FetchKernelFor is FetchKernel for a platform, OS/ARCHITECTURE. For another
+// architecture than this host's it also calls [Cache.FetchBusybox].
+func (c *Cache) FetchKernelFor(ctx context.Context, platform string) (Kernel, error) {
+	a, err := architectureOf(platform)
+	if err != nil {
+		return Kernel{}, err
+	}
+	k, err := c.files.FetchKernel(ctx, string(a))
 	return describe(k), err
+}
+
+// FetchBusybox downloads the small root's program for machines of another architecture
+// than this host's, unless the cache has it, in the same way.
+func (c *Cache) FetchBusybox(ctx context.Context, platform string) error {
+	a, err := architectureOf(platform)
+	if err != nil {
+		return err
+	}
+	return c.files.FetchBusybox(ctx, string(a))
 }
 
 // Kernels lists the kernels, the newest import first.

@@ -60,6 +60,11 @@ func init() {
 // A Config describes the machine to start. The zero value is a small machine. Its JSON
 // holds only the fields that describe the machine, not those that concern this program.
 type Config struct {
+	// Platform is OS/ARCHITECTURE[/VARIANT], such as linux/arm64: of the machine and its
+	// image. "" is this host's. Machines for another architecture are emulated; their
+	// small root needs [Cache.FetchBusybox].
+	Platform string `json:"platform,omitempty"`
+
 	Kernel string `json:"kernel,omitempty"` // A name in the cache or a file; "" is the cache's default.
 	Root   string `json:"root,omitempty"`   // A directory, shared as it is; "" is a private busybox root.
 	// OwnRoot says that nobody else on the host can reach Root or write to it. The guest
@@ -182,6 +187,9 @@ func (c Config) Check() error { return c.withDefaults().check() }
 
 func (c Config) check() error {
 	if _, err := c.accel(); err != nil {
+		return err
+	}
+	if err := c.checkPlatform(); err != nil {
 		return err
 	}
 	if err := c.Warm.check(); err != nil {

@@ -79,7 +79,7 @@ func (u Upper) checkSize() error {
 // configuration with these disks as the root, and with the image's defaults for
 // commands.
 func (l *layout) fromImage(ctx context.Context, cfg Config, cache *image.Cache) (Config, error) {
-	options, err := ImportOptions{Accel: cfg.Accel}.choose()
+	options, err := ImportOptions{Accel: cfg.Accel, Platform: cfg.Platform}.choose()
 	if err != nil {
 		return cfg, err
 	}

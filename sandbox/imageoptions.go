@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"github.com/agentd-go/agentd/internal/image"
-	"github.com/agentd-go/agentd/internal/vmm"
 )
 
 // A Pull says when to ask a registry for an image.
@@ -24,9 +23,9 @@ const (
 // and keeps the image's own names.
 type ImportOptions struct {
 	Name string // The image's name; [Cache.UseImage] does not take it.
-	// Platform is OS/ARCHITECTURE[/VARIANT]. Machines run linux on the host's kind of
-	// processor. For amd64 the variant, v1 to v4, is the highest allowed one; the
-	// default is the best that machines have.
+	// Platform is OS/ARCHITECTURE[/VARIANT]: linux on amd64 or arm64; "" is this host's.
+	// The variant, for amd64 v1 to v4 and for arm64 v8, is the highest allowed one; the
+	// default is the best that machines have. A root without a configuration gets it.
 	Platform string
 	Pull     Pull
 	// Accel is the machine's accelerator, which determines its variants.
@@ -65,7 +64,7 @@ func (o ImportOptions) choose() (chosen image.ImportOptions, err error) {
 	if err != nil {
 		return chosen, err
 	}
-	w, err := image.Wanted(o.Platform, vmm.Level(accel))
+	w, err := want(o.Platform, accel)
 	if err != nil {
 		return chosen, err
 	}

@@ -31,7 +31,7 @@ type Image struct {
 type ImageConfig struct {
 	Architecture string            `json:"architecture,omitempty"`
 	OS           string            `json:"os,omitempty"`
-	Variant      string            `json:"variant,omitempty"` // Of amd64: v1 to v4.
+	Variant      string            `json:"variant,omitempty"` // Of amd64: v1 to v4; of arm64: v8.
 	Created      time.Time         `json:"created,omitzero"`
 	User         string            `json:"user,omitempty"`
 	Env          []string          `json:"env,omitempty"`

@@ -56,7 +56,7 @@ func prepare(ctx context.Context, cfg Config) (_ *layout, complete Config, err e
 	if err != nil {
 		return nil, cfg, err
 	}
-	kernel, err := cache.Kernel(cfg.Kernel)
+	kernel, err := cache.KernelFor(string(cfg.architecture()), cfg.Kernel)
 	if err != nil {
 		return nil, cfg, err
 	}
@@ -96,13 +96,13 @@ func (l *layout) choose(ctx context.Context, cfg Config, cache *image.Cache) (er
 	}
 	l.note = "using " + accel.String() + ", as asked"
 	if accel == vmm.Auto {
-		accel, l.note = vmm.DetectAccel()
+		accel, l.note = vmm.DetectAccel(cfg.architecture())
 	}
 	l.machine.Accel = accel
 	l.templates = snapshot.At(filepath.Join(cache.Path(), templateKind))
 	l.tsc = func() int { return 0 }
 	if accel == vmm.TCG {
-		l.tsc = later(vmm.MeasureTSC)
+		l.tsc = later(func() int { return vmm.MeasureTSC(cfg.architecture()) })
 	}
 	if l.cold = cmp.Or(cfg.whyCold(), l.whyCold(cfg)); l.cold != nil && cfg.Warm == WarmTry {
 		l.cold = &TemplateError{l.cold}
@@ -136,7 +136,7 @@ func newLayout(files string) (*layout, error) {
 }
 
 func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error {
-	agent, err := readAgent(cfg.Agent)
+	agent, err := cfg.agent()
 	if err != nil {
 		return err
 	}
@@ -145,6 +145,8 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 		return err
 	}
 	l.machine = vmm.Machine{
+		Architecture: cfg.architecture(),
+
 		Kernel:    kernel.Path,
 		CPUs:      cfg.CPUs,
 		MemoryMiB: cfg.MemoryMiB,
@@ -186,14 +188,7 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 		err = l.fromRoot(cfg, agent, root, private)
 	}
 	l.machine.TSCkHz = l.tsc()
-	return err
-}
-
-func readAgent(path string) ([]byte, error) {
-	if path == "" {
-		return FindAgent()
-	}
-	return os.ReadFile(path)
+	return cmp.Or(err, checkPages(kernel, l.machine.Disks))
 }
 
 // runtime shares the directory of scripts and certificate authorities: the given one,
@@ -232,7 +227,7 @@ func (l *layout) root(cfg Config, cache *image.Cache) (dir string, private bool,
 		dir, err = filepath.Abs(cfg.Root)
 		return dir, false, err
 	}
-	busybox, err := image.FindBusybox()
+	busybox, err := cache.FindBusybox(string(cfg.architecture()))
 	if err != nil {
 		return "", false, err
 	}

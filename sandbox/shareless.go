@@ -28,7 +28,7 @@ func (l *layout) hasFile(name string) bool {
 
 // fromSmallRoot is fromImage for the small root.
 func (l *layout) fromSmallRoot(cfg Config, cache *image.Cache) (Config, error) {
-	busybox, err := image.FindBusybox()
+	busybox, err := cache.FindBusybox(string(cfg.architecture()))
 	if err != nil {
 		return cfg, err
 	}

@@ -11,7 +11,7 @@ import (
 // virtiofsd, busybox and a kernel. The error names all missing parts and how to get
 // them.
 func Supported() error {
-	_, qemu := vmm.FindQEMU()
+	_, qemu := vmm.FindQEMU(vmm.HostArchitecture)
 	_, virtiofsd := vmm.FindVirtiofsd()
 	_, busybox := image.FindBusybox()
 	return errors.Join(qemu, virtiofsd, busybox, anyKernel())

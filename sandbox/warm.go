@@ -170,7 +170,7 @@ func (l *layout) checkClock(m snapshot.Manifest) error {
 // templateKey is the digest of everything that a machine must share with its template.
 // QEMU itself checks only the number and kind of devices.
 func (l *layout) templateKey() (string, error) {
-	qemu, err := vmm.FindQEMU()
+	qemu, err := vmm.FindQEMU(l.machine.Architecture)
 	if err != nil {
 		return "", err
 	}

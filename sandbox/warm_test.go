@@ -241,7 +241,7 @@ func zeroMemory(dir string) error {
 func TestMuteTemplate(t *testing.T) {
 	all := kernels(t)
 	ownTemplates(t)
-	qemu, err := vmm.FindQEMU()
+	qemu, err := vmm.FindQEMU("")
 	check(t, err)
 	wrapper := filepath.Join(t.TempDir(), "qemu")
 	script := "#!/bin/bash\ncase \" $* \" in *\" -incoming \"*) set -- \"${@/#max/qemu64}\";; esac\nexec " + qemu + " \"$@\"\n"

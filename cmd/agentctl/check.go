@@ -20,6 +20,9 @@ func (f *creator) describe() (r machines.Record, err error) {
 	if err != nil {
 		return r, err
 	}
+	if cfg.Platform, err = f.image.machine(); err != nil {
+		return r, err
+	}
 	cfg.User = f.user
 	if cfg.Configuration != sandbox.ByEnvironment { // The kernel command line has little room for them.
 		cfg.Env, cfg.Dir = env, f.dir

@@ -97,8 +97,8 @@ func (f *imageListFlags) list(out io.Writer, asJSON bool) error {
 
 // The columns of image ls without --format.
 const (
-	imageColumns = `table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`
-	imageDigests = `table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`
+	imageColumns = `table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.Platform}}\t{{.CreatedSince}}\t{{.Size}}`
+	imageDigests = `table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.Platform}}\t{{.CreatedSince}}\t{{.Size}}`
 )
 
 func printImages(out io.Writer, text string, lines []imageView) error {
@@ -195,19 +195,26 @@ func (v imageView) CreatedAt() string { return v.created().Format("2006-01-02 15
 // CreatedSince is how long ago that was.
 func (v imageView) CreatedSince() string { return ago(v.created()) }
 
+// Platform is what it is for: OS/ARCHITECTURE[/VARIANT], or <none> if it does not say it.
+func (v imageView) Platform() string {
+	c := v.Config
+	return orNone(strings.Trim(path.Join(c.OS, c.Architecture, c.Variant), "/"))
+}
+
 // Size is the disk use of its file.
 func (v imageView) Size() string { return transfer.Size(v.Image.Size) }
 
 // An imageHead has the column headers of a table of imageViews, by the same names.
 type imageHead struct{}
 
-// The columns of Docker's table.
+// The columns of Docker's table, and the platform.
 func (imageHead) Repository() string   { return "REPOSITORY" }
 func (imageHead) Tag() string          { return "TAG" }
 func (imageHead) Digest() string       { return "DIGEST" }
 func (imageHead) ID() string           { return "IMAGE ID" }
 func (imageHead) CreatedSince() string { return "CREATED" }
 func (imageHead) CreatedAt() string    { return "CREATED AT" }
+func (imageHead) Platform() string     { return "PLATFORM" }
 func (imageHead) Size() string         { return "SIZE" }
 
 // filterImages returns the lines that have one of the values of each key, and every

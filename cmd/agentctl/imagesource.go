@@ -29,7 +29,7 @@ func (f *imageFlags) register(flags *pflag.FlagSet) {
 }
 
 func (f *imageFlags) registerPlatform(flags *pflag.FlagSet) {
-	flags.StringVar(&f.platform, "platform", "", "variant of a multi-platform image: `OS/ARCHITECTURE[/VARIANT]`, such as linux/amd64/v2 (default: the best that machines here run)")
+	flags.StringVar(&f.platform, "platform", "", "platform of the machine and of a multi-platform image: `OS/ARCHITECTURE[/VARIANT]`, such as linux/arm64 or linux/amd64/v2 (default: this host's, and the best variant that machines here run)")
 }
 
 // options checks the flags for a machine with that accelerator, which may have no
@@ -43,10 +43,23 @@ func (f *imageFlags) options(accel string, isImage bool) (o sandbox.ImportOption
 	case isImage:
 	case o.Pull == sandbox.PullAlways || o.Pull == sandbox.PullNever:
 		return o, fmt.Errorf("--pull %s: no image is named, and the small root is not pulled", o.Pull)
-	case o.Platform != "":
-		return o, fmt.Errorf("--platform %s: no image is named, and the small root is this host's", o.Platform)
 	}
 	return o, nil
+}
+
+// machine returns the platform of the machine, without a variant; "" is this host's.
+func (f *imageFlags) machine() (string, error) {
+	if f.platform == "" {
+		return "", nil
+	}
+	p, err := sandbox.ParsePlatform(f.platform)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("--%w", err)
+	case p == sandbox.HostPlatform:
+		return "", nil
+	}
+	return p, nil
 }
 
 func newImageImport() *cobra.Command {

@@ -32,7 +32,7 @@ func newKernelImport() *cobra.Command {
   a Debian package with a kernel (linux-image-*.deb; where the modules are in a
   package of their own, both together)
   libkrunfw.so, the library that has a kernel inside
-  a bare kernel image (bzImage, vmlinux)
+  a bare kernel image (bzImage or vmlinux; Image for arm64), which may be compressed
 
 What it is, its content says and not its name.
 ` + exitHelp(plainExit),
@@ -44,18 +44,30 @@ What it is, its content says and not its name.
 }
 
 func newKernelFetch() *cobra.Command {
-	return offerJSON(&cobra.Command{
+	var platform string
+	cmd := &cobra.Command{
 		Use:   "fetch",
 		Short: "Download the distribution's newest small kernel and import it",
 		Long: `Download the newest small kernel of this host's distribution (Debian's for
 clouds, Ubuntu's for virtual machines) by apt-get, and import it with its modules.
 Nothing is installed, and no root is needed.
+
+With --platform it is a kernel for machines of that platform. For another kind of
+processor than this host's the program of the small root is fetched too.
 ` + exitHelp(plainExit),
-		Args: cobra.NoArgs,
+		Example: "  agentctl kernel fetch --platform linux/arm64",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return showImported(cmd)(inCache(func(c *sandbox.Cache) (sandbox.Kernel, error) { return c.FetchKernel(cmd.Context()) }))
+			if _, err := sandbox.ParsePlatform(platform); err != nil {
+				return misuse(fmt.Errorf("--%w", err))
+			}
+			return showImported(cmd)(inCache(func(c *sandbox.Cache) (sandbox.Kernel, error) {
+				return c.FetchKernelFor(contextOrBackground(cmd.Context()), platform)
+			}))
 		},
-	})
+	}
+	cmd.Flags().StringVar(&platform, "platform", sandbox.HostPlatform, "`OS/ARCHITECTURE` of the machines")
+	return offerJSON(cmd)
 }
 
 func showImported(cmd *cobra.Command) func(sandbox.Kernel, error) error {
@@ -85,9 +97,9 @@ func newKernelList() *cobra.Command {
 			if wantsJSON(cmd) {
 				return writeJSON(os.Stdout, all)
 			}
-			w := table("NAME", "ID", "RELEASE", "MODULES", "IMPORTED")
+			w := table("NAME", "ID", "PLATFORM", "RELEASE", "MODULES", "IMPORTED")
 			for _, k := range all {
-				row(w, k.Name, shortID(k.ID), k.Release, k.Modules, k.Imported.Format("2006-01-02 15:04"))
+				row(w, k.Name, shortID(k.ID), k.Platform, k.Release, k.Modules, k.Imported.Format("2006-01-02 15:04"))
 			}
 			return w.Flush()
 		},

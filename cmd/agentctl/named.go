@@ -217,6 +217,9 @@ func (f *creator) create(ctx context.Context, command []string, passing bool) (*
 		}
 		image, r.Config.Image = &i, i.ID // Fixes the image now: its name may mean another one when the machine starts.
 	}
+	if err := provide(ctx, r.Config); err != nil {
+		return nil, err
+	}
 	r.Command, r.Passing = command, passing
 	if err := f.applyImage(ctx, &r, image); err != nil {
 		return nil, err
@@ -236,6 +239,22 @@ func (f *creator) create(ctx context.Context, command []string, passing bool) (*
 		return nil, advise(err)
 	}
 	return m, f.writeID(ctx, m)
+}
+
+// provide fetches what machines for another architecture than this host's need.
+func provide(ctx context.Context, cfg sandbox.Config) error {
+	if cfg.Platform == "" {
+		return nil
+	}
+	c, err := sandbox.OpenCache("")
+	if err != nil {
+		return err
+	}
+	return c.Provide(ctx, cfg, func(line string) {
+		if !isQuiet(ctx) {
+			say(line)
+		}
+	})
 }
 
 // applyImage adds the image's settings for its command.

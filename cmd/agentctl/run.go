@@ -216,7 +216,11 @@ func (r *runner) prepareImage(ctx context.Context, args []string) (id string, co
 	if err != nil {
 		return "", nil, err
 	}
-	r.image = imageFlags{} // The image is chosen now.
+	// The image is chosen now; only the machine's platform is left.
+	if r.image.platform, err = r.image.machine(); err != nil {
+		return "", nil, err
+	}
+	r.image.pull = ""
 	if r.entrypoint != nil {
 		i.Config.Entrypoint, i.Config.Cmd = r.entrypoint, nil
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"debug/elf"
 	"errors"
 	"os"
 	"path/filepath"
@@ -16,9 +17,11 @@ func newTestExec() *cobra.Command {
 		Long: `Run a test binary in a machine of its own, as 'go test -exec' asks for it. The
 binary's directory and the module's are mounted where they are on this host, and
 GO... variables are passed on. A binary that is not static (cgo) needs a root with
-its libraries: --image or --root.
+its libraries: --image or --root. The machine has the kind of processor that the
+binary is for, unless --platform names another.
 ` + exitHelp(runExit),
 		Example: `  CGO_ENABLED=0 go test -exec 'agentctl testexec' ./...
+  GOARCH=arm64 go test -exec 'agentctl testexec' ./...
   go test -exec 'agentctl testexec --image debian -m 2g' ./...`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,6 +43,9 @@ func (r *runner) likeHere(args []string) error {
 		return err
 	}
 	args[0] = binary
+	if r.image.platform == "" {
+		r.image.platform = platformOf(binary)
+	}
 	if r.dir, err = os.Getwd(); err != nil {
 		return err
 	}
@@ -53,6 +59,16 @@ func (r *runner) likeHere(args []string) error {
 		return errors.New("testexec: --configure-by environment has no mounts")
 	}
 	return nil
+}
+
+// platformOf returns the platform that a program is for; "" if machines have no such one.
+func platformOf(program string) string {
+	f, err := elf.Open(program)
+	if err != nil {
+		return "" // The machine says what it is.
+	}
+	defer func() { _ = f.Close() }()
+	return map[elf.Machine]string{elf.EM_X86_64: "linux/amd64", elf.EM_AARCH64: "linux/arm64"}[f.Machine]
 }
 
 // moduleRoot is the directory of the module that dir is in, or dir.

@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	rootKind   = "roots"
-	rootRecipe = "busybox root 2"
+	rootKind    = "roots"
+	busyboxKind = "busybox"
+	rootRecipe  = "busybox root 2"
 	// The largest builds of busybox take 3 MiB.
 	busyboxBytes = 64 << 20
 	// Printing a list takes milliseconds; the rest is for a loaded host.
@@ -35,8 +36,21 @@ var ErrNoBusybox = errors.New("no usable busybox: install the package busybox-st
 // machines maps Go's names of a guest's possible processors to those of ELF.
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
-// FindBusybox returns the path of a static busybox of this machine's
-// architecture: a dynamic one would need libraries that the root does not have.
+// FindBusybox returns the path of a static busybox for an architecture: a dynamic one
+// would need libraries that the root does not have. That for this host's architecture is
+// an installed one; that for another is in the cache: see [Cache.FetchBusybox].
+func (c *Cache) FindBusybox(architecture string) (string, error) {
+	if architecture == runtime.GOARCH {
+		return FindBusybox()
+	}
+	path := filepath.Join(c.dir, busyboxKind, architecture, "busybox")
+	if _, err := staticMachine(path); err != nil {
+		return "", fmt.Errorf("no busybox for %s, which is the machine's root: run: agentctl kernel fetch --platform linux/%s; or name an image: %w", architecture, architecture, err)
+	}
+	return path, nil
+}
+
+// FindBusybox returns the path of a static busybox for this host's architecture.
 func FindBusybox() (string, error) {
 	return findBusybox("/bin/busybox", "/usr/bin/busybox")
 }

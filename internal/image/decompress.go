@@ -38,6 +38,10 @@ func hasZstdMagic(head []byte) bool {
 	return skip || bytes.HasPrefix(head, zstdMagic)
 }
 
+func hasCompressedMagic(head []byte) bool {
+	return bytes.HasPrefix(head, gzipMagic) || bytes.HasPrefix(head, xzMagic) || hasZstdMagic(head)
+}
+
 // decompress detects gzip, xz, zstd or no compression by the first bytes of r. It joins
 // consecutive streams, as the programs of those names do. Bytes after the last stream
 // are an error, except zeros after gzip, and zeros of a multiple of four bytes after

@@ -15,12 +15,19 @@ import (
 const maxImage = 256 << 20
 
 // ErrUnknownFormat says that a file is no kernel in any form that this package reads.
-var ErrUnknownFormat = errors.New("neither a libkrunfw library, a Debian package, a bzImage nor an x86-64 ELF kernel")
+var ErrUnknownFormat = errors.New("neither a libkrunfw library, a Debian package, a bzImage, an arm64 Image nor an x86-64 ELF kernel")
 
 // The consoles that may be built into a kernel: a virtio console or a serial port.
 const (
 	consoleVirtio = "hvc0"
 	consoleSerial = "ttyS0"
+	consolePL011  = "ttyAMA0"
+)
+
+// The architectures of kernels, by Go's names.
+const (
+	archAMD64 = "amd64"
+	archARM64 = "arm64"
 )
 
 // A form is the form of a kernel file, found by its content.
@@ -32,6 +39,9 @@ const (
 	formBzImage
 	formELF
 	formKrunfw
+	formImage      // For arm64.
+	formCompressed // Such a kernel, compressed.
+	formZboot      // Such a kernel in a program for EFI that decompresses it.
 )
 
 // identify returns the form of r. It tells ELF files apart by their dynamic symbols.
@@ -46,6 +56,12 @@ func identify(r io.ReaderAt) (form, error) {
 		return formBzImage, nil
 	case bytes.HasPrefix(head, []byte(elf.ELFMAG)):
 		return identifyELF(r)
+	case isZboot(head):
+		return formZboot, nil
+	case isARM64Image(head):
+		return formImage, nil
+	case hasCompressedMagic(head):
+		return formCompressed, nil
 	}
 	return formUnknown, ErrUnknownFormat
 }
@@ -123,11 +139,14 @@ func isRelease(s string) bool {
 }
 
 // traits finds out from a kernel's memory which console it has and whether it takes an
-// initramfs. It looks for the name of the serial driver and for a message of the
+// initramfs. It looks for the name of the board's serial driver and for a message of the
 // initramfs loader, which a kernel without these features lacks.
 func traits(memory []byte) (console string, initrd bool) {
 	console = consoleVirtio
-	if bytes.Contains(memory, []byte("serial8250")) {
+	switch {
+	case isARM64Image(memory) && bytes.Contains(memory, []byte("uart-pl011")):
+		console = consolePL011
+	case !isARM64Image(memory) && bytes.Contains(memory, []byte("serial8250")):
 		console = consoleSerial
 	}
 	return console, bytes.Contains(memory, []byte("Trying to unpack rootfs"))

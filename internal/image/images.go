@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -151,17 +152,25 @@ func readJSON[T any](path string) (v T, err error) {
 	return v, nil
 }
 
-// Image finds an image of the cache by a name, an ID or the beginning of an ID.
-func (c *Cache) Image(nameOrID string) (Image, error) {
+// Image is [Cache.ImageFor] for this host's architecture.
+func (c *Cache) Image(nameOrID string) (Image, error) { return c.ImageFor(runtime.GOARCH, nameOrID) }
+
+// ImageFor finds an image of the cache by a name, an ID or the beginning of an ID. A name
+// may have an image for each architecture; one for another is found only if there is none
+// for that one.
+func (c *Cache) ImageFor(architecture, nameOrID string) (Image, error) {
 	all, err := c.Images()
 	if err != nil {
 		return Image{}, err
 	}
 	if name, err := FullName(nameOrID); err == nil {
-		for _, i := range all {
-			if slices.Contains(i.Names, name) {
-				return i, nil
-			}
+		bears := func(i Image) bool { return slices.Contains(i.Names, name) }
+		at := slices.IndexFunc(all, func(i Image) bool { return bears(i) && i.architecture() == architecture })
+		if at < 0 {
+			at = slices.IndexFunc(all, bears)
+		}
+		if at >= 0 {
+			return all[at], nil
 		}
 	}
 	var found []Image
@@ -208,14 +217,15 @@ func (c *Cache) TagImage(nameOrID, name string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	if err := c.tag(full, i.ID); err != nil {
+	if err := c.tag(full, i.ID, i.Config); err != nil {
 		return Image{}, err
 	}
 	return c.Image(i.ID)
 }
 
-// tag gives an image a name, and takes it from the image that had it.
-func (c *Cache) tag(name, id string) error {
+// tag gives an image a name, and takes it from the image of the same architecture that
+// had it.
+func (c *Cache) tag(name, id string, config oci.Config) error {
 	b, err := json.Marshal(nameEntry{name, id})
 	if err != nil {
 		return err
@@ -233,12 +243,33 @@ func (c *Cache) tag(name, id string) error {
 		_, err := w.Write(append(b, '\n'))
 		return err
 	})
-	return errors.Join(err, os.Rename(file, c.nameFile(name)))
+	return errors.Join(err, os.Rename(file, c.nameFile(name, Image{Config: config}.architecture())))
 }
 
-func (c *Cache) nameFile(name string) string {
+// architecture is the one that the image is for: this host's if the image does not say it.
+func (i Image) architecture() string { return cmp.Or(i.Config.Architecture, runtime.GOARCH) }
+
+func (i Image) platform() oci.Platform {
+	return oci.Platform{OS: i.Config.OS, Architecture: i.Config.Architecture, Variant: i.Config.Variant}
+}
+
+// isFor notes the platform that was asked for, if the image does not state its own. The
+// same root may be imported for several, so the ID then depends on the platform.
+func (e *imageEntry) isFor(p oci.Platform) {
+	if e.Config.Architecture != "" || p.Architecture == "" {
+		return
+	}
+	e.Config.OS, e.Config.Architecture, e.Config.Variant = p.OS, p.Architecture, p.Variant
+	e.ID = string(oci.DigestOf([]byte(e.ID + " " + p.String())))
+}
+
+// nameFile returns the file of a name for images of an architecture.
+func (c *Cache) nameFile(name, architecture string) string {
 	k := newKeyer("name")
 	k.add([]byte(name))
+	if architecture != runtime.GOARCH {
+		k.add([]byte(architecture))
+	}
 	return filepath.Join(c.dir, nameKind, k.key()+".json")
 }
 

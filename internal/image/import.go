@@ -23,7 +23,8 @@ const (
 )
 
 // ImportKernel makes one kernel of the files and keeps it. Usually it is one
-// file: a libkrunfw library, a linux-image package, a bzImage or an ELF kernel;
+// file: a libkrunfw library, a linux-image package, a bzImage, an ELF kernel or an
+// Image for arm64, which may be compressed;
 // several where a distribution packs modules apart (linux-modules). There must
 // be one image in them, and modules of its release only.
 //
@@ -83,6 +84,9 @@ type record struct {
 	Release string `json:"release"`
 	Console string `json:"console"`
 	Initrd  bool   `json:"initrd"`
+
+	Architecture string `json:"architecture,omitempty"` // "" is amd64, the only one of older caches.
+	PageSize     int    `json:"page_size,omitempty"`    // In bytes; 0 is 4096.
 }
 
 // An importer fills the directory of one kernel from several files.
@@ -120,14 +124,24 @@ func (im *importer) add(p string) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	kind, err := identify(f)
+	if kind, err := identify(f); err != nil {
+		return err
+	} else if kind == formDeb {
+		return walkDeb(f, im.visit)
+	}
+	return im.anyImage(f)
+}
+
+// anyImage takes a kernel that may be compressed.
+func (im *importer) anyImage(r readerAt) error {
+	kind, err := identify(r)
+	if err == nil {
+		kind, r, err = unwrap(kind, r)
+	}
 	if err != nil {
 		return err
 	}
-	if kind == formDeb {
-		return walkDeb(f, im.visit)
-	}
-	return im.image(kind, f)
+	return im.image(kind, r)
 }
 
 // visit keeps the files of a package that a machine needs: the kernel image and the
@@ -139,11 +153,7 @@ func (im *importer) visit(name string, r io.Reader) error {
 		if err != nil {
 			return err
 		}
-		kind, err := identify(bytes.NewReader(b))
-		if err != nil {
-			return err
-		}
-		return im.image(kind, bytes.NewReader(b))
+		return im.anyImage(bytes.NewReader(b))
 	}
 	return im.module(name, r)
 }
@@ -194,8 +204,10 @@ func (im *importer) image(kind form, r readerAt) error {
 	case formBzImage:
 		return im.bzImage(r)
 	case formELF:
-		return im.elf(r)
-	case formUnknown, formDeb:
+		return im.described(describeELF(r))
+	case formImage:
+		return im.described(describeImage(r))
+	case formUnknown, formDeb, formCompressed, formZboot:
 	}
 	return ErrUnknownFormat
 }
@@ -215,17 +227,21 @@ func (im *importer) krunfw(r io.ReaderAt) error {
 	if err != nil {
 		return err
 	}
+	if b.architecture == archARM64 { // The kernel's memory is its Image.
+		rec, err := describeARM64(b.memory)
+		rec.Name = "krunfw-" + rec.Release + "-" + archARM64
+		return im.described(rec, b.memory, err)
+	}
 	rel, err := memoryRelease(b.memory)
 	if err != nil {
 		return err
 	}
 	console, initrd := traits(b.memory)
-	im.record = record{Name: "krunfw-" + rel, File: "vmlinux", Release: rel, Console: console, Initrd: initrd}
 	var file bytes.Buffer
 	if err := b.writeELF(&file); err != nil {
 		return err
 	}
-	return im.keep(im.record.File, &file)
+	return im.described(record{Name: "krunfw-" + rel, File: "vmlinux", Release: rel, Console: console, Initrd: initrd}, file.Bytes(), nil)
 }
 
 func (im *importer) bzImage(r readerAt) error {
@@ -237,8 +253,8 @@ func (im *importer) bzImage(r readerAt) error {
 	return im.keep(rec.File, r)
 }
 
-func (im *importer) elf(r io.ReaderAt) error {
-	rec, b, err := describeELF(r)
+// described keeps a kernel that was read whole.
+func (im *importer) described(rec record, b []byte, err error) error {
 	if err != nil {
 		return err
 	}

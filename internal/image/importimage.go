@@ -41,6 +41,9 @@ func (c *Cache) ImportImages(ctx context.Context, source string, o ImportOptions
 	return c.importImages(ctx, source, o, naming)
 }
 
+// A Want selects one of several images.
+type Want = oci.Want
+
 // ImportOptions select images of a source and name them.
 type ImportOptions struct {
 	// Name is the image's name; "" keeps the names in the archive or the reference.
@@ -58,12 +61,13 @@ type ImportOptions struct {
 }
 
 // Wanted selects the image of a platform, OS/ARCHITECTURE[/VARIANT], for machines that
-// run amd64's variants up to level. "" selects the best variant that they run.
-func Wanted(platform string, level int) (w oci.Want, err error) {
-	w.Level = level
+// run the variants up to those levels. "" is this host's architecture, and the best
+// variant that they run.
+func Wanted(platform string, levels oci.Levels) (w oci.Want, err error) {
 	if platform != "" {
-		w.Platform, err = oci.ParsePlatform(platform, level)
+		w.Platform, err = oci.ParsePlatform(platform, levels)
 	}
+	w.Level = levels(w.Machine().Architecture)
 	return w, err
 }
 
@@ -87,23 +91,28 @@ func (c *Cache) UseImage(ctx context.Context, nameOrSource string, o ImportOptio
 	if isID && o.Registry {
 		return Image{}, fmt.Errorf("image %s: an ID names nothing in a registry: name a reference", nameOrSource)
 	}
-	i, err := c.Image(nameOrSource)
+	i, err := c.ImageFor(o.Want.Machine().Architecture, nameOrSource)
 	switch {
 	case o.Registry && !looksLikePath(nameOrSource):
-	case err == nil && o.Want.Platform.Fits(i.Config):
+	case err == nil && o.Want.Fits(i.Config):
 		return i, nil
 	case err == nil && (isID || !slices.ContainsFunc(i.Names, func(n string) bool { return isNamed(n, nameOrSource) })):
-		return Image{}, fmt.Errorf("image %s: it is not for %s", nameOrSource, o.Want.Platform)
+		return Image{}, fmt.Errorf("image %s: it is for %s, and not for %s", nameOrSource, i.platform(), o.Want.Asked())
 	case err != nil && (isID || !errors.Is(err, ErrNoImage)):
 		return Image{}, err
 	}
 	o.Want.One, o.Registry = true, o.Registry && !looksLikePath(nameOrSource)
-	return one(c.importImages(ctx, nameOrSource, o, func(names []string) []string {
+	found, foundErr := i, err
+	i, err = one(c.importImages(ctx, nameOrSource, o, func(names []string) []string {
 		if slices.Contains(names, nameOrSource) {
 			return []string{nameOrSource}
 		}
 		return nil
 	}))
+	if err != nil && foundErr == nil && !o.Want.Fits(found.Config) {
+		err = fmt.Errorf("image %s: the cache has it for %s, not for %s, and: %w", nameOrSource, found.platform(), o.Want.Asked(), err)
+	}
+	return i, err
 }
 
 func isNamed(full, name string) bool {
@@ -133,6 +142,7 @@ func (c *Cache) importAs(ctx context.Context, source string, o ImportOptions, na
 	}
 	for i := range all {
 		all[i].entry.Source = source
+		all[i].entry.isFor(o.Want.Platform)
 		if all[i].names, err = fullNames(naming(all[i].names)); err != nil {
 			return nil, err
 		}
@@ -158,7 +168,7 @@ func (c *Cache) keepAll(all []taken) (images []Image, err error) {
 			return nil, err
 		}
 		for _, n := range t.names {
-			if err := c.tag(n, t.entry.ID); err != nil {
+			if err := c.tag(n, t.entry.ID, t.entry.Config); err != nil {
 				return nil, err
 			}
 		}

@@ -226,7 +226,7 @@ func TestImportRefused(t *testing.T) {
 		{"no layers", "0 layers", imagetest.Files(t, "manifest.json", `[{"Config":"a"}]`, "a", `{}`)},
 		{"no configuration", "configuration a: ", imagetest.Files(t, "manifest.json", `[{"Config":"a"}]`)},
 		{"links in a circle", "more than 8 links", imagetest.Files(t, "manifest.json", `[{"Config":"a"}]`, "a", "-> a")},
-		{"another machine", "for plan9/mips: these machines run linux/", imagetest.Files(t, "manifest.json", `[{"Config":"a","Layers":["b"]}]`,
+		{"another machine", "for plan9/mips: the machine runs linux/", imagetest.Files(t, "manifest.json", `[{"Config":"a","Layers":["b"]}]`,
 			"a", `{"os":"plan9","architecture":"mips","rootfs":{"diff_ids":["x"]}}`, "b", "")},
 		{"no image for us", "no image for linux/", imagetest.Files(t, "index.json", `{"manifests":[{"digest":"x","platform":{"os":"plan9","architecture":"mips"}}]}`)},
 		{"digest that is a path", `digest "sha256:../../x"`, imagetest.Files(t, "index.json", `{"manifests":[{"digest":"sha256:../../x"}]}`)},

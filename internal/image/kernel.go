@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -26,10 +27,22 @@ type Kernel struct {
 	ID       string      // Its directory in the cache; empty if it is not in the cache.
 	Path     string      // The file for QEMU's -kernel.
 	Release  string      // As uname -r says it.
-	Console  string      // The console that needs no module: hvc0 or ttyS0.
+	Console  string      // The console that needs no module: hvc0, ttyS0 or ttyAMA0.
 	Initrd   bool        // It takes an initramfs.
 	Modules  *ModuleTree // nil when none were found.
 	Imported time.Time   // When it was last imported; zero when it is not from the cache.
+
+	Architecture string // Go's name: amd64 or arm64.
+	PageSize     int    // In bytes.
+}
+
+// Since reports whether the kernel is of that release or a newer one.
+func (k Kernel) Since(major, minor int) bool {
+	var has [2]int
+	if n, err := fmt.Sscanf(k.Release, "%d.%d", &has[0], &has[1]); err != nil || n < len(has) {
+		return false
+	}
+	return slices.Compare(has[:], []int{major, minor}) >= 0
 }
 
 // Kernels lists the kernels of the cache, the newest import first.
@@ -76,10 +89,18 @@ func (c *Cache) loadKernel(dir string) (Kernel, error) {
 }
 
 func (r record) kernel(path string) Kernel {
-	return Kernel{Name: r.Name, Path: path, Release: r.Release, Console: r.Console, Initrd: r.Initrd}
+	return Kernel{
+		Name: r.Name, Path: path, Release: r.Release, Console: r.Console, Initrd: r.Initrd,
+		Architecture: cmp.Or(r.Architecture, archAMD64), PageSize: cmp.Or(r.PageSize, 4096),
+	}
 }
 
-// Kernel finds a kernel. The argument is a name or an ID (or its first
+// Kernel is [Cache.KernelFor] for this host's architecture.
+func (c *Cache) Kernel(nameOrPath string) (Kernel, error) {
+	return c.KernelFor(runtime.GOARCH, nameOrPath)
+}
+
+// KernelFor finds a kernel for an architecture, by Go's name. The argument is a name or an ID (or its first
 // characters) of the cache, or the path of any file that [Cache.ImportKernel]
 // takes; libraries and packages are then imported. For a plain image, modules
 // are looked for next to it, in lib/modules/RELEASE, then in the system.
@@ -87,19 +108,28 @@ func (r record) kernel(path string) Kernel {
 // Empty is the default: the newest imported kernel that has modules, those made
 // for virtual machines ("cloud" in their release) before others, else the
 // newest one installed in /boot that may be read.
-func (c *Cache) Kernel(nameOrPath string) (Kernel, error) {
+func (c *Cache) KernelFor(architecture, nameOrPath string) (Kernel, error) {
 	all, err := c.Kernels()
 	if err != nil {
 		return Kernel{}, err
 	}
+	others := func(k Kernel) bool { return k.Architecture != architecture }
+	fit := slices.DeleteFunc(slices.Clone(all), others)
 	if nameOrPath == "" {
-		return c.defaultKernel(all)
+		return c.defaultKernel(architecture, fit)
 	}
-	if k, err := named(all, nameOrPath); !errors.Is(err, ErrNoKernel) {
+	if k, err := named(fit, nameOrPath); !errors.Is(err, ErrNoKernel) {
 		return k, err
 	}
-	if exists(nameOrPath) {
-		return c.kernelAt(nameOrPath)
+	k, err := named(all, nameOrPath)
+	if errors.Is(err, ErrNoKernel) && exists(nameOrPath) {
+		k, err = c.kernelAt(nameOrPath)
+	}
+	switch {
+	case err == nil && others(k):
+		return Kernel{}, fmt.Errorf("kernel %s: it is for %s, and the machine is for %s", nameOrPath, k.Architecture, architecture)
+	case !errors.Is(err, ErrNoKernel):
+		return k, err
 	}
 	return Kernel{}, fmt.Errorf("%w %q: no such file, and imported are: %s", ErrNoKernel, nameOrPath, names(all))
 }
@@ -156,12 +186,14 @@ func (c *Cache) openKernel(path string) (Kernel, error) {
 	}
 	var r record
 	switch kind {
-	case formUnknown, formDeb, formKrunfw:
+	case formUnknown, formDeb, formKrunfw, formCompressed, formZboot:
 		return c.importKernel([]string{path})
 	case formBzImage:
 		r, err = describeBzImage(f)
 	case formELF:
 		r, _, err = describeELF(f)
+	case formImage:
+		r, _, err = describeImage(f)
 	}
 	k := r.kernel(path)
 	k.Modules = findModules(r.Release, filepath.Dir(path), filepath.Dir(filepath.Dir(path)), c.host)
@@ -185,13 +217,18 @@ func findModules(release string, roots ...string) *ModuleTree {
 	return nil
 }
 
-func (c *Cache) defaultKernel(all []Kernel) (Kernel, error) {
+func (c *Cache) defaultKernel(architecture string, all []Kernel) (Kernel, error) {
 	for _, word := range []string{"cloud", ""} {
 		for _, k := range all {
 			if k.Initrd && k.Modules != nil && strings.Contains(k.Release, word) {
 				return k, nil
 			}
 		}
+	}
+	if architecture != runtime.GOARCH {
+		return Kernel{}, fmt.Errorf("%w for %s to boot by default; run: agentctl kernel fetch --platform linux/%s,"+
+			" or agentctl kernel import FILE with the linux-image package of a distribution (imported for it are: %s)",
+			ErrNoKernel, architecture, architecture, names(all))
 	}
 	k, err := c.installedKernel()
 	if err != nil {

@@ -33,14 +33,16 @@ var ErrNoPVH = errors.New("no PVH entry note (a kernel built without CONFIG_PVH)
 // A bundle is the kernel inside a libkrunfw library: its memory image and its load
 // address.
 type bundle struct {
-	load   uint64
-	memory []byte
+	architecture string
+	load         uint64
+	memory       []byte
 }
 
 // openBundle takes the kernel out of a libkrunfw library.
 func openBundle(f *elf.File) (bundle, error) {
-	if f.Machine != elf.EM_X86_64 || f.Class != elf.ELFCLASS64 {
-		return bundle{}, fmt.Errorf("libkrunfw for %v: only x86-64 is supported", f.Machine)
+	kind, ok := libraries[f.Machine]
+	if !ok || f.Class != elf.ELFCLASS64 {
+		return bundle{}, fmt.Errorf("libkrunfw for %v: only x86-64 and arm64 are supported", f.Machine)
 	}
 	getter, object, err := bundleSymbols(f)
 	if err != nil {
@@ -50,7 +52,7 @@ func openBundle(f *elf.File) (bundle, error) {
 	if err != nil {
 		return bundle{}, err
 	}
-	load, entry, size, err := placement(code)
+	load, entry, size, err := kind.placement(code)
 	if err != nil {
 		return bundle{}, err
 	}
@@ -59,7 +61,7 @@ func openBundle(f *elf.File) (bundle, error) {
 			getterSymbol, load, entry, size, object.Size)
 	}
 	memory, err := readSymbol(f, object, size)
-	return bundle{load, memory}, err
+	return bundle{kind.architecture, load, memory}, err
 }
 
 func bundleSymbols(f *elf.File) (getter, object elf.Symbol, err error) {

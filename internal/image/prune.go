@@ -37,7 +37,7 @@ func (c *Cache) RemoveImage(nameOrID string) error {
 		names = []string{name}
 	}
 	for _, n := range names {
-		if err := os.Remove(c.nameFile(n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(c.nameFile(n, i.architecture())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -149,11 +149,13 @@ func TestNameInOthers(t *testing.T) {
 	checkNoImage(t, c)
 }
 
+func levels(n int) oci.Levels { return func(string) int { return n } }
+
 // The variant is the best that machines have, or the one that is asked for; an image of
 // the cache that is another is not used.
 func TestVariants(t *testing.T) {
 	const ours = "linux/amd64"
-	if _, err := oci.ParsePlatform(ours, 1); err != nil {
+	if _, err := oci.ParsePlatform(ours, levels(1)); err != nil {
 		t.Skip("variants are those of amd64: ", err)
 	}
 	images := []imagetest.Image{tagged(t, ours, "a:1"), tagged(t, ours+"/v3", "a:1"), tagged(t, ours+"/v2", "a:1")}
@@ -166,7 +168,7 @@ func TestVariants(t *testing.T) {
 	}{{0, "", ours}, {1, "", ours}, {2, "", ours + "/v2"}, {3, "", ours + "/v3"}, {4, "", ours + "/v3"}, {4, ours + "/v2", ours + "/v2"}, {3, ours + "/v1", ours}} {
 		o := ImportOptions{Want: oci.Want{Level: tt.level}}
 		if tt.platform != "" {
-			p, err := oci.ParsePlatform(tt.platform, 4)
+			p, err := oci.ParsePlatform(tt.platform, levels(4))
 			must(t, err)
 			o.Want.Platform = p
 		}
@@ -183,7 +185,7 @@ func TestVariants(t *testing.T) {
 			}
 		}
 	}
-	p, err := oci.ParsePlatform(ours+"/v2", 3)
+	p, err := oci.ParsePlatform(ours+"/v2", levels(3))
 	must(t, err)
 	o := ImportOptions{Local: true, Want: oci.Want{Platform: p, Level: 3}}
 	if i, err := c.UseImage(t.Context(), "a:1", o); err == nil { // It is v1 by now.

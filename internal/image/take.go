@@ -1,7 +1,6 @@
 package image
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -269,5 +268,5 @@ func isCompressed(r io.ReaderAt) bool {
 	if _, err := r.ReadAt(b, 0); err != nil {
 		return false
 	}
-	return bytes.HasPrefix(b, gzipMagic) || bytes.HasPrefix(b, xzMagic) || hasZstdMagic(b)
+	return hasCompressedMagic(b)
 }

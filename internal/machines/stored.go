@@ -34,6 +34,7 @@ type storedRecord struct {
 // A storedConfig is what of a [sandbox.Config] belongs to the machine. The rest belongs
 // to the program that starts it: see [Machine.config].
 type storedConfig struct {
+	Platform      string                `json:"platform,omitempty"`
 	Kernel        string                `json:"kernel,omitempty"`
 	Root          string                `json:"root,omitempty"`
 	OwnRoot       bool                  `json:"own_root,omitempty"`
@@ -95,7 +96,7 @@ func (s *storedRecord) record() (Record, error) {
 
 func storeConfig(c sandbox.Config) storedConfig {
 	return storedConfig{
-		Kernel: c.Kernel, Root: c.Root, OwnRoot: c.OwnRoot, Image: c.Image, Upper: c.Upper, CPUs: c.CPUs,
+		Platform: c.Platform, Kernel: c.Kernel, Root: c.Root, OwnRoot: c.OwnRoot, Image: c.Image, Upper: c.Upper, CPUs: c.CPUs,
 		MemoryMiB: c.MemoryMiB, Accel: c.Accel, Warm: c.Warm, Shares: c.Shares, Mounts: c.Mounts, Tmpfs: c.Tmpfs,
 		Disks: c.Disks, Modules: c.Modules, Runtime: c.Runtime, Network: c.Network, ReadOnlyRoot: c.ReadOnlyRoot,
 		Hosts: c.Hosts, Resolver: c.Resolver, Hostname: c.Hostname, User: c.User, Dir: c.Dir, Env: c.Env,
@@ -107,7 +108,7 @@ func storeConfig(c sandbox.Config) storedConfig {
 
 func (s *storedConfig) config() sandbox.Config {
 	return sandbox.Config{
-		Kernel: s.Kernel, Root: s.Root, OwnRoot: s.OwnRoot, Image: s.Image, Upper: s.Upper, CPUs: s.CPUs,
+		Platform: s.Platform, Kernel: s.Kernel, Root: s.Root, OwnRoot: s.OwnRoot, Image: s.Image, Upper: s.Upper, CPUs: s.CPUs,
 		MemoryMiB: s.MemoryMiB, Accel: s.Accel, Warm: s.Warm, Shares: s.Shares, Mounts: s.Mounts, Tmpfs: s.Tmpfs,
 		Disks: s.Disks, Modules: s.Modules, Runtime: s.Runtime, Network: s.Network, ReadOnlyRoot: s.ReadOnlyRoot,
 		Hosts: s.Hosts, Resolver: s.Resolver, Hostname: s.Hostname, User: s.User, Dir: s.Dir, Env: s.Env,

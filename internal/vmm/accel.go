@@ -32,20 +32,27 @@ func (a Accel) String() string {
 	return "auto"
 }
 
-// DetectAccel chooses between [KVM] and [TCG] for this host, and says why in a
-// line for the user.
-func DetectAccel() (choice Accel, reason string) {
+// DetectAccel chooses between [KVM] and [TCG] for machines of an architecture on this
+// host, and says why in a line for the user.
+func DetectAccel(a Architecture) (choice Accel, reason string) {
+	if a = a.orHost(); a != HostArchitecture {
+		return TCG, "using software emulation of " + string(a) + ", which is slower"
+	}
+	b, err := boardOf(a)
+	if err != nil {
+		return TCG, software(err.Error())
+	}
 	f, err := os.OpenFile(kvmDevice, os.O_RDWR, 0)
 	if err == nil {
 		err = f.Close()
 	}
 	cpuinfo, infoErr := os.ReadFile("/proc/cpuinfo")
-	return chooseAccel(errors.Join(err, infoErr), string(cpuinfo), kvmGroup())
+	return b.chooseAccel(errors.Join(err, infoErr), string(cpuinfo), kvmGroup())
 }
 
 // chooseAccel also checks the CPU flag: a kernel inside another machine may offer
 // /dev/kvm although the CPU has no virtualization, and then QEMU aborts.
-func chooseAccel(open error, cpuinfo, group string) (choice Accel, reason string) {
+func (b *board) chooseAccel(open error, cpuinfo, group string) (choice Accel, reason string) {
 	if path, ok := errors.AsType[*fs.PathError](open); ok {
 		why := path.Path + ": " + path.Err.Error()
 		if errors.Is(path, fs.ErrPermission) {
@@ -56,8 +63,8 @@ func chooseAccel(open error, cpuinfo, group string) (choice Accel, reason string
 	if open != nil {
 		return TCG, software(open.Error())
 	}
-	if !virtualizes(cpuinfo) {
-		return TCG, software("the CPU shows neither vmx nor svm")
+	if lacks := b.virtualizes(cpuinfo); lacks != "" {
+		return TCG, software(lacks)
 	}
 	return KVM, "using hardware virtualization (KVM)"
 }
@@ -93,10 +100,13 @@ func software(why string) string {
 	return "no hardware virtualization (" + why + "); using software emulation, which is slower"
 }
 
-// virtualizes looks for the flags of Intel's (vmx) and AMD's (svm) extension.
-func virtualizes(cpuinfo string) bool {
+// virtualizesAMD64 looks for the flags of Intel's (vmx) and AMD's (svm) extension.
+func virtualizesAMD64(cpuinfo string) (lacks string) {
 	flags := processorFlags(cpuinfo)
-	return slices.Contains(flags, "vmx") || slices.Contains(flags, "svm")
+	if slices.Contains(flags, "vmx") || slices.Contains(flags, "svm") {
+		return ""
+	}
+	return "the CPU shows neither vmx nor svm"
 }
 
 // steady reports whether the time stamp counter has a constant rate, even while a
@@ -110,12 +120,21 @@ func steady(cpuinfo string) bool {
 // It keeps explicit values.
 func (m Machine) resolve() Machine {
 	if m.Accel == Auto {
-		m.Accel, _ = DetectAccel()
+		m.Accel, _ = DetectAccel(m.Architecture)
 	}
-	if m.Accel == TCG && m.TSCkHz == 0 {
-		m.TSCkHz = measureTSC()
+	if measure := m.board().counter; m.Accel == TCG && m.TSCkHz == 0 && measure != nil {
+		m.TSCkHz = measure()
 		cpuinfo, _ := os.ReadFile("/proc/cpuinfo") // Without the file the counter counts as not steady.
 		m.TSCSteady = steady(string(cpuinfo))
 	}
 	return m
+}
+
+// MeasureTSC returns the value of [Machine.TSCkHz] for an emulated machine on this host,
+// or 0 if it is unknown or the architecture has no such counter. It takes 20 ms.
+func MeasureTSC(a Architecture) int {
+	if b, err := boardOf(a); err == nil && b.counter != nil {
+		return b.counter()
+	}
+	return 0
 }

@@ -27,7 +27,7 @@ func TestChooseAccel(t *testing.T) {
 		{"no cpuinfo", nil, "", TCG, "neither vmx nor svm"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, reason := chooseAccel(c.open, c.cpuinfo, "kvm")
+			got, reason := boards[AMD64].chooseAccel(c.open, c.cpuinfo, "kvm")
 			if got != c.want || !strings.Contains(reason, c.reason) || strings.Contains(reason, "\n") {
 				t.Errorf("got %v, %q", got, reason)
 			}
@@ -60,7 +60,7 @@ func TestExplicitAccelStays(t *testing.T) {
 
 func TestNoGroupForKVM(t *testing.T) {
 	denied := &fs.PathError{Op: "open", Path: kvmDevice, Err: syscall.EACCES}
-	if _, reason := chooseAccel(denied, "", ""); !strings.Contains(reason, "chgrp kvm /dev/kvm") {
+	if _, reason := boards[AMD64].chooseAccel(denied, "", ""); !strings.Contains(reason, "chgrp kvm /dev/kvm") {
 		t.Errorf("got %q", reason)
 	}
 }

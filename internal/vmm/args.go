@@ -60,11 +60,11 @@ type Memory struct {
 	Shared bool
 }
 
-// QEMUArgs returns the arguments of qemu-system-x86_64 for a machine that has passed
+// QEMUArgs returns the arguments of the board's QEMU for a machine that has passed
 // [Machine.Check]. Equal values give equal arguments. An Accel of Auto means software
 // emulation, which works everywhere.
 func (m Machine) QEMUArgs(run RuntimePaths) []string {
-	return slices.Concat(
+	return m.board().slot(slices.Concat(
 		m.boardArgs(),
 		m.kernelArgs(run.Incoming),
 		m.memoryArgs(run.Memory),
@@ -74,23 +74,19 @@ func (m Machine) QEMUArgs(run RuntimePaths) []string {
 		m.cardArgs(),
 		m.tapArgs(run.Taps),
 		[]string{"-device", "virtio-rng-device"},
-	)
+	))
 }
 
-// boardArgs describe the board. Its interval timer and interrupt controller
-// stay on: without them a guest hangs under software emulation.
+// boardArgs describe the board.
 func (m Machine) boardArgs() []string {
-	accel, cpu := "tcg", "max"
+	b := m.board()
+	accel, cpu := "tcg", b.cpu
 	if m.Accel == KVM {
 		accel, cpu = "kvm", "host"
 	}
-	board := "microvm,pcie=off,rtc=on,acpi=off"
-	if m.ACPI {
-		board = "microvm,pcie=off,rtc=on,acpi=on"
-	}
 	return []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-machine", board, "-accel", accel, "-cpu", cpu,
+		"-machine", b.machine(m), "-accel", accel, "-cpu", cpu,
 		"-smp", m.processors(), "-m", strconv.Itoa(m.MemoryMiB) + "M",
 		// The legacy layout has no room for the features that virtiofs needs.
 		"-global", "virtio-mmio.force-legacy=false",
@@ -99,8 +95,8 @@ func (m Machine) boardArgs() []string {
 
 // processors returns the value of -smp. If a guest can have only one processor,
 // software emulation executes locked instructions as plain ones (the flag CF_PARALLEL
-// of QEMU's accel/tcg). But Linux uses them as barriers on x86, and devices run
-// concurrently with the guest. Without barriers virtiofsd sometimes misses a
+// of QEMU's accel/tcg), and leaves barriers out. But Linux uses both as barriers, and
+// devices run concurrently with the guest. Without barriers virtiofsd sometimes misses a
 // notification; the guest then sends no later ones, because the queue says which one to
 // send next, and virtiofsd hangs. A maximum of two processors keeps the barriers, even
 // if the second one never exists.

@@ -2,6 +2,7 @@ package vmm
 
 import (
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,13 +46,13 @@ func oneOption(args []string) string {
 
 // The machines of the golden files; each has passed Check.
 func machines() map[string]Machine {
-	minimal := Machine{Kernel: "/k/vmlinux", CPUs: 1, MemoryMiB: 512}
+	minimal := Machine{Architecture: AMD64, Kernel: "/k/vmlinux", CPUs: 1, MemoryMiB: 512}
 	debian := Machine{
-		Kernel: "/k/vmlinuz", Initrd: "/k/initrd.img", CPUs: 1, MemoryMiB: 512, Accel: TCG, TSCkHz: 2596146, TSCSteady: true,
+		Architecture: AMD64, Kernel: "/k/vmlinuz", Initrd: "/k/initrd.img", CPUs: 1, MemoryMiB: 512, Accel: TCG, TSCkHz: 2596146, TSCSteady: true,
 		ACPI: true, Console: Serial, Cmdline: []string{"rdinit=/init", "MSB_X=a b"},
 	}
 	full := Machine{
-		Kernel: "/k/vmlinux", CPUs: 2, MemoryMiB: 1024,
+		Architecture: AMD64, Kernel: "/k/vmlinux", CPUs: 2, MemoryMiB: 1024,
 		Cmdline: []string{"root=/dev/root", "rootfstype=virtiofs", "rw", "init=/init.krun", "MSB_X=a b"},
 		Shares:  []Share{{Tag: "/dev/root", Dir: "/srv/root"}, {Tag: "data,1", Dir: "/srv/data", ReadOnly: true}},
 		Disks: []Disk{
@@ -65,7 +66,12 @@ func machines() map[string]Machine {
 	tapped.Records, tapped.Taps = true, []Tap{{Name: "tap0", MAC: [6]byte{2, 0, 0, 0, 0, 1}}, {Name: "tap1", MAC: [6]byte{2, 0, 0, 0, 0, 2}}}
 	kvm := minimal
 	kvm.Accel, kvm.TSCkHz = KVM, 2596146
-	return map[string]Machine{"minimal": minimal, "debian": debian, "full": full, "tapped": tapped, "kvm": kvm}
+	all := map[string]Machine{"minimal": minimal, "debian": debian, "full": full, "tapped": tapped, "kvm": kvm}
+	for name, m := range maps.Clone(all) {
+		m.Architecture = ARM64
+		all[name+"-arm64"] = m
+	}
+	return all
 }
 
 func TestQEMUArgs(t *testing.T) {
@@ -86,6 +92,8 @@ func TestCheckRefuses(t *testing.T) {
 		change func(*Machine)
 		want   string
 	}{
+		{"unknown architecture", func(m *Machine) { m.Architecture = "riscv64" }, "amd64 or arm64"},
+		{"too many devices, arm64", func(m *Machine) { m.Architecture, m.Disks = ARM64, make([]Disk, 31) }, "a machine for arm64 has room for 30"},
 		{"no kernel", func(m *Machine) { m.Kernel = "" }, "no kernel"},
 		{"no CPU", func(m *Machine) { m.CPUs = 0 }, "0 CPUs"},
 		{"many CPUs", func(m *Machine) { m.CPUs = 256 }, "256 CPUs"},
@@ -113,7 +121,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"long line, stock", func(m *Machine) { m.ACPI, m.Cmdline = true, []string{strings.Repeat("x", 2030)} }, "the kernel reads 2047"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := Machine{Kernel: "/k", CPUs: 1, MemoryMiB: 64}
+			m := Machine{Architecture: AMD64, Kernel: "/k", CPUs: 1, MemoryMiB: 64}
 			c.change(&m)
 			if err := m.Check(); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("Check() = %v, want %q", err, c.want)
@@ -124,7 +132,7 @@ func TestCheckRefuses(t *testing.T) {
 
 func TestCheckTakesTheLimits(t *testing.T) {
 	m := Machine{
-		Kernel: "/k", CPUs: maxCPUs, MemoryMiB: minMemoryMiB, ACPI: true, Cmdline: []string{"--", "x"},
+		Architecture: AMD64, Kernel: "/k", CPUs: maxCPUs, MemoryMiB: minMemoryMiB, ACPI: true, Cmdline: []string{"--", "x"},
 		Shares: []Share{{Tag: strings.Repeat("t", tagLen), Dir: "/d"}},
 	}
 	for range slotsACPI - slotsOwn - 1 {

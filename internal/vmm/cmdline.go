@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// lineStock is COMMAND_LINE_SIZE of x86 (2048) less the final NUL; the kernel cuts
-	// the rest off silently.
+	// lineStock is COMMAND_LINE_SIZE of x86 and arm64 (2048) less the final NUL; the
+	// kernel cuts the rest off silently.
 	lineStock = 2047
 
 	// lineReference is the same limit of the reference kernel, which raises it to
@@ -48,18 +48,19 @@ const (
 
 // baseWords are the kernel's words that every machine of this kind needs.
 //
-// A restart must reach QEMU as a reset. By default the kernel would wait 1.3 s for a
-// keyboard controller, which the board lacks, so it uses a triple fault (t). panic=-1
-// restarts at once, so that a panic ends the machine. quiet keeps a slow console from
+// A restart must reach QEMU as a reset. On x86-64 the kernel would wait 1.3 s for a
+// keyboard controller, which the board lacks, so it uses a triple fault (reboot=t).
+// panic=-1 restarts at once, so that a panic ends the machine. quiet keeps a slow console from
 // slowing the boot; a later loglevel= overrides it.
 func (m Machine) baseWords() []string {
+	b := m.board()
 	console := "console=hvc0"
 	if m.Console == Serial {
-		console = "console=ttyS0"
+		console = "console=" + b.serial
 	}
-	words := []string{"reboot=t", "panic=-1", console, "quiet"}
+	words := append(slices.Clone(b.words), "panic=-1", console, "quiet")
 	if m.Accel != KVM { // Under KVM a guest learns this from KVM.
-		words = append(words, m.clockWords()...)
+		words = append(words, b.emulated(m)...)
 		if len(m.Shares) > 0 {
 			words = append(words, clearAtAllocation)
 		}
@@ -67,7 +68,7 @@ func (m Machine) baseWords() []string {
 	return words
 }
 
-// clockWords tell an emulated guest the values that it would otherwise measure.
+// clockWords tell an emulated x86-64 guest the values that it would otherwise measure.
 func (m Machine) clockWords() []string {
 	words := []string{trustTimer}
 	if m.TSCkHz > 0 {
@@ -106,14 +107,17 @@ func (m Machine) checkCmdline() error {
 			return fmt.Errorf("kernel command line: word %q: %w", w, err)
 		}
 	}
-	if !m.ACPI && slices.Contains(m.Cmdline, "--") {
+	appended := !m.ACPI && !m.board().ownTree
+	if appended && slices.Contains(m.Cmdline, "--") {
 		// QEMU appends its words for the devices at the end. After "--" the kernel
 		// would pass them to init.
 		return errors.New(`kernel command line: word "--": it needs ACPI, or the kernel does not see its devices`)
 	}
 	line, limit := len(m.cmdline()), lineStock
-	if !m.ACPI {
+	if appended {
 		line += lineDevice * (slotsOwn + len(m.Shares) + len(m.Disks))
+	}
+	if !m.ACPI {
 		limit = lineReference
 	}
 	if line > limit {

@@ -1,7 +1,7 @@
 // Package vmm runs one virtual machine from its arguments to its exit.
 //
 // A [Machine] is a value: [Machine.Check] validates it, and [Machine.QEMUArgs] turns it
-// into the arguments of qemu-system-x86_64, without side effects. [Start] runs it: one
+// into the arguments of QEMU, without side effects. [Start] runs it: one
 // virtiofsd for each shared directory, then QEMU, then the handshake on QEMU's control
 // link (QMP). The result, a [VM], gives access to the agent's byte link and the
 // console, and returns the machine's end as an error value.

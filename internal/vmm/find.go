@@ -8,7 +8,7 @@ import (
 
 // Environment variables that name the programs to use.
 const (
-	EnvQEMU      = "AGENTCTL_QEMU"
+	EnvQEMU      = "AGENTCTL_QEMU" // For this host's architecture.
 	EnvVirtiofsd = "AGENTCTL_VIRTIOFSD"
 )
 
@@ -22,13 +22,24 @@ type MissingError struct {
 // Error implements error.
 func (e *MissingError) Error() string { return e.What + " is missing: " + e.Fix }
 
-// FindQEMU returns the path of qemu-system-x86_64: $AGENTCTL_QEMU, else from $PATH. The
-// error is a [MissingError] if there is none.
-func FindQEMU() (string, error) {
-	return find(EnvQEMU, []string{"qemu-system-x86_64"}, &MissingError{
-		What: "qemu-system-x86_64",
-		Fix:  "install the Debian package qemu-system-x86, or set " + EnvQEMU,
-	})
+// FindQEMU returns the path of the QEMU for machines of an architecture: that of
+// $AGENTCTL_QEMU_AMD64 or $AGENTCTL_QEMU_ARM64, for this host's architecture that of
+// $AGENTCTL_QEMU, else qemu-system-x86_64 or qemu-system-aarch64 from $PATH. The error is
+// a [MissingError] if there is none.
+func FindQEMU(a Architecture) (string, error) {
+	b, err := boardOf(a)
+	if err != nil {
+		return "", err
+	}
+	variable := b.variable
+	if b.architecture == HostArchitecture && os.Getenv(variable) == "" {
+		variable = EnvQEMU
+	}
+	missing := &MissingError{What: b.emulator, Fix: "install the Debian package " + b.debian + ", or set " + variable}
+	if b.architecture != HostArchitecture {
+		missing.What += ", which emulates machines for " + string(b.architecture) + ","
+	}
+	return find(variable, []string{b.emulator}, missing)
 }
 
 // FindVirtiofsd returns the path of virtiofsd: $AGENTCTL_VIRTIOFSD, else from the

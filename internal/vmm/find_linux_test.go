@@ -18,7 +18,7 @@ func TestFind(t *testing.T) {
 		find      func() (string, error)
 		pkg       string
 	}{
-		{"qemu", EnvQEMU, FindQEMU, "qemu-system-x86"},
+		{"qemu", EnvQEMU, findHostQEMU, hostBoard(t).debian},
 		{"virtiofsd", EnvVirtiofsd, FindVirtiofsd, "qemu-system-common"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -34,9 +34,40 @@ func TestFind(t *testing.T) {
 	}
 	t.Setenv(EnvQEMU, "")
 	t.Setenv("PATH", t.TempDir())
-	_, err := FindQEMU()
-	if missing, ok := errors.AsType[*MissingError](err); !ok || !strings.Contains(missing.Fix, "Debian package qemu-system-x86") {
+	_, err := findHostQEMU()
+	if missing, ok := errors.AsType[*MissingError](err); !ok || !strings.Contains(missing.Fix, "Debian package "+hostBoard(t).debian) {
 		t.Errorf("nothing installed: %v", err)
+	}
+}
+
+func findHostQEMU() (string, error) { return FindQEMU("") }
+
+func hostBoard(t *testing.T) *board {
+	t.Helper()
+	b, err := boardOf("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Each architecture has a QEMU of its own, and a variable that names it.
+func TestFindForeignQEMU(t *testing.T) {
+	foreign := Architectures()[1]
+	b := boards[foreign]
+	t.Setenv("PATH", t.TempDir())
+	t.Setenv(EnvQEMU, writeScript(t, "exit 0"))
+	_, err := FindQEMU(foreign)
+	if missing, ok := errors.AsType[*MissingError](err); !ok || !strings.Contains(err.Error(), b.emulator) || !strings.Contains(missing.Fix, b.debian) {
+		t.Errorf("nothing for %s is installed: %v", foreign, err)
+	}
+	program := writeScript(t, "exit 0")
+	t.Setenv(b.variable, program)
+	if got, err := FindQEMU(foreign); got != program || err != nil {
+		t.Errorf("%s: got %s, %v", b.variable, got, err)
+	}
+	if _, err := FindQEMU("riscv64"); err == nil || !strings.Contains(err.Error(), "riscv64") {
+		t.Errorf("an unknown architecture: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package vmm
 
 import (
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -12,16 +13,19 @@ func ProcessorID() string {
 	if err != nil {
 		return ""
 	}
-	return processorID(string(cpuinfo))
+	b, err := boardOf(HostArchitecture)
+	if err != nil {
+		return ""
+	}
+	return b.processorID(string(cpuinfo))
 }
 
-func processorID(cpuinfo string) string {
+func (b *board) processorID(cpuinfo string) string {
 	var id []string
 	first, _, _ := strings.Cut(cpuinfo, "\n\n")
 	for line := range strings.Lines(first) {
 		key, value, _ := strings.Cut(line, ":")
-		switch strings.TrimSpace(key) {
-		case "vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags":
+		if slices.Contains(b.processor, strings.TrimSpace(key)) {
 			id = append(id, strings.TrimSpace(value))
 		}
 	}

@@ -18,20 +18,26 @@ var processorLevels = [][]string{
 	{"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
 }
 
-// Level is the level of x86-64, 1 to 4, that programs in a machine can use: the host's
-// under [KVM], QEMU's under [TCG]. Auto is resolved by [DetectAccel].
-func Level(a Accel) int {
-	if a == Auto {
-		a, _ = DetectAccel()
-	}
-	if a == TCG {
-		return emulatedLevel
-	}
-	cpuinfo, err := os.ReadFile("/proc/cpuinfo")
+// Level is the level of the architecture that programs in a machine can use: for amd64
+// 1 to 4, the host's under [KVM] and QEMU's under [TCG]; for arm64 1, which is v8. Auto is
+// resolved by [DetectAccel].
+func Level(arch Architecture, a Accel) int {
+	b, err := boardOf(arch)
 	if err != nil {
 		return 1
 	}
-	return processorLevel(processorFlags(string(cpuinfo)))
+	if a == Auto {
+		a, _ = DetectAccel(arch)
+	}
+	cpuinfo, _ := os.ReadFile("/proc/cpuinfo") // Without it the level is the lowest.
+	return b.level(a, string(cpuinfo))
+}
+
+func levelAMD64(a Accel, cpuinfo string) int {
+	if a == TCG {
+		return emulatedLevel
+	}
+	return processorLevel(processorFlags(cpuinfo))
 }
 
 func processorLevel(flags []string) int {

@@ -29,10 +29,10 @@ func TestProcessorLevel(t *testing.T) {
 			t.Errorf("%s: v%d, want v%d", name, got, tt.want)
 		}
 	}
-	if got := Level(TCG); got != emulatedLevel {
+	if got := Level(AMD64, TCG); got != emulatedLevel {
 		t.Errorf("TCG has v%d", got)
 	}
-	if got := Level(KVM); !slices.Contains([]int{1, 2, 3, 4}, got) {
+	if got := Level(AMD64, KVM); !slices.Contains([]int{1, 2, 3, 4}, got) {
 		t.Errorf("this host has v%d", got)
 	}
 }

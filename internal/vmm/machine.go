@@ -12,7 +12,7 @@ type Console int
 const (
 	// HVC is the virtio console, hvc0: fast, needs its driver in the kernel image.
 	HVC Console = iota
-	// Serial is the first ISA serial port, ttyS0: every stock kernel has it.
+	// Serial is the board's serial port, ttyS0 or ttyAMA0: every stock kernel has it.
 	Serial
 )
 
@@ -74,7 +74,9 @@ type Disk struct {
 //
 // Every machine has an entropy device and a port named "agent".
 type Machine struct {
-	Kernel string // ELF or bzImage
+	Architecture Architecture // "" is this host's.
+
+	Kernel string // ELF or bzImage; for arm64 an Image
 	Initrd string // "" for none
 
 	// Cmdline holds words for the kernel, after those that the machine itself
@@ -96,8 +98,9 @@ type Machine struct {
 	TSCSteady bool
 
 	// ACPI describes the devices to the guest by ACPI tables instead of the kernel
-	// command line; stock kernels need it. With ACPI a guest ends its machine by
-	// power-off, without it by restart.
+	// command line; stock kernels for x86-64 need it. With ACPI a guest ends its machine
+	// by power-off, without it by restart. On arm64 it has no effect: the device tree
+	// describes the devices, and both ways end a machine.
 	ACPI    bool
 	Console Console
 	Shares  []Share
@@ -154,6 +157,8 @@ const (
 	// interrupt lines of its one I/O APIC, or the 24 lines of a second one.
 	slotsPlain = 8
 	slotsACPI  = 24
+	// slotsVirt are those of QEMU's virt (NUM_VIRTIO_TRANSPORTS).
+	slotsVirt = 32
 
 	// slotsOwn are the slots that every machine uses: the serial bus and the entropy
 	// device.
@@ -163,6 +168,9 @@ const (
 // Check validates the machine without looking at the host, and reports all errors. QEMU
 // would report them late and in its own terms.
 func (m Machine) Check() error {
+	if _, err := boardOf(m.Architecture); err != nil {
+		return err
+	}
 	errs := []error{m.checkSize(), m.checkSlots(), m.checkCmdline(), m.checkShares()}
 	for _, d := range m.Disks {
 		errs = append(errs, d.check())
@@ -196,9 +204,13 @@ func (m Machine) minMemory() int {
 }
 
 func (m Machine) checkSlots() error {
-	slots, kind := slotsPlain, "without ACPI"
-	if m.ACPI {
-		slots, kind = slotsACPI, "with ACPI"
+	b := m.board()
+	slots, kind := b.slots[0], "without ACPI"
+	switch {
+	case b.ownTree:
+		kind = "for " + string(b.architecture)
+	case m.ACPI:
+		slots, kind = b.slots[1], "with ACPI"
 	}
 	n, what := len(m.Shares)+len(m.Disks), "shares and disks"
 	if m.Card || m.Network {

@@ -47,6 +47,9 @@ type plan struct {
 
 // prepare makes the plan. It reads the host's state and changes nothing.
 func prepare(ctx context.Context, m Machine, o Options) (plan, error) {
+	if m.Accel == KVM && m.Architecture.orHost() != HostArchitecture {
+		return plan{}, fmt.Errorf("machine: accelerator kvm: it runs machines for %s here, not for %s", HostArchitecture, m.Architecture)
+	}
 	if err := m.checkFiles(); err != nil {
 		return plan{}, err
 	}
@@ -96,7 +99,7 @@ func (m Machine) checkFiles() error {
 }
 
 func findTools(ctx context.Context, m Machine, o Options) (t tools, err error) {
-	if t.qemu, err = orFind(o.QEMU, FindQEMU); err != nil || len(m.Shares) == 0 {
+	if t.qemu, err = orFind(o.QEMU, func() (string, error) { return FindQEMU(m.Architecture) }); err != nil || len(m.Shares) == 0 {
 		return t, err
 	}
 	if o.Sharing != nil {

@@ -15,10 +15,6 @@ const (
 // rdtsc reads the CPU's time stamp counter.
 func rdtsc() uint64
 
-// MeasureTSC returns the value of [Machine.TSCkHz] for this host, or 0 if it is
-// unknown. It takes 20 ms.
-func MeasureTSC() int { return measureTSC() }
-
 // measureTSC returns the counter's frequency in kHz. A guest under software
 // emulation sees the same counter.
 func measureTSC() int {

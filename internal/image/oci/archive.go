@@ -117,14 +117,14 @@ func docker(m members, b []byte) (*Collection, error) {
 	}
 	var c Collection
 	for _, one := range all {
-		c.candidates = append(c.candidates, candidate{one.RepoTags, func(context.Context, Want) (*Image, error) { return one.image(m) }})
+		c.candidates = append(c.candidates, candidate{one.RepoTags, func(_ context.Context, w Want) (*Image, error) { return one.image(m, w) }})
 	}
 	return &c, nil
 }
 
 // image makes one image. Its layers have only the digests of their content, from the
 // configuration.
-func (s saved) image(m members) (*Image, error) {
+func (s saved) image(m members, w Want) (*Image, error) {
 	config, err := readMember(m, s.Config)
 	if err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", s.Config, err)
@@ -141,7 +141,7 @@ func (s saved) image(m members) (*Image, error) {
 			return r, err
 		}})
 	}
-	return assemble(config, layers)
+	return w.assemble(config, layers)
 }
 
 // blobs are the documents and layers of a layout.

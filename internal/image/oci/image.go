@@ -62,7 +62,7 @@ func (w Want) resolve(ctx context.Context, s store, m manifest) (*Image, error) 
 	var variant string
 	for range maxDepth {
 		if len(m.Manifests) == 0 {
-			img, err := build(ctx, s, m)
+			img, err := w.build(ctx, s, m)
 			if err == nil {
 				img.Config.Variant = cmp.Or(img.Config.Variant, variant)
 			}
@@ -87,7 +87,7 @@ func (w Want) resolve(ctx context.Context, s store, m manifest) (*Image, error) 
 }
 
 // build reads the configuration and checks the layers against it.
-func build(ctx context.Context, s store, m manifest) (*Image, error) {
+func (w Want) build(ctx context.Context, s store, m manifest) (*Image, error) {
 	b, err := document(ctx, s.open, m.Config)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
@@ -99,11 +99,11 @@ func build(ctx context.Context, s store, m manifest) (*Image, error) {
 		}
 		layers[i] = Layer{Stored: d.Digest, Size: d.Size, Open: func(ctx context.Context) (io.ReadCloser, error) { return s.open(ctx, d) }}
 	}
-	return assemble(b, layers)
+	return w.assemble(b, layers)
 }
 
 // assemble makes an image from its configuration and its stored layers.
-func assemble(config []byte, layers []Layer) (*Image, error) {
+func (w Want) assemble(config []byte, layers []Layer) (*Image, error) {
 	c, err := decode[configuration](config, "configuration")
 	if err != nil {
 		return nil, err
@@ -114,8 +114,8 @@ func assemble(config []byte, layers []Layer) (*Image, error) {
 	if len(c.RootFS.DiffIDs) != len(layers) {
 		return nil, fmt.Errorf("%d layers, but the configuration names %d", len(layers), len(c.RootFS.DiffIDs))
 	}
-	if (c.OS != "" || c.Architecture != "") && !c.Platform.runsAs(wanted) {
-		return nil, fmt.Errorf("an image for %s: these machines run %s: %w", c.Platform, wanted, errPlatform)
+	if wanted := w.Machine(); (c.OS != "" || c.Architecture != "") && !c.Platform.runsAs(wanted) {
+		return nil, fmt.Errorf("an image for %s: the machine runs %s: %w", c.Platform, wanted, errPlatform)
 	}
 	for i, id := range c.RootFS.DiffIDs {
 		if err := id.check(); err != nil {

@@ -92,9 +92,9 @@ func TestChoose(t *testing.T) {
 // wantAMD64 makes a test use amd64's variants on any host.
 func wantAMD64(t *testing.T) {
 	t.Helper()
-	before := wanted
-	wanted = Platform{OS: "linux", Architecture: "amd64"}
-	t.Cleanup(func() { wanted = before })
+	before := native
+	native = "amd64"
+	t.Cleanup(func() { native = before })
 }
 
 func TestParsePlatform(t *testing.T) {
@@ -108,14 +108,17 @@ func TestParsePlatform(t *testing.T) {
 		"linux/amd64/v4":    `platform "linux/amd64/v4": the machines of this host have v3 at most; possible: linux/amd64, linux/amd64/v1, linux/amd64/v2, linux/amd64/v3`,
 		"linux/amd64/v5":    "no variant of that name",
 		"linux/amd64/v02":   "no variant of that name",
-		"linux/arm64":       `platform "linux/arm64": a machine runs on this host's kind of processor`,
-		"linux/aarch64/v8":  "this host's kind of processor",
-		"windows/amd64":     "this host's kind of processor",
+		"linux/arm64":       "linux/arm64",
+		"arm64":             "linux/arm64",
+		"linux/aarch64/v8":  "linux/arm64/v8",
+		"linux/arm64/v9":    `platform "linux/arm64/v9": no variant of that name; possible: linux/amd64, linux/amd64/v1, linux/amd64/v2, linux/amd64/v3, linux/arm64, linux/arm64/v8`,
+		"linux/arm/v7":      "no machine has such a processor",
+		"windows/amd64":     "machines run linux",
 		"":                  "want OS/ARCHITECTURE[/VARIANT]",
 		"linux/":            "want OS/ARCHITECTURE[/VARIANT]",
 		"linux/amd64/v2/v3": "want OS/ARCHITECTURE[/VARIANT]",
 	} {
-		p, err := ParsePlatform(text, 3)
+		p, err := ParsePlatform(text, func(a string) int { return map[string]int{"amd64": 3, "arm64": 1}[a] })
 		got := p.String()
 		if err != nil {
 			got = err.Error()

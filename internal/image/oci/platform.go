@@ -1,11 +1,12 @@
 package oci
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -17,12 +18,20 @@ type Platform struct {
 	Variant      string `json:"variant"`
 }
 
-// wanted is the platform of our machines.
-var wanted = Platform{Architecture: runtime.GOARCH, OS: "linux"}
+// machineOS is the system of all machines.
+const machineOS = "linux"
 
-// levels is the number of amd64's variants, v1 to v4: x86-64 psABI, "Low Level System
-// Information".
-const levels = 4
+// native is the architecture of machines for which no other is asked: this host's.
+var native = runtime.GOARCH
+
+// variants are the variants of each architecture that machines have, in ascending order
+// of what they demand of the processor. For amd64 they are those of the x86-64 psABI,
+// "Low Level System Information".
+var variants = map[string][]string{"amd64": {"v1", "v2", "v3", "v4"}, "arm64": {"v8"}}
+
+// Levels returns the number of variants of an architecture that machines of this host
+// run, beginning with the first; 0 if they run none.
+type Levels func(architecture string) int
 
 // errPlatform says that an image is for another machine.
 var errPlatform = errors.New("not for these machines")
@@ -31,15 +40,14 @@ var errPlatform = errors.New("not for these machines")
 var architectures = map[string]string{"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 
 // ParsePlatform reads OS/ARCHITECTURE[/VARIANT], or an architecture alone. It refuses
-// platforms that machines here cannot run. Level is the highest variant of amd64 that
-// they run.
-func ParsePlatform(s string, level int) (Platform, error) {
+// platforms that machines here cannot run.
+func ParsePlatform(s string, levels Levels) (Platform, error) {
 	refuse := func(why string) (Platform, error) {
-		return Platform{}, fmt.Errorf("platform %q: %s; possible: %s", s, why, possible(level))
+		return Platform{}, fmt.Errorf("platform %q: %s; possible: %s", s, why, possible(levels))
 	}
 	parts := strings.Split(strings.ToLower(s), "/")
 	if len(parts) == 1 {
-		parts = []string{wanted.OS, parts[0]}
+		parts = []string{machineOS, parts[0]}
 	}
 	if len(parts) > 3 || slices.Contains(parts, "") {
 		return refuse("want OS/ARCHITECTURE[/VARIANT]")
@@ -51,23 +59,31 @@ func ParsePlatform(s string, level int) (Platform, error) {
 	if len(parts) > 2 {
 		p.Variant = parts[2]
 	}
+	all := variants[p.Architecture]
 	switch rank := p.rank(); {
-	case !p.runsAs(wanted):
-		return refuse("a machine runs on this host's kind of processor, and emulates no other")
-	case p.Variant != "" && rank > levels:
+	case p.OS != machineOS:
+		return refuse("machines run linux")
+	case len(all) == 0:
+		return refuse("no machine has such a processor")
+	case p.Variant != "" && rank > len(all):
 		return refuse("no variant of that name")
-	case rank > level:
-		return refuse(fmt.Sprintf("the machines of this host have v%d at most", level))
+	case rank > levels(p.Architecture):
+		return refuse(fmt.Sprintf("the machines of this host have %s at most", all[max(levels(p.Architecture), 1)-1]))
 	}
 	return p, nil
 }
 
-// possible lists the platforms that machines can run.
-func possible(level int) string {
-	all := []string{wanted.String()}
-	if wanted.Architecture == "amd64" {
-		for n := range level {
-			all = append(all, fmt.Sprintf("%s/v%d", wanted, n+1))
+// possible lists the platforms that machines can run, this host's first.
+func possible(levels Levels) string {
+	var all []string
+	for _, a := range append([]string{native}, slices.Sorted(maps.Keys(variants))...) {
+		p := Platform{OS: machineOS, Architecture: a}
+		if slices.Contains(all, p.String()) || levels(a) == 0 {
+			continue
+		}
+		all = append(all, p.String())
+		for _, p.Variant = range variants[a][:min(levels(a), len(variants[a]))] {
+			all = append(all, p.String())
 		}
 	}
 	return strings.Join(all, ", ")
@@ -76,18 +92,17 @@ func possible(level int) string {
 // runsAs compares platforms without their variants.
 func (p Platform) runsAs(q Platform) bool { return p.OS == q.OS && p.Architecture == q.Architecture }
 
-// rank orders variants of amd64 by the processor that they need. No variant means v1;
-// an unknown one ranks above all others. Variants of other architectures have no order.
+// rank orders the variants of an architecture. No variant means the first; an unknown one
+// ranks above all others.
 func (p Platform) rank() int {
-	switch {
-	case p.Variant == "", p.Architecture != "amd64":
+	all := variants[p.Architecture]
+	if p.Variant == "" {
 		return 1
-	case len(p.Variant) == 2 && p.Variant[0] == 'v':
-		if n, err := strconv.Atoi(p.Variant[1:]); err == nil && n >= 1 && n <= levels {
-			return n
-		}
 	}
-	return levels + 1
+	if at := slices.Index(all, p.Variant); at >= 0 {
+		return at + 1
+	}
+	return len(all) + 1
 }
 
 // String returns OS/ARCHITECTURE[/VARIANT].
@@ -95,22 +110,40 @@ func (p Platform) String() string {
 	return strings.TrimSuffix(p.OS+"/"+p.Architecture+"/"+p.Variant, "/")
 }
 
-// Fits reports whether an image with configuration c satisfies a user's request for p.
-func (p Platform) Fits(c Config) bool {
-	return p.Variant == "" || p.rank() == Platform{Architecture: wanted.Architecture, Variant: c.Variant}.rank()
+// Fits reports whether an image with configuration c satisfies the request. An image
+// without an architecture fits every machine.
+func (w Want) Fits(c Config) bool {
+	if c.Architecture != "" && c.Architecture != w.Machine().Architecture {
+		return false
+	}
+	has := Platform{Architecture: w.Machine().Architecture, Variant: c.Variant}
+	return w.Platform.Variant == "" || w.Platform.rank() == has.rank()
 }
 
 // A Want selects one of several images.
 type Want struct {
-	// Platform names the highest allowed variant; the zero value allows the best one
-	// that machines have.
+	// Platform names the architecture, and the highest allowed variant. Without a variant
+	// the best one that machines have is allowed; without an architecture it is this
+	// host's.
 	Platform Platform
-	// Level is the highest variant of amd64 that machines have; 0 is v1.
+	// Level is the number of the architecture's variants that machines run; 0 means 1.
 	Level int
 	// Name is a name of the image in an archive or a layout; "" selects all images.
 	Name string
 	// One requires that exactly one image fits.
 	One bool
+}
+
+// Machine returns the platform of the machine, without a variant.
+func (w Want) Machine() Platform {
+	return Platform{OS: machineOS, Architecture: cmp.Or(w.Platform.Architecture, native)}
+}
+
+// Asked returns the platform that images must be for.
+func (w Want) Asked() Platform {
+	p := w.Machine()
+	p.Variant = w.Platform.Variant
+	return p
 }
 
 // top returns the highest allowed variant.
@@ -126,6 +159,7 @@ func (w Want) top() int {
 // if no other fits; their configuration then decides.
 func (w Want) choose(all []descriptor) (descriptor, error) {
 	var fit, unnamed []descriptor
+	wanted := w.Machine()
 	var have []string
 	for _, d := range all {
 		switch {

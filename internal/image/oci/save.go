@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"io"
-	"runtime"
 	"slices"
 	"time"
 )
@@ -119,7 +118,7 @@ func (c Config) document(layer Digest) any {
 	}
 	p := Platform{OS: c.OS, Architecture: c.Architecture}
 	if p.OS == "" {
-		p = Platform{OS: wanted.OS, Architecture: runtime.GOARCH}
+		p = Platform{OS: machineOS, Architecture: native}
 	}
 	return struct {
 		Architecture string    `json:"architecture"`
