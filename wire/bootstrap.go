@@ -2,13 +2,13 @@ package wire
 
 // Bootstrap is everything that a host of generation 7 or later tells the guest
 // before it boots: the first frame on the port. Decoding checks shapes and the
-// closed sets (kinds, security profile); what the values mean, and whether they
-// are usable, is decided by the planner (docs/BOOT.md section 5).
+// closed sets (kinds, security profile). The planner decides what the values mean and
+// whether they can be used (docs/BOOT.md section 5).
 //
-// A nil pointer means that the host left the field out or wrote null; the empty
-// string is something that it said, and is kept apart. Empty lists decode as nil.
+// A nil pointer means that the host left the field out or wrote null. An empty string
+// is a value of its own. Empty lists decode as nil.
 type Bootstrap struct {
-	BlockRoot       BlockRoot // *DiskImage, *OCIErofs, or nil: the root is what the kernel mounted
+	BlockRoot       BlockRoot // *DiskImage, *OCIErofs, or nil: the root stays the one that the kernel mounted
 	DirMounts       []DirMount
 	FileMounts      []FileMount
 	DiskMounts      []DiskMount
@@ -23,13 +23,14 @@ type Bootstrap struct {
 	SecurityProfile SecurityProfile // "" when left out, which means ProfileDefault
 	HandoffInit     *HandoffInit
 
-	// Fresh, an extension of ours, is for a guest that others began as well: it was
-	// started from a template. The agent acts on it before anything else, and says so
-	// by Ready.Fresh.
+	// Fresh, an extension of ours, is for a guest that was started from a template,
+	// and so has the same memory as other guests. The agent applies it before it does
+	// anything else, and confirms it with Ready.Fresh.
 	Fresh *Fresh
 }
 
-// Fresh is what makes a guest differ from others that have the same memory.
+// Fresh has the values by which a guest comes to differ from others with the same
+// memory.
 type Fresh struct {
 	Entropy       [64]byte // of the host's random generator, for this guest alone
 	UnixTimeNanos uint64   // the wall clock

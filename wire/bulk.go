@@ -1,6 +1,6 @@
 package wire
 
-// BulkKind is what a raw bulk flow belongs to.
+// BulkKind is the kind of session to which a raw bulk flow belongs.
 type BulkKind uint8
 
 // The kinds of bulk flow.
@@ -38,7 +38,7 @@ func (b *BulkOffer) fields() []field {
 	}
 }
 
-// BulkAccepted takes a BulkOffer up.
+// BulkAccepted accepts a BulkOffer.
 type BulkAccepted struct {
 	Kind                   BulkKind
 	Flows                  BulkFlow // one or both
@@ -62,7 +62,8 @@ func (m *BulkAccepted) fields() []field {
 	}
 }
 
-// BulkCredit lets a flow's sender go on. Both values count from the flow's start.
+// BulkCredit allows a flow's sender to send more. Both values count from the flow's
+// start.
 type BulkCredit struct {
 	Kind           BulkKind
 	Flow           BulkFlow
@@ -82,7 +83,7 @@ func (m *BulkCredit) fields() []field {
 	}
 }
 
-// BulkFinish says how long a flow is in the end. It may overtake the last records.
+// BulkFinish has the final length of a flow. It may overtake the last records.
 type BulkFinish struct {
 	Kind        BulkKind
 	Flow        BulkFlow
@@ -100,7 +101,7 @@ func (m *BulkFinish) fields() []field {
 	}
 }
 
-// CancelReason says why a flow was given up.
+// CancelReason is the reason why a flow was cancelled.
 type CancelReason uint8
 
 // The reasons.
@@ -112,7 +113,7 @@ const (
 	CancelProtocol
 )
 
-// BulkCancel gives a flow up.
+// BulkCancel cancels a flow.
 type BulkCancel struct {
 	Kind    BulkKind
 	Reason  CancelReason

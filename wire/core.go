@@ -33,7 +33,7 @@ func (*InitAck) Type() Type { return TypeInitAck }
 
 func (*InitAck) fields() []field { return nil }
 
-// Ready says, once, that the guest serves requests.
+// Ready is sent once, when the guest begins to serve requests.
 type Ready struct {
 	BootTimeNS   uint64 // CLOCK_BOOTTIME when the agent started
 	InitTimeNS   uint64 // how long the set-up took
@@ -44,16 +44,16 @@ type Ready struct {
 	RelayLease     *RelayLease     // generation 8: leases are acknowledged
 	LocalTransport *LocalTransport // added by a relay for its clients, never by an agent
 
-	// WorkloadTransportBarrierVersion, of generation 9, makes the host count
-	// what it sends against the guest's transport credit. The only value is 2.
+	// WorkloadTransportBarrierVersion, of generation 9, obliges the host to count its
+	// frames against the guest's transport credit. The only value is 2.
 	WorkloadTransportBarrierVersion *uint8
 
-	// Fresh, an extension of ours, answers Bootstrap.Fresh: clock and random
-	// generator are this guest's own. It is sent to nobody else.
+	// Fresh, an extension of ours, confirms Bootstrap.Fresh: the clock and the random
+	// generator are now this guest's own. It is sent only to hosts that sent that.
 	Fresh bool
 
 	// Extensions has the names of the vendor extensions of ours that the agent has, sorted.
-	// Hosts that do not know the field pass over it.
+	// Hosts that do not know the field ignore it.
 	Extensions []string
 }
 
@@ -98,8 +98,8 @@ const (
 	SecondPortWord    = "microsandbox.agent_transport=" + SecondPortProfile
 )
 
-// PortGreeting is what the guest says first on the second port, and the host's answer,
-// which repeats the 16 bytes that name the connection.
+// PortGreeting is the first message of the guest on the second port. The host's answer
+// has the same form and repeats the 16 bytes that name the connection.
 type PortGreeting [24]byte
 
 // GreetPort makes the guest's greeting.
@@ -138,7 +138,7 @@ func (l *LocalTransport) fields() []field {
 	return []field{required("max_format", num(&l.MaxFormat))}
 }
 
-// Shutdown ends the machine. Its payload is null and is never looked at.
+// Shutdown ends the machine. Its payload is null, and receivers do not read it.
 type Shutdown struct{}
 
 // Type returns TypeShutdown.
@@ -146,8 +146,8 @@ func (*Shutdown) Type() Type { return TypeShutdown }
 
 func (*Shutdown) fields() []field { return nil }
 
-// ClientDisconnected says that a client of the relay is gone, and with it
-// everything in its range of ids.
+// ClientDisconnected tells the guest that a client of the relay has left. The guest
+// ends all sessions in that client's range of ids.
 type ClientDisconnected struct {
 	IDStart, IDEndExclusive uint32
 	Incarnation             *[16]byte // generation 8: the lease that ends
@@ -178,8 +178,8 @@ func (m *ClockSync) fields() []field {
 	return []field{required("unix_time_nanos", num(&m.UnixTimeNanos))}
 }
 
-// ErrorKind is the reason in a ProtocolError. A kind that we do not know decodes:
-// later agents may have more.
+// ErrorKind is the reason in a ProtocolError. Unknown kinds decode too, because later
+// agents may add some.
 type ErrorKind string
 
 // The kinds of protocol error.
@@ -191,22 +191,22 @@ const (
 	ErrorUnsupportedGeneration ErrorKind = "unsupported_protocol_generation"
 	ErrorMalformed             ErrorKind = "malformed_message"
 	ErrorUnavailable           ErrorKind = "capability_unavailable" // generation 9
-	ErrorInitialization        ErrorKind = "initialization_failed"  // later, from agents that fail to boot
+	ErrorInitialization        ErrorKind = "initialization_failed"  // from agents whose boot fails
 )
 
-// InitFailure says which of a configuration's names made a boot fail. A value
-// that we do not know decodes.
+// InitFailure says which name in a configuration made a boot fail. Unknown values
+// decode too.
 type InitFailure string
 
 // The failures.
 const (
 	InitUserNotFound  InitFailure = "user_not_found"
 	InitGroupNotFound InitFailure = "group_not_found"
-	InitUnknown       InitFailure = "unknown" // whatever else it was; the message tells
+	InitUnknown       InitFailure = "unknown" // any other reason; the message has it
 )
 
-// ProtocolError refuses a frame, on that frame's id; or it tells, on id 0 and in
-// the place of core.ready, why a boot has failed.
+// ProtocolError refuses a frame, on that frame's id. On id 0, in place of core.ready,
+// it says why a boot has failed.
 type ProtocolError struct {
 	Kind            ErrorKind
 	Message         string
@@ -215,7 +215,7 @@ type ProtocolError struct {
 	InitFailure     InitFailure // with ErrorInitialization, else ""
 }
 
-// WorkloadFailure says what a failed freeze or thaw left behind.
+// WorkloadFailure describes the state after a failed freeze or thaw.
 type WorkloadFailure struct {
 	AttemptID   string
 	Disposition string // "unavailable" or "recovery_required"

@@ -16,26 +16,25 @@ const (
 	// head 5. Rounded up to a cache line, data in an aligned buffer is aligned.
 	DataHead = 64
 
-	// MaxData is how much data fits one frame whatever the type and
-	// generation: what the longest prefix leaves of a body.
+	// MaxData is the number of data bytes that fit one frame of any type and
+	// generation: a whole body without the longest prefix.
 	MaxData = frame.MaxBody - (51 - frame.HeaderSize)
 )
 
-// tooMuchData has an element for every n that PutDataHead takes.
+// tooMuchData has an element for every n that PutDataHead accepts.
 type tooMuchData [MaxData + 1]struct{}
 
-// PutDataHead makes a whole frame out of data that lies at b[DataHead:DataHead+n]:
-// it writes everything that comes before the data so that it ends there, and the
-// frame is b[start:DataHead+n]. The type must be one whose payload is data and
-// nothing else: TypeExecStdin, TypeExecStdout, TypeExecStderr, TypeFSData or
-// TypeTCPData. It allocates nothing and copies no data. More than MaxData, or a b
-// too short for the data, is an index out of range, as it is with a slice.
+// PutDataHead makes a whole frame out of the data in b[DataHead:DataHead+n]. It writes
+// the prefix directly before the data; the frame is b[start:DataHead+n]. The type must
+// be one whose payload is only data: TypeExecStdin, TypeExecStdout, TypeExecStderr,
+// TypeFSData or TypeTCPData. PutDataHead allocates nothing and copies no data. It
+// panics, as a slice does, if n is more than MaxData or b is too short for the data.
 func PutDataHead(b []byte, gen Generation, id uint32, t Type, n int) (start int) {
 	_ = tooMuchData{}[n]
 	_ = b[:DataHead+n]
 	var room [DataHead]byte
-	// The prefix has to end where the data begins, and its length is known
-	// only when it is complete: build it aside, then move it.
+	// The prefix must end where the data begins, and its length is known only when it
+	// is complete. So it is built elsewhere and then moved.
 	payload := len(dataKey) + headSize(n) + n
 	head := appendEnvelopeHead(room[:frame.HeaderSize], gen, t)
 	head = appendHead(head, majorBytes, uint64(payload))
@@ -46,19 +45,20 @@ func PutDataHead(b []byte, gen Generation, id uint32, t Type, n int) (start int)
 	return DataHead - len(head)
 }
 
-// dataKey is the payload of a data message up to the data's own head.
+// dataKey is the payload of a data message before the data's own head.
 const dataKey = "\xa1\x64" + dataField
 
-// dataKeyLong is how JavaScript clients write it.
+// dataKeyLong is dataKey as JavaScript clients write it.
 const dataKeyLong = "\xb9\x00\x01\x64" + dataField
 
-// byteTag is the tag that they put before bytes: 64, a typed array of uint8.
+// byteTag is the tag that JavaScript clients put before bytes: 64, a typed array of
+// uint8.
 const byteTag = "\xd8\x40"
 
-// DataOf returns the data of a data message. In the forms that senders use it
-// shares the envelope's payload and costs next to nothing; in any other form that
-// the protocol allows it decodes as Decode does. Either way it keeps little more
-// alive than itself. The error is a *PayloadError.
+// DataOf returns the data of a data message. For the forms that senders use, the data
+// shares the memory of the envelope's payload, and DataOf allocates nothing. Other
+// forms that the protocol allows are decoded as by Decode. In both cases the result
+// keeps little other memory alive. The error is a *PayloadError.
 func DataOf(e Envelope) ([]byte, error) {
 	if p, ok := plainData(e.Payload); ok {
 		return alone(p, e.Payload), nil
@@ -71,7 +71,7 @@ func DataOf(e Envelope) ([]byte, error) {
 	return p, nil
 }
 
-// plainData takes the data out of a payload in a form that senders use.
+// plainData returns the data of a payload in one of the forms that senders use.
 func plainData(payload []byte) ([]byte, bool) {
 	rest, ok := bytes.CutPrefix(payload, []byte(dataKey))
 	if !ok {

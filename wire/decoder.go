@@ -7,30 +7,29 @@ import (
 	"unicode/utf8"
 )
 
-// A frame limits what a peer can send to 4 MiB. These limit what 4 MiB can make
-// of this process: one encoded byte may not turn into many in memory, and nesting
-// may not turn into stack.
+// A frame has at most 4 MiB. These constants limit how much memory and stack 4 MiB can
+// use when they are decoded.
 const (
-	// maxDepth bounds nested arrays and maps. The deepest message that we
-	// know, core.bootstrap, uses 4; the rest is for fields that later
-	// generations may add and that we skip.
+	// maxDepth bounds nested arrays and maps. The deepest message, core.bootstrap,
+	// uses 4. The rest is for fields that later generations may add and that the
+	// decoder skips.
 	maxDepth = 32
 
 	// maxElements bounds the elements of all lists of one payload together.
-	// An empty text is 1 byte in a frame and 16 in a []string, so without it
-	// 4 MiB would become 64. Nothing real comes near: execve under the
-	// default 8 MiB stack takes 2 MiB of arguments and environment at 9 bytes
-	// or more each, which is 233,016; a directory entry takes 39 bytes or
-	// more, which is 107,546 in a frame.
+	// An empty text takes 1 byte in a frame and 16 in a []string, so without this
+	// bound 4 MiB would become 64 MiB. Real messages have fewer: execve with the
+	// default stack of 8 MiB takes 2 MiB of arguments and variables, of 9 bytes or
+	// more each, so at most 233,016. A directory entry takes at least 39 bytes, so a
+	// frame has at most 107,546.
 	maxElements = 1 << 18
 
-	// maxText bounds one text. It is what execve takes for all strings
-	// together under the default stack, so that an argument which the kernel
-	// refuses still decodes and gets the kernel's own error.
+	// maxText bounds one text. It is the size of all strings of an execve with the
+	// default stack, so an argument that the kernel refuses still decodes, and the
+	// caller gets the kernel's own error.
 	maxText = 2 << 20
 )
 
-// What can be wrong with an item of CBOR.
+// The faults of a CBOR item.
 var (
 	errTruncated  = errors.New("unexpected end of input")
 	errReserved   = errors.New("reserved encoding")
@@ -68,9 +67,10 @@ const (
 	majorSimple // also floats and break
 )
 
-// The low five bits of an initial byte: a small argument itself, or what follows.
+// Values of the low five bits of an initial byte. Smaller values are the argument
+// itself.
 const (
-	infoByte       = 24 // 1 byte, and each next value twice as many, up to 8
+	infoByte       = 24 // 1 byte follows; 25, 26 and 27: 2, 4 and 8 bytes
 	infoFloat16    = 25
 	infoFloat32    = 26
 	infoFloat64    = 27
@@ -83,7 +83,7 @@ const (
 	cborFalse     = 0xf4
 	cborTrue      = 0xf5
 	cborNull      = 0xf6
-	cborUndefined = 0xf7 // JavaScript's way to say null
+	cborUndefined = 0xf7 // JavaScript clients write it for null
 	cborBreak     = 0xff
 )
 
@@ -103,7 +103,7 @@ type decoder struct {
 	elements int
 }
 
-// take returns the next n bytes of input, shared with it.
+// take returns the next n bytes of the input without a copy.
 func (d *decoder) take(n uint64) ([]byte, error) {
 	if n > uint64(len(d.b)) {
 		return nil, errTruncated
@@ -113,7 +113,7 @@ func (d *decoder) take(n uint64) ([]byte, error) {
 	return out, nil
 }
 
-// rawHead reads a head as it stands: a tag or a break too.
+// rawHead reads the next head, which may be a tag or a break.
 func (d *decoder) rawHead() (head, error) {
 	if len(d.b) == 0 {
 		return head{}, errTruncated
@@ -133,8 +133,8 @@ func (d *decoder) rawHead() (head, error) {
 	}
 }
 
-// argument reads the 1, 2, 4 or 8 bytes that follow an initial byte. Forms that
-// are longer than necessary are fine, except for simple values.
+// argument reads the 1, 2, 4 or 8 bytes that follow an initial byte. Longer forms than
+// necessary are accepted, except for simple values.
 func (d *decoder) argument(h head) (head, error) {
 	p, err := d.take(1 << (h.info - infoByte))
 	if err != nil {
@@ -156,8 +156,8 @@ func (d *decoder) argument(h head) (head, error) {
 	return h, nil
 }
 
-// head reads the head of the next item and passes over the tags before it: no
-// field's meaning depends on one, and JavaScript encoders put them before bytes.
+// head reads the head of the next item. It ignores the tags before the item: JavaScript
+// encoders put them before bytes, and no field's meaning depends on one.
 func (d *decoder) head() (head, error) {
 	for {
 		h, err := d.rawHead()
@@ -191,8 +191,8 @@ func (d *decoder) takeNull() bool {
 	return true
 }
 
-// each calls f for every entry of the array or map with head h. A count beyond
-// the input needs no check of its own: f finds the end.
+// each calls f for every entry of the array or map with head h. It does not check the
+// count against the input, because f fails at the end of the input.
 func (d *decoder) each(h head, f func() error) error {
 	if d.depth++; d.depth > maxDepth {
 		return errDepth
@@ -209,7 +209,7 @@ func (d *decoder) each(h head, f func() error) error {
 	return nil
 }
 
-// skip passes over one whole item. It checks the structure and allocates nothing.
+// skip skips one whole item. It checks the structure and allocates nothing.
 func (d *decoder) skip() error {
 	h, err := d.head()
 	if err != nil {
@@ -218,7 +218,7 @@ func (d *decoder) skip() error {
 	return d.skipRest(h)
 }
 
-// skipRest passes over what follows the head h.
+// skipRest skips the content of the item with head h.
 func (d *decoder) skipRest(h head) error {
 	switch h.major {
 	case majorBytes, majorText:
@@ -266,8 +266,8 @@ func (d *decoder) pieces(h head, f func([]byte)) error {
 	return nil
 }
 
-// str reads the content of the string with head h. It shares the input, unless
-// the string came in pieces.
+// str reads the content of the string with head h. The result shares the input's
+// memory, unless the string came in pieces.
 func (d *decoder) str(h head) ([]byte, error) {
 	if !h.indefinite() {
 		return d.take(h.arg)
@@ -277,8 +277,8 @@ func (d *decoder) str(h head) ([]byte, error) {
 	return joined, err
 }
 
-// key reads the key of a map entry; byte strings are as good as text. For any
-// other kind of key, which no message has, it returns nil.
+// key reads the key of a map entry: text or a byte string. For any other kind of key,
+// which no message has, it returns nil.
 func (d *decoder) key() ([]byte, error) {
 	h, err := d.head()
 	if err != nil {
@@ -290,7 +290,8 @@ func (d *decoder) key() ([]byte, error) {
 	return d.str(h)
 }
 
-// text reads text of at most limit bytes, shared with the input where it can be.
+// text reads text of at most limit bytes. The result shares the input's memory if it
+// can.
 func (d *decoder) text(limit int) ([]byte, error) {
 	h, err := d.head()
 	if err != nil {
@@ -311,8 +312,8 @@ func (d *decoder) text(limit int) ([]byte, error) {
 	return p, nil
 }
 
-// octets reads bytes in any of their forms: a byte string, whole or in pieces,
-// or an array of integers. The result shares the input if shared says so.
+// octets reads bytes in any of their forms: a byte string, whole or in pieces, or an
+// array of integers. If shared is true, the result may share the input's memory.
 func (d *decoder) octets() (p []byte, shared bool, err error) {
 	h, err := d.head()
 	if err != nil {
@@ -347,8 +348,8 @@ func (d *decoder) octetArray(h head) ([]byte, error) {
 	return out, err
 }
 
-// integer reads n, or -1-n if negative. A float with an integral value counts as
-// one: it is how JavaScript clients send offsets of 1<<32 and more.
+// integer reads n, or -1-n if negative. It accepts a float with an integral value,
+// because JavaScript clients send offsets of 1<<32 and more in this way.
 func (d *decoder) integer() (negative bool, n uint64, err error) {
 	h, err := d.head()
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// encoder appends CBOR in the one form that we emit. It remembers the first error.
+// encoder appends CBOR in its shortest form. It keeps the first error.
 type encoder struct {
 	b   []byte
 	err error
@@ -82,8 +82,8 @@ func (e *encoder) null() {
 	e.b = append(e.b, cborNull)
 }
 
-// nested appends what f encodes as a byte string. Its length is known only
-// afterwards: leave room for the longest head, then close the gap.
+// nested appends the output of f as a byte string. The length is known only after f, so
+// nested leaves room for the longest head and closes the gap later.
 func (e *encoder) nested(f func()) {
 	var room [maxHead]byte
 	start := len(e.b)

@@ -5,20 +5,20 @@ import (
 	"math"
 )
 
-// maxTypeName bounds the name of a message type that we do not know, because
-// the answer repeats it. The longest that we do know has 30 bytes.
+// maxTypeName bounds the name of an unknown message type, because the answer repeats
+// it. The longest known name has 30 bytes.
 const maxTypeName = 128
 
-// Envelope is a frame's body with its payload still closed.
+// Envelope is a frame's body whose payload is not yet decoded.
 type Envelope struct {
 	Generation Generation // the sender's
-	Type       Type       // not necessarily one that we know
-	Payload    []byte     // shares the body that it was decoded from where that is little longer
+	Type       Type       // may be unknown; see Lookup
+	Payload    []byte     // shares the memory of the body that it was decoded from if that is little longer
 }
 
-// EnvelopeError reports a body that is not an envelope. It has what could be read
-// up to the error, because whether the sender understands an answer depends on its
-// generation.
+// EnvelopeError reports a body that is not an envelope. It has the fields that were
+// read before the error: the sender's generation decides whether the sender understands
+// an answer.
 type EnvelopeError struct {
 	Generation      Generation
 	GenerationKnown bool
@@ -29,8 +29,8 @@ type EnvelopeError struct {
 func (e *EnvelopeError) Error() string { return "decode envelope: " + e.Err.Error() }
 func (e *EnvelopeError) Unwrap() error { return e.Err }
 
-// DecodeEnvelope opens a frame's body. The error is an *EnvelopeError. A type
-// that we do not know is none: see [Lookup].
+// DecodeEnvelope decodes the envelope in a frame's body. The error is an
+// *EnvelopeError. An unknown type is not an error; see [Lookup].
 func DecodeEnvelope(body []byte) (Envelope, error) {
 	d := decoder{b: body}
 	var v envelopeReader
@@ -43,12 +43,12 @@ func DecodeEnvelope(body []byte) (Envelope, error) {
 	return v.Envelope, nil
 }
 
-// maxCompany is what a part that is kept may keep alive beside itself. A data
-// message in the forms that senders use has 51 bytes around its data.
+// maxCompany is the number of other bytes that a part may keep alive. A data message in
+// the forms that senders use has 51 bytes around its data.
 const maxCompany = 1 << 10
 
-// alone returns a part of whole, as a copy if it stands among much else: whoever
-// counts what it keeps counts the part.
+// alone returns a part of whole. If whole is much longer, it returns a copy, because
+// callers that bound their memory count only the part.
 func alone(part, whole []byte) []byte {
 	if len(whole)-len(part) > maxCompany {
 		return bytes.Clone(part)
@@ -66,8 +66,8 @@ const (
 
 var envelopeNames = [envelopeFields]string{fieldV: "v", fieldT: "t", fieldP: "p"}
 
-// envelopeReader fills an envelope entry by entry. It is written out, and not
-// described by fields as payloads are, to decode a frame without allocating.
+// envelopeReader fills an envelope entry by entry. It is not described by fields, as
+// payloads are, so that it decodes a frame without an allocation.
 type envelopeReader struct {
 	Envelope
 	seen fieldSet
@@ -113,7 +113,8 @@ func (v *envelopeReader) entry(d *decoder) error {
 	return nil
 }
 
-// envelopeField returns envelopeFields for a key that envelopes do not have.
+// envelopeField returns the field of a key, or envelopeFields for a key that envelopes
+// do not have.
 func envelopeField(key []byte) int {
 	for i, name := range envelopeNames {
 		if string(key) == name {
@@ -135,8 +136,8 @@ func (v *envelopeReader) value(d *decoder, i int) (err error) {
 	return err
 }
 
-// decodeGeneration is stricter than other integers: a float is refused, as
-// every agent does.
+// decodeGeneration refuses a float, unlike the decoder of other integers: every agent
+// does so.
 func decodeGeneration(d *decoder) (Generation, error) {
 	h, err := d.head()
 	if err != nil {
@@ -163,7 +164,7 @@ func decodeType(d *decoder) (Type, error) {
 	return Type(bytes.Clone(name)), nil
 }
 
-// envelope appends an envelope whose payload is what f encodes.
+// envelope appends an envelope whose payload is the output of f.
 func (e *encoder) envelope(gen Generation, t Type, payload func()) {
 	e.b = appendEnvelopeHead(e.b, gen, t)
 	e.nested(payload)

@@ -12,12 +12,12 @@ type ExecRequest struct {
 	Rows, Cols uint16 // of the terminal; decoding makes them 24 and 80 when left out
 	Rlimits    []Rlimit
 
-	// ReportSignal asks for ExecExited.Signal. It is an addition of ours: agents
-	// that do not know it pass over it, and without it nobody sees anything new.
+	// ReportSignal asks for ExecExited.Signal. It is an extension of ours. Agents that
+	// do not know it ignore it, and agents that know it send nothing new without it.
 	ReportSignal bool
 }
 
-// The size of a terminal that the request does not give: a VT100's.
+// The size of a terminal if the request has none: a VT100's.
 const (
 	defaultRows = 24
 	defaultCols = 80
@@ -57,7 +57,7 @@ func (m *ExecStarted) fields() []field {
 	return []field{required("pid", num(&m.PID))}
 }
 
-// ExecStdin is input for a command. No data at all means the end of it.
+// ExecStdin is input for a command. Empty data ends the input.
 type ExecStdin struct {
 	Data []byte
 }
@@ -69,7 +69,7 @@ func (m *ExecStdin) fields() []field {
 	return []field{required(dataField, data(&m.Data))}
 }
 
-// ExecStdout is output of a command; on a terminal, all of it.
+// ExecStdout is output of a command. On a terminal it has the diagnostic output too.
 type ExecStdout struct {
 	Data []byte
 }
@@ -129,12 +129,11 @@ func (m *ExecExited) fields() []field {
 	}
 }
 
-// FailureKind says why a command could not be started. A kind that we do not know
-// decodes: later agents may have more.
+// FailureKind is the reason why a command could not be started. Unknown kinds decode
+// too, because later agents may add some.
 type FailureKind string
 
-// The kinds of failure, with the errors of execve and its surroundings that each
-// stands for (protocol section 8.8).
+// The kinds of failure. Protocol section 8.8 lists the errors of each.
 const (
 	FailureNotFound         FailureKind = "not_found"
 	FailurePermissionDenied FailureKind = "permission_denied"
@@ -188,7 +187,7 @@ func (m *ExecResize) fields() []field {
 // OutputFlow says whether a command's output is to be sent.
 type OutputFlow string
 
-// What can be asked of an output.
+// The values of OutputFlow.
 const (
 	OutputHold OutputFlow = "hold" // stop reading it: the command waits on a full pipe
 	OutputGo   OutputFlow = "go"   // go on
@@ -198,8 +197,8 @@ const (
 type ExecSignal struct {
 	Signal int32 // Linux's number; only 1…31 have an effect
 
-	// Output asks for flow control, beside a Signal of 0. Agents that do not know the
-	// field, which is ours, do nothing then.
+	// Output asks for flow control, with a Signal of 0. It is an extension of ours;
+	// agents that do not know the field do nothing then.
 	Output OutputFlow
 }
 

@@ -13,7 +13,7 @@ type value interface {
 	decode(d *decoder) error
 }
 
-// omittable is a value that can say that there is nothing to send.
+// omittable is a value that may be absent.
 type omittable interface {
 	value
 	absent() bool
@@ -33,8 +33,8 @@ func required(name string, v value) field {
 	return field{name: name, value: v, required: true}
 }
 
-// defaulted describes a field that we always write and do not insist on; a
-// missing one keeps the value that the record was made with.
+// defaulted describes a field that is always written but may be missing in what is
+// read. A missing one keeps the value that the record was made with.
 func defaulted(name string, v value) field {
 	return field{name: name, value: v}
 }
@@ -50,7 +50,7 @@ func (f field) since(gen Generation) field {
 	return f
 }
 
-// record is something that is written as a map with text keys.
+// record is a value that is written as a map with text keys.
 type record interface {
 	fields() []field
 }
@@ -110,8 +110,8 @@ func (es entries) decode(d *decoder) error {
 	return nil
 }
 
-// decodeOne reads one key and its value. Keys that we do not know are somebody's
-// later additions and are passed over.
+// decodeOne reads one key and its value. It skips unknown keys: later generations may
+// add fields.
 func (es entries) decodeOne(d *decoder, seen *fieldSet) error {
 	key, err := d.key()
 	if err != nil {
@@ -131,13 +131,14 @@ func (es entries) decodeOne(d *decoder, seen *fieldSet) error {
 	return nil
 }
 
-// fieldSet remembers which fields of a record have come. The longest has 14.
+// fieldSet has a bit for each field of a record that has been read. The longest record
+// has 14.
 type fieldSet uint32
 
 func (s *fieldSet) add(i int)      { *s |= 1 << i }
 func (s *fieldSet) has(i int) bool { return *s&(1<<i) != 0 }
 
-// fieldError says in which field of a payload an error is, as a path with dots.
+// fieldError is an error in a field of a payload, whose path has dots.
 type fieldError struct {
 	path string
 	err  error
@@ -154,7 +155,7 @@ func inField(name string, err error) error {
 	return &fieldError{path: name, err: err}
 }
 
-// word is text, of a closed set if there is one.
+// word is text. If it has a closed set, other text is refused.
 type word[T ~string] struct {
 	p   *T
 	set []T
@@ -219,10 +220,10 @@ type integer interface {
 	~uint8 | ~uint16 | ~uint32 | ~uint64 | ~int32 | ~int64
 }
 
-// number is an integer, of a closed range if there is one.
+// number is an integer. If it has a range, other integers are refused.
 type number[T integer] struct {
 	p           *T
-	least, most T // both 0: all that T holds
+	least, most T // both 0: all values of T
 }
 
 func num[T integer](p *T) value                    { return number[T]{p: p} }
@@ -259,7 +260,7 @@ func (n number[T]) allows(v T) bool {
 	return n.least == n.most || n.least <= v && v <= n.most
 }
 
-// narrow makes a T of n, or of -1-n if negative, if there is one.
+// narrow converts n, or -1-n if negative, to T. It reports whether T has that value.
 func narrow[T integer](negative bool, n uint64) (v T, fits bool) {
 	if !negative {
 		v = T(n)
@@ -377,8 +378,8 @@ func objects[T any, P interface {
 
 func (l list[T]) absent() bool { return len(*l.p) == 0 }
 
-// encode, like decode, moves the elements through one place in memory, so that
-// the description of an element is made once and not for each.
+// encode copies each element into one variable, as decode does, so that an element's
+// description is made only once.
 func (l list[T]) encode(e *encoder) {
 	e.head(majorArray, uint64(len(*l.p)))
 	one := new(T)
@@ -414,9 +415,9 @@ func (l list[T]) decode(d *decoder) error {
 	return err
 }
 
-// ValidText returns s as text that can be sent: each byte that is not part of
-// valid UTF-8 becomes U+FFFD. Encoding refuses such text instead of changing it,
-// so that a name which is not UTF-8 is never altered unseen.
+// ValidText returns s as text that can be sent: each byte that is not part of valid
+// UTF-8 becomes U+FFFD. Encoding refuses such text, so a name that is not UTF-8 is
+// never changed silently.
 func ValidText(s string) string {
 	return strings.Map(func(r rune) rune { return r }, s)
 }

@@ -20,7 +20,7 @@ func (m *FSRequest) fields() []field {
 // FSResponse is the outcome of a file system operation.
 type FSResponse struct {
 	OK    bool
-	Error *string  // why not
+	Error *string  // the reason, if Ok is false
 	Data  FSResult // nil for operations that return none
 }
 
@@ -62,8 +62,8 @@ type ResultStat struct {
 
 func (r *ResultStat) result() (string, value) { return "Stat", object(&r.Entry) }
 
-// ResultList is the result of OpList and OpReadDir. No entries at all mean the
-// end of the directory.
+// ResultList is the result of OpList and OpReadDir. An empty list is the end of the
+// directory.
 type ResultList struct {
 	Entries []FSEntry
 }
@@ -77,11 +77,11 @@ type ResultHandle struct {
 
 func (r *ResultHandle) result() (string, value) { return "Handle", num(&r.Handle) }
 
-// EntryKind is the sort of a file. One that we do not know decodes: later agents
-// may have more.
+// EntryKind is the type of a file. Unknown ones decode too, because later agents may
+// add some.
 type EntryKind string
 
-// The sorts of file. Devices, sockets and fifos are EntryOther.
+// The types of file. Devices, sockets and fifos are EntryOther.
 const (
 	EntryFile    EntryKind = "file"
 	EntryDir     EntryKind = "dir"
@@ -115,7 +115,7 @@ func (f *FSEntry) fields() []field {
 	}
 }
 
-// FSAttrs are attributes to change; nil ones stay. Times are Unix seconds.
+// FSAttrs are attributes to change. Nil ones stay as they are. Times are Unix seconds.
 type FSAttrs struct {
 	Mode     *uint32
 	UID, GID *uint32
@@ -154,8 +154,8 @@ func (o *OpenOptions) fields() []field {
 	}
 }
 
-// FSData is a piece of a file, either way. From the host, no data at all means
-// the end of it; the guest never sends that.
+// FSData is a piece of a file, in either direction. Empty data from the host ends the
+// file. The guest never sends empty data.
 type FSData struct {
 	Data []byte
 }

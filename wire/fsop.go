@@ -1,7 +1,7 @@
 package wire
 
-// FSOp is a file system operation: a pointer to one of the Op types of this
-// package. What each does is in protocol section 9.2.
+// FSOp is a file system operation: a pointer to one of the Op types of this package.
+// Protocol section 9.2 describes each.
 //
 //sumtype:decl
 type FSOp interface {
@@ -101,7 +101,7 @@ func (o *OpSymlink) op() (string, value) {
 // OpMkdir makes a directory and its parents.
 type OpMkdir struct {
 	Path string
-	Mode *uint32 // set exactly, on an existing directory too
+	Mode *uint32 // set exactly, without the umask, and on an existing directory too
 }
 
 func (o *OpMkdir) op() (string, value) {

@@ -2,8 +2,8 @@ package wire
 
 import "github.com/agentd-go/agentd/wire/frame"
 
-// Generation counts the versions of the protocol. A sender states its own in
-// every envelope, and sends nothing that the peer's generation does not have.
+// Generation is a version of the protocol. A sender puts its own into every envelope,
+// and sends nothing that the peer's generation does not have.
 type Generation uint8
 
 // Newest is the newest generation that we announce: 8 has raw bulk records. Types of
@@ -70,7 +70,7 @@ const (
 	TypeRootDiskState           Type = "core.root_disk.state"
 )
 
-// Direction says who sends a message.
+// Direction is the direction in which a message is sent.
 type Direction uint8
 
 // The directions.
@@ -80,7 +80,7 @@ const (
 	Both = HostToGuest | GuestToHost
 )
 
-// Info is what is fixed about a message.
+// Info has the fixed properties of a message type.
 type Info struct {
 	Type      Type
 	Direction Direction
@@ -142,9 +142,9 @@ var rows = []row{
 	{Info{TypeRootDiskState, GuestToHost, 9, frame.Terminal}, func() Message { return new(RootDiskState) }},
 }
 
-// place finds a message in rows, -1 if there is no such. A search is as quick as a
-// map of so few, most of which differ in length already, and nothing has to be made
-// when a program starts.
+// place returns the index of a message in rows, or -1. For so few names, which mostly
+// differ in length, a search is as quick as a map, and it costs nothing when a program
+// starts.
 func place(t Type) int {
 	for i := range rows {
 		if rows[i].Type == t {
@@ -154,7 +154,8 @@ func place(t Type) int {
 	return -1
 }
 
-// Lookup returns what is fixed about a message, and false if there is no such.
+// Lookup returns the fixed properties of a message type. ok is false for an unknown
+// type.
 func Lookup(t Type) (Info, bool) {
 	i := place(t)
 	if i < 0 {

@@ -7,13 +7,13 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// Two kinds of frame carry no envelope but fixed layouts of their own.
+// Two kinds of frame have fixed layouts in place of an envelope.
 
 // RecordHead is the length of a raw record's own header: kind, flow, two reserved
 // bytes and the offset. The data follows it in a frame with the flag Bulk alone.
 const RecordHead = 12
 
-// MaxRecordData is the longest data of a record that can be agreed on.
+// MaxRecordData is the most data that two peers can agree on for one record.
 const MaxRecordData = 3 << 20
 
 // Record is a piece of a raw bulk flow: the body of a frame with the flag Bulk.
@@ -24,7 +24,7 @@ type Record struct {
 	Data   []byte // never empty
 }
 
-// What can be wrong with a raw record or a lease.
+// The faults of raw records and leases.
 var (
 	ErrRecord = errors.New("malformed raw record")
 	ErrLease  = errors.New("malformed lease record")
@@ -38,8 +38,8 @@ func PutRecordHead(b []byte, kind BulkKind, flow BulkFlow, offset uint64) {
 	binary.BigEndian.PutUint64(b[4:], offset)
 }
 
-// AppendRecord appends a whole frame with the record to dst. On a record that no
-// receiver takes it returns dst as it was and ErrRecord.
+// AppendRecord appends a whole frame with the record to dst. For a record that no
+// receiver accepts it returns dst unchanged, and ErrRecord.
 func AppendRecord(dst []byte, id uint32, r Record) ([]byte, error) {
 	if !r.valid() {
 		return dst, ErrRecord
@@ -74,7 +74,7 @@ func (r *Record) valid() bool {
 		len(r.Data) > 0 && len(r.Data) <= MaxRecordData
 }
 
-// LeaseEvent is what a lease record says.
+// LeaseEvent is the event that a lease record reports.
 type LeaseEvent uint8
 
 // The events.
@@ -99,7 +99,7 @@ const (
 	leaseSize   = 4 + 4 + 8 + 16
 )
 
-// IsLease tells a lease from an envelope, which never begins like one.
+// IsLease reports whether a frame's body is a lease. An envelope never begins like one.
 func IsLease(f frame.Frame) bool {
 	return f.ID == 0 && f.Flags == 0 && len(f.Body) >= len(leaseMagic) && string(f.Body[:len(leaseMagic)]) == leaseMagic
 }
@@ -117,9 +117,9 @@ func AppendLease(dst []byte, l Lease) []byte {
 	return append(dst, b[:]...)
 }
 
-// DecodeLease reads the body of a frame for which IsLease is true. It returns
-// ErrLease for a format or an event that does not exist, and for one without an
-// incarnation. Whether the range is a client's is for the receiver to judge.
+// DecodeLease reads the body of a frame for which IsLease is true. It returns ErrLease
+// for an unknown format or event, and if the incarnation is missing. The receiver must
+// check whether the range belongs to a client.
 func DecodeLease(body []byte) (Lease, error) {
 	if len(body) != leaseSize || string(body[:4]) != leaseMagic || body[4] != leaseFormat || body[6] != 0 || body[7] != 0 {
 		return Lease{}, ErrLease

@@ -18,7 +18,7 @@ func (m *TCPConnect) fields() []field {
 	}
 }
 
-// TCPConnected says that the connection stands.
+// TCPConnected says that the connection is established.
 type TCPConnected struct{}
 
 // Type returns TypeTCPConnected.
@@ -26,7 +26,7 @@ func (*TCPConnected) Type() Type { return TypeTCPConnected }
 
 func (*TCPConnected) fields() []field { return nil }
 
-// TCPData is data of a connection, either way.
+// TCPData is data of a connection, in either direction.
 type TCPData struct {
 	Data []byte
 }
@@ -38,7 +38,7 @@ func (m *TCPData) fields() []field {
 	return []field{required(dataField, data(&m.Data))}
 }
 
-// TCPEOF ends the sender's half of a connection.
+// TCPEOF ends the sender's direction of a connection.
 type TCPEOF struct{}
 
 // Type returns TypeTCPEOF.
@@ -54,7 +54,7 @@ func (*TCPClose) Type() Type { return TypeTCPClose }
 
 func (*TCPClose) fields() []field { return nil }
 
-// TCPClosed says that both halves of a connection have ended.
+// TCPClosed says that both directions of a connection have ended.
 type TCPClosed struct{}
 
 // Type returns TypeTCPClosed.
@@ -62,7 +62,7 @@ func (*TCPClosed) Type() Type { return TypeTCPClosed }
 
 func (*TCPClosed) fields() []field { return nil }
 
-// TCPFailed says why a connection could not be made, or broke.
+// TCPFailed says why a connection could not be established, or why it broke.
 type TCPFailed struct {
 	Error string
 }

@@ -1,8 +1,7 @@
 package wire
 
-// alternatives are the members of a tagged value, by the names that they state
-// themselves (TestAlternatives). They are data: a map of them would be made whenever
-// a program starts, also by an agent that is to be ready soon.
+// alternatives are the members of a tagged value, by their own names (TestAlternatives).
+// They are not a map, which every start of the agent would have to build.
 type alternatives[V any] []alternative[V]
 
 type alternative[V any] struct {
@@ -10,7 +9,7 @@ type alternative[V any] struct {
 	make func() V
 }
 
-// find returns what makes the member of a name, nil if there is none.
+// find returns the constructor of the member with a name, or nil.
 func (a alternatives[V]) find(name string) func() V {
 	for i := range a {
 		if a[i].name == name {
@@ -85,8 +84,8 @@ func (x external[V]) decodeOne(d *decoder) error {
 	return nil
 }
 
-// kinded is a tagged value written as one map whose entry "kind" names the
-// member, wherever it stands among the member's own fields.
+// kinded is a tagged value written as one map whose entry "kind" names the member. The
+// entry may be anywhere among the member's own fields.
 type kinded[V comparable] struct {
 	p    *V
 	open func(V) (string, entries)
@@ -107,7 +106,7 @@ func (k kinded[V]) encode(e *encoder) {
 	withKind(&name, content).encode(e)
 }
 
-// decode reads the map twice: for its kind first, then as what that is.
+// decode reads the map twice: first for its kind, then as that kind.
 func (k kinded[V]) decode(d *decoder) error {
 	var kind string
 	ahead := *d

@@ -1,7 +1,7 @@
 package wire
 
-// WorkloadID is the id of the messages about freezing and of transport credit: the
-// last one, which belongs to no client.
+// WorkloadID is the id of the messages about freezing and transport credit. It is the
+// last id and belongs to no client.
 const WorkloadID uint32 = 0xFFFFFFFF
 
 // TransportCounters are running totals of what the host has sent, or may send,
@@ -20,8 +20,8 @@ func (c *TransportCounters) fields() []field {
 	}
 }
 
-// FirstCredit is what a host may send to an agent that has transport credit before that
-// has granted more.
+// FirstCredit is how much a host may send to an agent with transport credit before the
+// agent grants more.
 func FirstCredit() TransportCounters {
 	return TransportCounters{ControlBytes: 8 << 20, ControlFrames: 256, BulkBytes: 32 << 20, BulkFrames: 256}
 }
@@ -35,7 +35,7 @@ func CountsAsData(t Type) bool {
 	return t == TypeExecStdin || t == TypeFSData || t == TypeTCPData || t == TypeTCPEOF
 }
 
-// WorkloadFreeze stops all commands once everything that the host has sent is in.
+// WorkloadFreeze stops all commands after everything that the host has sent has arrived.
 type WorkloadFreeze struct {
 	AttemptID         string
 	HostInput         TransportCounters
@@ -53,7 +53,7 @@ func (m *WorkloadFreeze) fields() []field {
 	}
 }
 
-// ThawMode says what happens to the sessions after a freeze.
+// ThawMode decides what becomes of the sessions after a freeze.
 type ThawMode string
 
 // The modes of thawing. An unknown one does not decode.
@@ -62,7 +62,7 @@ const (
 	ThawRestore  ThawMode = "restore" // the sessions' host is gone: detach them
 )
 
-// WorkloadThaw lets commands go on.
+// WorkloadThaw lets the commands continue.
 type WorkloadThaw struct {
 	AttemptID string
 	Mode      ThawMode
@@ -78,10 +78,10 @@ func (m *WorkloadThaw) fields() []field {
 	}
 }
 
-// WorkloadFrozen says that all commands are stopped and all output is out.
+// WorkloadFrozen says that all commands are stopped and all output has been sent.
 type WorkloadFrozen struct {
 	AttemptID            string
-	GuestBulkBytesTarget uint64 // what the second port will have carried; 0 without one
+	GuestBulkBytesTarget uint64 // all bytes that the guest sends on the second port before the freeze; 0 without one
 	InputCredit          TransportCounters
 	ExternalMountsSynced bool
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// An Error is a part of a configuration that variables cannot say.
+// An Error is a part of a configuration that variables cannot express.
 type Error struct {
 	Field string // In the message, such as "dir_mounts[0].tag".
 	Value string
@@ -27,18 +27,18 @@ const (
 	ruleSpace      = "must not begin or end with a space in a variable"
 )
 
-// Encode returns the variables that say what a message says, each as NAME=value. It
-// refuses, with an [*Error], what no variable can say; whether the values are usable
-// is for the agent to check. The security profile is always among them, so that the
+// Encode returns the variables of a configuration, each as NAME=value. It refuses, with
+// an [*Error], a value that no variable can express. The agent checks whether the
+// values can be used. The security profile is always among the variables, so that the
 // agent waits for no message.
 //
-// The environment of commands is no variable of ours: what a host puts on the command
-// line beside these, they inherit.
+// Encode does not write the environment of commands. Commands inherit the other
+// variables that a host puts on the command line.
 func Encode(b *wire.Bootstrap) ([]string, error) {
 	var e encoder
 	e.refuse("default_cwd", b.DefaultCwd != nil)
 	e.refuse("default_env", b.DefaultEnv != nil)
-	e.refuse("fresh", b.Fresh != nil) // A command line is as old as its machine.
+	e.refuse("fresh", b.Fresh != nil) // A machine from a template has the command line of its template.
 	profile := cmp.Or(b.SecurityProfile, wire.ProfileDefault)
 	e.word(SecurityProfile, e.text("security_profile", string(profile)))
 	e.word(Hostname, e.text("hostname", deref(b.Hostname)))
@@ -62,13 +62,13 @@ func deref(s *string) string {
 	return *s
 }
 
-// An encoder collects variables, and the first thing that it could not say.
+// An encoder collects variables, and keeps the first error.
 type encoder struct {
 	words []string
 	err   error
 }
 
-// word adds a variable; no value is the same as no variable.
+// word adds a variable. An empty value means the same as no variable, and adds none.
 func (e *encoder) word(name, value string) {
 	if value != "" {
 		e.words = append(e.words, Word(name, value))
@@ -101,7 +101,7 @@ func (e *encoder) text(field, value string, separators ...string) string {
 	return value
 }
 
-// utf8 refuses what no message can hold either.
+// utf8 refuses text that is not UTF-8, as messages do.
 func (e *encoder) utf8(field, value string) {
 	if !utf8.ValidString(value) {
 		e.fail(field, value, "must be UTF-8")
@@ -120,7 +120,7 @@ func (e *encoder) blockRoot(r wire.BlockRoot) {
 	case *wire.OCIErofs:
 		upper, ok := r.Upper.(*wire.UpperDevice)
 		if !ok {
-			e.refuse("block_root.upper", true) // There is none for an upper in memory.
+			e.refuse("block_root.upper", true) // No variable expresses an upper in memory.
 			return
 		}
 		e.word(BlockRoot, strings.Join([]string{
@@ -152,7 +152,7 @@ func (e *encoder) mounts(b *wire.Bootstrap) {
 	e.list(Tmpfs, "tmpfs_mounts", len(b.TmpfsMounts), func(i int) ([]string, []string) {
 		m := b.TmpfsMounts[i]
 		o := append(options(m.Flags), number("size", m.SizeMiB, 10)...)
-		// Without options a comma in the path would look like one before them.
+		// A comma in the path would look like the one before the options.
 		return []string{e.text(fmt.Sprintf("tmpfs_mounts[%d].path", i), m.Path, Part)}, append(o, number("mode", m.Mode, 8)...)
 	})
 }
@@ -250,7 +250,8 @@ func (e *encoder) handoff(h *wire.HandoffInit) {
 	e.units(HandoffInitEnv, "handoff_init.env", env)
 }
 
-// units adds a list of the init's. Its values are another program's: space counts.
+// units adds a list of the init's arguments or variables. Space in them is kept,
+// because it may matter to the init.
 func (e *encoder) units(name, field string, list []string) {
 	for i, s := range list {
 		e.utf8(fmt.Sprintf("%s[%d]", field, i), s)
@@ -259,7 +260,7 @@ func (e *encoder) units(name, field string, list []string) {
 		}
 	}
 	if len(list) == 1 && list[0] == "" {
-		e.fail(field+"[0]", "", ruleNoVariable) // It would be no variable at all.
+		e.fail(field+"[0]", "", ruleNoVariable) // A list with one empty value would look like no variable.
 	}
 	e.word(name, strings.Join(list, Unit))
 }

@@ -1,7 +1,7 @@
 package bootenv
 
-// The variables that configure a machine (boot section 4). With one of them that has
-// a value, a machine waits for no message.
+// The variables that configure a machine (boot section 4). If at least one of them has
+// a value, the machine does not wait for a message.
 const (
 	BlockRoot       = "MSB_BLOCK_ROOT"
 	DirMounts       = "MSB_DIR_MOUNTS"
@@ -21,35 +21,36 @@ const (
 	User            = "MSB_USER"
 )
 
-// The variables of our own agent. They are a matter of the machine, whichever way
-// configures it; the hosts of the reference set none.
+// The variables of our own agent. They describe the machine, and work with both ways of
+// configuration. The reference's hosts set none of them.
 const (
-	// Root says which file system to make the root before anything else, as
-	// TYPE:SOURCE ("virtiofs:root"). It serves machines that start from an initramfs
-	// or from a root with nothing but agentd in it; without it the root stays the one
-	// that the kernel has mounted.
+	// Root is the file system that becomes the root before anything else, as
+	// TYPE:SOURCE ("virtiofs:root"). Machines need it that start from an initramfs, or
+	// from a root with only agentd in it. Without it the root stays the one that the
+	// kernel has mounted.
 	Root = "AGENTD_ROOT"
-	// Share says, with the value [ShareInMemory], that the monitor shares no directory,
-	// as those without virtiofs: then memory takes its place.
+	// Share has the value [ShareInMemory] if the monitor shares no directory, for
+	// example because it has no virtiofs. A file system in memory then takes its place.
 	Share         = "AGENTD_SHARE"
 	ShareInMemory = "tmpfs"
-	// Seal says, with the value [SealRoot], that nobody writes to the root after the
-	// boot. The boot has to: it makes the mount points. Where the host can keep the root
-	// from being written to, Seal is not needed.
+	// Seal has the value [SealRoot] if the root is read-only after the boot. During the
+	// boot it is writable, because the agent makes the mount points. Seal is not needed
+	// if the host itself refuses writes to the root.
 	Seal     = "AGENTD_SEAL"
 	SealRoot = "root"
-	// Debug lists what to print to the console, joined by commas: "boot" (the time of
-	// each step), "plan" (what is going to be done).
+	// Debug lists what the agent prints on the console, joined by commas: "boot" (the
+	// time of each step), "plan" (the steps, before they are done).
 	Debug = "AGENTD_DEBUG"
 	// Hosts has lines for /etc/hosts: NAME=ADDRESS, joined by commas.
 	Hosts = "AGENTD_HOSTS"
 	// Resolver has the resolver's lines (resolv.conf(5)): nameserver=ADDRESS,
-	// search=DOMAIN and option=WORD, joined by commas, each as often as it is wanted.
-	// With a name server it takes the place of those of the network.
+	// search=DOMAIN and option=WORD, joined by commas; each may be repeated. If a name
+	// server is among them, the network's name servers are not used.
 	Resolver = "AGENTD_RESOLVER"
 )
 
-// OwnPrefix begins the names of our own agent's variables. Commands inherit none.
+// OwnPrefix begins the names of our own agent's variables. Commands inherit none of
+// them.
 const OwnPrefix = "AGENTD_"
 
 // The separators. No form can quote one.

@@ -9,11 +9,11 @@ import (
 // ConsolePrefix begins each line that the agent prints on the console.
 const ConsolePrefix = "agentd: "
 
-// DeadClock begins, after the phase, the error of a boot whose machine came up without
-// a timer. A host can start the machine again: it is an accident of that start.
+// DeadClock begins, after the phase, the error of a boot whose machine has no working
+// timer. This is a rare fault of the monitor, and the host can start the machine again.
 const DeadClock = "the machine's clock is dead"
 
-// A Phase is a part of the agent's life, as an error that ends it names it (boot
+// A Phase is a part of the agent's life. The error that ends the agent names it (boot
 // section 0).
 type Phase string
 
@@ -38,7 +38,7 @@ func Phases() []Phase {
 	}
 }
 
-// Wrap puts the phase before an error; nil stays nil.
+// Wrap puts the phase before an error. It returns nil for nil.
 func (p Phase) Wrap(err error) error {
 	if err == nil {
 		return nil
@@ -46,8 +46,8 @@ func (p Phase) Wrap(err error) error {
 	return fmt.Errorf("%s: %w", p, err)
 }
 
-// Failure returns what a line of the console says of a phase that failed, with the
-// phase. ok is false for any other line.
+// Failure returns the error in a line of the console that reports a failed phase, with
+// the phase. ok is false for any other line.
 func Failure(line string) (said string, ok bool) {
 	said, ok = strings.CutPrefix(line, ConsolePrefix)
 	return said, ok && slices.ContainsFunc(Phases(), func(p Phase) bool { return strings.HasPrefix(said, string(p)+": ") })

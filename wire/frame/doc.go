@@ -1,5 +1,5 @@
-// Package frame reads and writes the fixed header that every message between a
-// host and its guest carries, and knows nothing of what is inside the body.
+// Package frame reads and writes the fixed header of every message between a host and
+// its guest. It does not interpret the body.
 //
 //	0      4      8       9
 //	+------+------+-------+------ … ------+
@@ -7,8 +7,8 @@
 //	+------+------+-------+------ … ------+
 //	       |<-------- length ------------>|     5 … MaxLength
 //
-// It is the one place that checks a length, for both directions and both sides,
-// and it does so before it allocates anything. Everything that routes by id and
-// flags alone (a relay, a multiplexer) needs this package and no decoder, and so
-// serves every generation of the protocol.
+// Only this package checks lengths, for both directions and both sides, and it does so
+// before it allocates anything. A relay or a multiplexer, which routes by id and flags
+// alone, needs this package and no decoder, and so serves every generation of the
+// protocol.
 package frame

@@ -13,22 +13,22 @@ const (
 	// MinLength is the smallest value of the length field: an empty body.
 	MinLength = idAndFlags
 
-	// MaxLength is the largest value of the length field. It is part of the
-	// protocol: a peer that sees more gives the connection up. It holds the
-	// largest data chunk in use, 3 MiB, with room to spare.
+	// MaxLength is the largest value of the length field. It is part of the protocol:
+	// a peer that receives more ends the connection. The largest data chunk in use
+	// has 3 MiB.
 	MaxLength = 4 << 20
 
 	// MaxBody is the longest body.
 	MaxBody = MaxLength - idAndFlags
 
-	// idAndFlags is what the length field counts besides the body.
+	// idAndFlags is the number of bytes that the length field counts besides the body.
 	idAndFlags = 4 + 1
 )
 
-// Flags mark the frames that somebody has to act on without decoding the body.
+// Flags mark the frames that a peer must act on without decoding the body.
 type Flags uint8
 
-// The flags. Which message carries which is fixed; see the table in package wire.
+// The flags. Each message has fixed flags; see the table in package wire.
 const (
 	// Terminal says that no further frame follows on this id.
 	Terminal Flags = 1 << iota
@@ -63,13 +63,13 @@ type Frame struct {
 	Body  []byte
 }
 
-// LengthError reports a frame that no peer may send: its length field is, or
-// would be, below MinLength or above MaxLength.
+// LengthError reports a frame whose length field is, or would be, below MinLength or
+// above MaxLength. No peer may send such a frame.
 type LengthError struct {
 	Length uint32
 }
 
-// Error names the rule and the value that broke it.
+// Error names the value and the rule.
 func (e *LengthError) Error() string {
 	rule := "above the maximum of " + strconv.Itoa(MaxLength)
 	if e.Length < MinLength {
@@ -86,8 +86,8 @@ func CheckBody(n int) error {
 	return nil
 }
 
-// Append appends the whole frame to dst. When the body is too long it returns
-// dst as it was, and a *LengthError.
+// Append appends the whole frame to dst. If the body is too long, it returns dst
+// unchanged, and a *LengthError.
 func Append(dst []byte, f Frame) ([]byte, error) {
 	if err := CheckBody(len(f.Body)); err != nil {
 		return dst, err
@@ -99,7 +99,7 @@ func Append(dst []byte, f Frame) ([]byte, error) {
 }
 
 // PutHeader writes the header of a frame with a body of the given length into
-// b, which must have HeaderSize bytes. The caller keeps body within MaxBody.
+// b, which must have HeaderSize bytes. The caller checks that body is at most MaxBody.
 func PutHeader(b []byte, id uint32, flags Flags, body int) {
 	_ = b[HeaderSize-1]
 	binary.BigEndian.PutUint32(b, uint32(body)+idAndFlags)
@@ -107,7 +107,7 @@ func PutHeader(b []byte, id uint32, flags Flags, body int) {
 	b[8] = byte(flags)
 }
 
-// header is a decoded header whose length is known to be valid.
+// header is a decoded header with a valid length.
 type header struct {
 	body  int
 	id    uint32
@@ -127,7 +127,7 @@ func parseHeader(b []byte) (header, error) {
 	}, nil
 }
 
-// checkLength judges the length field, of which b must have the 4 bytes.
+// checkLength checks the length field. b must have its 4 bytes.
 func checkLength(b []byte) error {
 	n := binary.BigEndian.Uint32(b)
 	if n < MinLength || n > MaxLength {

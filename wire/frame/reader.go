@@ -6,33 +6,32 @@ import (
 )
 
 const (
-	// bufferSize is one read. A virtio port gives at most a page for each, a
-	// socket or pipe up to 64 KiB, which also holds hundreds of small frames.
+	// bufferSize is the size of one read. A virtio port returns at most a page for
+	// each, a socket or pipe up to 64 KiB, which also holds hundreds of small frames.
 	bufferSize = 64 << 10
 
-	// emptyReads is how often in a row a reader may return nothing and no
-	// error before it counts as broken, as in package bufio.
+	// emptyReads is how many times in a row a reader may return nothing and no error.
+	// After that it counts as broken, as in package bufio.
 	emptyReads = 100
 )
 
-// Reader takes frames out of a byte stream, however the stream is split. It is
-// not safe for concurrent use.
+// Reader reads frames from a byte stream, however the stream is split. It is not safe
+// for concurrent use.
 //
-// An error of the stream does not end a Reader: it keeps what it has read, and the
-// next call of Next goes on from there. So a read can be interrupted by a deadline
-// and the link, with Buffered, be given to somebody else. Only a *LengthError is
-// final, because nothing tells where the next frame would begin.
+// An error of the stream does not end a Reader: it keeps the bytes that it has read,
+// and the next call of Next continues there. So a deadline can interrupt a read, and
+// another reader can take the link over with Buffered. Only a *LengthError is final,
+// because the start of the next frame is unknown then.
 type Reader struct {
-	// Spares is where the memory of bodies comes from; nil allocates each. They are
-	// only ever what somebody has given there.
+	// Spares has the memory for bodies. If it is nil or empty, each body is allocated.
 	Spares *Spares
 
 	r io.Reader
 
 	buf        []byte
-	start, end int // what has been read into buf and not been taken out
+	start, end int // the bytes of buf that are read and not yet returned
 
-	// A frame whose body is not wholly in buf is collected here.
+	// A frame whose body is not completely in buf is collected here.
 	partial bool
 	head    [HeaderSize]byte
 	frame   Frame
@@ -64,22 +63,22 @@ func (r *Reader) Buffered() []byte {
 	return append(b, r.buf[r.start:r.end]...)
 }
 
-// Next returns the next frame; its body belongs to the caller. The error is
-// io.EOF only between two frames and io.ErrUnexpectedEOF inside one; a
-// *LengthError if the peer breaks the rule; else that of the stream.
+// Next returns the next frame. Its body belongs to the caller. At the end of the stream
+// the error is io.EOF between two frames and io.ErrUnexpectedEOF inside one. It is a
+// *LengthError if the frame's length is invalid, and otherwise the stream's error.
 func (r *Reader) Next() (Frame, error) {
 	f, _, err := r.next(0)
 	return f, err
 }
 
-// NextWhole is Next for who passes frames on: whole is the frame as it came, its
-// header and f.Body after that.
+// NextWhole is Next for a caller that forwards frames. whole is the frame as it was
+// received: its header, and then f.Body.
 func (r *Reader) NextWhole() (f Frame, whole []byte, err error) {
 	f, whole, err = r.next(HeaderSize)
 	if err != nil {
 		return Frame{}, nil, err
 	}
-	if len(whole) == len(f.Body) { // Begun by a Next that was interrupted.
+	if len(whole) == len(f.Body) { // A Next that was interrupted has begun it.
 		whole = append(make([]byte, HeaderSize, HeaderSize+len(f.Body)), f.Body...)
 		f.Body = whole[HeaderSize:]
 	}
@@ -87,7 +86,8 @@ func (r *Reader) NextWhole() (f Frame, whole []byte, err error) {
 	return f, whole, nil
 }
 
-// Raw reads what stands between two frames into b, at most some hundred bytes. The error is io.EOF only if none of it has come.
+// Raw reads len(b) bytes that are not a frame, at most some hundred. It may be called
+// between two frames. The error is io.EOF only if none of them has arrived.
 func (r *Reader) Raw(b []byte) error {
 	for r.end-r.start < len(b) {
 		if err := r.fill(); err != nil {
@@ -112,7 +112,8 @@ func (r *Reader) next(room int) (f Frame, whole []byte, err error) {
 	return f, whole, nil
 }
 
-// begin reads a header and what there is of its body, which gets room before it.
+// begin reads a header and the bytes of its body that are in the buffer. room is the
+// space before the body.
 func (r *Reader) begin(room int) error {
 	for r.end-r.start < HeaderSize {
 		if r.end-r.start >= 4 {
@@ -129,8 +130,8 @@ func (r *Reader) begin(room int) error {
 		return err
 	}
 	r.start += copy(r.head[:], r.buf[r.start:])
-	// The whole body at once: growing would copy it again, and a link has one
-	// Reader, so a peer that announces much and sends little holds 4 MiB.
+	// Allocate the whole body at once, because growing it would copy it again. A peer
+	// that announces much and sends little wastes 4 MiB, since a link has one Reader.
 	r.whole = r.Spares.take(room + h.body)
 	r.frame = Frame{ID: h.id, Flags: h.flags, Body: r.whole[room:]}
 	r.have = copy(r.frame.Body, r.buf[r.start:r.end])
@@ -142,7 +143,7 @@ func (r *Reader) begin(room int) error {
 // fill reads more into the buffer, of which less than a header is in use.
 func (r *Reader) fill() error {
 	if len(r.buf) > bufferSize {
-		r.shrink() // large only for what it was made with
+		r.shrink() // it is large only if NewReaderFrom made it so
 	}
 	if r.start > 0 {
 		r.end = copy(r.buf, r.buf[r.start:r.end])
@@ -162,7 +163,7 @@ func (r *Reader) shrink() {
 	r.buf, r.start = small, 0
 }
 
-// fillBody reads the rest of a body straight to where it belongs.
+// fillBody reads the rest of a body directly into the body.
 func (r *Reader) fillBody() error {
 	for r.have < len(r.frame.Body) {
 		n, err := readSome(r.r, r.frame.Body[r.have:])
@@ -180,8 +181,8 @@ func (r *Reader) fillBody() error {
 // errCount reports a reader that breaks the contract of io.Reader.
 var errCount = errors.New("reader returned an impossible count")
 
-// readSome reads at least one byte, or returns an error. An error that comes with
-// bytes is left for the next call, which meets it again.
+// readSome reads at least one byte, or returns an error. It drops an error that comes
+// with bytes: the next call gets it again.
 func readSome(r io.Reader, p []byte) (int, error) {
 	for range emptyReads {
 		n, err := r.Read(p)

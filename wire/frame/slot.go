@@ -1,8 +1,8 @@
 package frame
 
-// Id ranges of relay clients (protocol section 5.1). The 32-bit id space is cut
-// into equal slots, one for each client of a relay; the ids on the cuts belong
-// to nobody, so that an off-by-one in one slot cannot speak for its neighbour.
+// Id ranges of relay clients (protocol section 5.1). The 32-bit id space is divided
+// into equal slots, one for each client of a relay. The ids between two slots belong to
+// no client, so an off-by-one error in one slot cannot reach its neighbour.
 const (
 	// Slots is the number of clients that one relay can serve.
 	Slots = 128
@@ -18,8 +18,8 @@ func SlotRange(slot int) (start, end uint32) {
 	return base + 1, base + Step
 }
 
-// SlotOf returns the slot that owns id. It reports false for the ids that belong
-// to nobody: 0, the cuts between slots, and those above the last slot.
+// SlotOf returns the slot that owns id. It reports false for the ids that belong to no
+// slot: 0, those between two slots, and those above the last slot.
 func SlotOf(id uint32) (slot int, ok bool) {
 	if id%Step == 0 || id/Step >= Slots {
 		return 0, false
