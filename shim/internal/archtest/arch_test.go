@@ -31,6 +31,7 @@ var may = map[string][]string{
 	"internal/guest":                {"internal/pact"},
 	"internal/archtest":             {},
 	"internal/trial":                {},
+	"internal/trial/registry":       {},
 	"cmd/agentd-pod":                {"internal/guest"},
 	"cmd/containerd-shim-agentd-v2": {"internal/life"},
 }
