@@ -26,6 +26,7 @@ require (
 	github.com/mdlayher/netlink v1.7.3-0.20250113171957-fbb4dce95f42 // indirect
 	github.com/mdlayher/socket v0.5.0 // indirect
 	github.com/therootcompany/xz v1.0.1 // indirect
+	golang.org/x/text v0.43.0 // indirect
 )
 
 require (

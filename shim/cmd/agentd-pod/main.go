@@ -11,6 +11,7 @@ import (
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // Its C code enters the namespaces before Go starts.
 
 	"github.com/agentd-go/agentd/shim/internal/guest"
+	"github.com/agentd-go/agentd/shim/internal/pact"
 )
 
 // The library executes this program again, with this argument, as the first process
@@ -25,6 +26,10 @@ func init() {
 }
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == pact.Hold {
+		fmt.Fprintln(os.Stderr, "agentd-pod:", guest.HoldNamespaces(os.Args[2]))
+		os.Exit(1)
+	}
 	if err := guest.Main(os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "agentd-pod:", err)
 		os.Exit(1)

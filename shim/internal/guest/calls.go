@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path"
 
 	"github.com/containerd/cgroups/v3/cgroup2"
 	task "github.com/containerd/containerd/api/runtime/task/v2"
@@ -123,12 +124,14 @@ func (s *Server) Update(_ context.Context, r *task.UpdateTaskRequest) (*emptypb.
 }
 
 // Stats are the metrics of the container's cgroup, in containerd's form of cgroup 2.
+// Without an id they are those of all containers together.
 func (s *Server) Stats(_ context.Context, r *task.StatsRequest) (*task.StatsResponse, error) {
-	c, err := s.container(r.ID)
-	if err != nil {
-		return nil, err
+	if r.ID != "" {
+		if _, err := s.container(r.ID); err != nil {
+			return nil, err
+		}
 	}
-	group, err := cgroup2.Load(pact.Cgroup + "/" + c.id)
+	group, err := cgroup2.Load(path.Join(pact.Cgroup, r.ID))
 	if err != nil {
 		return nil, asStatus(err)
 	}

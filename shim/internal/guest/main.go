@@ -60,6 +60,9 @@ func serve(start pact.Start) (ready pact.Ready, err error) {
 		return ready, err
 	}
 	s := newServer()
+	if s.holder, err = startHolder(start.Held); err != nil {
+		return ready, err
+	}
 	calls, err := ttrpc.NewServer()
 	if err != nil {
 		return ready, err

@@ -29,6 +29,7 @@ type Server struct {
 	mu         sync.Mutex
 	containers map[string]*container
 	events     chan *types.Envelope
+	holder     int // The process that holds the pod's namespaces; 0 is none.
 }
 
 var _ task.TTRPCTaskService = (*Server)(nil)
@@ -219,6 +220,10 @@ func marshal(m proto.Message) (*anypb.Any, error) {
 // resolveNamespaces replaces the names of other containers by their namespaces.
 func (s *Server) resolveNamespaces(spec *ociSpec) error {
 	for i, ns := range spec.Linux.Namespaces {
+		if ns.Path == pact.OfPod {
+			spec.Linux.Namespaces[i].Path = fmt.Sprintf("/proc/%d/ns/%s", s.holder, namespaceFile(ns.Type))
+			continue
+		}
 		id, ok := cutContainer(ns.Path)
 		if !ok {
 			continue

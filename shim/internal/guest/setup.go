@@ -82,13 +82,33 @@ func keepNamespace(name string) error {
 // writeSysctls sets those of the network; others are the containers' own.
 func writeSysctls(values map[string]string) error {
 	for name, value := range values {
-		if !strings.HasPrefix(name, "net.") || strings.Contains(name, "..") {
+		if !strings.HasPrefix(sysctlFile(name), "net/") {
 			continue
 		}
-		file := filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/"))
-		if err := os.WriteFile(file, []byte(value), 0o644); err != nil { //nolint:gosec // A file of the kernel.
-			return fmt.Errorf("sysctl %s=%s: %w", name, value, err)
+		if err := writeSysctl(name, value); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func writeSysctl(name, value string) error {
+	file := sysctlFile(name)
+	if !filepath.IsLocal(file) {
+		return fmt.Errorf("sysctl %s: want a name such as net.core.somaxconn", name)
+	}
+	if err := os.WriteFile(filepath.Join("/proc/sys", file), []byte(value), 0o644); err != nil { //nolint:gosec // A file of the kernel.
+		return fmt.Errorf("sysctl %s=%s: %w", name, value, err)
+	}
+	return nil
+}
+
+// sysctlFile is a sysctl's name below /proc/sys. A name whose first separator is a
+// slash may have dots in its parts, of an interface for example; in one with dots a
+// slash stands for such a dot (sysctl.d(5)).
+func sysctlFile(name string) string {
+	if i := strings.IndexAny(name, "./"); i < 0 || name[i] == '/' {
+		return name
+	}
+	return strings.NewReplacer(".", "/", "/", ".").Replace(name)
 }

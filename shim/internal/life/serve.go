@@ -38,6 +38,9 @@ const (
 	networkFD = 5
 	// endTime bounds each part of the end: calls under way, and events.
 	endTime = 5 * time.Second
+	// answerTime is for the callers to take the last answer and close their connections;
+	// containerd does so at once.
+	answerTime = time.Second
 	// gcPercent lets the heap grow by a fifth only: a shim is small and idle, and a
 	// host has hundreds.
 	gcPercent = 20
@@ -64,17 +67,36 @@ func Serve(a Args) error {
 	tasks := service.NewTasks(a.Namespace, Version, publisher)
 	p := pod.New(pod.Config{
 		ID: a.ID, Namespace: a.Namespace, Dir: a.Dir, Master: master, Origin: os.NewFile(originFD, "mounts"), Network: os.NewFile(networkFD, "network"),
-		Options: opts, Log: log, Events: tasks,
+		Options: opts, Log: log, Events: tasks, Charge: func(cgroupsPath string) error { return charge(a.Dir, cgroupsPath) },
 	})
 	tasks.SetPod(p)
-	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(ttrpc.UnixSocketRequireSameUser()))
+	callers := newConnections()
+	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(callers))
 	if err != nil {
 		return err
 	}
 	tasks.Register(server)
 	go func() { _ = server.Serve(context.Background(), l) }() // Until its Shutdown.
 	await(tasks.Closed(), log)
+	callers.wait(answerTime)
 	return end(a, server, publisher, p)
+}
+
+// charge moves this process into a cgroup, and notes it where "delete" looks.
+func charge(dir, cgroupsPath string) error {
+	dirs, err := host.CgroupDirs(cgroupsPath)
+	if err != nil {
+		return err
+	}
+	r, err := readRecord(dir)
+	if err != nil {
+		return err
+	}
+	r.Cgroups = dirs
+	if err := r.write(); err != nil { // First: what is noted and not made can be removed.
+		return err
+	}
+	return host.EnterCgroup(dirs, os.Getpid())
 }
 
 // await waits for containerd's word, or a signal that ends the pod too.

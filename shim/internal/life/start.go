@@ -268,15 +268,14 @@ func writeRecord(r record) (err error) {
 		return err
 	}
 	r.Created = time.Now().Round(0)
+	return errors.Join(r.write(), os.WriteFile("shim.pid", []byte(strconv.Itoa(r.PID)), 0o600))
+}
+
+// write writes it in the pod's directory, and in the bundle that this process is in.
+func (r record) write() error {
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(r.Dir, recordFile), b, 0o600); err != nil {
-		return err
-	}
-	return errors.Join(
-		os.WriteFile(recordFile, b, 0o600),
-		os.WriteFile("shim.pid", []byte(strconv.Itoa(r.PID)), 0o600),
-	)
+	return errors.Join(os.WriteFile(filepath.Join(r.Dir, recordFile), b, 0o600), os.WriteFile(recordFile, b, 0o600))
 }

@@ -19,6 +19,9 @@ const (
 	Net = Run + "/net"
 	// Shm is the memory that the containers of a pod share as /dev/shm.
 	Shm = Run + "/shm"
+	// Etc has the files of a pod without a pause container that its containers have in
+	// their /etc.
+	Etc = Run + "/etc"
 	// Containers has a directory for each container, with its config.json and rootfs.
 	Containers = "/containers"
 	// Volumes is where the share of VolumesTag is mounted.
@@ -34,6 +37,21 @@ const VolumesTag = "volumes"
 // follows.
 const OfContainer = "container:"
 
+// OfPod is the path of a namespace that the pod itself holds: see [Held].
+const OfPod = "pod:"
+
+// Hold is the argument with which agentd-pod is the process that holds a pod's
+// namespaces; its [Held] follows as JSON.
+const Hold = "hold"
+
+// A Held is what a pod without a pause container has in the guest: namespaces (ipc, pid
+// and uts) that no container holds, and the files of Etc.
+type Held struct {
+	Hostname string            `json:",omitempty"`
+	Sysctls  map[string]string `json:",omitempty"` // Of the ipc and uts namespaces.
+	Files    map[string]string `json:",omitempty"` // In Etc, by name.
+}
+
 // A Start is what agentd-pod reads from its input, as JSON.
 type Start struct {
 	Network Network
@@ -41,6 +59,8 @@ type Start struct {
 	ShmBytes int64 `json:",omitempty"`
 	// Sysctls of the pod's network, by their names with dots.
 	Sysctls map[string]string `json:",omitempty"`
+	// Held is nil for a pod whose first container holds its namespaces.
+	Held *Held `json:",omitempty"`
 }
 
 // A Ready is what agentd-pod answers on its output, a line of JSON: the ports on

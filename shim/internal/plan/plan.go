@@ -34,6 +34,9 @@ type Request struct {
 	ID   string
 	// Pod is the id of the pod's first container; ID for that one.
 	Pod string
+	// Held says that the pod holds its namespaces and files itself: no container is its
+	// first.
+	Held bool
 	// Number is the container's in its pod: its directories bear it.
 	Number int
 }
@@ -85,6 +88,9 @@ func Container(r Request) (Result, error) {
 	}
 	result := Result{Spec: &spec}
 	result.Binds, spec.Mounts = mounts(r)
+	if r.Held {
+		spec.Mounts = podMounts(spec.Mounts, r.Spec.Root.Readonly)
+	}
 	return result, nil
 }
 
@@ -126,6 +132,8 @@ func namespaces(all []specs.LinuxNamespace, r Request) (kept []specs.LinuxNamesp
 		case ns.Type == specs.NetworkNamespace:
 			ns.Path = pact.Net
 		case ns.Path == "":
+		case r.Held:
+			ns.Path = pact.OfPod
 		case r.ID == r.Pod:
 			ns.Path = ""
 		default:

@@ -39,16 +39,24 @@ type machine struct {
 	guard   *guard
 }
 
-// boot returns the pod's machine. The first container decides its size and network.
-func (p *Pod) boot(ctx context.Context, spec *specs.Spec) (*machine, error) {
+// bootFor returns the pod's machine. The first container decides its size and network,
+// unless the pod is a sandbox, which has a machine before it has containers.
+func (p *Pod) bootFor(ctx context.Context, spec *specs.Spec) (*machine, error) {
 	p.mu.Lock()
-	m := p.machine
+	m, box := p.machine, p.sandbox
 	p.mu.Unlock()
-	if m != nil {
+	switch {
+	case m != nil:
 		return m, m.alive()
+	case box != nil:
+		return nil, fmt.Errorf("the sandbox does not run: %w", ErrState)
 	}
+	return p.boot(ctx, spec, nil)
+}
+
+func (p *Pod) boot(ctx context.Context, spec *specs.Spec, held *pact.Held) (*machine, error) {
 	start := time.Now()
-	m, err := p.newMachine(ctx, spec)
+	m, err := p.newMachine(ctx, spec, held)
 	if err != nil {
 		return nil, fmt.Errorf("boot the pod's machine: %w", err)
 	}
@@ -62,7 +70,7 @@ func (p *Pod) boot(ctx context.Context, spec *specs.Spec) (*machine, error) {
 }
 
 // newMachine boots a machine with agentd-pod, or leaves nothing.
-func (p *Pod) newMachine(ctx context.Context, spec *specs.Spec) (_ *machine, err error) {
+func (p *Pod) newMachine(ctx context.Context, spec *specs.Spec, held *pact.Held) (_ *machine, err error) {
 	cfg, err := p.describe(spec)
 	if err != nil {
 		return nil, err
@@ -88,7 +96,7 @@ func (p *Pod) newMachine(ctx context.Context, spec *specs.Spec) (_ *machine, err
 		return nil, err
 	}
 	m.guard = newGuard(m.vm.Kill, p.cfg.Log)
-	if err := m.startPod(ctx, pact.Start{Network: network.Plan, ShmBytes: shmSize(spec), Sysctls: spec.Linux.Sysctl}, p.cfg.Log); err != nil {
+	if err := m.startPod(ctx, pact.Start{Network: network.Plan, ShmBytes: shmSize(spec), Sysctls: spec.Linux.Sysctl, Held: held}, p.cfg.Log); err != nil {
 		return nil, errors.Join(err, m.vm.Kill())
 	}
 	if len(network.Taps) > 0 {

@@ -41,6 +41,8 @@ type Config struct {
 	Log     func(format string, args ...any)
 	// Events is told what happens unasked. It must not block.
 	Events Events
+	// Charge moves this process into a cgroup by its name in a specification.
+	Charge func(cgroupsPath string) error
 }
 
 // Events are what happens in a pod without a call.
@@ -58,10 +60,14 @@ type Pod struct {
 	machine    *machine // nil before the first container and after the last.
 	containers map[string]*Container
 	number     int
+	sandbox    *Sandbox // nil in a pod whose first container makes it.
 }
 
 // New returns a pod without a machine.
 func New(cfg Config) *Pod { return &Pod{cfg: cfg, containers: map[string]*Container{}} }
+
+// ID is the pod's: its first container's, or its sandbox's.
+func (p *Pod) ID() string { return p.cfg.ID }
 
 // A Container is one of a pod.
 type Container struct {
@@ -156,7 +162,7 @@ func (p *Pod) Create(ctx context.Context, r Create) (c *Container, err error) {
 		return nil, err
 	}
 	p.number++
-	made, err := plan.Container(plan.Request{Spec: spec, ID: r.ID, Pod: p.cfg.ID, Number: p.number})
+	made, err := plan.Container(plan.Request{Spec: spec, ID: r.ID, Pod: p.cfg.ID, Number: p.number, Held: p.Sandbox() != nil})
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +172,7 @@ func (p *Pod) Create(ctx context.Context, r Create) (c *Container, err error) {
 			return nil, err
 		}
 	}
-	m, err := p.boot(ctx, spec)
+	m, err := p.bootFor(ctx, spec)
 	if err != nil {
 		return nil, errors.Join(err, p.poststop(ctx, c))
 	}
@@ -369,9 +375,10 @@ func (p *Pod) Close() error {
 	return m.close()
 }
 
-// endIfEmpty ends the machine after the last container.
+// endIfEmpty ends the machine after the last container. A pod that is a sandbox ends
+// when containerd says so.
 func (p *Pod) endIfEmpty() error {
-	if !p.Empty() {
+	if !p.Empty() || p.Sandbox() != nil {
 		return nil
 	}
 	return p.Close()

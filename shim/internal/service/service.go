@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/agentd-go/agentd/shim/internal/cri"
 	"github.com/agentd-go/agentd/shim/internal/plan"
 	"github.com/agentd-go/agentd/shim/internal/pod"
 	"github.com/agentd-go/agentd/shim/internal/stream"
@@ -56,6 +57,7 @@ func (t *Tasks) Register(s *ttrpc.Server) {
 			"Shutdown": method(t.Shutdown),
 		}})
 	}
+	t.registerSandbox(s)
 }
 
 // method serves a call, and gives every error a code.
@@ -82,6 +84,9 @@ func asStatus(err error) error {
 		code = guest.Code
 	}
 	if _, ok := errors.AsType[*plan.RefusedError](err); ok {
+		code = codes.InvalidArgument
+	}
+	if _, ok := errors.AsType[*cri.RefusedError](err); ok {
 		code = codes.InvalidArgument
 	}
 	for _, known := range []struct {
@@ -251,7 +256,7 @@ func (t *Tasks) Connect(context.Context, *task.ConnectRequest) (*task.ConnectRes
 // Shutdown ends the shim, unless the pod has containers: containerd says it after
 // each of them.
 func (t *Tasks) Shutdown(context.Context, *task.ShutdownRequest) (*emptypb.Empty, error) {
-	if t.pod.Empty() {
+	if t.pod.Empty() && t.pod.Sandbox() == nil {
 		t.closing.Do(func() { close(t.closed) })
 	}
 	return &emptypb.Empty{}, nil

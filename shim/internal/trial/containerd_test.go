@@ -189,7 +189,7 @@ func (h *host) ctrInput(t *testing.T, input string, args ...string) (string, err
 		cmd.Stdin = &lateInput{text: input, ready: func() bool { return h.isRunning(t) }}
 	}
 	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("ctr %s: %w\n%s", strings.Join(args, " "), errors(ctx, err), errs.String())
+		return out.String(), fmt.Errorf("ctr %s: %w\n%s", strings.Join(args, " "), firstOf(ctx, err), errs.String())
 	}
 	return out.String(), nil
 }
@@ -217,7 +217,7 @@ func (h *host) isRunning(t *testing.T) bool {
 	return err == nil && strings.Contains(out, "RUNNING")
 }
 
-func errors(ctx context.Context, err error) error {
+func firstOf(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

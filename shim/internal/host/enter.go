@@ -1,0 +1,50 @@
+package host
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// EnterNetwork moves this whole process, and what it starts from then on, into the
+// network namespace that has the given path in the mount namespace mounts; "" is a new
+// one. It works in programs without C code alone, where the runtime owns every thread.
+func EnterNetwork(mounts *os.File, path string) error {
+	ns, err := openNetwork(mounts, path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ns.Close() }()
+	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_SETNS, ns.Fd(), unix.CLONE_NEWNET, 0); errno != 0 {
+		return fmt.Errorf("network namespace %q: %w", path, errno)
+	}
+	return nil
+}
+
+// openNetwork works on a thread that ends in the namespaces that it enters. The mounts
+// of this process do not have what was mounted after its start, where the host's are
+// private.
+func openNetwork(mounts *os.File, path string) (ns *os.File, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if path == "" {
+			path = "/proc/thread-self/ns/net"
+			err = unix.Unshare(unix.CLONE_NEWNET)
+		} else {
+			err = enterMounts(mounts)
+		}
+		if err == nil {
+			ns, err = os.Open(path)
+		}
+	}()
+	<-done
+	if err != nil {
+		return nil, fmt.Errorf("network namespace: %w", err)
+	}
+	return ns, nil
+}
