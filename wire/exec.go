@@ -15,6 +15,11 @@ type ExecRequest struct {
 	// ReportSignal asks for ExecExited.Signal. It is an extension of ours. Agents that
 	// do not know it ignore it, and agents that know it send nothing new without it.
 	ReportSignal bool
+
+	// Limits and ReportUsage are of the extension "limits". ReportUsage asks for
+	// ExecExited.Usage.
+	Limits      *GroupLimits
+	ReportUsage bool
 }
 
 // The size of a terminal if the request has none: a VT100's.
@@ -42,6 +47,8 @@ func (m *ExecRequest) fields() []field {
 		defaulted("cols", num(&m.Cols)),
 		defaulted("rlimits", objects(&m.Rlimits)),
 		omitted("report_signal", truth(&m.ReportSignal)),
+		omitted("limits", optionalObject(&m.Limits)),
+		omitted("report_usage", truth(&m.ReportUsage)),
 	}
 }
 
@@ -117,6 +124,9 @@ type ExecExited struct {
 
 	// Signal is the number of that signal, for a request that asked for it.
 	Signal *int32
+
+	// Usage is what the command took, for a request that asked for it.
+	Usage *ExecUsage
 }
 
 // Type returns TypeExecExited.
@@ -126,6 +136,7 @@ func (m *ExecExited) fields() []field {
 	return []field{
 		required("code", num(&m.Code)),
 		omitted("signal", optionalNumber(&m.Signal)),
+		omitted("usage", optionalObject(&m.Usage)),
 	}
 }
 
@@ -200,6 +211,10 @@ type ExecSignal struct {
 	// Output asks for flow control, with a Signal of 0. It is an extension of ours;
 	// agents that do not know the field do nothing then.
 	Output OutputFlow
+
+	// Tree, of the extension "limits", sends the signal to every process that descends
+	// from the command, those too that have left its process group and session.
+	Tree bool
 }
 
 // Type returns TypeExecSignal.
@@ -209,5 +224,6 @@ func (m *ExecSignal) fields() []field {
 	return []field{
 		required("signal", num(&m.Signal)),
 		omitted("output", oneOf(&m.Output, OutputHold, OutputGo)),
+		omitted("tree", truth(&m.Tree)),
 	}
 }
