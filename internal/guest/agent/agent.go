@@ -146,7 +146,7 @@ func (a *Agent) Serve(c Config, ready *wire.Ready) (End, error) {
 	if c.Generation >= wire.BulkSince {
 		ready.RelayLease = &wire.RelayLease{MaxFormat: 1}
 	}
-	ready.Extensions = announced()
+	ready.Extensions = announced(c.Procs)
 	a.openSecond(ready)
 	a.openCredit(ready)
 	ready.ReadyTimeNS = uint64(sys.BootTime())

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,13 +43,19 @@ func newCounter(t *testing.T) *counter {
 		group = "/sys/fs/cgroup/agentd-test-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 		t.Cleanup(func() {
 			_ = os.WriteFile(group+"/cgroup.kill", []byte("1"), 0) // It is there once a command was.
-			eventually(t, "the end of the group", func() bool {
-				err := os.Remove(group)
-				return err == nil || os.IsNotExist(err)
-			})
+			eventually(t, "the end of the group", func() bool { return removeGroups(group) })
 		})
 	}
 	return &counter{host: newHost(t, config{generation: nine, group: group})}
+}
+
+// removeGroups removes a control group and those below it.
+func removeGroups(group string) bool {
+	for _, below := range cells(group) {
+		removeGroups(filepath.Join(group, below))
+	}
+	err := os.Remove(group)
+	return err == nil || os.IsNotExist(err)
 }
 
 // freezer skips what needs a kernel that lets the test freeze.

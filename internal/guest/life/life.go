@@ -167,10 +167,10 @@ func (l *Life) serve() (end agent.End, err error) {
 	})
 }
 
-// group is the control group of commands, for hosts that may freeze them. Beside another
-// init, which owns the tree, there is none.
+// group is the control group of commands. Beside another init, which owns the tree, there
+// is none.
 func (l *Life) group() string {
-	if l.plan.Generation < wire.BarrierSince || os.Getpid() != 1 {
+	if os.Getpid() != 1 {
 		return ""
 	}
 	return sys.WorkloadGroup

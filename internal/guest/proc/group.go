@@ -24,6 +24,8 @@ type workload struct {
 	mu   sync.Mutex
 	in   *sys.Group
 	err  error // Why there is none.
+
+	cells cells
 }
 
 // group returns the control group, nil without one.
@@ -50,25 +52,34 @@ func (w *workload) leave(why error) {
 	w.in, w.err = nil, fmt.Errorf("start in the control group: %w", why)
 }
 
-// forkExec starts a program in the control group, if there is one.
-func (t *Table) forkExec(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
+// forkExec starts a program in a cell; without one in the workload's group, and without
+// that where this process is.
+func (t *Table) forkExec(path string, argv []string, attr *syscall.ProcAttr, c *sys.Cell) (pid int, err error) {
+	if c != nil {
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, c.FD()
+		return syscall.ForkExec(path, argv, attr)
+	}
 	g, _ := t.workload.group()
 	if g == nil {
+		attr.Sys.UseCgroupFD = false
 		return syscall.ForkExec(path, argv, attr)
 	}
 	attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, g.FD()
 	pid, err = syscall.ForkExec(path, argv, attr)
-	switch {
-	case err == nil:
-	case errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EBUSY), errors.Is(err, syscall.EOPNOTSUPP):
-		// The group is at fault, not the program. To run the command matters more than to
-		// be able to freeze it.
-		t.workload.leave(err)
-		sys.Logf("commands run outside of %s: %v", t.workload.path, err)
-		attr.Sys.UseCgroupFD = false
-		return syscall.ForkExec(path, argv, attr)
+	if err == nil || !groupFailed(err) {
+		return pid, err
 	}
-	return pid, err
+	// The group is at fault, not the program. To run the command matters more than to
+	// be able to freeze it.
+	t.workload.leave(err)
+	sys.Logf("commands run outside of %s: %v", t.workload.path, err)
+	attr.Sys.UseCgroupFD = false
+	return syscall.ForkExec(path, argv, attr)
+}
+
+// groupFailed reports whether a start failed because of its control group.
+func groupFailed(err error) bool {
+	return errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EOPNOTSUPP)
 }
 
 // Freeze stops every process of the children's control group within a limit. Starts wait

@@ -194,6 +194,8 @@ type Child struct {
 	table *Table
 	pid   int
 	done  chan struct{}
+	cell  *sys.Cell // nil without one.
+	own   bool      // No other command uses the cell.
 
 	ended  bool // Guarded by table.mu, as is status until done is closed.
 	status Status
@@ -211,6 +213,12 @@ func status(s syscall.WaitStatus) Status {
 	}
 	return Status{Code: s.ExitStatus()}
 }
+
+// killSignal is SIGKILL. A control group whose command it ended is not used again: Linux
+// 6.12.68 kills each process that begins in a group by CLONE_INTO_CGROUP if cgroup.kill was
+// ever written there. It compares the number of such writes with that of the group of the
+// parent (cgroup_css_set_fork, kernel/cgroup/cgroup.c).
+const killSignal = 9
 
 // PID is the child's process id.
 func (c *Child) PID() int { return c.pid }
@@ -255,9 +263,18 @@ func (c *Child) forget() {
 
 // Release forgets the child. It is still reaped, and Done still reports its end.
 func (c *Child) Release() {
+	if c.forgotten() && c.cell != nil {
+		c.table.workload.cells.give(c.cell, c.own || c.status.Signal == killSignal)
+	}
+}
+
+// forgotten takes an ended child out of the table; false if it is not there.
+func (c *Child) forgotten() bool {
 	c.table.mu.Lock()
 	defer c.table.mu.Unlock()
-	if c.ended && c.table.children[c.pid] == c {
-		delete(c.table.children, c.pid)
+	if !c.ended || c.table.children[c.pid] != c {
+		return false
 	}
+	delete(c.table.children, c.pid)
+	return true
 }

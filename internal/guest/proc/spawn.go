@@ -18,6 +18,7 @@ type Stage string
 const (
 	StageDirectory Stage = "chdir"
 	StageLimits    Stage = "setrlimit"
+	StageGroup     Stage = "cgroup" // Name is the setting's.
 	StageExec      Stage = "exec"
 )
 
@@ -48,6 +49,9 @@ type Spec struct {
 	TTY    bool        // Descriptor 0 becomes the controlling terminal.
 	User   *syscall.Credential
 	Limits []Limit // Set after the change of user, so a user's own limits hold.
+
+	Settings []Setting // Of the command's control group.
+	Report   bool      // Child.Group counts for this command alone.
 }
 
 // A job is an order for the spawner. A job with a nil spec only runs Options.Before.
@@ -211,9 +215,12 @@ func search(name string, env []string, try attempt) error {
 	}
 	for _, path := range candidates(name, env) {
 		err := try(path)
+		var why *StartError
 		switch {
 		case err == nil:
 			return nil
+		case errors.As(err, &why):
+			return err // The program was not tried.
 		case errors.Is(err, syscall.EACCES):
 			last = err
 		case !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ENOTDIR), strings.Contains(name, "/"):
@@ -260,13 +267,42 @@ func (t *Table) fork(path string, argv []string, s *Spec, attr *syscall.ProcAttr
 	}
 	t.latch.enter()
 	defer t.latch.exit()
-	t.forking.Lock()
-	defer t.forking.Unlock()
-	pid, err := t.exposed(func() (int, error) { return t.forkExec(path, argv, attr) })
+	cell, err := t.cell(s, s.own())
 	if err != nil {
 		return nil, err
 	}
-	c := &Child{table: t, pid: pid, done: make(chan struct{})}
+	c, err := t.forkIn(path, argv, attr, cell)
+	if cell != nil && err != nil && groupFailed(err) {
+		// A command of before has changed it, or the kernel cannot start children in groups.
+		t.workload.cells.give(cell, true)
+		if cell, err = t.cell(s, true); err != nil {
+			return nil, err
+		}
+		if c, err = t.forkIn(path, argv, attr, cell); cell != nil && err != nil && groupFailed(err) && !s.own() {
+			t.workload.cells.give(cell, true)
+			return t.forkIn(path, argv, attr, nil)
+		}
+	}
+	if cell != nil && err != nil {
+		t.workload.cells.give(cell, s.own())
+		return nil, err
+	}
+	if cell != nil {
+		c.own = s.own()
+		t.workload.cells.started(cell)
+	}
+	return c, err
+}
+
+// forkIn starts path in a control group and registers the child.
+func (t *Table) forkIn(path string, argv []string, attr *syscall.ProcAttr, cell *sys.Cell) (*Child, error) {
+	t.forking.Lock()
+	defer t.forking.Unlock()
+	pid, err := t.exposed(func() (int, error) { return t.forkExec(path, argv, attr, cell) })
+	if err != nil {
+		return nil, err
+	}
+	c := &Child{table: t, pid: pid, cell: cell, done: make(chan struct{})}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.children[pid] = c // An ended child with the same number is forgotten.

@@ -20,8 +20,14 @@ const WorkloadGroup = groups + "/microsandbox-workload"
 // A Group is a control group that can be frozen. Its files stay open, so that what is
 // mounted over the tree later changes nothing.
 type Group struct {
+	path           string
 	dir            int
 	freeze, events *os.File
+}
+
+// HasGroups reports whether a control group of this path can be made.
+func HasGroups(path string) bool {
+	return Device(filepath.Join(filepath.Dir(path), "cgroup.procs")) != 0
 }
 
 // OpenGroup makes a control group, unless it is there. The error says what the kernel lacks.
@@ -45,7 +51,7 @@ func OpenGroup(path string) (*Group, error) {
 	if err != nil {
 		return nil, errors.Join(os.NewSyscallError("open", err), freeze.Close(), events.Close())
 	}
-	return &Group{dir, freeze, events}, nil
+	return &Group{path, dir, freeze, events}, nil
 }
 
 // FD is the descriptor for children that are to begin in the group

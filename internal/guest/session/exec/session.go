@@ -32,7 +32,7 @@ type Session struct {
 	mu      sync.Mutex
 	child   *proc.Child // nil before it runs and after it has ended.
 	master  *os.File    // The terminal; nil without one.
-	pending []int       // Signals that came before the child ran.
+	pending []early     // Signals that came before the child ran.
 	size    *wire.ExecResize
 	output  outputHold
 	over    bool
@@ -67,7 +67,7 @@ func (e *Session) guarded(f func()) {
 
 // run does the whole session, from its request to its terminal frame.
 func (e *Session) run(req *wire.ExecRequest) {
-	reportSignal := req.ReportSignal // Do not keep the request, up to a whole frame, while the command runs.
+	reportSignal, reportUsage := req.ReportSignal, req.ReportUsage // Do not keep the request, up to a whole frame, while the command runs.
 	endGrace := e.Host.StartGrace()
 	c, err := e.start(req)
 	if err != nil {
@@ -90,8 +90,12 @@ func (e *Session) run(req *wire.ExecRequest) {
 	e.in.Drop()
 	_ = c.input.Close() // Ends a write that still waits for the command.
 	<-fed
+	last := exited(status, reportSignal)
+	if reportUsage {
+		last.Usage = usage(c.child)
+	}
 	c.child.Release()
-	e.finish(exited(status, reportSignal))
+	e.finish(last)
 }
 
 // listen starts to send the command's outputs, and calls endGrace if one is a flood. The
@@ -163,8 +167,8 @@ func (e *Session) running(c *command) {
 	if e.size != nil && e.master != nil {
 		_ = sys.Resize(e.master, e.size.Rows, e.size.Cols) // As in resize.
 	}
-	for _, number := range e.pending {
-		_ = e.child.Signal(number)
+	for _, s := range e.pending {
+		send(e.child, s.number, s.tree)
 	}
 	e.pending = nil
 }
@@ -227,7 +231,7 @@ func (e *Session) Data(t wire.Type, data []byte, c session.Charge) {
 func (e *Session) Message(m wire.Message) {
 	switch m := m.(type) {
 	case *wire.ExecSignal:
-		e.Signal(int(m.Signal))
+		e.signal(int(m.Signal), m.Tree)
 		e.hold(m.Output)
 	case *wire.ExecResize:
 		e.resize(m)
@@ -236,7 +240,10 @@ func (e *Session) Message(m wire.Message) {
 
 // Signal sends a signal to the command's process group. Numbers outside 1 to 31 are
 // ignored.
-func (e *Session) Signal(number int) {
+func (e *Session) Signal(number int) { e.signal(number, false) }
+
+// signal is Signal, or one to all that descends from the command.
+func (e *Session) signal(number int, tree bool) {
 	const most = 31 // The last standard signal. Hosts send no real-time signals.
 	if number < 1 || number > most {
 		return
@@ -245,10 +252,25 @@ func (e *Session) Signal(number int) {
 	defer e.mu.Unlock()
 	switch {
 	case e.child != nil:
-		_ = e.child.Signal(number) // Fails only if the command has ended.
+		send(e.child, number, tree)
 	case !e.over && len(e.pending) < most:
-		e.pending = append(e.pending, number)
+		e.pending = append(e.pending, early{number, tree})
 	}
+}
+
+// An early signal came before the command ran.
+type early struct {
+	number int
+	tree   bool
+}
+
+// send sends a signal. An error means that the command has ended.
+func send(c *proc.Child, number int, tree bool) {
+	if tree {
+		_ = c.SignalTree(number)
+		return
+	}
+	_ = c.Signal(number)
 }
 
 // resize gives the terminal a new size; without a terminal it does nothing.

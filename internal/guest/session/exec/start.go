@@ -91,7 +91,14 @@ func (e *Session) spec(req *wire.ExecRequest) (*proc.Spec, error) {
 	if dir == "" {
 		return nil, &proc.StartError{Stage: proc.StageDirectory, Name: dir, Err: syscall.ENOENT}
 	}
+	group, err := settings(req.Limits)
+	if err != nil {
+		return nil, err
+	}
 	spec := &proc.Spec{
+		Settings: group,
+		Report:   req.ReportUsage,
+
 		Name:   req.Cmd,
 		Argv:   append([]string{req.Cmd}, req.Args...),
 		Env:    plan.CommandEnv(e.Host.Generation, defaults.Env, req.Env, who.Home, req.TTY),
@@ -226,8 +233,11 @@ func failed(req *wire.ExecRequest, err error) *wire.ExecFailed {
 	}
 	if start, ok := errors.AsType[*proc.StartError](err); ok && start.Stage != proc.StageExec {
 		kind, stage = ofStage(start, kind)
-		if start.Stage == proc.StageDirectory {
+		switch start.Stage { //nolint:exhaustive // The others have no name that the host knows.
+		case proc.StageDirectory:
 			text += ": working directory " + quote(session.Repeated(start.Name))
+		case proc.StageGroup:
+			text += ": limit " + quote(session.Repeated(start.Name))
 		}
 	}
 	if _, ok := errors.AsType[*ptyError](err); ok {
@@ -250,6 +260,8 @@ func ofStage(failed *proc.StartError, kind wire.FailureKind) (wire.FailureKind, 
 		if number, err := strconv.Atoi(failed.Name); err == nil {
 			stage += "(RLIMIT_" + strings.ToUpper(plan.Resource(number).String()) + ")"
 		}
+	case proc.StageGroup:
+		kind = wire.FailureResourceLimit
 	case stageUser, stageGroup:
 		kind = wire.FailureUserSetup
 	}
