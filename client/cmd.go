@@ -74,6 +74,12 @@ type Cmd struct {
 	// Limits are resource limits for the command, over those of the machine.
 	Limits []Limit
 
+	// Resources bound the command and all that descends from it together. They need
+	// [ExtensionLimits], and so does ReportUsage, which Resources imply: it makes Usage say
+	// what the command took.
+	Resources   Resources
+	ReportUsage bool
+
 	// Cancel is called when the context of CommandContext is done; CommandContext
 	// sets it to Kill. If it returns os.ErrProcessDone, Wait does not blame the
 	// context. A Cmd made by Command must have none.
@@ -179,6 +185,16 @@ func (c *Cmd) request() (*wire.ExecRequest, error) {
 	if args[0] != c.Path {
 		return nil, fmt.Errorf("argument 0 is %q and path is %q: the guest cannot be told both", args[0], c.Path)
 	}
+	group, err := c.Resources.limits()
+	if err != nil {
+		return nil, err
+	}
+	report := c.ReportUsage || group != nil
+	if report {
+		if err := c.client.needs(ExtensionLimits, "limits of a command"); err != nil {
+			return nil, err
+		}
+	}
 	return &wire.ExecRequest{
 		Cmd:     c.Path,
 		Args:    args[1:],
@@ -191,6 +207,8 @@ func (c *Cmd) request() (*wire.ExecRequest, error) {
 		Rlimits: limits(c.Limits),
 
 		ReportSignal: true,
+		Limits:       group,
+		ReportUsage:  report,
 	}, nil
 }
 
@@ -229,7 +247,7 @@ func optional(s string) *string {
 func (c *Cmd) Wait() error {
 	switch {
 	case c.proc == nil:
-		return errors.New("command not started")
+		return errNotStarted
 	case c.waited:
 		return errors.New("wait was already called")
 	}
@@ -274,7 +292,7 @@ func (c *Cmd) PID() int {
 // same there (SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM), or numbers.
 func (c *Cmd) Signal(sig syscall.Signal) error {
 	if c.proc == nil {
-		return errors.New("command not started")
+		return errNotStarted
 	}
 	return c.proc.signal(sig)
 }
@@ -282,7 +300,7 @@ func (c *Cmd) Signal(sig syscall.Signal) error {
 // Resize gives the command's terminal a new size.
 func (c *Cmd) Resize(rows, cols uint16) error {
 	if c.proc == nil {
-		return errors.New("command not started")
+		return errNotStarted
 	}
 	return c.proc.sendAlive(&wire.ExecResize{Rows: rows, Cols: cols})
 }
@@ -291,7 +309,7 @@ func (c *Cmd) Resize(rows, cols uint16) error {
 // link.
 func (c *Cmd) Kill() error {
 	if c.proc == nil {
-		return errors.New("command not started")
+		return errNotStarted
 	}
 	return c.proc.killAlive()
 }

@@ -153,6 +153,9 @@ type ExitError struct {
 	// [Cmd.Output] ran it and nothing else collected that.
 	Stderr []byte
 
+	// Usage is what the command took, as [Cmd.Usage] has it; nil if that was not asked for.
+	Usage *Usage
+
 	code int
 }
 
@@ -160,21 +163,24 @@ type ExitError struct {
 func (e *ExitError) ExitCode() int { return e.code }
 
 func (e *ExitError) Error() string {
+	text := "exit status " + strconv.Itoa(e.code)
 	switch {
 	case e.Signal != 0:
-		return "killed by signal " + strconv.Itoa(int(e.Signal))
+		text = "killed by signal " + strconv.Itoa(int(e.Signal))
 	case e.Signaled:
-		return "killed by a signal"
-	default:
-		return "exit status " + strconv.Itoa(e.code)
+		text = "killed by a signal"
 	}
+	if killed := e.Usage.killed(); killed != "" {
+		text += "; " + killed
+	}
+	return text
 }
 
 // signaled is the exit code of a command that a signal ended.
 const signaled = -1
 
 func newExitError(m *wire.ExecExited) *ExitError {
-	e := &ExitError{Signaled: m.Code == signaled, code: int(m.Code)}
+	e := &ExitError{Signaled: m.Code == signaled, code: int(m.Code), Usage: newUsage(m.Usage)}
 	if e.Signaled && m.Signal != nil {
 		e.Signal = syscall.Signal(*m.Signal)
 	}

@@ -45,6 +45,7 @@ type process struct {
 	killed   bool
 	pid      int
 	err      error // How it ended; see finish.
+	usage    *Usage
 	stdinErr error
 }
 
@@ -149,6 +150,9 @@ func (p *process) exit(m *wire.ExecExited) error {
 	if !p.isRunning() {
 		return errUnexpected
 	}
+	p.mu.Lock()
+	p.usage = newUsage(m.Usage)
+	p.mu.Unlock()
 	if m.Code != 0 {
 		p.finish(newExitError(m))
 	} else {
