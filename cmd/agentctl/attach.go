@@ -108,7 +108,7 @@ func (f *commandFlags) detachExec(ctx context.Context, name string, args []strin
 	if err != nil {
 		return err
 	}
-	return m.Detach(contextOrBackground(ctx), machines.Detached{Args: args, Env: env, User: sandbox.PlainUser(f.user), Dir: f.dir})
+	return m.Detach(contextOrBackground(ctx), machines.Detached{Args: args, Env: env, User: sandbox.PlainUser(f.user), Dir: f.dir, Resources: f.bounds})
 }
 
 // reachable lets 'agentctl stop' and 'agentctl kill -s' reach the command of run. A

@@ -33,7 +33,10 @@ func (f *creator) describe() (r machines.Record, err error) {
 	if err := f.life.apply(&r); err != nil {
 		return r, err
 	}
-	r.Timeout, r.Socket = f.timeout, f.Socket
+	if f.pids > 0 && cfg.Init != "" {
+		return r, fmt.Errorf("--pids-limit %d: the machine's init %s owns its control groups; let it bound the command", f.pids, cfg.Init)
+	}
+	r.Timeout, r.Socket, r.PIDs = f.timeout, f.Socket, f.pids
 	return r, fix(&r)
 }
 

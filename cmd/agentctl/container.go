@@ -25,6 +25,7 @@ type containerFlags struct {
 	privileged bool
 	security   []string // --security-opt.
 	cpuset     string
+	pids       uint64 // --pids-limit; 0 is none.
 }
 
 func (f *containerFlags) register(flags *pflag.FlagSet) {
@@ -46,8 +47,11 @@ func (f *containerFlags) register(flags *pflag.FlagSet) {
 		}
 		return nil
 	})
-	flags.Func("pids-limit", "0 or -1: no limit of processes, as it is without", takeNoPidsLimit)
-	for _, name := range []string{"pids-limit", "dns-opt", "cap-drop", "privileged", "security-opt", "sig-proxy"} {
+	flags.Func("pids-limit", "`number` of processes and threads of the machine's command; 0 and -1 are no limit", func(word string) (err error) {
+		f.pids, err = parsePIDs(word)
+		return err
+	})
+	for _, name := range []string{"dns-opt", "cap-drop", "privileged", "security-opt", "sig-proxy"} {
 		_ = flags.MarkHidden(name) // Cannot fail: the flag was just defined.
 	}
 }

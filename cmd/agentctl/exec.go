@@ -61,6 +61,7 @@ first argument is the command.
 		},
 	}
 	f.register(cmd.Flags())
+	registerBounds(cmd.Flags(), &f.bounds)
 	cmd.Flags().BoolVarP(&detached, "detach", "d", false, "start the command and return; it runs on at most until the machine ends, and its output is discarded")
 	cmd.Flags().StringVar(&socket, "socket", "", "the machine's socket, instead of a name")
 	cmd.Flags().StringArrayVar(&f.envFiles, "env-file", nil, "`file` of variables, one a line")

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -47,16 +46,6 @@ var refusals = []refusal{
 	{names: "use-api-socket", bool: true, use: "-v PATH:PATH shares no socket of this host with a machine"},
 	{names: "volume-driver", use: "volumes are directories of this host: -v NAME:PATH, or -v DIR:PATH for one on a file system of your choice"},
 	{names: "volumes-from", use: "-v NAME:PATH shows a volume to several machines"},
-}
-
-// pidsLimit is how a number of --pids-limit is refused. No limit is what there is.
-const pidsLimit = "--ulimit nproc=N bounds an ordinary user's processes; what a machine's processes can take from this host is bounded by -m and --cpus"
-
-func takeNoPidsLimit(word string) error {
-	if n, err := strconv.Atoi(word); err != nil || n > 0 || n < -1 {
-		return &refusedError{"pids-limit", pidsLimit + "; 0 and -1, for no limit, are taken"}
-	}
-	return nil
 }
 
 // detachKeys is a flag of commands with a terminal.

@@ -44,6 +44,7 @@ type commandFlags struct {
 	dir      string
 	tty      bool
 	input    bool
+	bounds   client.Resources
 }
 
 func (f *commandFlags) register(flags *pflag.FlagSet) {
@@ -186,6 +187,7 @@ func (r *runner) run(ctx context.Context, args []string) (err error) {
 	}
 	signals.reachable(l)
 	f := r.commandFlags
+	f.bounds.PIDs = r.pids
 	if f.env, err = r.environment(); err != nil {
 		return err
 	}
@@ -258,7 +260,7 @@ func worse(result, end error) error {
 // command runs the command and translates its end into our exit status.
 func (f *commandFlags) command(ctx context.Context, in *client.Client, args []string, signals *signals) error {
 	c := in.CommandContext(ctx, args[0], args[1:]...)
-	c.AddEnv, c.User, c.Dir = f.env, sandbox.PlainUser(f.user), f.dir
+	c.AddEnv, c.User, c.Dir, c.Resources = f.env, sandbox.PlainUser(f.user), f.dir, f.bounds
 	c.Stdout, c.Stderr = output{os.Stdout, signals}, output{os.Stderr, signals}
 	restore, err := f.connectInput(c)
 	if err != nil {
@@ -320,7 +322,10 @@ func commandError(err error) error {
 	if !ok {
 		return err
 	}
-	if !exit.Signaled {
+	switch {
+	case !exit.Signaled && exit.Usage != nil && exit.Usage.OOMKills > 0:
+		return &statusError{exit.ExitCode(), exit.Error()}
+	case !exit.Signaled:
 		return &statusError{status: exit.ExitCode()}
 	}
 	return &statusError{exitSignal + int(exit.Signal), exit.Error()}

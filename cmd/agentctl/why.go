@@ -23,6 +23,8 @@ type hang struct {
 	Load      [3]float64       `json:"load"`
 	Processes []waiting        `json:"processes"`
 	Console   []string         `json:"console"` // The last lines.
+
+	Killed []machines.OOMKill `json:"killed"` // By the kernel, for lack of memory; the newest are last.
 }
 
 // waiting is a process with the object that it waits for.
@@ -41,7 +43,8 @@ func newWhy() *cobra.Command {
 		Short: "Show why a machine hangs",
 		Long: `Show what a machine hangs on: its processes below their parents, each with its
 state, the function of the kernel that it sleeps in and its open pipes and sockets;
-the pressure; and the last lines of the console.
+the pressure; what its kernel has killed for lack of memory; and the last lines of the
+console.
 ` + exitHelp(plainExit),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames,
@@ -74,17 +77,23 @@ func lookWhy(ctx context.Context, c *client.Client, name string) (h hang, err er
 		}
 		h.Processes = append(h.Processes, waiting{b.Process, w, b.Depth})
 	}
-	h.Console, err = lastLines(ctx, name)
+	h.Console, h.Killed, err = ofConsole(ctx, name)
 	return h, err
 }
 
-func lastLines(ctx context.Context, name string) ([]string, error) {
+// mostKilled is how many of the killed processes are shown.
+const mostKilled = 8
+
+// ofConsole returns the console's last lines, and what it says of the memory killer.
+func ofConsole(ctx context.Context, name string) (last []string, killed []machines.OOMKill, err error) {
 	var b bytes.Buffer
 	if err := copyConsole(ctx, &b, name); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(b.String(), "\r", "")), "\n")
-	return lines[max(0, len(lines)-consoleLines):], nil
+	text := strings.ReplaceAll(b.String(), "\r", "")
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	killed = append([]machines.OOMKill{}, machines.OOMKills([]byte(text))...)
+	return lines[max(0, len(lines)-consoleLines):], killed[max(0, len(killed)-mostKilled):], nil
 }
 
 func copyConsole(ctx context.Context, to io.Writer, name string) error {
@@ -121,6 +130,13 @@ func printWhy(out io.Writer, h hang) error {
 		}
 	}
 	fmt.Fprintf(&b, "\npressure: CPU %.1f%%, memory %.1f%%, I/O %.1f%%; load %.2f\n", h.Pressure.CPU.Some, h.Pressure.Memory.Some, h.Pressure.IO.Some, h.Load[0])
+	for _, k := range h.Killed {
+		why := "the machine has no memory left"
+		if k.Limit {
+			why = "its command has reached its limit"
+		}
+		fmt.Fprintf(&b, "memory killer: ended %s (%d): %s\n", plain(k.Name), k.PID, why)
+	}
 	b.WriteString("console:\n")
 	for _, line := range h.Console {
 		b.WriteString("  " + plain(strings.ReplaceAll(line, "\t", " ")) + "\n")

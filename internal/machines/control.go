@@ -57,6 +57,8 @@ type Detached struct {
 	Env  []string `json:"env,omitempty"`
 	User string   `json:"user,omitempty"`
 	Dir  string   `json:"dir,omitempty"`
+
+	Resources client.Resources `json:"resources,omitzero"`
 }
 
 // A control is the supervisor's side of the control socket.
@@ -138,7 +140,7 @@ func (c *control) do(q request) error {
 // detach starts a command and does not wait for it.
 func detach(in *client.Client, d *Detached) error {
 	cmd := in.Command(d.Args[0], d.Args[1:]...)
-	cmd.AddEnv, cmd.User, cmd.Dir = d.Env, d.User, d.Dir
+	cmd.AddEnv, cmd.User, cmd.Dir, cmd.Resources = d.Env, d.User, d.Dir, d.Resources
 	if err := cmd.Start(); err != nil {
 		return StartError(d.Args[0], err)
 	}

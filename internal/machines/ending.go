@@ -1,10 +1,12 @@
 package machines
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +35,27 @@ func outOfMemory(console []byte) string {
 	}
 	last := found[len(found)-1]
 	return fmt.Sprintf("out of memory: the kernel killed %s (%s)", last[1], last[2])
+}
+
+// An OOMKill is a process that the machine's kernel has killed for lack of memory.
+type OOMKill struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"` // The first 15 bytes of its program's name.
+
+	// Limit says that a limit of memory was reached, as of 'agentctl exec --memory', and
+	// not the end of the machine's memory.
+	Limit bool `json:"limit"`
+}
+
+// OOMKills lists what the kernel has killed, from its console.
+func OOMKills(console []byte) (all []OOMKill) {
+	for _, m := range oomLine.FindAllSubmatch(console, -1) {
+		pid, err := strconv.Atoi(string(m[1]))
+		if err == nil {
+			all = append(all, OOMKill{pid, string(m[2]), bytes.Contains(m[0], []byte("Memory cgroup"))})
+		}
+	}
+	return all
 }
 
 // Reasons for the end of a life that has not failed.

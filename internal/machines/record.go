@@ -46,7 +46,8 @@ type Record struct {
 	Timeout time.Duration     `json:"timeout_ns,omitempty"` // Longest time from start to end; 0 means no bound.
 	Labels  map[string]string `json:"labels,omitempty"`
 	Ports   []Port            `json:"ports,omitempty"`
-	Socket  string            `json:"socket,omitempty"` // Replaces the socket in its directory.
+	Socket  string            `json:"socket,omitempty"`     // Replaces the socket in its directory.
+	PIDs    uint64            `json:"pids_limit,omitempty"` // Most processes and threads of Command; 0 means no bound.
 
 	Restart     RestartPolicy  `json:"restart,omitempty"`
 	StopSignal  string         `json:"stop_signal,omitempty"`     // For its command; "" means TERM.

@@ -22,6 +22,7 @@ type storedRecord struct {
 	Labels  map[string]string `json:"labels,omitempty"`
 	Ports   []Port            `json:"ports,omitempty"`
 	Socket  string            `json:"socket,omitempty"`
+	PIDs    uint64            `json:"pids_limit,omitempty"`
 
 	Restart     RestartPolicy        `json:"restart,omitempty"`
 	StopSignal  string               `json:"stop_signal,omitempty"`
@@ -75,7 +76,7 @@ type storedConfig struct {
 func storeRecord(r Record) storedRecord {
 	return storedRecord{
 		Format: r.Format, Name: r.Name, Created: r.Created,
-		Passing: r.Passing, Command: r.Command, Timeout: r.Timeout, Labels: r.Labels, Ports: r.Ports, Socket: r.Socket,
+		Passing: r.Passing, Command: r.Command, Timeout: r.Timeout, Labels: r.Labels, Ports: r.Ports, Socket: r.Socket, PIDs: r.PIDs,
 		Restart: r.Restart, StopSignal: r.StopSignal, StopTimeout: r.StopTimeout, Health: r.Health,
 		Config: storeConfig(r.Config),
 	}
@@ -88,7 +89,7 @@ func (s *storedRecord) record() (Record, error) {
 	}
 	return Record{
 		Format: s.Format, Name: s.Name, Created: s.Created,
-		Passing: s.Passing, Command: s.Command, Timeout: s.Timeout, Labels: s.Labels, Ports: s.Ports, Socket: s.Socket,
+		Passing: s.Passing, Command: s.Command, Timeout: s.Timeout, Labels: s.Labels, Ports: s.Ports, Socket: s.Socket, PIDs: s.PIDs,
 		Restart: s.Restart, StopSignal: s.StopSignal, StopTimeout: s.StopTimeout, Health: s.Health,
 		Config: s.Config.config(),
 	}, nil

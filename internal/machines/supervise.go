@@ -256,6 +256,7 @@ func (l *Live) startCommand(ctx context.Context) (*client.Cmd, error) {
 	}
 	cmd := l.Client().CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Sink = out.take
+	cmd.Resources.PIDs = l.machine.record.PIDs
 	cmd.Cancel = func() error { return l.stopCommand(cmd) }
 	if err := cmd.Start(); err != nil {
 		code := &CommandError{}
