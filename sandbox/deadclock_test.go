@@ -22,7 +22,12 @@ func TestDeadClock(t *testing.T) {
 		if strings.HasPrefix(kernel, "krunfw-") {
 			continue // Without ACPI there is the interval timer.
 		}
-		for _, words := range []string{"nolapic_timer", "nolapic_timer notsc"} {
+		choice := []string{"nolapic_timer", "nolapic_timer notsc"}
+		if strings.HasPrefix(kernel, "6.12.") {
+			t.Logf("%s: without any clock this kernel itself waits for ever, in a mount; the start's deadline ends it", kernel)
+			choice = choice[:1]
+		}
+		for _, words := range choice {
 			var lines []string
 			cfg := sandbox.Config{Kernel: kernel, Log: func(line string) { lines = append(lines, line) }}
 			_, err := tryStart(t, hooks.With(cfg, hooks.Machine{ExtraWords: strings.Fields(words)}))

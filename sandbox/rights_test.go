@@ -32,7 +32,7 @@ forged: ENOTSUP
 trusted: <nil>
 other: ENOTSUP
 capability: EPERM
-list: security.selinux user.a trusted.overlay.opaque
+list: security.selinux trusted.overlay.opaque user.a
 `
 
 var withSetID = strings.NewReplacer("create: EPERM", "create: <nil>", "file: EPERM", "file: <nil>", "suid: EPERM", "suid: <nil>", "sgid: EPERM", "sgid: <nil>").Replace(attempts)

@@ -21,7 +21,8 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// ownTemplates gives the test a cache that has all of the user's but the templates.
+// ownTemplates gives the test a cache that has all of the user's but the templates. It is
+// on the same file system, because what is made moves from one part to the others.
 func ownTemplates(t *testing.T) (dir string) {
 	t.Helper()
 	cache, err := image.Open("")
@@ -32,7 +33,15 @@ func ownTemplates(t *testing.T) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir = t.TempDir()
+	dir, err = os.MkdirTemp(filepath.Dir(cache.Path()), "templates-of-a-test-") //nolint:usetesting // That is on another file system.
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	for _, e := range entries {
 		if e.Name() == "templates" || e.Name() == "tmp" {
 			continue

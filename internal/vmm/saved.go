@@ -27,12 +27,14 @@ type RefusedError struct {
 	Output string // QEMU's output.
 }
 
-// Error includes QEMU's last line, which says more than its exit status.
+// Error includes QEMU's last line, which says more than its exit status. A warning says
+// less.
 func (e *RefusedError) Error() string {
-	if line := lastLines(e.Output, 1); line != "" {
-		return line
+	line := lastLines(e.Output, 1)
+	if line == "" || strings.HasPrefix(line, "warning: ") || strings.Contains(line, ": warning: ") {
+		return e.Err.Error()
 	}
-	return e.Err.Error()
+	return line
 }
 
 // Unwrap returns the cause.
@@ -167,19 +169,34 @@ func (v *VM) whyFailed(ctx context.Context) error {
 
 // restore loads the state into the machine and starts its processors.
 func (v *VM) restore(ctx context.Context, m Machine, fd int) error {
-	if err := v.migrate(ctx, "migrate-incoming", strconv.Itoa(fd)); err != nil {
-		return v.refused(err)
+	err := v.migrate(ctx, "migrate-incoming", strconv.Itoa(fd))
+	if err == nil {
+		err = v.activate(ctx)
 	}
-	if err := v.resize(ctx, m.Disks); err != nil {
-		return v.refused(err)
+	if err == nil {
+		err = v.resize(ctx, m.Disks)
 	}
-	if err := v.qmp.execute(ctx, "cont"); err != nil {
-		if refusal, ok := errors.AsType[*QMPError](err); ok && strings.Contains(refusal.Desc, " lock") {
-			return &HeldError{Disk: firstWritable(m.Disks)}
-		}
+	if err == nil {
+		err = v.qmp.execute(ctx, "cont")
+	}
+	if refusal, ok := errors.AsType[*QMPError](err); ok && strings.Contains(refusal.Desc, " lock") {
+		return &HeldError{Disk: firstWritable(m.Disks)}
+	}
+	if err != nil {
 		return v.refused(err)
 	}
 	return nil
+}
+
+// activate takes the disks over from the machine that was saved, which takes their locks.
+// QEMU 10 does it only when it is asked or with cont, and resizes no disk before; an older
+// one has no such command, and has done it.
+func (v *VM) activate(ctx context.Context) error {
+	err := v.qmp.call(ctx, "blockdev-set-active", map[string]any{"active": true}, nil)
+	if refusal, ok := errors.AsType[*QMPError](err); ok && refusal.Class == "CommandNotFound" {
+		return nil
+	}
+	return err
 }
 
 // resize tells the guest the true sizes of the disks that it writes to; it knows only

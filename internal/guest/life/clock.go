@@ -24,14 +24,18 @@ const (
 	// the host does not let the machine run, and no alarm can be seen then.
 	clockStep = 10 * time.Millisecond
 
-	// standstillLooks is how many looks without progress show that the clock stands still:
-	// 2 s of looks under software emulation. Under hardware virtualization they take a
+	// standstillLooks is how many looks, with less progress than lookTime for each, show
+	// that the clock stands still: 2 s of looks under software emulation. Under hardware virtualization they take a
 	// tenth of that, but clocks need no timer there.
 	standstillLooks = 1 << 19
+
+	// lookTime is less than any processor needs for a look, which is two system calls. A
+	// clock that has moved by less is moved by chance, as by an interrupt of a device.
+	lookTime = 50 * time.Nanosecond
 )
 
-// errStandstill says that the clock does not move; errNoTimer that it moves, but no
-// timer ends.
+// errStandstill says that the clock does not move, or hardly; errNoTimer that it moves, but
+// no timer ends.
 var (
 	errStandstill = errors.New(bootenv.DeadClock + ": it does not move, and timers do not go off")
 	errNoTimer    = errors.New(bootenv.DeadClock + ": it moves, but timers do not go off")
@@ -74,7 +78,7 @@ func awaitAlarm(wentOff func() (bool, error), now func() time.Duration) error {
 		switch {
 		case passed > clockPatience:
 			return errNoTimer
-		case passed == 0 && looks > standstillLooks:
+		case looks > standstillLooks && passed < time.Duration(looks)*lookTime:
 			return errStandstill
 		}
 	}

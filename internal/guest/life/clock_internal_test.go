@@ -19,6 +19,7 @@ func TestAwaitAlarm(t *testing.T) {
 		"a coarse clock's tick":    {rings: standstillLooks},
 		"a host that paused":       {rings: 3, step: time.Minute},
 		"the clock stands":         {want: errStandstill},
+		"the clock crawls":         {step: time.Nanosecond, want: errStandstill},
 		"the clock goes on alone":  {step: time.Microsecond, want: errNoTimer},
 		"a timer that is not one":  {err: broken, want: broken},
 		"a pause is no proof":      {rings: int(clockPatience / clockStep), step: time.Hour},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -46,8 +47,7 @@ func main() {
 }
 
 func verdict(err error) string {
-	var errno unix.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[unix.Errno](err); ok {
 		return unix.ErrnoName(errno)
 	}
 	return fmt.Sprint(err)
@@ -101,5 +101,7 @@ func same(name, want string) error {
 func list() error {
 	buf := make([]byte, 1024)
 	n, err := unix.Listxattr(path("plain"), buf)
-	return errors.Join(err, errors.New(strings.ReplaceAll(strings.TrimRight(string(buf[:max(n, 0)]), "\x00"), "\x00", " ")))
+	names := strings.Split(strings.TrimRight(string(buf[:max(n, 0)]), "\x00"), "\x00")
+	slices.Sort(names) // File servers have orders of their own.
+	return errors.Join(err, errors.New(strings.Join(names, " ")))
 }
