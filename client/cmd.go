@@ -71,6 +71,11 @@ type Cmd struct {
 	TTY        bool
 	Rows, Cols uint16
 
+	// Keep lets the command go on without this client; see [Client.Attach]. It needs
+	// [ExtensionKept]. The end of the link is then not the end of the command, and
+	// neither is Close; Kill and signals reach it as they do others.
+	Keep *Keep
+
 	// Limits are resource limits for the command, over those of the machine.
 	Limits []Limit
 
@@ -94,7 +99,8 @@ type Cmd struct {
 	client *Client
 	ctx    context.Context //nolint:containedctx // Start and Wait have the shape of os/exec.
 
-	cancellable bool // Made by CommandContext.
+	cancellable bool  // Made by CommandContext.
+	view        *View // Made by Attach.
 
 	stdin          *stream // Of StdinPipe.
 	stdout, stderr *stream // Of StdoutPipe and StderrPipe.
@@ -158,13 +164,13 @@ func (c *Cmd) start() error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
-	req, err := c.request()
+	req, err := c.opening()
 	if err != nil {
 		return err
 	}
-	p := &process{stdin: c.stdin, labelled: c.Sink != nil}
+	p := &process{kept: c.keptState(), stdin: c.stdin, labelled: c.Sink != nil}
 	p.stdout, p.stderr = c.outputs()
-	if err := c.client.exec(p, req); err != nil {
+	if err := c.client.exec(p, req, c.Path); err != nil {
 		return err
 	}
 	if err := p.awaitStart(c.ctx); err != nil {
@@ -173,6 +179,31 @@ func (c *Cmd) start() error {
 	c.proc = p
 	c.copyAll()
 	c.watch = c.watchContext()
+	return nil
+}
+
+// opening makes the first message: a request for a new command, or one to attach.
+func (c *Cmd) opening() (wire.Message, error) {
+	if c.view != nil {
+		return c.attach(), c.client.needs(ExtensionKept, "kept commands")
+	}
+	req, err := c.request()
+	if err == nil && c.Keep != nil {
+		if err = c.client.needs(ExtensionKept, "kept commands"); err == nil {
+			req.Keep, err = c.Keep.request()
+		}
+	}
+	return req, err
+}
+
+// keptState is nil for a command that belongs to its client.
+func (c *Cmd) keptState() *keptState {
+	switch {
+	case c.view != nil:
+		return &keptState{gap: c.view.Gap}
+	case c.Keep != nil:
+		return new(keptState)
+	}
 	return nil
 }
 

@@ -88,7 +88,10 @@ func (c *Cmd) copyAll() {
 }
 
 func (c *Cmd) copyInput() {
-	in := &input{p: c.proc, terminal: c.TTY}
+	in := &input{p: c.proc, terminal: c.HasTTY()}
+	if c.view != nil && (!c.view.Write || c.Stdin == nil) {
+		return // The input is another's, or is left as it is.
+	}
 	switch r := c.Stdin.(type) {
 	case nil:
 		in.end() // The first frame of an outbox never waits.
@@ -158,6 +161,11 @@ func (c *Cmd) closePipes(err error) {
 // if the command still runs, and at last gives up, each after its delay.
 func (c *Cmd) interrupt() error {
 	err := c.cancel()
+	if c.view != nil {
+		c.proc.endsWithin(cmp.Or(c.WaitDelay, killWait))
+		c.proc.fail(ErrDetached) // Has no effect if the agent has answered.
+		return err
+	}
 	if !c.proc.wasKilled() {
 		if c.WaitDelay == 0 || c.proc.endsWithin(c.WaitDelay) {
 			return err

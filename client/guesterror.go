@@ -34,6 +34,7 @@ const (
 	enoent       syscall.Errno = 2
 	ebadf        syscall.Errno = 9
 	eacces       syscall.Errno = 13
+	ebusy        syscall.Errno = 16
 	eexist       syscall.Errno = 17
 	enotdir      syscall.Errno = 20
 	eisdir       syscall.Errno = 21

@@ -32,9 +32,10 @@ type process struct {
 	ctl *mux.Outbox // The request, signals, sizes: they overtake input.
 	in  *mux.Outbox // Input; discarded as soon as the command cannot read it any more.
 
-	stdin          *stream // Of a StdinPipe; nil for any other input.
-	stdout, stderr *stream // nil: discarded. The same, if one writer takes both.
-	labelled       bool    // One stream for both, in which each piece has a label; see label.
+	stdin          *stream    // Of a StdinPipe; nil for any other input.
+	stdout, stderr *stream    // nil: discarded. The same, if one writer takes both.
+	kept           *keptState // Of a kept command; nil for others.
+	labelled       bool       // One stream for both, in which each piece has a label; see label.
 
 	started chan struct{} // Closed when the pid is known.
 	done    chan struct{} // Closed when ended.
@@ -50,8 +51,8 @@ type process struct {
 }
 
 // exec asks for a command, whose streams the caller has filled in.
-func (c *Client) exec(p *process, req *wire.ExecRequest) error {
-	p.client, p.path = c, req.Cmd
+func (c *Client) exec(p *process, req wire.Message, path string) error {
+	p.client, p.path = c, path
 	p.ctl, p.in = c.writer.Outbox(0), c.writer.Outbox(0)
 	p.started, p.done = make(chan struct{}), make(chan struct{})
 	err := c.calls.add(func(id uint32) receiver {
@@ -94,7 +95,7 @@ func (p *process) receive(e wire.Envelope) error {
 	}
 	switch m := m.(type) {
 	case *wire.ExecStarted:
-		return p.start(int(m.PID))
+		return p.start(m)
 	case *wire.ExecStdinError:
 		p.refuseStdin(m)
 	case *wire.ExecFailed:
@@ -102,7 +103,7 @@ func (p *process) receive(e wire.Envelope) error {
 	case *wire.ExecExited:
 		return p.exit(m)
 	default:
-		return errUnexpected
+		return p.receiveKept(m)
 	}
 	return nil
 }
@@ -115,12 +116,14 @@ func (p *process) output(to *stream, e wire.Envelope) error {
 	if !p.isRunning() {
 		return errUnexpected
 	}
+	n := len(data)
 	if to != nil && p.labelled {
 		data = label(e.Type == wire.TypeExecStderr, data)
 	}
 	if to != nil {
 		to.push(data)
 	}
+	p.acknowledge(e.Type == wire.TypeExecStderr, n)
 	return nil
 }
 
@@ -130,16 +133,22 @@ func (p *process) isRunning() bool {
 	return p.running
 }
 
-func (p *process) start(pid int) error {
+func (p *process) start(m *wire.ExecStarted) error {
+	if (m.Kept == nil) != (p.kept == nil) {
+		return errUnexpected
+	}
+	if m.Kept != nil {
+		p.kept.begin(m.Kept)
+	}
 	p.mu.Lock()
 	again, late := p.running, p.over
-	p.running, p.pid = true, pid
+	p.running, p.pid = true, int(m.PID)
 	p.mu.Unlock()
 	switch {
 	case again:
 		return errUnexpected
 	case late:
-		p.kill() // The first signal may have come before the command ran.
+		p.giveUp() // The first signal may have come before the command ran.
 	default:
 		close(p.started)
 	}
@@ -184,9 +193,20 @@ func (p *process) closeStdin() {
 // before the caller can learn of the failure and send another request.
 func (p *process) fail(err error) {
 	if !p.isOver() {
-		p.kill()
+		p.giveUp()
 	}
 	p.finish(err)
+}
+
+// giveUp kills a command that nobody could hear of any more, or leaves one that is kept.
+func (p *process) giveUp() {
+	if p.kept == nil {
+		p.kill()
+		return
+	}
+	if b, err := p.client.encode(p.id, new(wire.KeptDetach)); err == nil {
+		_ = p.ctl.Put(b) // Fails only if the link has ended.
+	}
 }
 
 // finish ends a command: with nil for code 0, an *ExitError for another code, or the reason
@@ -211,7 +231,7 @@ func (p *process) finish(err error) {
 // which it is if the agent has reported the command's end.
 func outputEnd(err error) error {
 	var exit *ExitError
-	if err == nil || errors.As(err, &exit) {
+	if err == nil || errors.As(err, &exit) || errors.Is(err, ErrDetached) {
 		return io.EOF
 	}
 	return err
@@ -238,7 +258,7 @@ func (p *process) kill() {
 	if p.ctl.Queued() > mux.DefaultOutbox {
 		return
 	}
-	if b, err := p.client.encode(p.id, &wire.ExecSignal{Signal: sigkill}); err == nil {
+	if b, err := p.client.encode(p.id, &wire.ExecSignal{Signal: sigkill, Kept: p.kept != nil}); err == nil {
 		_ = p.ctl.Put(b) // Fails only if the link has ended.
 	}
 }
@@ -282,7 +302,7 @@ func (p *process) signal(sig syscall.Signal) error {
 	if sig < 1 || sig > 31 {
 		return fmt.Errorf("signal %d is not in 1-31", int(sig))
 	}
-	return p.sendAlive(&wire.ExecSignal{Signal: int32(sig)})
+	return p.sendAlive(&wire.ExecSignal{Signal: int32(sig), Kept: p.kept != nil})
 }
 
 func (p *process) sendAlive(m wire.Message) error {

@@ -158,7 +158,7 @@ func (c *Cmd) KillTree() error {
 	if err := c.client.needs(ExtensionLimits, "kill a command's tree"); err != nil {
 		return err
 	}
-	return c.proc.sendAlive(&wire.ExecSignal{Signal: sigkill, Tree: true})
+	return c.proc.sendAlive(&wire.ExecSignal{Signal: sigkill, Tree: true, Kept: c.proc.kept != nil})
 }
 
 var errNotStarted = errors.New("command not started")

@@ -90,7 +90,7 @@ func words(agent wire.Generation, leases, counts bool) relay.Words {
 		},
 		IsCommand: func(f frame.Frame) bool {
 			e, err := wire.DecodeEnvelope(f.Body)
-			return err == nil && e.Type == wire.TypeExecRequest
+			return err == nil && (e.Type == wire.TypeExecRequest || e.Type == wire.TypeKeptAttach)
 		},
 	}
 	if leases {

@@ -20,6 +20,9 @@ type ExecRequest struct {
 	// ExecExited.Usage.
 	Limits      *GroupLimits
 	ReportUsage bool
+
+	// Keep, of the extension "kept", lets the command go on without its client.
+	Keep *Keep
 }
 
 // The size of a terminal if the request has none: a VT100's.
@@ -49,19 +52,24 @@ func (m *ExecRequest) fields() []field {
 		omitted("report_signal", truth(&m.ReportSignal)),
 		omitted("limits", optionalObject(&m.Limits)),
 		omitted("report_usage", truth(&m.ReportUsage)),
+		omitted("keep", optionalObject(&m.Keep)),
 	}
 }
 
 // ExecStarted says that the command runs.
 type ExecStarted struct {
-	PID uint32 // in the guest
+	PID  uint32     // in the guest
+	Kept *KeptStart // of a kept command; see Keep
 }
 
 // Type returns TypeExecStarted.
 func (*ExecStarted) Type() Type { return TypeExecStarted }
 
 func (m *ExecStarted) fields() []field {
-	return []field{required("pid", num(&m.PID))}
+	return []field{
+		required("pid", num(&m.PID)),
+		omitted("kept", optionalObject(&m.Kept)),
+	}
 }
 
 // ExecStdin is input for a command. Empty data ends the input.
@@ -215,6 +223,10 @@ type ExecSignal struct {
 	// Tree, of the extension "limits", sends the signal to every process that descends
 	// from the command, those too that have left its process group and session.
 	Tree bool
+
+	// Kept says that the signal is meant for a kept command. A relay kills the commands of
+	// a client that has gone by signals without it, and these do not reach kept commands.
+	Kept bool
 }
 
 // Type returns TypeExecSignal.
@@ -225,5 +237,6 @@ func (m *ExecSignal) fields() []field {
 		required("signal", num(&m.Signal)),
 		omitted("output", oneOf(&m.Output, OutputHold, OutputGo)),
 		omitted("tree", truth(&m.Tree)),
+		omitted("kept", truth(&m.Kept)),
 	}
 }

@@ -68,6 +68,18 @@ const (
 	TypeRootDiskPrepare         Type = "core.root_disk.prepare"
 	TypeRootDiskGrow            Type = "core.root_disk.grow"
 	TypeRootDiskState           Type = "core.root_disk.state"
+
+	// Of the extension "kept".
+	TypeKeptAttach   Type = "core.kept.attach"
+	TypeKeptConsumed Type = "core.kept.consumed"
+	TypeKeptGap      Type = "core.kept.gap"
+	TypeKeptInput    Type = "core.kept.input"
+	TypeKeptDetach   Type = "core.kept.detach"
+	TypeKeptDetached Type = "core.kept.detached"
+	TypeKeptList     Type = "core.kept.list"
+	TypeKeptListed   Type = "core.kept.listed"
+	TypeKeptRelease  Type = "core.kept.release"
+	TypeKeptReleased Type = "core.kept.released"
 )
 
 // Direction is the direction in which a message is sent.
@@ -80,11 +92,15 @@ const (
 	Both = HostToGuest | GuestToHost
 )
 
+// Vendor is the generation of the messages of vendor extensions. Any agent may have them:
+// core.ready names the extensions of one.
+const Vendor Generation = 0
+
 // Info has the fixed properties of a message type.
 type Info struct {
 	Type      Type
 	Direction Direction
-	Since     Generation  // the first generation that has it
+	Since     Generation  // the first generation that has it, or Vendor
 	Flags     frame.Flags // exactly these, on every frame of this type
 }
 
@@ -140,6 +156,17 @@ var rows = []row{
 	{Info{TypeRootDiskPrepare, HostToGuest, 9, 0}, func() Message { return new(RootDiskPrepare) }},
 	{Info{TypeRootDiskGrow, HostToGuest, 9, 0}, func() Message { return new(RootDiskGrow) }},
 	{Info{TypeRootDiskState, GuestToHost, 9, frame.Terminal}, func() Message { return new(RootDiskState) }},
+
+	{Info{TypeKeptAttach, HostToGuest, Vendor, frame.SessionStart}, newKeptAttach},
+	{Info{TypeKeptConsumed, HostToGuest, Vendor, 0}, func() Message { return new(KeptConsumed) }},
+	{Info{TypeKeptGap, GuestToHost, Vendor, 0}, func() Message { return new(KeptGap) }},
+	{Info{TypeKeptInput, GuestToHost, Vendor, 0}, func() Message { return new(KeptInput) }},
+	{Info{TypeKeptDetach, HostToGuest, Vendor, 0}, func() Message { return new(KeptDetach) }},
+	{Info{TypeKeptDetached, GuestToHost, Vendor, frame.Terminal}, func() Message { return new(KeptDetached) }},
+	{Info{TypeKeptList, HostToGuest, Vendor, frame.SessionStart}, func() Message { return new(KeptList) }},
+	{Info{TypeKeptListed, GuestToHost, Vendor, frame.Terminal}, func() Message { return new(KeptListed) }},
+	{Info{TypeKeptRelease, HostToGuest, Vendor, frame.SessionStart}, func() Message { return new(KeptRelease) }},
+	{Info{TypeKeptReleased, GuestToHost, Vendor, frame.Terminal}, func() Message { return new(KeptReleased) }},
 }
 
 // place returns the index of a message in rows, or -1. For so few names, which mostly

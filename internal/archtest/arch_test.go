@@ -28,14 +28,15 @@ var may = map[string][]string{
 	"sandbox":                      {"wire", "wire/bootenv", "wire/frame", "client", "internal/hooks", "internal/relay", "internal/vmm", "internal/snapshot", "internal/image", "internal/image/ext4", "internal/guest/plan"},
 	"internal/hooks":               {"wire"},
 	"internal/mux":                 {"wire/frame"},
-	"internal/flow":                {"wire", "wire/frame"},         // Moves nothing by itself.
+	"internal/flow":                {"wire", "wire/frame"}, // Moves nothing by itself.
+	"internal/ring":                {"internal/mux"},
 	"internal/relay":               {"wire/frame", "internal/mux"}, // Cannot decode.
 	"internal/guest/plan":          {"wire", "wire/bootenv"},
 	"internal/guest/sys":           {},
 	"internal/guest/boot":          {"wire/bootenv", "internal/guest/plan", "internal/guest/sys"},
 	"internal/guest/proc":          {"internal/guest/sys"},
 	"internal/guest/session":       {"wire", "wire/frame", "internal/mux", "internal/flow", "internal/guest/sys"},
-	"internal/guest/session/exec":  {"wire", "internal/mux", "internal/guest/session", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys"},
+	"internal/guest/session/exec":  {"wire", "internal/mux", "internal/ring", "internal/guest/session", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys"},
 	"internal/guest/session/files": {"wire", "wire/frame", "internal/flow", "internal/guest/session", "internal/guest/sys"},
 	"internal/guest/session/tcp":   {"wire", "internal/guest/session", "internal/guest/sys"},
 	"internal/guest/agent":         {"wire", "wire/frame", "internal/mux", "internal/guest/session", "internal/guest/session/exec", "internal/guest/session/files", "internal/guest/session/tcp", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys"},

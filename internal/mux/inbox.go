@@ -12,15 +12,15 @@ import (
 // session loses the refused bytes and is told so.
 var ErrFull = errors.New("session input exceeds its limit")
 
-// A Storage holds what an inbox cannot keep in memory; *os.File is one. The
-// Inbox closes it.
+// A Storage holds what does not stay in memory; *os.File is one. Its user
+// closes it.
 type Storage interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
 }
 
-// A Budget bounds the memory of all inboxes that share it.
+// A Budget bounds the bytes of all that share it.
 type Budget struct{ left atomic.Int64 }
 
 // NewBudget returns a Budget of n bytes.
@@ -33,15 +33,17 @@ func NewBudget(n int64) *Budget {
 // Left returns the number of free bytes.
 func (b *Budget) Left() int64 { return b.left.Load() }
 
-func (b *Budget) take(n int) bool {
-	if b.left.Add(-int64(n)) >= 0 {
+// Take takes n bytes, or reports false.
+func (b *Budget) Take(n int64) bool {
+	if b.left.Add(-n) >= 0 {
 		return true
 	}
-	b.left.Add(int64(n))
+	b.left.Add(n)
 	return false
 }
 
-func (b *Budget) give(n int) { b.left.Add(int64(n)) }
+// Give gives n bytes back.
+func (b *Budget) Give(n int64) { b.left.Add(n) }
 
 // An InboxConfig holds the bounds of an [Inbox].
 type InboxConfig struct {
@@ -98,7 +100,7 @@ func (b *Inbox) Push(p []byte) error {
 }
 
 func (b *Inbox) keepLocked(p []byte) bool {
-	if b.bytes+len(p) > b.cfg.Memory || (b.cfg.Budget != nil && !b.cfg.Budget.take(len(p))) {
+	if b.bytes+len(p) > b.cfg.Memory || (b.cfg.Budget != nil && !b.cfg.Budget.Take(int64(len(p)))) {
 		return false
 	}
 	b.memory.Push(p)
@@ -286,7 +288,7 @@ func (b *Inbox) loadLocked() ([]byte, error) {
 func (b *Inbox) releaseLocked(n int) {
 	b.bytes -= n
 	if b.cfg.Budget != nil {
-		b.cfg.Budget.give(n)
+		b.cfg.Budget.Give(int64(n))
 	}
 }
 

@@ -255,8 +255,8 @@ func (a *Agent) commands() (all []session.Session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for s := range a.live {
-		if e, command := s.(*exec.Session); command {
-			e.Message(&wire.ExecSignal{Output: wire.OutputGo}) // Let a command that is held send its last output.
+		if isCommand(s) {
+			s.Message(&wire.ExecSignal{Output: wire.OutputGo}) // Let a command that is held send its last output.
 			all = append(all, s)
 		} else {
 			s.Detach()

@@ -103,8 +103,10 @@ func (a *Agent) act(id uint32, e wire.Envelope, m wire.Message) End {
 		return Shutdown
 	case *wire.ExecRequest:
 		a.command(id, m)
-	case *wire.ExecSignal, *wire.ExecResize, *wire.TCPEOF:
+	case *wire.ExecSignal, *wire.ExecResize, *wire.TCPEOF, *wire.KeptConsumed, *wire.KeptDetach:
 		a.deliver(id, m)
+	case *wire.KeptAttach, *wire.KeptList, *wire.KeptRelease:
+		a.kept(id, m)
 	case *wire.ClockSync:
 		setClock(m)
 	case *wire.Ping:
@@ -240,6 +242,9 @@ func unowned(id uint32) string { return "id " + number(id) + " belongs to no cli
 
 func (a *Agent) command(id uint32, req *wire.ExecRequest) {
 	if why, full := a.begin(id, func(ending session.Ending) session.Session {
+		if req.Keep != nil {
+			return a.exec.Keep(id, req, ending)
+		}
 		return a.exec.Start(id, req, ending)
 	}); why != "" {
 		a.reply(id, refusal(why, full))

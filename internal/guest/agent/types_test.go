@@ -25,6 +25,7 @@ func TestEveryType(t *testing.T) {
 			&wire.BulkCredit{Kind: wire.BulkTCP, Flow: wire.FlowGuestToHost},
 			&wire.BulkFinish{Kind: wire.BulkTCP, Flow: wire.FlowHostToGuest},
 			&wire.BulkCancel{Kind: wire.BulkTCP, Reason: wire.CancelCaller},
+			&wire.KeptAttach{Name: "nobody"}, &wire.KeptConsumed{}, &wire.KeptDetach{}, &wire.KeptList{}, &wire.KeptRelease{Name: "nobody"},
 		}
 		others := []wire.Type{wire.TypeInitAck, wire.TypeBootstrap, wire.TypeShutdown} // Of the boot and the end: other tests send them.
 		here := map[wire.Type]wire.Message{}

@@ -49,11 +49,12 @@ type Host struct {
 	pauses mux.PauseBudget // Bounds the waits for sessions that do not read their input.
 }
 
-// spillDirs are the directories for input that waits on disk; the first usable one is
+// spillDirs are the directories for bytes that wait on disk; the first usable one is
 // taken. /var/tmp is on disk in most images, so a flood does not fill the guest's memory.
 var spillDirs = [...]string{"/var/tmp", "/tmp", "/"}
 
-func spill() (mux.Storage, error) {
+// Spill returns a file without a name for bytes that wait on disk.
+func Spill() (mux.Storage, error) {
 	var errs []error
 	for _, dir := range spillDirs {
 		f, err := sys.TempFile(dir)
@@ -69,7 +70,7 @@ func spill() (mux.Storage, error) {
 // memory, and more on disk.
 func (h *Host) Inbox(memory int) *mux.Inbox {
 	return mux.NewInbox(mux.InboxConfig{
-		Memory: memory, Budget: h.Input, Storage: spill, Stored: inputStored, Pauses: &h.pauses,
+		Memory: memory, Budget: h.Input, Storage: Spill, Stored: inputStored, Pauses: &h.pauses,
 	})
 }
 

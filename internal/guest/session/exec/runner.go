@@ -28,6 +28,8 @@ type Runner struct {
 	left    atomic.Int64 // Outputs that are drained for processes that outlive their command.
 	wide    atomic.Int32 // Commands whose input has a large pipe.
 
+	keeps keeps
+
 	// accounts lets one command at a time read /etc/passwd: an image can make the file
 	// plan.MaxAccountFile long, and a hundred commands may start at once.
 	accounts sync.Mutex

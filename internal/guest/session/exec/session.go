@@ -28,6 +28,7 @@ type Session struct {
 	runner *Runner
 	tty    bool
 	in     *mux.Inbox
+	kept   *Kept // nil for a command that belongs to its client.
 
 	mu      sync.Mutex
 	child   *proc.Child // nil before it runs and after it has ended.
@@ -67,7 +68,7 @@ func (e *Session) guarded(f func()) {
 
 // run does the whole session, from its request to its terminal frame.
 func (e *Session) run(req *wire.ExecRequest) {
-	reportSignal, reportUsage := req.ReportSignal, req.ReportUsage // Do not keep the request, up to a whole frame, while the command runs.
+	reportSignal, reportUsage := req.ReportSignal || e.kept != nil, req.ReportUsage // Do not keep the request, up to a whole frame, while the command runs.
 	endGrace := e.Host.StartGrace()
 	c, err := e.start(req)
 	if err != nil {
@@ -75,7 +76,7 @@ func (e *Session) run(req *wire.ExecRequest) {
 		e.finish(failed(req, err))
 		return
 	}
-	e.SendNow(&wire.ExecStarted{PID: uint32(c.child.PID())})
+	e.started(uint32(c.child.PID()))
 	heard := e.listen(c.outputs, endGrace)
 	fed := make(chan struct{})
 	e.Host.Go(func() {
@@ -112,11 +113,7 @@ func (e *Session) listen(outputs []output, endGrace func()) (heard func()) {
 		all.Add(1)
 		e.Host.Go(func() {
 			defer all.Done()
-			e.guarded(func() {
-				p := session.NewPump(e.Base, o.kind, t, &e.Host.Activity.Output)
-				p.Grow, p.Flooded = o.from.Grow, endGrace
-				_ = p.Run() // io.EOF, or EIO from a terminal that hung up.
-			})
+			e.guarded(func() { e.pump(o, t, endGrace) })
 			if open.Add(-1) == 0 {
 				e.runner.Procs.Look() // In most cases the command has ended with its outputs.
 			}
@@ -131,6 +128,26 @@ func (e *Session) listen(outputs []output, endGrace func()) (heard func()) {
 			t.close(&e.runner.left)
 		}
 	}
+}
+
+// started tells the client, or the clients, that the command runs.
+func (e *Session) started(pid uint32) {
+	if e.kept != nil {
+		e.kept.runs(pid)
+		return
+	}
+	e.SendNow(&wire.ExecStarted{PID: pid})
+}
+
+// pump moves an output until it ends.
+func (e *Session) pump(o output, t *tail, endGrace func()) {
+	if e.kept != nil {
+		e.kept.collect(t, o.kind, endGrace)
+		return
+	}
+	p := session.NewPump(e.Base, o.kind, t, &e.Host.Activity.Output)
+	p.Grow, p.Flooded = o.from.Grow, endGrace
+	_ = p.Run() // io.EOF, or EIO from a terminal that hung up.
 }
 
 func exited(s proc.Status, reportSignal bool) *wire.ExecExited {
@@ -183,7 +200,19 @@ func (e *Session) finish(last wire.Message) {
 		return
 	}
 	e.in.Drop()
+	if e.kept != nil {
+		e.runner.finishKept(e.kept, last)
+	}
 	e.End(e, last)
+}
+
+// tell sends a message about the input, without waiting.
+func (e *Session) tell(m wire.Message) {
+	if e.kept != nil {
+		e.kept.tell(m)
+		return
+	}
+	e.Put(m)
 }
 
 // Data takes input for the command; no bytes at all are its end.
@@ -223,7 +252,7 @@ func (e *Session) Data(t wire.Type, data []byte, c session.Charge) {
 		if errors.Is(err, mux.ErrFull) {
 			err = fmt.Errorf("the command left more than %d bytes of input unread: %w", session.MaxInput, syscall.ENOSPC)
 		}
-		e.Put(stdinError(err))
+		e.tell(stdinError(err))
 	}
 }
 
@@ -320,7 +349,7 @@ func (e *Session) feed(w *os.File) {
 		}
 		if err != nil {
 			if !errors.Is(err, io.EOF) && !errors.Is(err, mux.ErrClosed) {
-				e.Send(stdinError(err))
+				e.refuse(stdinError(err))
 			}
 			return
 		}
@@ -333,12 +362,21 @@ func (e *Session) feed(w *os.File) {
 		case err == nil:
 			e.Host.Spares.Give(p)
 		case !errors.Is(err, os.ErrClosed):
-			e.Send(stdinError(err))
+			e.refuse(stdinError(err))
 			if errors.Is(err, syscall.EPIPE) {
 				e.in.Drop()
 			}
 		}
 	}
+}
+
+// refuse sends a message about the input, and waits for room.
+func (e *Session) refuse(m wire.Message) {
+	if e.kept != nil {
+		e.kept.tell(m)
+		return
+	}
+	e.Send(m)
 }
 
 func stdinError(err error) *wire.ExecStdinError {

@@ -1,0 +1,100 @@
+package client
+
+import (
+	"sync"
+
+	"github.com/agentd-go/agentd/wire"
+)
+
+// keptState is what a process has that is a client of a kept command.
+type keptState struct {
+	start wire.KeptStart // Set before the process has started.
+	gap   func(stderr bool, offset uint64)
+
+	mu    sync.Mutex
+	got   [2]uint64 // How far the outputs have come.
+	acked [2]uint64
+}
+
+// begin takes the agent's word on where the outputs begin.
+func (k *keptState) begin(s *wire.KeptStart) {
+	k.start = *s
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.got = [2]uint64{s.Stdout, s.Stderr}
+	k.acked = k.got
+}
+
+func (k *keptState) offsets() (stdout, stderr uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.got[0], k.got[1]
+}
+
+// took counts bytes of an output. It returns a message for the agent if one is due.
+func (k *keptState) took(stderr bool, n int) *wire.KeptConsumed {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	i := index(stderr)
+	k.got[i] += uint64(n)
+	if k.got[i]-k.acked[i] < ackEvery {
+		return nil
+	}
+	k.acked = k.got
+	return &wire.KeptConsumed{Stdout: k.got[0], Stderr: k.got[1]}
+}
+
+func index(stderr bool) int {
+	if stderr {
+		return 1
+	}
+	return 0
+}
+
+// skip moves an output to where it goes on.
+func (k *keptState) skip(m *wire.KeptGap) error {
+	stderr := m.Stream == wire.KeptStderr
+	k.mu.Lock()
+	i := index(stderr)
+	back := m.Offset < k.got[i]
+	if !back {
+		k.got[i] = m.Offset
+	}
+	k.mu.Unlock()
+	if back {
+		return errUnexpected
+	}
+	if k.gap != nil {
+		k.gap(stderr, m.Offset)
+	}
+	return nil
+}
+
+// receiveKept takes a message that only clients of kept commands get.
+func (p *process) receiveKept(m wire.Message) error {
+	if p.kept == nil || !p.isRunning() {
+		return errUnexpected
+	}
+	switch m := m.(type) {
+	case *wire.KeptGap:
+		return p.kept.skip(m)
+	case *wire.KeptInput:
+		return nil
+	case *wire.KeptDetached:
+		p.finish(ErrDetached)
+		return nil
+	}
+	return errUnexpected
+}
+
+// acknowledge counts output, and tells the agent now and then.
+func (p *process) acknowledge(stderr bool, n int) {
+	if p.kept == nil {
+		return
+	}
+	if m := p.kept.took(stderr, n); m != nil {
+		if b, err := p.client.encode(p.id, m); err == nil {
+			_ = p.ctl.Put(b) // Fails only if the link has ended.
+		}
+	}
+}
