@@ -81,7 +81,7 @@ type bootRun struct {
 // boots starts each agent n times with each load, in turn, and prints the figures. Ours
 // is configured in the same ways as the published ones.
 func (r *rig) boots(ctx context.Context, o options, agents []*opponent) (err error) {
-	b := &bootRun{rig: r, results: newResults()}
+	b := &bootRun{rig: r, results: newResults(base(o.architecture))}
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}

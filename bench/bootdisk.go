@@ -18,8 +18,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/agentd-go/agentd/internal/image"
 )
 
 // byVariables names our agent configured by variables.
@@ -27,7 +25,7 @@ const byVariables = ourName + " (variables)"
 
 // prepare makes the disks and the authority of the full load.
 func (b *bootRun) prepare(ctx context.Context) (err error) {
-	busybox, err := image.FindBusybox()
+	busybox, err := b.cache.FindBusybox(string(b.architecture))
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,8 @@ const (
 
 // A rig holds what all machines of a run share.
 type rig struct {
+	architecture vmm.Architecture
+
 	cache  *image.Cache
 	kernel image.Kernel
 	dir    string // For all files; removed at the end.
@@ -88,6 +90,8 @@ func (r *rig) startWith(ctx context.Context, program []byte, words []string, fur
 		return nil, err
 	}
 	config := vmm.Machine{
+		Architecture: r.architecture,
+
 		Kernel:    r.kernel.Path,
 		CPUs:      r.cpus,
 		MemoryMiB: memoryMiB,
@@ -111,7 +115,7 @@ func (r *rig) startWith(ctx context.Context, program []byte, words []string, fur
 
 // lay makes the files of one machine's root and share.
 func (r *rig) lay(root, share string, program []byte) error {
-	busybox, err := image.FindBusybox()
+	busybox, err := r.cache.FindBusybox(string(r.architecture))
 	if err != nil {
 		return err
 	}

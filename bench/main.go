@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -37,8 +38,13 @@ type options struct {
 	short  bool
 	repeat int
 
+	architecture string // Of the machines, by Go's name.
+
 	profile string // A directory for CPU profiles of ours.
 }
+
+// everyone lists the agents of an architecture.
+var everyone = map[string]string{"amd64": ourName + ",0.5.5,0.6.14,0.7.2", "arm64": ourName + "," + armBase}
 
 func parse() (o options) {
 	size := flag.Int64("size", 64, "MiB of each stream")
@@ -48,13 +54,15 @@ func parse() (o options) {
 	flag.IntVar(&o.cpus, "cpus", 1, "virtual processors")
 	flag.IntVar(&o.boots, "boots", 0, "measure this many boots of each agent, plain and full, and nothing else")
 	flag.IntVar(&o.repeat, "repeat", 1, "turns of each machine at each measure")
-	agents := flag.String("agents", ourName+",0.5.5,0.6.14,0.7.2", "who is measured; NAME=FILE is an agent in a file")
+	platform := flag.String("platform", "linux/"+runtime.GOARCH, "of the machines")
+	agents := flag.String("agents", "", "who is measured; NAME=FILE is an agent in a file (default: ours and the published ones of the platform)")
 	only := flag.String("only", "", "measures, of all; each begins with one of these words")
 	flag.BoolVar(&o.short, "short", false, "ours alone, once, and little; fail on what is not noise")
 	flag.StringVar(&o.profile, "profile", "", "a directory for CPU profiles of ours, one for each measure")
 	flag.Parse()
 	o.size, o.poured = *size<<20, *flood<<20
-	o.agents = strings.Split(*agents, ",")
+	o.architecture = strings.TrimPrefix(*platform, "linux/")
+	o.agents = strings.Split(cmp.Or(*agents, everyone[o.architecture]), ",")
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
 	}
@@ -79,7 +87,7 @@ func run(ctx context.Context) error {
 	if o.boots > 0 {
 		return r.boots(ctx, o, agents)
 	}
-	res := newResults()
+	res := newResults(base(o.architecture))
 	for i := 0; i < o.rounds && err == nil; i++ {
 		// Nobody is always the first to boot.
 		turned := append(slices.Clone(agents[i%len(agents):]), agents[:i%len(agents)]...)
@@ -102,7 +110,7 @@ func prepare(ctx context.Context, dir string, o options) (*rig, []*opponent, err
 	if err != nil {
 		return nil, nil, err
 	}
-	kernel, err := referenceKernel(cache)
+	kernel, err := referenceKernel(cache, o.architecture)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -110,19 +118,20 @@ func prepare(ctx context.Context, dir string, o options) (*rig, []*opponent, err
 	if err != nil {
 		return nil, nil, err
 	}
-	tool, err := buildGuest(ctx, dir, "./bench/guest", "")
-	return &rig{cache: cache, kernel: kernel, dir: dir, cpus: o.cpus, tool: tool}, agents, err
+	tool, err := buildGuest(ctx, dir, o.architecture, "./bench/guest", "")
+	return &rig{architecture: vmm.Architecture(o.architecture), cache: cache, kernel: kernel, dir: dir, cpus: o.cpus, tool: tool}, agents, err
 }
 
 // print says what the figures depend on, as benchstat reads it.
 func (r *rig) print() {
-	accel, _ := vmm.DetectAccel("")
+	accel, _ := vmm.DetectAccel(r.architecture)
 	for _, line := range [][2]string{
 		{"goos", runtime.GOOS},
 		{"goarch", runtime.GOARCH},
 		{"host-kernel", output("uname", "-r")},
 		{"host-cores", strconv.Itoa(runtime.NumCPU())},
-		{"qemu", output("qemu-system-x86_64", "--version")},
+		{"qemu", r.qemuVersion()},
+		{"guest-arch", string(r.architecture)},
 		{"accelerator", accel.String()},
 		{"guest-kernel", r.kernel.Release},
 		{"guest-cpus", strconv.Itoa(r.cpus)},
@@ -130,6 +139,14 @@ func (r *rig) print() {
 	} {
 		fmt.Printf("%s: %s\n", line[0], line[1])
 	}
+}
+
+func (r *rig) qemuVersion() string {
+	path, err := vmm.FindQEMU(r.architecture)
+	if err != nil {
+		return err.Error()
+	}
+	return output(path, "--version")
 }
 
 // output is the first line that a program prints.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/agentd-go/agentd/internal/image"
@@ -23,8 +24,17 @@ type opponent struct {
 
 const (
 	ourName  = "ours"
-	baseName = "0.5.5" // The agent that ratios refer to.
+	baseName = "0.5.5" // The agent that ratios refer to; see opponents.
+	armBase  = "0.6.8" // The same on arm64.
 )
+
+// base returns the agent that ratios refer to.
+func base(architecture string) string {
+	if architecture == "arm64" {
+		return armBase
+	}
+	return baseName
+}
 
 // unpacked names a directory of unpacked packages, DIR/VERSION/package, as for
 // the tests.
@@ -40,9 +50,9 @@ func opponents(ctx context.Context, cache *image.Cache, dir string, opt options)
 		case given:
 			o.binary, err = os.ReadFile(path)
 		case name == ourName:
-			o.binary, err = buildGuest(ctx, dir, "./cmd/agentd", opt.tags())
+			o.binary, err = buildGuest(ctx, dir, opt.architecture, "./cmd/agentd", opt.tags())
 		default:
-			o.binary, err = published(ctx, cache, name)
+			o.binary, err = published(ctx, cache, opt.architecture, name)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("agent %s: %w", name, err)
@@ -53,45 +63,48 @@ func opponents(ctx context.Context, cache *image.Cache, dir string, opt options)
 }
 
 // buildGuest builds a program for the guest as a release is built.
-func buildGuest(ctx context.Context, dir, what, tags string) ([]byte, error) {
+func buildGuest(ctx context.Context, dir, architecture, what, tags string) ([]byte, error) {
 	path := filepath.Join(dir, filepath.Base(what))
 	cmd := exec.CommandContext(ctx, "go", "build", "-tags", tags, "-trimpath", "-ldflags", "-s -w", "-o", path, what)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build %s: %w\n%s", what, err, out)
 	}
 	return os.ReadFile(path)
 }
 
-func published(ctx context.Context, cache *image.Cache, version string) ([]byte, error) {
-	release, err := release(ctx, cache, version)
+func published(ctx context.Context, cache *image.Cache, architecture, version string) ([]byte, error) {
+	release, err := release(ctx, cache, architecture, version)
 	if err != nil {
 		return nil, err
 	}
 	return reference.ExtractAgent(release.Program)
 }
 
-func release(ctx context.Context, cache *image.Cache, version string) (reference.Release, error) {
+func release(ctx context.Context, cache *image.Cache, architecture, version string) (reference.Release, error) {
 	dir := os.Getenv(unpacked)
 	if dir == "" {
 		dir = filepath.Join(cache.Path(), "packages")
+	}
+	if architecture != runtime.GOARCH {
+		version += "-" + architecture
 	}
 	dir = filepath.Join(dir, version, "package")
 	if _, err := os.Stat(dir); err == nil { //nolint:gosec // G703: the user names the directory.
 		return reference.OpenRelease(version, dir)
 	}
-	return reference.Fetch(ctx, cache, version)
+	return reference.Fetch(ctx, cache, architecture, strings.TrimSuffix(version, "-"+architecture))
 }
 
 // referenceKernel is the newest kernel from a libkrunfw library: the one that the
 // published agents run on.
-func referenceKernel(cache *image.Cache) (image.Kernel, error) {
+func referenceKernel(cache *image.Cache, architecture string) (image.Kernel, error) {
 	all, err := cache.Kernels()
 	if err != nil {
 		return image.Kernel{}, err
 	}
 	for _, k := range all {
-		if strings.HasPrefix(k.Name, "krunfw") {
+		if strings.HasPrefix(k.Name, "krunfw") && k.Architecture == architecture {
 			return k, nil
 		}
 	}

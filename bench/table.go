@@ -69,6 +69,7 @@ func quantile(s []float64, q float64) float64 {
 
 // results are all samples of a run.
 type results struct {
+	base     string                          // The agent that ratios refer to.
 	samples  map[string]map[string][]float64 // By row and agent.
 	failures []failure
 	out, in  []float64 // The port's own limit.
@@ -80,7 +81,9 @@ type failure struct {
 	err            error
 }
 
-func newResults() *results { return &results{samples: map[string]map[string][]float64{}} }
+func newResults(base string) *results {
+	return &results{base: base, samples: map[string]map[string][]float64{}}
+}
 
 func (r *results) add(name, agent string, values ...float64) {
 	if r.samples[name] == nil {
@@ -166,7 +169,7 @@ func (r *results) cell(w row, agent string) string {
 	if len(s) > 1 {
 		text += fmt.Sprintf(" (%s–%s)", number(s[0]), number(s[len(s)-1]))
 	}
-	if base, ok := r.figureOf(w, baseName); ok && agent != baseName && base > 0 && !math.IsInf(base, 0) && !math.IsInf(v, 0) {
+	if base, ok := r.figureOf(w, r.base); ok && agent != r.base && base > 0 && !math.IsInf(base, 0) && !math.IsInf(v, 0) {
 		text += fmt.Sprintf(" %.2fx", v/base)
 	}
 	return text

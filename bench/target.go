@@ -60,6 +60,14 @@ func (r *results) figure(t target) (float64, bool) {
 	return v / base, ok && base > 0
 }
 
+// of returns the agent to which the target is a ratio.
+func (r *results) of(t target) string {
+	if t.of == baseName {
+		return r.base
+	}
+	return t.of
+}
+
 func (t target) met(v float64) bool {
 	if t.atLeast {
 		return v >= t.bound
@@ -92,6 +100,7 @@ func (t target) String() string {
 // explain: commands without an answer, lost bytes, unbounded memory.
 func (r *results) judge(w *strings.Builder) (broken []string) {
 	for _, t := range targets {
+		t.of = r.of(t)
 		v, ok := r.figure(t)
 		verdict := "met"
 		switch {

@@ -3,6 +3,7 @@ package reference
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,13 +19,15 @@ const (
 	agentMax = 32 << 20
 	// elfHeader is the size of a 64-bit ELF file header.
 	elfHeader = 64
+	// elfMachine is the offset of e_machine in it.
+	elfMachine = 18
 )
 
 // ErrNoAgent says that a program embeds no agent.
-var ErrNoAgent = errors.New("no static x86-64 agent embedded")
+var ErrNoAgent = errors.New("no static agent for its processor embedded")
 
 // ExtractAgent returns the agent that the host program at path embeds: the one static
-// x86-64 ELF file in its data that contains the text "agentd".
+// ELF file for its own processor in its data that contains the text "agentd".
 func ExtractAgent(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -44,21 +47,24 @@ func ExtractAgent(path string) ([]byte, error) {
 
 // findAgent skips the host program's own ELF header at the start of program.
 func findAgent(program []byte) ([]byte, error) {
-	magic := []byte(elf.ELFMAG)
+	if len(program) < elfHeader {
+		return nil, ErrNoAgent
+	}
+	magic, own := []byte(elf.ELFMAG), elf.Machine(binary.LittleEndian.Uint16(program[elfMachine:]))
 	for at := 1; at < len(program); at++ {
 		n := bytes.Index(program[at:], magic)
 		if n < 0 {
 			break
 		}
 		at += n
-		if agent, ok := agentAt(program[at:]); ok {
+		if agent, ok := agentAt(program[at:], own); ok {
 			return bytes.Clone(agent), nil
 		}
 	}
 	return nil, ErrNoAgent
 }
 
-func agentAt(b []byte) ([]byte, bool) {
+func agentAt(b []byte, own elf.Machine) ([]byte, bool) {
 	// Every program that reads ELF contains an ELF magic, so check the rest of the
 	// identification before the costly parsing.
 	if len(b) < elfHeader || elf.Class(b[elf.EI_CLASS]) != elf.ELFCLASS64 {
@@ -66,7 +72,7 @@ func agentAt(b []byte) ([]byte, bool) {
 	}
 	b = b[:min(len(b), agentMax)]
 	f, err := elf.NewFile(bytes.NewReader(b))
-	if err != nil || !isStaticProgram(f) {
+	if err != nil || f.Machine != own || !isStaticProgram(f) {
 		return nil, false
 	}
 	end := fileEnd(f, b)
@@ -80,7 +86,7 @@ func agentAt(b []byte) ([]byte, bool) {
 // isStaticProgram also accepts position-independent programs, which are ET_DYN like
 // libraries but have an entry point.
 func isStaticProgram(f *elf.File) bool {
-	if f.Machine != elf.EM_X86_64 || f.Entry == 0 || f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
+	if f.Entry == 0 || f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
 		return false
 	}
 	for _, p := range f.Progs {

@@ -25,7 +25,6 @@ import (
 )
 
 const (
-	packageName = "@superradcompany/microsandbox-linux-x64-gnu"
 	// recipe names the unpacked files and the method; a change makes new cache entries.
 	recipe = "reference 1"
 	// The archives take 30 to 45 MB.
@@ -43,12 +42,22 @@ type Release struct {
 	Library string // The library that embeds the kernel.
 }
 
-// Fetch returns a published version. npm downloads it once from its configured
+// packages are the published packages by Go's names of architectures.
+var packages = map[string]string{
+	"amd64": "@superradcompany/microsandbox-linux-x64-gnu",
+	"arm64": "@superradcompany/microsandbox-linux-arm64-gnu",
+}
+
+// Fetch returns a published version for an architecture, by Go's name. npm downloads it once from its configured
 // registry; the cache keeps it. The archive must have the SHA-512 that the registry
 // states for the version.
-func Fetch(ctx context.Context, c *image.Cache, version string) (Release, error) {
+func Fetch(ctx context.Context, c *image.Cache, architecture, version string) (Release, error) {
 	if version == "" || strings.Trim(version, "0123456789.") != "" {
 		return Release{}, fmt.Errorf("reference version %q: digits and points only", version)
+	}
+	packageName, ok := packages[architecture]
+	if !ok {
+		return Release{}, fmt.Errorf("no reference is published for %s", architecture)
 	}
 	key := sha256.Sum256([]byte(recipe + "\x00" + packageName + "@" + version))
 	dir, err := c.Dir("reference", hex.EncodeToString(key[:]), func(dir string) error {

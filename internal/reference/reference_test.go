@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -118,7 +119,7 @@ func TestFetchFromRegistry(t *testing.T) {
 	}
 	c, err := image.Open(t.TempDir())
 	must(t, err)
-	r, err := Fetch(t.Context(), c, version)
+	r, err := Fetch(t.Context(), c, runtime.GOARCH, version)
 	must(t, err)
 	_, err = ExtractAgent(r.Program)
 	must(t, err)
@@ -151,7 +152,7 @@ case $1 in
 view) echo '"%[2]s"' ;;
 pack) for last; do :; done; cp %[1]s/archive "$last/x-1.2.3.tgz"; echo x-1.2.3.tgz ;;
 esac
-`, dir, integrity, packageName)
+`, dir, integrity, packages[runtime.GOARCH])
 	must(t, os.WriteFile(filepath.Join(dir, "npm"), []byte(script), 0o755))
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	t.Cleanup(func() {
@@ -172,7 +173,7 @@ func TestFetch(t *testing.T) {
 	c, err := image.Open(t.TempDir())
 	must(t, err)
 	for range 2 {
-		r, err := Fetch(t.Context(), c, "1.2.3")
+		r, err := Fetch(t.Context(), c, runtime.GOARCH, "1.2.3")
 		must(t, err)
 		b, err := os.ReadFile(r.Program)
 		if err != nil || string(b) != "package/bin/msb" || filepath.Base(r.Library) != "libkrunfw.so.5.0.0" {
@@ -180,7 +181,7 @@ func TestFetch(t *testing.T) {
 		}
 	}
 	for _, version := range []string{"9.9.9", "", "--help", "1.2.3 || true"} {
-		if r, err := Fetch(t.Context(), c, version); err == nil {
+		if r, err := Fetch(t.Context(), c, runtime.GOARCH, version); err == nil {
 			t.Errorf("version %q: %+v", version, r)
 		}
 	}
@@ -201,7 +202,7 @@ func TestFetchRefuses(t *testing.T) {
 			fakeNPM(t, c.archive, c.integrity)
 			cache, err := image.Open(t.TempDir())
 			must(t, err)
-			if r, err := Fetch(t.Context(), cache, "1.2.3"); err == nil {
+			if r, err := Fetch(t.Context(), cache, runtime.GOARCH, "1.2.3"); err == nil {
 				t.Errorf("fetched %+v", r)
 			}
 		})

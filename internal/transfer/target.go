@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -185,7 +184,7 @@ func (t *hostTarget) Symlink(_ context.Context, target, name string, mtime time.
 	if err := root.Symlink(target, name); err != nil {
 		return err
 	}
-	_ = unfollowed(root, name, func(_ int, itself string) error { return os.Chtimes(itself, time.Time{}, mtime) })
+	_ = timeLink(root, name, mtime)
 	return nil
 }
 
@@ -225,17 +224,17 @@ func (f *hostFile) Describe(mode fs.FileMode, mtime time.Time) error {
 	if err := f.Chmod(mode & permissions); err != nil {
 		return err
 	}
-	return os.Chtimes("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), time.Time{}, mtime)
+	return f.setTime(mtime)
 }
 
 // Own sets the owner. It ignores that an ordinary user may not: replacing a file needs
 // only write access to the directory.
 func (f *hostFile) Own(like fs.FileInfo) error {
-	st, ok := like.Sys().(*syscall.Stat_t)
+	uid, gid, ok := ownerOf(like)
 	if !ok {
 		return nil
 	}
-	if err := f.Chown(int(st.Uid), int(st.Gid)); !errors.Is(err, fs.ErrPermission) {
+	if err := f.Chown(uid, gid); !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	return nil

@@ -63,13 +63,13 @@ func extract(version string) (string, error) {
 
 func release(version string) (reference.Release, error) {
 	if dir := os.Getenv(unpacked); dir != "" {
-		return reference.OpenRelease(version, filepath.Join(dir, version, "package"))
+		return reference.OpenRelease(version, filepath.Join(dir, version+suffix(), "package"))
 	}
 	cache, err := image.Open("")
 	if err != nil {
 		return reference.Release{}, err
 	}
-	return reference.Fetch(context.Background(), cache, version)
+	return reference.Fetch(context.Background(), cache, architecture(), version)
 }
 
 // A Combination is one way to boot the agent under test.
@@ -102,10 +102,10 @@ func Combinations(t *testing.T) (all []Combination) {
 	case "":
 	case "0.5.5":
 		ways = ways[:1]
-	case "0.6.14", "0.7.2":
+	case "0.6.8", "0.6.14", "0.7.2":
 		ways = ways[1:]
 	default:
-		t.Fatal(errors.New(theirs + "=" + Version() + ": want 0.5.5, 0.6.14 or 0.7.2"))
+		t.Fatal(errors.New(theirs + "=" + Version() + ": want 0.5.5, 0.6.8, 0.6.14 or 0.7.2"))
 	}
 	for _, kernel := range Kernels(t) {
 		if Version() != "" && !fromLibrary(sandbox.Kernel{Name: kernel}) {

@@ -16,7 +16,7 @@ func buildProgram(name, pkg string) (string, error) {
 	path := filepath.Join(os.TempDir(), name)
 	cmd := exec.CommandContext(context.Background(),
 		"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "github.com/agentd-go/agentd/"+pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+	cmd.Env = goEnvironment()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
 	}

@@ -45,7 +45,10 @@ func madeRoot(t *testing.T, name, other, setup string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := cmp.Or(other, filepath.Join(cache.Path(), name))
+	dir := cmp.Or(other, filepath.Join(cache.Path(), name+suffix()))
+	if _, err := os.Stat(dir); err != nil && suffix() != "" { //nolint:gosec // G703: the tester names it.
+		t.Skipf("no root %s for %s: 'make test-arm64' tells how to make one", name, Platform())
+	}
 	if _, err := os.Stat(dir); err != nil { //nolint:gosec // G703: the tester names it.
 		unavailable(t, fmt.Errorf("no root %s (run scripts/setup %s): %w", name, setup, err))
 	}

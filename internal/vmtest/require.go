@@ -20,7 +20,7 @@ const krunfw = "krunfw-"
 // it if AGENTD_REQUIRE_MACHINES=1.
 func Require(t *testing.T) {
 	t.Helper()
-	if err := sandbox.Supported(); err != nil {
+	if err := sandbox.SupportedFor(Platform()); err != nil {
 		unavailable(t, err)
 	}
 }
@@ -62,11 +62,12 @@ func Kernels(t *testing.T) []string {
 
 func fromLibrary(k sandbox.Kernel) bool { return strings.HasPrefix(k.Name, krunfw) }
 
-// allKernels returns the kernels of the user's cache.
+// allKernels returns the kernels of the user's cache for the machines' platform.
 func allKernels() ([]sandbox.Kernel, error) {
 	c, err := sandbox.OpenCache("")
 	if err != nil {
 		return nil, err
 	}
-	return c.Kernels()
+	all, err := c.Kernels()
+	return slices.DeleteFunc(all, func(k sandbox.Kernel) bool { return k.Platform != Platform() }), err
 }

@@ -11,7 +11,11 @@ import (
 func Root(t *testing.T) string {
 	t.Helper()
 	Require(t)
-	busybox, err := image.FindBusybox()
+	cache, err := image.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	busybox, err := cache.FindBusybox(architecture())
 	if err != nil {
 		t.Fatal(err)
 	}

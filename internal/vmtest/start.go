@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -53,6 +54,7 @@ func Config(t *testing.T, cfg sandbox.Config) sandbox.Config {
 	if cfg.Agent == "" {
 		cfg.Agent = Agent(t)
 	}
+	cfg.Platform = cmp.Or(cfg.Platform, Platform())
 	hooks.Of(&cfg).Foreign = Version() != ""
 	return cfg
 }

@@ -46,3 +46,13 @@ func describe(root *os.Root, name string, mode fs.FileMode, mtime time.Time) err
 		return os.Chtimes(itself, time.Time{}, mtime)
 	})
 }
+
+// timeLink sets the time of a link itself.
+func timeLink(root *os.Root, name string, mtime time.Time) error {
+	return unfollowed(root, name, func(_ int, itself string) error { return os.Chtimes(itself, time.Time{}, mtime) })
+}
+
+// setTime sets the time of the open file, whatever its name has become.
+func (f *hostFile) setTime(mtime time.Time) error {
+	return os.Chtimes("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), time.Time{}, mtime)
+}
