@@ -59,11 +59,21 @@ func mountHint(err error, mount *sys.MountError) string {
 		// The message of EROFS for a compression that it was built without (fs/erofs/decompressor.c).
 		return "this kernel cannot read the disk's " + mount.Type + ": it lacks a feature that the disk has, for example a compression"
 	case errors.Is(err, syscall.EINVAL) && onDisk:
-		return "the disk may hold no " + mount.Type + ", a damaged one, or one with a feature that this kernel lacks"
+		return "the disk may hold no " + mount.Type + ", a damaged one, or one with a feature that this kernel lacks" + pagesHint(mount.Type, syscall.Getpagesize())
 	case errors.Is(err, syscall.EUCLEAN) && onDisk:
 		return "the disk's " + mount.Type + " is damaged"
 	case errors.Is(err, syscall.EROFS) && mount.Log == "":
 		return "the root is read-only: the image has to bring the mount point"
 	}
 	return ""
+}
+
+// pagesHint names the feature that kernels with larger pages lack: blocks smaller than a
+// page. EROFS has it since Linux 6.4, ext4 had it always.
+func pagesHint(fstype string, size int) string {
+	const usual = 4 << 10
+	if size <= usual || fstype != "erofs" {
+		return ""
+	}
+	return fmt.Sprintf("; its pages have %d KiB, and before Linux 6.4 it mounts only disks with blocks of that size", size>>10)
 }

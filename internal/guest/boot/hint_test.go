@@ -35,3 +35,16 @@ func TestHint(t *testing.T) {
 		}
 	}
 }
+
+// A kernel with large pages may only lack that of a disk with small blocks.
+func TestPagesHint(t *testing.T) {
+	for _, tt := range []struct {
+		fstype string
+		size   int
+		says   string
+	}{{"erofs", 4096, ""}, {"ext4", 65536, ""}, {"erofs", 16384, "pages have 16 KiB"}, {"erofs", 65536, "pages have 64 KiB"}} {
+		if got := pagesHint(tt.fstype, tt.size); (got == "") != (tt.says == "") || !strings.Contains(got, tt.says) {
+			t.Errorf("%s and pages of %d: %q, want %q", tt.fstype, tt.size, got, tt.says)
+		}
+	}
+}
