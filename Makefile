@@ -84,7 +84,7 @@ test-arm64: setup-arm64
 
 ## test-arm64-short: those of them that a minute allows
 test-arm64-short: setup-arm64
-	AGENTD_PLATFORM=linux/arm64 scripts/test -count=1 -run '^(TestBudgets|TestClient|TestShutdown)$$' ./internal/vmtest/suite
+	AGENTD_PLATFORM=linux/arm64 scripts/test -count=1 -run '^(TestBudgets|TestShutdown|TestMachine)$$/./bootstrap$$/^(accounts|files|code|its|environment|input|mounts|clock|host|user|limit|descriptors|default)' ./internal/vmtest/suite
 
 ## examples: a module that uses ours as any other program does, built and run
 examples: setup bin/agentd

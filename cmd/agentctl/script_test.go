@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,6 +54,11 @@ func TestScripts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	foreign := map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]
+	foreignAgent := ""
+	if possible == nil && sandbox.SupportedFor("linux/"+foreign) == nil {
+		foreignAgent = vmtest.AgentFor(t, foreign)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
@@ -59,14 +66,20 @@ func TestScripts(t *testing.T) {
 			e.Setenv("CACHE", cache.Path())
 			e.Setenv(sandbox.AgentVariable, agent)
 			e.Setenv("KERNEL", kernel.Path)
+			e.Setenv("FOREIGN", "linux/"+foreign)
+			e.Setenv("MACHINE", map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH])
+			e.Setenv(sandbox.AgentVariable+"_"+strings.ToUpper(foreign), foreignAgent)
 			e.Setenv("PATH", e.Getenv("PATH")+":/usr/sbin:/sbin")
 			return ownStore(e)
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "machines" {
-				return false, fmt.Errorf("unknown condition %s", name)
+			switch name {
+			case "machines":
+				return possible == nil, nil
+			case "foreign":
+				return foreignAgent != "", nil
 			}
-			return possible == nil, nil
+			return false, fmt.Errorf("unknown condition %s", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status": runStatus, "fetch": fetch, "valid": valid, "container": container(t),

@@ -36,6 +36,16 @@ func Agent(t *testing.T) string {
 	return path
 }
 
+// AgentFor returns the path of our agent for machines of an architecture, by Go's name.
+func AgentFor(t *testing.T, architecture string) string {
+	t.Helper()
+	path, err := buildFor(architecture, "agentd-"+architecture, "cmd/agentd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 var agent = sync.OnceValues(func() (string, error) {
 	if Version() != "" {
 		return extract(Version())

@@ -12,11 +12,13 @@ import (
 
 // buildProgram makes a static program of a package of ours in the directory for
 // temporary files.
-func buildProgram(name, pkg string) (string, error) {
+func buildProgram(name, pkg string) (string, error) { return buildFor(architecture(), name, pkg) }
+
+func buildFor(architecture, name, pkg string) (string, error) {
 	path := filepath.Join(os.TempDir(), name)
 	cmd := exec.CommandContext(context.Background(),
 		"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "github.com/agentd-go/agentd/"+pkg)
-	cmd.Env = goEnvironment()
+	cmd.Env = environment(architecture)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
 	}

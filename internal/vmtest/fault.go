@@ -31,7 +31,7 @@ var faultyAgent = sync.OnceValues(func() (string, error) {
 	}
 	path := filepath.Join(os.TempDir(), "faulty")
 	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", path, "github.com/agentd-go/agentd/internal/fault/init")
-	cmd.Env = goEnvironment()
+	cmd.Env = GoEnvironment()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the first process: %w\n%s", err, out)
 	}

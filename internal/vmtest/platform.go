@@ -27,8 +27,10 @@ func suffix() string {
 	return "-" + architecture()
 }
 
-// goEnvironment returns the environment in which the Go tool builds programs for the
+// GoEnvironment returns the environment in which the Go tool builds programs for the
 // machines.
-func goEnvironment() []string {
-	return append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture())
+func GoEnvironment() []string { return environment(architecture()) }
+
+func environment(architecture string) []string {
+	return append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture)
 }

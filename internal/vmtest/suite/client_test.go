@@ -75,7 +75,7 @@ func (g *guest) install(t *testing.T, program string) {
 	t.Helper()
 	built := filepath.Join(t.TempDir(), "peer")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", built, "./testdata/peer")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+	cmd.Env = vmtest.GoEnvironment()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build the peer: %v\n%s", err, out)
 	}
