@@ -10,7 +10,7 @@ var (
 // Feature sets: a kernel that does not know a feature may still use the file system
 // (compatible), must not mount it (incompatible), or may only read it (readOnly).
 const (
-	compatible   = 0x4 | 0x8 | 0x20              // has_journal, ext_attr, dir_index
+	compatible   = 0x4 | 0x8 | 0x10 | 0x20       // has_journal, ext_attr, resize_inode, dir_index
 	incompatible = 0x2 | 0x40                    // filetype, extents
 	readOnly     = 0x1 | 0x2 | 0x8 | 0x20 | 0x40 // sparse_super, large_file, huge_file, dir_nlink, extra_isize
 )
@@ -47,6 +47,7 @@ func (l *layout) super(group int) []byte {
 	for offset, v := range map[int]uint16{
 		0x36: 0xffff, // No check after so many mounts.
 		0x38: 0xef53, 0x3a: 1 /* clean */, 0x3c: 1 /* go on after errors */, 0x58: inodeSize, 0x5a: uint16(group),
+		0xce:  uint16(l.reserved),
 		0x15c: inodeSize - 128 - 96, 0x15e: inodeSize - 128 - 96, // Extra space of each inode, for times: 32 bytes.
 	} {
 		le.PutUint16(b[offset:], v)
@@ -144,10 +145,66 @@ func (l *layout) writeFiles(w *writer) {
 	}
 	put(rootInode, l.inode(modeDir, 3, l.rootBlock(), 1))
 	put(journalInode, l.inode(modeFile, 1, l.journalBlock(), l.journal))
+	put(resizeInode, l.reserve())
+	l.writeReserve(w)
 	put(lostFoundInode, l.inode(modePrivate, 2, l.lostFoundBlock(), 1))
 	w.block(l.rootBlock(), directory(entry{".", rootInode}, entry{"..", rootInode}, entry{"lost+found", lostFoundInode}))
 	w.block(l.lostFoundBlock(), directory(entry{".", lostFoundInode}, entry{"..", rootInode}))
 	w.block(l.journalBlock(), l.journalSuper())
+}
+
+// backups returns the groups with copies of the super block, but for the first.
+func (l *layout) backups() (all []int) {
+	for g := 1; g < l.groups; g++ {
+		if hasSuper(g) {
+			all = append(all, g)
+		}
+	}
+	return all
+}
+
+const (
+	pointers = blockSize / 4 // Of an indirect block.
+	direct   = 12            // Blocks that an inode points at itself.
+	twice    = 13            // The place in an inode of its block of indirect blocks.
+)
+
+// reserve returns the inode that holds the blocks reserved for descriptors. It is as long
+// as a file without extents can be by its block of indirect blocks.
+func (l *layout) reserve() []byte {
+	const longest = (pointers*pointers + pointers + direct) * blockSize
+	b := make([]byte, inodeSize)
+	le.PutUint16(b[0x0:], modeFile)
+	le.PutUint32(b[0x4:], longest&0xffffffff)
+	le.PutUint32(b[0x6c:], longest>>32)
+	now := uint32(l.Time.Unix())
+	for _, offset := range []int{0x8, 0xc, 0x10, 0x90} { // As of the others.
+		le.PutUint32(b[offset:], now)
+	}
+	le.PutUint16(b[0x1a:], 1)
+	le.PutUint32(b[0x1c:], uint32((1+l.reserved*(1+len(l.backups())))*blockSize/512))
+	le.PutUint32(b[0x28+twice*4:], uint32(l.reserveBlock()))
+	le.PutUint16(b[0x80:], inodeSize-128-96)
+	return b
+}
+
+// writeReserve writes the blocks of that inode: a block that points at the reserved blocks
+// of the first group, each at the place of its number among the descriptors' blocks. Each of
+// those points at its copies in other groups. The kernel uses them when the file system grows.
+func (l *layout) writeReserve(w *writer) {
+	list := make([]byte, blockSize)
+	for i := range l.reserved {
+		number := 1 + l.descriptors + i
+		le.PutUint32(list[(l.descriptors+i)*4:], uint32(number))
+		copies := make([]byte, blockSize)
+		for k, group := range l.backups() {
+			le.PutUint32(copies[k*4:], uint32(group*groupBlocks+number))
+		}
+		if l.groups > 1 { // Without copies the block is zeros, as it is.
+			w.block(number, copies)
+		}
+	}
+	w.block(l.reserveBlock(), list)
 }
 
 type entry struct {

@@ -73,6 +73,23 @@ func TestFsck(t *testing.T) {
 	}
 }
 
+// It can grow to what its reserve allows; a kernel uses the reserve in the same way.
+func TestGrow(t *testing.T) {
+	resize, fsck := find(t, "resize2fs"), find(t, "e2fsck")
+	for from, to := range map[int64]int64{MinSize: 20 << 30, 64 << 20: 4 << 30, 8 << 30: 100 << 30} {
+		path := format(t, from)
+		if err := os.Truncate(path, to); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.CommandContext(t.Context(), resize, "-f", path).CombinedOutput(); err != nil {
+			t.Fatalf("from %d to %d: %v\n%s", from, to, err, out)
+		}
+		if out, err := exec.CommandContext(t.Context(), fsck, "-f", "-n", path).CombinedOutput(); err != nil {
+			t.Errorf("from %d to %d: %v\n%s", from, to, err, out)
+		}
+	}
+}
+
 // tune2fs reads the requested values.
 func TestHeader(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), find(t, "dumpe2fs"), format(t, 1<<30)).CombinedOutput()
@@ -80,8 +97,8 @@ func TestHeader(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, want := range []string{
-		"01020304-0506-4708-8900-000000000000", "volume name:   upper", "has_journal ext_attr dir_index filetype extent sparse_super large_file huge_file dir_nlink extra_isize",
-		"Block count:              262144", "Inode count:              65536", "Total journal blocks:     16384", "Filesystem state:         clean",
+		"01020304-0506-4708-8900-000000000000", "volume name:   upper", "has_journal ext_attr resize_inode dir_index filetype extent sparse_super large_file huge_file dir_nlink extra_isize",
+		"Block count:              262144", "Inode count:              65536", "Total journal blocks:     16384", "Filesystem state:         clean", "Reserved GDT blocks:      63",
 	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q in\n%s", want, out)
@@ -108,7 +125,7 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "d3ca297b9ba6a5802fd03b557a0e3f2d0a163502df81870a76eaa81f6e0b6cba"
+	const want = "b804ae95cdeb8739ea67f6d11dc0f0f5e5a8f5da63ae61de906a622bb511a268"
 	if got := fmt.Sprintf("%x", sha256.Sum256(b)); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

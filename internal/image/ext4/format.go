@@ -26,6 +26,7 @@ const (
 // Numbers of inodes.
 const (
 	rootInode      = 2
+	resizeInode    = 7
 	journalInode   = 8
 	lostFoundInode = 11 // The first that is not reserved.
 	usedInodes     = 11
@@ -86,6 +87,7 @@ type layout struct {
 	blocks      int // Of the file system.
 	groups      int
 	descriptors int // Blocks of group descriptors, in each copy.
+	reserved    int // Blocks after them in each copy, for the descriptors of later groups.
 	journal     int // Blocks of the journal.
 }
 
@@ -104,8 +106,11 @@ func newLayout(size int64, o Options) *layout {
 
 func (l *layout) count() {
 	l.groups = (l.blocks + groupBlocks - 1) / groupBlocks
-	l.descriptors = (l.groups*descriptorSize + blockSize - 1) / blockSize
+	l.descriptors = descriptorBlocks(l.groups)
+	l.reserved = descriptorBlocks(MaxSize/blockSize/groupBlocks) - l.descriptors
 }
+
+func descriptorBlocks(groups int) int { return (groups*descriptorSize + blockSize - 1) / blockSize }
 
 // journalBlocks is a 16th of the file system, at least the kernel's minimum (1,024
 // blocks) and at most 64 MiB, which hold a hundred transactions.
@@ -132,7 +137,7 @@ func hasSuper(group int) bool {
 func (l *layout) start(group int) int {
 	start := group * groupBlocks
 	if hasSuper(group) {
-		start += 1 + l.descriptors
+		start += 1 + l.descriptors + l.reserved
 	}
 	return start
 }
@@ -149,7 +154,7 @@ func (l *layout) size(group int) int { return min(groupBlocks, l.blocks-group*gr
 func (l *layout) used(group int) int {
 	used := l.overhead(group)
 	if group == 0 {
-		used += 2 + l.journal
+		used += 3 + l.journal
 	}
 	return used
 }
@@ -157,4 +162,5 @@ func (l *layout) used(group int) int {
 // The data of group 0.
 func (l *layout) rootBlock() int      { return l.overhead(0) }
 func (l *layout) lostFoundBlock() int { return l.rootBlock() + 1 }
-func (l *layout) journalBlock() int   { return l.rootBlock() + 2 }
+func (l *layout) reserveBlock() int   { return l.rootBlock() + 2 }
+func (l *layout) journalBlock() int   { return l.rootBlock() + 3 }
