@@ -69,7 +69,7 @@ type CellState struct{ Populated, Frozen bool }
 func (c *Cell) State() CellState {
 	const room = 256 // Two short lines.
 	var b [room]byte
-	n, err := unix.Pread(c.events, b[:], 0)
+	n, err := startNow(uintptr(c.events), b[:])
 	if err != nil {
 		return CellState{true, true}
 	}
