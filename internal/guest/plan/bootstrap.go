@@ -10,10 +10,10 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// FromBootstrap returns the plan that the first message on the port describes.
-// Of environ it takes what commands inherit, and no configuration. Every
-// rejection is an [*Error] with the path inside the message as its field; the
-// first in the order of the message is returned.
+// FromBootstrap returns the plan that the first message on the port describes. From
+// environ it takes only the variables that commands inherit, and no configuration.
+// Every rejection is an [*Error] whose field is the path inside the message; the first
+// one in the order of the message is returned.
 func FromBootstrap(b *wire.Bootstrap, environ []string) (*Plan, error) {
 	m := message{config: config{source: Bootstrap, generation: bootstrapGeneration, cwd: "/"}}
 	m.err = m.host(environ)
@@ -37,15 +37,15 @@ func (m *message) read(b *wire.Bootstrap, environ []string) {
 	m.order()
 }
 
-// message is a configuration in the making, with the first rule that it broke.
-// The rest of the message is still read after that one: it is bounded by the
-// size of a frame, and the methods stay free of branches.
+// message is an unfinished configuration, with its first broken rule. The rest of the
+// message is read after that too: the size of a frame bounds it, and the methods need
+// no branches.
 type message struct {
 	config
 	err *Error
 }
 
-// check notes a broken rule, unless it is "" or one is noted already.
+// check keeps a broken rule, unless it is "" or an earlier one is kept.
 func (m *message) check(field, value, rule string) {
 	if rule != "" && m.err == nil {
 		m.err = &Error{Source: Bootstrap, Field: field, Value: value, Rule: rule}
@@ -177,8 +177,8 @@ func (m *message) resourceLimits(list []wire.Rlimit) {
 	}
 }
 
-// defaults reads what commands start from. The inherited PATH does not count: it
-// is the kernel's, and the message has that of the image, or there is none.
+// defaults reads the values that every command starts with. It ignores the inherited
+// PATH, which is the kernel's. The image's PATH is in the message, if there is one.
 func (m *message) defaults(b *wire.Bootstrap, environ []string) {
 	m.user = m.text("user", b.User, func(s string) string { return firstRule(checkText(s), checkUser(s)) })
 	if strings.TrimSpace(m.user) == "" {
@@ -198,8 +198,8 @@ func (m *message) defaults(b *wire.Bootstrap, environ []string) {
 	m.env = env.list
 }
 
-// absolute returns a path as it is seen from the root directory, where commands
-// without a working directory of their own start.
+// absolute makes a path absolute, from the root directory: commands without a working
+// directory of their own start there.
 func absolute(p string) string {
 	if strings.HasPrefix(p, "/") {
 		return p
@@ -209,8 +209,8 @@ func absolute(p string) string {
 
 const ruleEquals = "must not contain '='"
 
-// pairs checks a list of variables and returns it as KEY=VALUE. An error shows
-// the key of a bad value, since values may be secrets.
+// pairs checks a list of variables and returns it as KEY=VALUE. An error shows only the
+// key of a bad value, because values may be secrets.
 func (m *message) pairs(field string, vars []wire.EnvVar) []string {
 	var out []string
 	for i, v := range vars {
@@ -244,7 +244,7 @@ func (m *message) handoff(h *wire.HandoffInit) {
 	}
 }
 
-// order sorts the mounts. It comes last, since it takes sound paths.
+// order sorts the mounts. It is called last, because it needs paths that are checked.
 func (m *message) order() {
 	if m.err != nil {
 		return

@@ -11,8 +11,7 @@ import (
 // DefaultPath is the search path of a machine whose image names none.
 const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// ScriptsPath puts [ScriptsDir] before a search path, unless a component of it
-// is that directory already.
+// ScriptsPath puts [ScriptsDir] before a search path that does not contain it.
 func ScriptsPath(p string) string {
 	if slices.Contains(strings.Split(p, ":"), ScriptsDir) {
 		return p
@@ -20,8 +19,8 @@ func ScriptsPath(p string) string {
 	return prefixed(p)
 }
 
-// prefixed puts [ScriptsDir] before a search path; before an empty one alone, for an
-// empty component would be the working directory.
+// prefixed puts [ScriptsDir] before a search path. For an empty path it returns
+// ScriptsDir alone, because an empty component would mean the working directory.
 func prefixed(p string) string {
 	if p == "" {
 		return ScriptsDir
@@ -29,7 +28,7 @@ func prefixed(p string) string {
 	return ScriptsDir + ":" + p
 }
 
-// env is an environment in the order in which its keys first came, each once.
+// env is an environment. Each key is in it once, where it was first added.
 type env struct {
 	list []string       // KEY=VALUE
 	at   map[string]int // key to its place in list
@@ -43,8 +42,8 @@ func newEnv(list []string) *env {
 	return e
 }
 
-// add sets one KEY=VALUE, in place if the key is there. An entry without '='
-// is no variable and is dropped.
+// add sets one KEY=VALUE. A key that is there keeps its place. An entry without '=' is
+// dropped, because it is no variable.
 func (e *env) add(entry string) {
 	key, value, ok := strings.Cut(entry, "=")
 	if ok {
@@ -71,9 +70,9 @@ func (e *env) get(key string) string {
 	return e.list[i][len(key)+1:]
 }
 
-// Overlay returns base with the variables of over set in it: those that base
-// has in their places, the others after. Later entries win; entries without
-// '=' are dropped.
+// Overlay returns base with the variables of over set in it. Those that base has keep
+// their places, and the others follow. Later entries win. Entries without '=' are
+// dropped.
 func Overlay(base, over []string) []string {
 	e := newEnv(base)
 	for _, entry := range over {
@@ -82,8 +81,8 @@ func Overlay(base, over []string) []string {
 	return e.list
 }
 
-// inherited returns what a command may see of the environment of PID 1: not how
-// the machine was configured, and not what its monitor said to itself.
+// inherited returns the part of PID 1's environment that commands may see. It leaves
+// out the machine's configuration and the monitor's own variables.
 func inherited(environ []string) []string {
 	hidden := make(map[string]bool)
 	for _, v := range variables() {
@@ -100,21 +99,22 @@ func inherited(environ []string) []string {
 	return e.list
 }
 
-// onceSince is the generation whose hosts find the scripts directory once in a
-// PATH; before it was put before every PATH, also before one that had it.
+// onceSince is the first generation in which the scripts directory is once in a PATH.
+// Earlier generations put it before every PATH, even before one that contains it.
 const onceSince wire.Generation = 7
 
-// CommandEnv returns the environment of one command: base ([Commands].Env and
-// what the boot added), then the entries of its request, later ones winning.
+// CommandEnv returns the environment of one command: base ([Commands].Env and the
+// variables that the boot added), and then the entries of its request. Later entries
+// win.
 //
-//   - The first PATH= of the request gets [ScriptsDir] before it; a later one
-//     stands as it is. Without any the inherited PATH, or [DefaultPath], gets it.
-//     From generation 7 on a PATH that has the directory keeps its form.
-//   - HOME is home unless the request has a HOME=; an empty home, that of a user
-//     without an entry in the password file, leaves the inherited one.
+//   - [ScriptsDir] is put before the first PATH= of the request. Later ones are not
+//     changed. If the request has none, it is put before the inherited PATH or
+//     [DefaultPath]. From generation 7 on, a PATH that contains it is not changed.
+//   - HOME is home unless the request has a HOME=. If home is empty, because the user
+//     has no entry in the password file, the inherited HOME stays.
 //
-// A terminal's command sees the inherited order, new variables after; any other
-// sees its variables sorted by key. The arguments are not changed.
+// A command on a terminal gets the inherited order, with new variables at the end. Any
+// other command gets its variables sorted by key. The arguments are not changed.
 func CommandEnv(g wire.Generation, base, request []string, home string, tty bool) []string {
 	prefix := ScriptsPath
 	if g < onceSince {

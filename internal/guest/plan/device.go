@@ -8,8 +8,8 @@ import (
 	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
-// parseUint parses an unsigned number of at most bits bits. One plus sign may
-// lead it, as in the number parser of the hosts that write these values.
+// parseUint parses an unsigned number of at most bits bits. It accepts one leading plus
+// sign, as the number parser of the hosts that write these values does.
 func parseUint(s string, base, bits int) (uint64, bool) {
 	n, err := strconv.ParseUint(strings.TrimPrefix(s, "+"), base, bits)
 	return n, err == nil
@@ -20,8 +20,8 @@ const (
 	ruleUnknownKey = "must be a known key"
 )
 
-// eachPair calls set for the key=value parts of a comma list, in order. The
-// first rule that set returns ends it.
+// eachPair calls set for the key=value parts of a comma list, in order. It stops at the
+// first rule that set returns.
 func eachPair(value string, set func(key, value string) (rule string)) *Error {
 	for part := range strings.SplitSeq(value, bootenv.Part) {
 		k, v, ok := strings.Cut(part, "=")
@@ -40,8 +40,8 @@ const (
 	ruleKindKeys = "must have only keys of its kind"
 )
 
-// parseBlockRoot accepts the bare path of a device too: one path of a host that
-// found no kind sends it, and there is but one thing it can mean.
+// parseBlockRoot also accepts a device's path without a kind: hosts send it if they
+// found no kind, and it can mean only a disk image.
 func parseBlockRoot(c *config, value string) *Error {
 	if strings.HasPrefix(value, "/") && !strings.ContainsAny(value, ",=") {
 		c.root = diskImage(value, "")
@@ -74,9 +74,8 @@ func addRootKey(keys map[string]string, k, v string) (rule string) {
 	return ruleUnknownKey
 }
 
-// checkRootKeys checks that the paths are devices and that nothing else is
-// given than paths and others. An upper names its file system; an image may
-// leave it open.
+// checkRootKeys checks that the paths are devices, and that no other keys than those in
+// paths and others are given. An upper must name its file system; an image need not.
 func checkRootKeys(value string, keys map[string]string, paths, others []string) *Error {
 	for _, p := range paths {
 		if rule := checkAbsolute(keys[p]); rule != "" {
@@ -95,7 +94,7 @@ func checkRootKeys(value string, keys map[string]string, paths, others []string)
 	return rejectIf(value, when(known < len(keys), ruleKindKeys))
 }
 
-// defaultMTU is that of Ethernet.
+// defaultMTU is Ethernet's MTU.
 const defaultMTU = 1500
 
 const (
@@ -152,7 +151,7 @@ func parseIPv6(c *config, value string) *Error {
 	return parseAddress(&c.ipv6, value, netip.Addr.Is6, rulesIPv6)
 }
 
-// familyRules are the rules that name their family.
+// familyRules are the rules whose text names the address family.
 type familyRules struct{ address, prefix string }
 
 var (

@@ -1,23 +1,21 @@
-// Package plan decides what a boot does and does none of it.
+// Package plan decides the steps of a boot, and carries out none of them.
 //
-// The two ways to configure a machine, variables on the kernel command line and
-// the first message on the port, become one [Plan]: a list of steps as values,
-// in order, and what commands start from. A configuration is checked completely
-// before a plan is returned, so a rejected one has had no effect; the plan
-// prints as text, so that a boot can be read and compared before it happens. The
-// facts are in docs/BOOT.md, sections 4 and 5 for the sources, 8 to 22 for the
-// steps.
+// A machine is configured by variables on the kernel command line or by the first
+// message on the port. Both become one [Plan]: an ordered list of steps as values, and
+// the defaults of commands. A configuration is checked completely before a plan is
+// returned, so a rejected one has no effect. A plan prints as text, so that a boot can
+// be read and compared before it happens. The facts are in docs/BOOT.md: sections 4 and
+// 5 for the sources, 8 to 22 for the steps.
 //
-// The package makes no system call, reads no clock and no file, and builds on
-// every system. Users are resolved here as well ([ResolveUser]), from the
-// contents of files that somebody else read; so is the environment of a command
-// ([CommandEnv]).
+// The package makes no system call, reads no clock and no file, and builds on every
+// system. It also resolves users ([ResolveUser]), from the contents of files that its
+// caller has read, and makes the environment of a command ([CommandEnv]).
 //
 // # Differences from the reference agent
 //
-// The configurations that hosts of generations 4 and 7 build boot unchanged. What
-// is rejected here and not there has no effect in the reference, fails in it
-// later and less clearly, or takes away what the agent or the host needs.
+// Configurations by hosts of generations 4 and 7 boot unchanged. Values that only this
+// package rejects have no effect in the reference, fail there later with a less clear
+// error, or break something that the agent or the host needs.
 //
 //	what                                            reference        here
 //	values that are not UTF-8, or hold a NUL        absent           rejected

@@ -9,19 +9,18 @@ import (
 	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
-// variable is one configuration variable: its name and what it does to a
-// configuration.
+// variable is one configuration variable: its name and its parser.
 type variable struct {
 	name string
-	// raw values are words of another program, in which space counts.
+	// raw values are words for another program. Space in them is kept.
 	raw   bool
 	parse func(c *config, value string) *Error
 }
 
-// variables returns the recognised variables in the order in which they are
-// parsed. The two side variables of the handover stand after it, since they
-// mean nothing without; the security profile applies to mounts that stand before
-// it, which is why mounts become steps only after all of them.
+// variables returns the known variables in the order in which they are parsed. The two
+// variables with the handover's arguments and environment follow the handover, because
+// they need it. The security profile also applies to the mounts before it, so mounts
+// become steps after all variables are parsed.
 func variables() []variable {
 	return []variable{
 		{name: bootenv.BlockRoot, parse: parseBlockRoot},
@@ -52,8 +51,8 @@ func Configured(environ []string) bool {
 	})
 }
 
-// lookup returns the value of a variable, "" if it is absent. Of several the
-// last counts: so the kernel keeps them when it builds an environment.
+// lookup returns the value of a variable, or "" if it is absent. If there are several,
+// the last one is used, as in the environment that the kernel builds.
 func lookup(environ []string, name string) string {
 	for _, e := range slices.Backward(environ) {
 		if value, ok := strings.CutPrefix(e, name+"="); ok {
@@ -83,8 +82,8 @@ func FromEnvironment(environ []string) (*Plan, error) {
 	return c.plan(), nil
 }
 
-// apply trims a value, unless it is raw, checks and parses it. No value is the
-// same as no variable.
+// apply trims a value, unless it is raw, and checks and parses it. An empty value means
+// the same as no variable.
 func (v variable) apply(c *config, value string) *Error {
 	if !v.raw {
 		value = strings.TrimSpace(value)
@@ -98,7 +97,7 @@ func (v variable) apply(c *config, value string) *Error {
 	return v.parse(c, value)
 }
 
-// reject returns a rejection that does not know its field yet.
+// reject returns a rejection whose field is still empty.
 func reject(value, rule string) *Error { return &Error{Value: value, Rule: rule} }
 
 // rejectIf returns a rejection unless rule is "".
@@ -148,8 +147,8 @@ func parseLimits(c *config, value string) *Error {
 	return nil
 }
 
-// parseLimit adds the limit of one entry. Without a hard value the soft one is
-// both.
+// parseLimit adds the limit of one entry. Without a hard value, the soft value is used
+// for both.
 func parseLimit(c *config, entry string) (rule string) {
 	name, values, ok := strings.Cut(entry, "=")
 	if !ok {
@@ -173,7 +172,7 @@ const (
 	rulePair = "must have the form KEY=VALUE with a key"
 )
 
-// parseHandover keeps space around a path, but nothing except space is no path.
+// parseHandover keeps space around a path, but refuses a path of only space.
 func parseHandover(c *config, value string) *Error {
 	if strings.TrimSpace(value) == "" {
 		return nil

@@ -6,31 +6,30 @@ import (
 	"unicode/utf8"
 )
 
-// maxShownValue is how much of a rejected value an [Error] repeats. A guest path
-// or a mount entry of a real host fits; the console line that carries the error
-// stays within the kernel's record of about 1000 bytes even when every byte has
-// to be escaped as \xNN.
+// maxShownValue is the number of bytes of a rejected value that an [Error] repeats.
+// Guest paths and mount entries of real hosts fit. The console line with the error fits
+// the kernel's record of about 1000 bytes even if every byte is escaped as \xNN.
 const maxShownValue = 128
 
-// Error says why a configuration was rejected. Nothing has been done when a
-// caller sees one, because a plan is checked as a whole before it exists.
+// Error says why a configuration was rejected. It has had no effect, because a
+// configuration is checked completely before there is a plan.
 type Error struct {
 	Source Source
 	// Field is the variable ("MSB_TMPFS") or the path inside the message
 	// ("tmpfs_mounts[2].path").
 	Field string
-	// Value is the part of the field that broke the rule, whole; Error cuts it.
+	// Value is the complete part of the field that broke the rule. Error shortens it.
 	Value string
 	// Rule is the broken rule in words ("must be an absolute path").
 	Rule string
 }
 
-// Error names the field, the value, quoted and cut to 128 bytes, and the rule.
+// Error returns the field, the value (quoted, and shortened to 128 bytes) and the rule.
 func (e *Error) Error() string {
 	return e.Field + ": " + showValue(e.Value) + ": " + e.Rule
 }
 
-// showValue quotes v, cut before a character that would pass maxShownValue.
+// showValue quotes v. It shortens v to maxShownValue bytes, between two characters.
 func showValue(v string) string {
 	if len(v) <= maxShownValue {
 		return strconv.Quote(v)
@@ -42,8 +41,8 @@ func showValue(v string) string {
 	return strconv.Quote(v[:cut]) + "..."
 }
 
-// The rules that more than one field has. Each reads as the end of a sentence
-// that begins with the field.
+// The rules of more than one field. Each is the end of a sentence that begins with the
+// field.
 const (
 	ruleEmpty    = "must not be empty"
 	ruleNUL      = "must not contain a NUL byte"
@@ -72,8 +71,8 @@ func when(broken bool, rule string) string {
 	return ""
 }
 
-// checkText is the rule of every value of the bootstrap message that must be
-// present: some bytes, none of them NUL.
+// checkText is the rule for a required value of the bootstrap message: at least one
+// byte, and no NUL.
 func checkText(s string) string {
 	return firstRule(when(s == "", ruleEmpty), checkNUL(s))
 }
@@ -82,7 +81,7 @@ func checkNUL(s string) string {
 	return when(strings.ContainsRune(s, 0), ruleNUL)
 }
 
-// checkAbsolute is the rule for a path that only begins at the root.
+// checkAbsolute is the rule for a path that must only be absolute.
 func checkAbsolute(s string) string {
 	return firstRule(checkNUL(s), when(!strings.HasPrefix(s, "/"), ruleAbsolute))
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// An Ext4 is what the growth of a file system depends on, from its superblock
+// An Ext4 has the fields of a superblock on which the growth of the file system depends
 // (Documentation/filesystems/ext4/super.rst).
 type Ext4 struct {
 	BlockSize      uint64 // Bytes.
@@ -29,7 +29,7 @@ const (
 // ErrNoExt4 is a superblock of another file system.
 var ErrNoExt4 = errors.New("online growth requires a supported 4 KiB ext4 root")
 
-// Growth is refused for these reasons, in the reference agents' words.
+// The reasons why growth is refused, in the reference agents' words.
 var (
 	errSize       = errors.New("root growth requires a nondecreasing size aligned to 4 KiB")
 	errNoReserve  = errors.New("root ext4 lacks supported resize-inode metadata; offline preparation is required")
@@ -82,8 +82,8 @@ func divideUp(n, by uint64) uint64 { return (n + by - 1) / by }
 // Bytes is the size of the file system.
 func (e Ext4) Bytes() uint64 { return e.Blocks * e.BlockSize }
 
-// Grow says how many blocks the file system has with a size in bytes, or why it cannot
-// have that while it is mounted.
+// Grow returns the number of blocks that the file system has when it is size bytes
+// long, or the reason why it cannot grow to that size while it is mounted.
 func (e Ext4) Grow(size uint64) (blocks uint64, err error) {
 	blocks = size / growthBlock
 	switch {
@@ -107,8 +107,8 @@ func (e Ext4) descriptorBlocks(blocks uint64) uint64 {
 	return divideUp(e.groups(blocks)*e.DescriptorSize, e.BlockSize)
 }
 
-// smallEnd reports whether the last group has no room for what describes it: two bitmaps,
-// its inodes, and a copy of the superblock and the descriptors where it has those.
+// smallEnd reports whether the last group is too small for its own metadata: two
+// bitmaps, its inodes, and, in some groups, a copy of the superblock and descriptors.
 func (e Ext4) smallEnd(blocks uint64) bool {
 	last := e.groups(blocks) - 1
 	if last < e.groups(e.Blocks) {

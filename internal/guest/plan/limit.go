@@ -14,7 +14,7 @@ type Resource uint8
 // resources holds the name of each number: the position is the number.
 var resources = wire.LimitNames()
 
-// ParseResource returns the resource called name, in whatever case. The second
+// ParseResource returns the resource called name, in upper or lower case. The second
 // result is false for a name that Linux does not have.
 func ParseResource(name string) (Resource, bool) {
 	name = strings.ToLower(name)
@@ -34,8 +34,8 @@ func (r Resource) String() string {
 	return "resource" + strconv.Itoa(int(r))
 }
 
-// Infinity is the limit value that means none (RLIM64_INFINITY). Configurations
-// have no word for it and write the number.
+// Infinity is the value that means no limit (RLIM64_INFINITY). Configurations write it
+// as a number.
 const Infinity = ^uint64(0)
 
 // Limit is one resource limit. Soft is never above Hard in a plan.
@@ -62,8 +62,8 @@ const (
 	ruleLimited  = "resource must not be limited twice, in whatever case it is written"
 )
 
-// addLimit appends a checked limit, or returns the broken rule. A name that was
-// seen in other case is a duplicate too: both lines would set the same limit.
+// addLimit appends a checked limit, or returns the broken rule. The same name in upper
+// and lower case is a duplicate, because both would set the same limit.
 func addLimit(list []Limit, name string, soft, hard uint64) (out []Limit, rule string) {
 	r, ok := ParseResource(name)
 	if !ok {

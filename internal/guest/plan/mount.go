@@ -8,8 +8,8 @@ import (
 	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
-// Flags are the mount flags that a plan uses. They are a set of their own and
-// not the kernel's numbers, so that a plan builds and prints on every system.
+// Flags are the mount flags that a plan uses. They are not the kernel's numbers, so
+// that this package builds on every system.
 type Flags uint8
 
 // The flags, in the order in which they print.
@@ -41,13 +41,13 @@ func (f Flags) String() string {
 	return strings.Join(words, ",")
 }
 
-// Mount is one mount(2) call. Source, Target, Type and Data are what the call
-// takes; an empty Type means that the file system has to be probed.
+// Mount is one mount(2) call. Source, Target, Type and Data are its arguments. An empty
+// Type means that the file system has to be probed.
 type Mount struct {
 	Source, Target, Type string
 	Flags                Flags
 	Data                 string
-	// Optional says that the machine is usable without the mount.
+	// Optional is true if the machine works without the mount.
 	Optional bool
 }
 
@@ -63,7 +63,7 @@ func (m Mount) String() string {
 	return strings.Join(words, " ")
 }
 
-// Link is a symbolic link, made only where nothing is at Path.
+// Link is a symbolic link. It is made only if Path does not exist.
 type Link struct {
 	Path, Target string
 }
@@ -71,18 +71,18 @@ type Link struct {
 // String prints path -> target.
 func (l Link) String() string { return quote(l.Path) + " -> " + quote(l.Target) }
 
-// Places in the guest that both sides of the protocol know by name.
+// Paths and names in the guest that both sides of the protocol know.
 const (
 	// ShareTag is the virtiofs tag of the directory shared with the host.
 	ShareTag = "msb_runtime"
 	// ShareDir is where the share is mounted.
 	ShareDir = "/.msb"
-	// ScriptsDir holds the named scripts of the host; it leads every PATH.
+	// ScriptsDir holds the named scripts of the host. It is the first in every PATH.
 	ScriptsDir = ShareDir + "/scripts"
-	// FileMountsDir holds the staging directories of file mounts while they
-	// are being made, and is gone afterwards.
+	// FileMountsDir holds the staging directories of file mounts while these are made.
+	// It is removed afterwards.
 	FileMountsDir = ShareDir + "/file-mounts"
-	// NewRoot is where a root on a block device is put together.
+	// NewRoot is the directory in which a root on a block device is put together.
 	NewRoot = "/newroot"
 
 	lowerDir = ShareDir + "/rootfs/lower"
@@ -94,12 +94,12 @@ const (
 	MetricsPath = SysDir + "/kernel/msb_metrics/upper_path"
 )
 
-// kernelFlags are those of the file systems that are interfaces of the kernel
-// and hold no programs and no devices.
+// kernelFlags are the flags of file systems that are interfaces of the kernel, without
+// programs and devices.
 const kernelFlags = NoDev | NoExec | NoSUID | RelAtime
 
-// essential returns the mounts without which nothing else works, parents
-// first. A fresh value each time: a plan belongs to its caller.
+// essential returns the mounts that everything else needs, parents first. Each call
+// returns a new slice, because a plan belongs to its caller.
 func essential() Mounts {
 	return Mounts{
 		List: []Mount{
@@ -108,9 +108,8 @@ func essential() Mounts {
 			{Source: "sysfs", Target: "/sys", Type: "sysfs", Flags: kernelFlags},
 			// Nothing here needs control groups, and a kernel may lack them.
 			{Source: "cgroup2", Target: "/sys/fs/cgroup", Type: "cgroup2", Flags: kernelFlags, Optional: true},
-			// Group 5 is tty by convention of every distribution. Without the
-			// data a terminal belongs to root alone, and a user cannot open
-			// the terminal that he sits at by its name.
+			// Group 5 is tty in every distribution. Without the data a terminal belongs
+			// to root alone, and its user cannot open it by its name.
 			{
 				Source: "devpts", Target: "/dev/pts", Type: "devpts",
 				Flags: NoExec | NoSUID | RelAtime, Data: "gid=5,mode=620,ptmxmode=666",

@@ -41,8 +41,8 @@ func mountList(k kind) func(c *config, value string) *Error {
 	}
 }
 
-// parse parses one entry. The fields before the options contain no colon, there
-// is no way to quote one; what follows them is all options.
+// parse parses one entry. The fields before the options contain no colon, because there
+// is no way to quote one. Everything after them is options.
 func (m *userMount) parse(entry string) (rule string) {
 	form := forms[m.kind]
 	parts := strings.SplitN(entry, bootenv.Field, form.fields+1)
@@ -90,8 +90,8 @@ const (
 	ruleFSType      = "option must name a file system type without ',', ';', ':' and '='"
 )
 
-// options parses a comma list of mount options. Space around an option and
-// empty options are no harm; the order does not matter.
+// options parses a comma list of mount options in any order. Space around an option and
+// empty options are ignored.
 func (m *userMount) options(list string) (rule string) {
 	given := make(map[string]bool)
 	for option := range strings.SplitSeq(list, bootenv.Part) {
@@ -111,8 +111,8 @@ func (m *userMount) options(list string) (rule string) {
 	return ""
 }
 
-// option parses one option. The name it returns is the same for options that
-// exclude one another.
+// option parses one option. It returns the same name for options that exclude each
+// other.
 func (m *userMount) option(option string) (name, rule string) {
 	if key, value, ok := strings.Cut(option, "="); ok {
 		return key, m.setting(key, value)

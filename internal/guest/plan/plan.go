@@ -2,7 +2,7 @@ package plan
 
 import "github.com/agentd-go/agentd/wire"
 
-// Source is where a configuration came from.
+// Source is the source of a configuration.
 type Source uint8
 
 // The two sources. A machine has exactly one of them; they are never merged.
@@ -13,38 +13,38 @@ const (
 	Bootstrap
 )
 
-// The generation of the protocol that each source speaks at least: a host that
-// sends the one expects the other.
+// The lowest generation of the protocol for each source: a host that configures a
+// machine in this way expects at least this generation.
 const (
 	environmentGeneration wire.Generation = 4
 	bootstrapGeneration   wire.Generation = 7
 )
 
-// Plan is a boot, decided: what to do, in which order, and what the commands of
-// the machine start from. A plan that exists passed every check of its source.
+// Plan is a decided boot: its steps in order, and the defaults of the machine's
+// commands. Every plan has passed all checks of its source.
 type Plan struct {
 	Source     Source
-	Generation wire.Generation // Of the source; a newer host is spoken to in its own.
+	Generation wire.Generation // Of the source. The agent answers a newer host in the host's generation.
 	Steps      []Step
 	Commands   Commands
 }
 
-// Commands is what every command starts from, before its own request.
+// Commands has the defaults of every command. Its request may change them.
 type Commands struct {
 	// User is the spec of the default user, for [ResolveUser]; empty for root.
 	User string
 	// Cwd is the default working directory, always absolute.
 	Cwd string
-	// Env is the base environment as KEY=VALUE, each key once. It is free of
-	// the configuration of the machine.
+	// Env is the base environment as KEY=VALUE, each key once. It does not contain the
+	// machine's configuration.
 	Env []string
 	// Restricted says that commands run without new privileges and without
 	// CAP_SYS_ADMIN.
 	Restricted bool
 }
 
-// config is what both sources say, parsed and checked field by field. The zero
-// value is the smallest machine: the given root, no network, no mounts.
+// config is a configuration from either source, parsed and checked field by field. The
+// zero value is the smallest machine: the given root, no network, no mounts.
 type config struct {
 	source     Source
 	generation wire.Generation
@@ -65,10 +65,10 @@ type config struct {
 	handover   *Handover
 }
 
-// plan arranges the steps. The order of the calls is the order of the boot: the
-// root has to be final before the host may learn the user, the user be known
-// before anything of the user's is mounted, and everything that writes files
-// come after the mounts that may lie over them.
+// plan arranges the steps. The order of the calls is the order of the boot. The root
+// must be final before the host learns the user. The host must know the user before the
+// user's mounts are made. Steps that write files come after the mounts that may cover
+// those files.
 func (c *config) plan() *Plan {
 	p := &Plan{Source: c.source, Generation: c.generation, Commands: c.commands()}
 	p.addRoot(c)
@@ -85,7 +85,7 @@ func (c *config) plan() *Plan {
 	return p
 }
 
-// addRoot adds everything up to the word of the host.
+// addRoot adds the steps up to the handshake.
 func (p *Plan) addRoot(c *config) {
 	if len(c.limits) > 0 {
 		p.Steps = append(p.Steps, Limits{Limits: c.limits})

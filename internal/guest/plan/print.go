@@ -7,10 +7,10 @@ import (
 	"unicode"
 )
 
-// String prints the plan: a line for the source, a line for each step, and a
-// line for what commands start from. The text is stable, so that it can be
-// compared; values of environment variables other than PATH are left out,
-// because they may be secrets and the text goes to consoles.
+// String prints the plan: a line for the source, a line for each step, and a line for
+// the defaults of commands. The text is stable, so that it can be compared. It leaves
+// out the values of environment variables other than PATH: they may be secrets, and the
+// text goes to consoles.
 func (p *Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "plan %s generation %d\n", p.Source, p.Generation)
@@ -23,7 +23,7 @@ func (p *Plan) String() string {
 	return b.String()
 }
 
-// String prints one line; of the environment it shows PATH and the names.
+// String prints one line. It shows the names of the variables, and PATH's value.
 func (c Commands) String() string {
 	words := []string{"commands", "user=" + orWord(c.User, "none"), "cwd=" + quote(c.Cwd)}
 	if c.Restricted {
@@ -194,7 +194,7 @@ func (s Seal) String() string { return s.Name() }
 // Name implements [Step].
 func (Handover) Name() string { return "handover" }
 
-// String implements [Step]. Like a plan it leaves the values of variables out.
+// String implements [Step]. As in a plan, the values of variables are left out.
 func (s Handover) String() string {
 	args := make([]string, len(s.Args))
 	for i, a := range s.Args {
@@ -221,9 +221,9 @@ func joined[T fmt.Stringer](list []T, sep string) string {
 	return strings.Join(words, sep)
 }
 
-// quote returns s as it stands when that cannot be misread, and as a Go string
-// otherwise. So a plan has one line for a step whatever the names in it are, and
-// a name is never taken for one of the words that stand for nothing.
+// quote returns s unchanged if it cannot be misread, and as a Go string otherwise. So
+// each step has one line whatever names it contains, and no name looks like one of the
+// words for an absent value.
 func quote(s string) string {
 	plain := s != "" && s != "none" && s != "probe" && !strings.ContainsFunc(s, func(r rune) bool {
 		return r == '"' || r == '\\' || r == ';' || r == unicode.ReplacementChar || !unicode.IsGraphic(r) || unicode.IsSpace(r)

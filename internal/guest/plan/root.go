@@ -5,14 +5,14 @@ import (
 	"strconv"
 )
 
-// diskImage returns the root that is one file system on a device; an empty
-// fstype means that it has to be probed.
+// diskImage returns a root that is one file system on a device. An empty fstype means
+// that it has to be probed.
 func diskImage(device, fstype string) *BlockRoot {
 	return &BlockRoot{DiskImage: &Mount{Source: device, Target: NewRoot, Type: fstype}}
 }
 
-// ociRoot returns the root of an erofs lower under upper. The three places are
-// known to tools that read the options of the overlay.
+// ociRoot returns a root with an erofs lower and the given upper. Tools that read the
+// overlay's options know these three paths.
 func ociRoot(lower string, upper Mount, metrics bool) *BlockRoot {
 	upper.Target = upperDir
 	up, work := upperDir+"/upper", upperDir+"/work"
@@ -28,14 +28,14 @@ func ociRoot(lower string, upper Mount, metrics bool) *BlockRoot {
 	}}
 }
 
-// tmpfsUpper returns the mount of an upper in memory. The root directory of the
-// machine is that of the upper, hence the mode.
+// tmpfsUpper returns the mount of an upper in memory. Its mode is that of the machine's
+// root directory, because the upper's root directory becomes that.
 func tmpfsUpper(sizeMiB *uint32) Mount {
 	return Mount{Source: "tmpfs", Type: "tmpfs", Flags: RelAtime, Data: tmpfsData(sizeMiB, 0o755)}
 }
 
-// tmpfsData returns the mount data of a tmpfs. Without a size the kernel takes
-// half of the memory; size=0 is unlimited to it.
+// tmpfsData returns the mount data of a tmpfs. Without a size the kernel uses half of
+// the memory. size=0 means no limit.
 func tmpfsData(sizeMiB *uint32, mode uint32) string {
 	data := "mode=" + strconv.FormatUint(uint64(mode), 8)
 	if sizeMiB != nil {

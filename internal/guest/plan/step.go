@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Step is one thing that a boot does. The set is closed: a switch over the
-// types of this file handles every plan. Steps are values and touch nothing.
+// Step is one step of a boot, as a value without effects. The set is closed: a switch
+// over the types of this file handles every plan.
 //
 //sumtype:decl
 type Step interface {
@@ -30,14 +30,14 @@ type Mounts struct {
 // Share mounts the directory shared with the host.
 type Share struct{ Mount }
 
-// BlockRoot puts the root together at [NewRoot] from block devices and makes it
-// the root, with [ShareDir] and the essential mounts in it. Exactly one of the fields is set.
+// BlockRoot puts a root together at [NewRoot] from block devices, moves [ShareDir] and
+// the essential mounts into it, and makes it the root. Exactly one of the fields is set.
 type BlockRoot struct {
 	DiskImage *Mount
 	OCI       *OCI
 }
 
-// OCI is a root of two layers: a lower that nobody writes to, and an upper.
+// OCI is a root of two layers: a read-only lower and a writable upper.
 type OCI struct {
 	Lower, Upper, Overlay Mount
 	// Dirs are made on the upper before the overlay: its upper and its work
@@ -47,35 +47,34 @@ type OCI struct {
 	Metrics bool
 }
 
-// Handshake tells the host which user commands run as, and waits for its word
-// that the file systems it serves fit that user. It comes before every mount of
-// the user's, since the host maps their owners by it. User is a spec for
+// Handshake tells the host which user commands run as, and waits until the host
+// confirms that its file systems fit that user. It comes before all of the user's
+// mounts, because the host maps their owners to that user. User is a spec for
 // [ResolveUser], and empty for root.
 type Handshake struct{ User string }
 
 // DirMount mounts a directory of the host: Source is the virtiofs tag.
 type DirMount struct{ Mount }
 
-// FileMount shows one file of the host at Path: the directory with the virtiofs
-// tag Tag is mounted aside, its entry Filename is bound to Path.
+// FileMount shows one file of the host at Path: the directory with the virtiofs tag Tag
+// is mounted at a staging directory, and its entry Filename is bound to Path.
 type FileMount struct {
 	Tag, Filename, Path string
 	Flags               Flags
 }
 
-// Staging returns the directory at which the tag is mounted meanwhile.
+// Staging returns the staging directory, at which the tag is mounted in between.
 func (s FileMount) Staging() string { return path.Join(FileMountsDir, s.Tag) }
 
-// DiskMount mounts the block device whose serial is ID. An empty Type means
-// that the file system has to be probed.
+// DiskMount mounts the block device with the serial ID. An empty Type means that the
+// file system has to be probed.
 type DiskMount struct {
 	ID, Path, Type string
 	Flags          Flags
 }
 
-// Data returns the mount data for the file system type that was given or
-// probed. An ext4 image that may not be written to cannot replay its journal,
-// so it has to be mounted without.
+// Data returns the mount data for the file system type that was given or probed. A
+// read-only ext4 image cannot replay its journal, so it is mounted without it.
 func (s DiskMount) Data(fstype string) string {
 	if fstype == "ext4" && s.Flags.Has(ReadOnly) {
 		return "noload"
@@ -86,7 +85,7 @@ func (s DiskMount) Data(fstype string) string {
 // TmpfsMount mounts a file system in memory.
 type TmpfsMount struct{ Mount }
 
-// Hostname names the machine to its kernel, and in /etc/hostname with a newline.
+// Hostname sets the kernel's host name, and writes it to /etc/hostname with a newline.
 type Hostname struct{ Host string }
 
 // HostsFile writes /etc/hosts. Content is the whole file.
@@ -106,8 +105,8 @@ type Interface struct {
 	IPv4, IPv6 Address
 }
 
-// Address is what one family of an interface has. The zero value means that the
-// family is not configured; DNS may be absent in any other.
+// Address is the configuration of one address family of an interface. The zero value
+// means that the family is not configured. DNS is optional.
 type Address struct {
 	Prefix       netip.Prefix
 	Gateway, DNS netip.Addr
@@ -144,7 +143,7 @@ func (m MAC) String() string {
 // Resolver writes /etc/resolv.conf. Content is the whole file.
 type Resolver struct{ Content string }
 
-// Trust adds the certificate authorities that lie in the share, if any do.
+// Trust adds the certificate authorities in the share, if there are any.
 type Trust struct{}
 
 // ProfileBlock makes login shells find [ScriptsDir].
@@ -153,15 +152,14 @@ type ProfileBlock struct{}
 // RunDirs makes directories for files that live as long as the machine.
 type RunDirs struct{ Paths []string }
 
-// Seal makes the root read-only: the boot was the last to write to it.
+// Seal makes the root read-only. It follows all steps that write to the root.
 type Seal struct{}
 
-// AutoInit is the word that has the guest look for an init by itself.
+// AutoInit is the word with which a host asks the guest to look for an init.
 const AutoInit = "auto"
 
-// Handover gives PID 1 to another init. Env lies over [Commands].Env, as
-// [Overlay] does it. Init is an absolute path, or [AutoInit]. An empty Cwd
-// leaves the working directory alone.
+// Handover gives PID 1 to another init. Env is set over [Commands].Env by [Overlay].
+// Init is an absolute path, or [AutoInit]. An empty Cwd keeps the working directory.
 type Handover struct {
 	Init string
 	Args []string
@@ -169,8 +167,8 @@ type Handover struct {
 	Env  []string
 }
 
-// Candidates returns the paths to try, in order: the first that is a regular
-// file with an execute bit is the init.
+// Candidates returns the paths to try, in order. The init is the first one that is a
+// regular file with an execute bit.
 func (s Handover) Candidates() []string {
 	if s.Init == AutoInit {
 		return []string{"/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd"}
@@ -205,8 +203,8 @@ const maxComponent = 255
 // maxPath is PATH_MAX less its NUL: the kernel refuses a longer path.
 const maxPath = 4095
 
-// The numbers are those of maxComponent and maxPath, as text: to write them is not
-// work for the start of a program.
+// The texts contain the values of maxComponent and maxPath as digits, so that a
+// program's start need not format them.
 const (
 	ruleComponent = "must not have a component of more than 255 bytes"
 	rulePath      = "must not be longer than 4095 bytes"

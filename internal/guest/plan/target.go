@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// kind is what a mount of the user's shows.
+// kind is the kind of a user's mount.
 type kind uint8
 
 const (
@@ -23,8 +23,8 @@ func (k kind) String() string {
 	return [...]string{"directory", "file", "disk", "tmpfs"}[k]
 }
 
-// userMount is one mount of the user's as either source writes it. Which of the
-// fields are in use depends on the kind.
+// userMount is one of the user's mounts, from either source. The kind decides which
+// fields are used.
 type userMount struct {
 	kind     kind
 	field    string // for errors of the whole list
@@ -43,7 +43,7 @@ func (m *userMount) setPath(given string) {
 	m.given, m.path = given, path.Clean(given)
 }
 
-// checkSource is the rule for a tag or an id. Those of files and of disks become
+// checkSource is the rule for a tag or an id. File mounts' tags and disks' ids become
 // components of paths in the guest.
 func (m *userMount) checkSource() (rule string) {
 	switch m.kind {
@@ -58,14 +58,14 @@ func (m *userMount) checkSource() (rule string) {
 	return ""
 }
 
-// maxSerial is what a virtio disk can say of itself (VIRTIO_BLK_ID_BYTES, virtio
-// 1.2, section 5.2.6): no disk would ever be found by a longer serial.
+// maxSerial is the length of a virtio disk's serial (VIRTIO_BLK_ID_BYTES, virtio 1.2,
+// section 5.2.6). No disk has a longer one.
 const maxSerial = 20
 
 const ruleSerial = "must not be longer than 20 bytes, as serials of disks are"
 
-// checkFilename is the rule for the entry that a file mount shows: one of the
-// directory itself, not of what lies below or beside it.
+// checkFilename is the rule for the entry that a file mount shows: it must be in the
+// directory itself, and not below or outside it.
 func (m *userMount) checkFilename() (rule string) {
 	if m.kind != kindFile {
 		return ""
@@ -73,8 +73,8 @@ func (m *userMount) checkFilename() (rule string) {
 	return checkComponent(m.filename)
 }
 
-// step turns the mount into its step. Restricted machines let no file of the
-// user's change who runs it or act as a device.
+// step turns the mount into its step. In restricted machines the user's mounts are
+// nosuid and nodev.
 func (m userMount) step(restricted bool) Step {
 	f := m.flags | RelAtime
 	if restricted {
@@ -93,9 +93,9 @@ func (m userMount) step(restricted bool) Step {
 	return nil
 }
 
-// data returns the mount data of a tmpfs. The two directories of temporary
-// files are open to everybody; the kernel looks at the twelve permission bits
-// of the mode and ignores the rest, so the plan shows those.
+// data returns the mount data of a tmpfs. The two directories of temporary files are
+// writable for every user. The kernel uses the mode's twelve permission bits and
+// ignores the rest, so the plan shows only these.
 func (m userMount) data() string {
 	mode := uint32(0o755)
 	if m.path == "/tmp" || m.path == "/var/tmp" {
@@ -111,7 +111,8 @@ func (m userMount) data() string {
 // over one of them would take the machine away from its agent.
 var reserved = [...]string{"/proc", "/sys", "/dev", ShareDir}
 
-// sharedMemory is the one directory below them whose size is the user's affair.
+// sharedMemory is the one directory in them that users may mount over, because they
+// choose its size.
 const sharedMemory = "/dev/shm"
 
 const (
@@ -120,13 +121,13 @@ const (
 	ruleReserved = "must not be at or below /proc, /sys, /dev (except /dev/shm) or /.msb"
 )
 
-// checkTarget is the rule for the target of a mount of the user's. Paths are
-// kept without "..", so that the canonical form names the same file.
+// checkTarget is the rule for the target of a user's mount. It refuses "..", so that the
+// canonical form names the same file.
 func checkTarget(p string) string {
 	if rule := checkAbsolute(p); rule != "" {
 		return rule
 	}
-	// The length comes first, so that the rest is small work on a long path.
+	// The length comes first, so that the other checks need not read a long path.
 	if len(p) > maxPath {
 		return rulePath
 	}
@@ -141,14 +142,14 @@ func checkTarget(p string) string {
 
 func longComponent(c string) bool { return len(c) > maxComponent }
 
-// within reports whether p is dir or lies below it.
+// within reports whether p is dir or below it.
 func within(p, dir string) bool {
 	return p == dir || strings.HasPrefix(p, dir+"/")
 }
 
-// maxMounts bounds the mounts of one machine. A kernel allows 100000 in a
-// namespace (fs.mount-max), which is more than a boot has the time for; a virtual
-// machine has hundreds of devices at most, so 4096 leaves room for many tmpfs.
+// maxMounts bounds the mounts of one machine. A kernel allows 100000 in a namespace
+// (fs.mount-max), and a boot with so many would take too long. A virtual machine has at
+// most hundreds of devices, so 4096 leaves room for many tmpfs.
 const maxMounts = 4096
 
 const (
@@ -157,9 +158,9 @@ const (
 	ruleFileAbove = "file must not lie above the target of another mount"
 )
 
-// sortMounts brings all mounts into one order in which every parent comes
-// before its children: by depth, then by name. It returns the first mount that
-// has no place in such an order, and the rule it breaks.
+// sortMounts sorts all mounts by depth and then by name, so that every parent comes
+// before its children. It returns the first mount that does not fit such an order, and
+// the rule that it breaks.
 func sortMounts(mounts []userMount) (bad *userMount, rule string) {
 	targets := make(map[string]int, len(mounts)) // Where each is in mounts.
 	for i := range mounts {
@@ -184,8 +185,8 @@ func sortMounts(mounts []userMount) (bad *userMount, rule string) {
 	return nil, ""
 }
 
-// hasBelow reports whether a sorted list has a path below dir. All of those begin
-// with dir and a slash, so the first of them stands where that would.
+// hasBelow reports whether a sorted list has a path below dir. Such paths begin with
+// dir and a slash, so the first of them is where dir and a slash would be inserted.
 func hasBelow(sorted []string, dir string) bool {
 	i, _ := slices.BinarySearch(sorted, dir+"/")
 	return i < len(sorted) && strings.HasPrefix(sorted[i], dir+"/")

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// What is wrong with a user spec. The texts reach the host as they are here,
-// with the name that was not found after the first two.
+// The faults of a user spec. The host gets these texts; the first two are followed by
+// the name that was not found.
 var (
 	ErrUserNotFound  = errors.New("guest user not found")
 	ErrGroupNotFound = errors.New("guest group not found")
@@ -17,15 +17,15 @@ var (
 	ErrTooManyGroups = errors.New("guest user is in too many groups")
 )
 
-// UserSpec is a user as a host names one, USER[:GROUP], by names or numbers. The
-// zero value is no user: a command stays what the agent is, root.
+// UserSpec is a user as a host names it: USER[:GROUP], by names or numbers. The zero
+// value names no user, and a command runs as root like the agent.
 type UserSpec struct {
 	User  string
 	Group string // empty: the group of the user
 }
 
-// ParseUserSpec splits a spec at its first colon and trims both parts. A blank
-// spec is the zero value.
+// ParseUserSpec splits a spec at its first colon and trims both parts. For a blank spec
+// it returns the zero value.
 func ParseUserSpec(s string) (UserSpec, error) {
 	if strings.TrimSpace(s) == "" {
 		return UserSpec{}, nil
@@ -41,8 +41,8 @@ func ParseUserSpec(s string) (UserSpec, error) {
 	return spec, nil
 }
 
-// checkUser is the rule for a configured user. Whether the user exists is known
-// once the root file system is.
+// checkUser is the rule for a configured user. It cannot check whether the user exists,
+// because the root is not mounted yet.
 func checkUser(s string) string {
 	switch _, err := ParseUserSpec(s); {
 	case errors.Is(err, ErrEmptyUser):
@@ -53,7 +53,7 @@ func checkUser(s string) string {
 	return ""
 }
 
-// Credential is who a command runs as.
+// Credential is the user and the groups as which a command runs.
 type Credential struct {
 	// Switch is false for the blank spec: no id and no group is changed.
 	Switch   bool
@@ -62,25 +62,23 @@ type Credential struct {
 	// each group that lists the user, so that one may be there twice. They are
 	// empty for a user without an entry in the password file.
 	Groups []uint32
-	// Name and Home are those of the entry in the password file, and empty
-	// without one.
+	// Name and Home come from the entry in the password file. They are empty without
+	// one.
 	Name, Home string
 }
 
-// Bounds on files that an image can fill with anything.
+// Bounds on files whose content the image decides.
 const (
-	// MaxAccountFile is how much of a passwd or group file is looked at: a
-	// hundred thousand entries, and some milliseconds. Entries that do not fit
-	// do not exist.
+	// MaxAccountFile is how many bytes of a passwd or group file are read. A hundred
+	// thousand entries fit, and take some milliseconds. Later entries are ignored.
 	MaxAccountFile = 8 << 20
-	// maxGroups is what setgroups(2) takes (NGROUPS_MAX).
+	// maxGroups is the most groups that setgroups(2) accepts (NGROUPS_MAX).
 	maxGroups = 65536
 )
 
 // ResolveUser finds who spec is, in the contents of /etc/passwd and /etc/group.
-// A number need not have an entry: such a user has the group 0 unless the spec
-// names one. The number 4294967295 is found too; the kernel will not switch to
-// it.
+// A number need not have an entry: such a user has the group 0 unless the spec names
+// one. The number 4294967295 is accepted too, but the kernel refuses to switch to it.
 func ResolveUser(spec string, passwd, group []byte) (Credential, error) {
 	u, err := ParseUserSpec(spec)
 	if err != nil {
@@ -153,8 +151,8 @@ type account struct {
 	uid, gid   uint32
 }
 
-// credential returns the user uid with what the entry says; the zero entry says
-// nothing but group 0, which is that of the agent.
+// credential returns the credential of uid from its entry. A zero entry gives group 0,
+// the agent's group.
 func (a account) credential(uid uint32) Credential {
 	return Credential{Switch: true, UID: uid, GID: a.gid, Name: string(a.name), Home: string(a.home)}
 }
@@ -166,8 +164,8 @@ type membership struct {
 
 var newline = []byte("\n")
 
-// whole cuts a file to MaxAccountFile, at the end of a line: half an entry may
-// be another entry.
+// whole cuts a file to MaxAccountFile at the end of a line, because a part of an entry
+// may look like another entry.
 func whole(file []byte) []byte {
 	if len(file) <= MaxAccountFile {
 		return file
@@ -190,8 +188,8 @@ func findAccount(passwd []byte, match func(account) bool) (account, bool) {
 	return account{}, false
 }
 
-// parseAccount parses name:password:uid:gid:comment:home:shell. A line that is
-// anything else is no entry; an empty number is not taken for 0, which is root.
+// parseAccount parses name:password:uid:gid:comment:home:shell. Any other line is no
+// entry. An empty number is refused, because reading it as 0 would mean root.
 func parseAccount(line []byte) (account, bool) {
 	var f [7][]byte
 	if !splitFields(line, f[:]) {
@@ -212,8 +210,8 @@ func parseMembership(line []byte) (membership, bool) {
 	return membership{name: f[0], members: f[3], gid: gid}, ok
 }
 
-// splitFields fills fields from a line, the last one with all that is left. It
-// reports false for a comment, a line without a name and one with fewer fields.
+// splitFields splits a line into fields; the last one gets the rest of the line. It
+// reports false for a comment, a line without a name, and a line with too few fields.
 func splitFields(line []byte, fields [][]byte) bool {
 	if len(line) == 0 || line[0] == '#' || line[0] == ':' {
 		return false
@@ -229,8 +227,8 @@ func splitFields(line []byte, fields [][]byte) bool {
 	return true
 }
 
-// parseID parses a user or group number. Ten digits are enough for 32 bits;
-// zeros may lead, but not by the megabyte.
+// parseID parses a user or group number of at most 32 characters. Ten digits are enough
+// for 32 bits, and zeros may lead.
 func parseID(field []byte) (uint32, bool) {
 	if len(field) == 0 || len(field) > 32 || field[0] == '+' {
 		return 0, false
