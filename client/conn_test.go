@@ -71,7 +71,7 @@ func TestRecordedConn(t *testing.T) {
 			t.Error(err)
 		}
 		if _, err := conn.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
-			t.Errorf("Write behind CloseWrite = %v", err)
+			t.Errorf("Write after CloseWrite = %v", err)
 		}
 		if b, err := io.ReadAll(conn); string(b) != "hello" || err != nil {
 			t.Errorf("read %q, %v", b, err)
@@ -278,7 +278,7 @@ func TestConnBreaks(t *testing.T) {
 			},
 			func(err error) bool { return errors.Is(err, syscall.ECONNRESET) },
 		},
-		"data behind the end": {
+		"data after the end": {
 			func(p *peer, id uint32) {
 				p.write(golden(p.t, id, tcpEOF))
 				p.write(golden(p.t, id, tcpHello))

@@ -117,7 +117,7 @@ func TestDial(t *testing.T) {
 	}
 }
 
-// Frames right behind the handshake are not lost.
+// Frames directly after the handshake are not lost.
 func TestDialMerged(t *testing.T) {
 	socket := relay(t, func(conn net.Conn) {
 		hello := unhex(t, "0000000101ffffff"+ready055)

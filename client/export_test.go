@@ -17,7 +17,7 @@ func ReadHello(r io.Reader) (ids IDs, gen wire.Generation, rest []byte, err erro
 }
 
 // Ended begins a piece of a file to write and one to read, as calls do whose context
-// has ended behind their look at it.
+// has ended after they looked at it.
 func (f *File) Ended(cause error) {
 	f.cancel(cause)
 	if p, err := f.begin(0, f.c.offer(0)); err == nil {

@@ -45,7 +45,7 @@ func TestReadingEndsWithLink(t *testing.T) {
 				wait := background(func() { p.cutFile(cut) })
 				n, err := way(c, f)
 				if _, ok := errors.AsType[*client.LinkError](err); !ok || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-					p.t.Errorf("%s, cut behind %d bytes of a piece: %d bytes, %v", name, cut, n, err)
+					p.t.Errorf("%s, cut after %d bytes of a piece: %d bytes, %v", name, cut, n, err)
 				}
 				wait()
 			})

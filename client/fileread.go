@@ -25,7 +25,7 @@ const (
 
 // A fetch is a piece of a file that was asked for and is on its way.
 type fetch struct {
-	*stream // What has come and was not read; ends with io.EOF behind the piece.
+	*stream // Bytes that have arrived and were not read; io.EOF follows the piece.
 
 	flows
 	want int64

@@ -284,7 +284,7 @@ func TestWriteBehind(t *testing.T) {
 			t.Errorf("Close = %v", err)
 		}
 		if _, err := f.WriteString("x"); !errors.Is(err, fs.ErrClosed) {
-			t.Errorf("Write behind Close = %v", err)
+			t.Errorf("Write after Close = %v", err)
 		}
 		wait()
 	})
@@ -521,14 +521,14 @@ func TestReadFileFails(t *testing.T) {
 				p.closes()
 			})
 			if b, err := c.ReadFile(p.t.Context(), "/f"); (len(b) > 0) != (pieces > 0) || !errors.Is(err, syscall.EIO) {
-				p.t.Errorf("behind %d pieces: read %d bytes, %v", pieces, len(b), err)
+				p.t.Errorf("after %d pieces: read %d bytes, %v", pieces, len(b), err)
 			}
 			wait()
 		})
 	}
 }
 
-// WriteAt does not write behind a failure of what was written before it.
+// After a failed write, WriteAt writes nothing.
 func TestWriteAtBehindFailure(t *testing.T) {
 	script(t, 7, func(c *client.Client, p *peer) {
 		f := open(p.t, c, p, os.O_WRONLY)

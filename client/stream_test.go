@@ -44,7 +44,7 @@ func TestStreamKeepsToItsOwn(t *testing.T) {
 	s.push(frame[:piece])
 	s.push([]byte("more"))
 	if frame[piece] != 0 {
-		t.Error("written behind a piece")
+		t.Error("written after a piece")
 	}
 }
 
@@ -60,7 +60,7 @@ func TestStreamPatience(t *testing.T) {
 		}
 		s.expire(true)
 		if _, err := s.Read(make([]byte, 9)); !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("behind the deadline: %v", err)
+			t.Errorf("after the deadline: %v", err)
 		}
 		s.expire(false)
 		got, err := io.ReadAll(s)

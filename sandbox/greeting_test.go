@@ -219,7 +219,7 @@ func TestClosedPorts(t *testing.T) {
 		words      []string
 		says       []byte
 	}{
-		{"behind the first message", "init failed: step handshake: ", nil, bootstrap},
+		{"after the first message", "init failed: step handshake: ", nil, bootstrap},
 		{"by variables", "init failed: step handshake: serial port closed while waiting for core.init.ack", []string{"MSB_HOSTNAME=box"}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -17,7 +17,7 @@ func TestImageCommand(t *testing.T) {
 		{"nothing", ImageConfig{}, "", ""},
 		{"arguments alone", ImageConfig{}, "a b", "a b"},
 		{"the image's", both, "", "/entry -x own"},
-		{"behind the entry point", both, "a b", "/entry -x a b"},
+		{"after the entry point", both, "a b", "/entry -x a b"},
 		{"in place of the command", ImageConfig{Cmd: both.Cmd}, "a", "a"},
 	} {
 		if got := strings.Join(tt.config.Command(strings.Fields(tt.args)...), " "); got != tt.want {

@@ -147,7 +147,7 @@ func TestStandardInput(t *testing.T) {
 	}
 	cancel()
 	if _, err := in.Read(b); !errors.Is(err, context.Canceled) {
-		t.Errorf("behind the end of the context: %v", err)
+		t.Errorf("after the end of the context: %v", err)
 	}
 	if err := w.Close(); err != nil { // Ends the Read that was left behind.
 		t.Error(err)

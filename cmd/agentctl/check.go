@@ -79,7 +79,7 @@ func (f *creator) check() error {
 func (r *runner) checkUse(args []string) error {
 	switch {
 	case r.entrypoint != nil && r.Image == "":
-		return errors.New("--entrypoint without an image: there is no entry point to replace; the command stands behind the flags")
+		return errors.New("--entrypoint without an image: there is no entry point to replace; the command follows the flags")
 	case len(args) == 0 && r.Image == "" && !r.detach:
 		return errors.New("run: no command; with -d a machine can be without one")
 	}

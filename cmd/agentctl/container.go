@@ -106,7 +106,7 @@ func parseVolume(s string) (m sandbox.Mount, err error) {
 	name, rest, ok := strings.Cut(s, ":")
 	if !ok || !machines.IsVolumeName(name) {
 		if !ok && strings.HasPrefix(s, "/") {
-			return m, fmt.Errorf("volume %q: a volume needs a name here: NAME:%s; without one what is written there is on the machine's own disk", s, s)
+			return m, fmt.Errorf("volume %q: a volume needs a name here: NAME:%s; without a name the data is written to the machine's own disk", s, s)
 		}
 		return machines.ParseMount(s)
 	}

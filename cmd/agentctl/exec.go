@@ -40,7 +40,7 @@ first argument is the command.
 			name := ""
 			dial := func(ctx context.Context) (*client.Client, error) { return client.Connect(ctx, socket) }
 			if socket != "" && cmd.ArgsLenAtDash() < 0 && len(args) > 1 && args[1] == "--" {
-				return misuse(fmt.Errorf("exec: --socket is in place of the machine's name, and %q stands before --; if it is the command, write -- before it", args[0]))
+				return misuse(fmt.Errorf("exec: --socket replaces the machine's name, but %q stands before --; if it is the command, write -- before it", args[0]))
 			}
 			if socket == "" {
 				name = args[0]

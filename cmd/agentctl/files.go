@@ -137,7 +137,7 @@ func (f *copier) copy(ctx context.Context, sources []string, target string) (err
 func (f *copier) stream(ctx context.Context, p *places, sources []string, target string) error {
 	switch {
 	case f.json:
-		return misuse(errors.New("cp: --json: nothing is said of an archive on standard input or output"))
+		return misuse(errors.New("cp: --json: an archive on standard input or output has no report"))
 	case len(sources) > 1:
 		return misuse(fmt.Errorf("cp with -: one source and one target, not %d sources", len(sources)))
 	case sources[0] == target:

@@ -74,7 +74,7 @@ func (f *machineFlags) config() (cfg sandbox.Config, err error) {
 		cfg.Init = sandbox.AutoInit
 	}
 	if cfg.Init != "" && cfg.Init != sandbox.AutoInit && !strings.HasPrefix(cfg.Init, "/") {
-		return cfg, fmt.Errorf("--init %s: want an absolute path in the machine, auto or systemd; without the flag agentd is the init, which adopts and reaps what is left behind", cfg.Init)
+		return cfg, fmt.Errorf("--init %s: want an absolute path in the machine, auto or systemd; without the flag agentd is the init, which adopts and reaps orphans", cfg.Init)
 	}
 	if cfg.CPUs < 1 {
 		return cfg, fmt.Errorf("--cpus %d: want at least 1", cfg.CPUs)

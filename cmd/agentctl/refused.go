@@ -145,7 +145,7 @@ func refuseDashes(flags *pflag.FlagSet) (err error) {
 		if err == nil && (value == "--" || strings.HasSuffix("\n"+value, "\n--")) {
 			err = fmt.Errorf("--%s has no value before --", f.Name)
 			if f.Name == "init" {
-				err = fmt.Errorf("%w: it names a program; agentd is an init already, which adopts and reaps what is left behind", err)
+				err = fmt.Errorf("%w: it names a program; agentd is an init already, which adopts and reaps orphans", err)
 			}
 		}
 	})

@@ -227,7 +227,7 @@ func (r *runner) prepareImage(ctx context.Context, args []string) (id string, co
 		i.Config.Entrypoint, i.Config.Cmd = r.entrypoint, nil
 	}
 	if command = i.Config.Command(args...); len(command) == 0 && !r.detach {
-		return "", nil, fmt.Errorf("image %s names no command: name one behind the flags", r.Image)
+		return "", nil, fmt.Errorf("image %s names no command: name one after the flags", r.Image)
 	}
 	if r.by == "environment" {
 		// The machine's configuration then lacks them.

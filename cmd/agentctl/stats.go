@@ -39,7 +39,7 @@ A machine that does not answer within 5 seconds is left out, if it was not named
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if ended {
-				return misuse(errors.New("stats: --all: machines that do not run take nothing: 'agentctl ps -a' lists them"))
+				return misuse(errors.New("stats: --all: machines that do not run use nothing: 'agentctl ps -a' lists them"))
 			}
 			if len(args) != 1 || text != "" {
 				ctx, stop := interruptible(cmd)

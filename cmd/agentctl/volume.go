@@ -39,7 +39,7 @@ func newVolumeCreate() *cobra.Command {
 			}
 			v, made, err := store.MakeVolume(args[0], all)
 			if err == nil && !made && len(all) > 0 {
-				err = fmt.Errorf("volume %s is there already, with labels of its own", v.Name)
+				err = fmt.Errorf("volume %s exists already, with other labels", v.Name)
 			}
 			if err != nil {
 				return err

@@ -76,7 +76,7 @@ func removeStale(path string) error {
 	case err != nil:
 		return fmt.Errorf("relay socket: %w", err)
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("relay socket %s: there is something else under that name", path)
+		return fmt.Errorf("relay socket %s: the path exists and is no socket", path)
 	}
 	conn, err := (&net.Dialer{Timeout: staleWait}).DialContext(context.Background(), "unix", path)
 	switch {

@@ -287,7 +287,7 @@ func (h *host) writeFlow(id uint32, kind wire.BulkKind, m *wire.BulkAccepted, da
 	}
 }
 
-// rest takes the credits that are left and the response behind them.
+// rest takes the credits that are left and the response after them.
 func (h *host) rest(id uint32) *wire.FSResponse {
 	h.t.Helper()
 	for {

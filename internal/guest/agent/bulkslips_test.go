@@ -86,7 +86,7 @@ func TestBulkSlips(t *testing.T) {
 					&wire.BulkFinish{Kind: wire.BulkFS, Flow: into, FinalOffset: 9}, &wire.BulkFinish{Kind: wire.BulkFS, Flow: into, FinalOffset: 8}),
 				"cancel 5; invalid filesystem bulk finish: bulk finish offset 8 does not match the earlier 9",
 			},
-			{"behind the finish", &wire.OpWrite{Handle: writing}, func() {
+			{"after the finish", &wire.OpWrite{Handle: writing}, func() {
 				h.tell(id, &wire.BulkFinish{Kind: wire.BulkFS, Flow: into, FinalOffset: 2})
 				h.record(id, wire.BulkFS, 0, []byte("abc"))
 			}, "cancel 5; invalid filesystem bulk record: bulk record ends at 3 behind the finish offset 2"},

@@ -131,7 +131,7 @@ func TestFinishHonoursGrace(t *testing.T) {
 	})
 }
 
-// The greeting of both kinds of host, with frames behind it in the same burst
+// The greeting of both kinds of host, with frames after it in the same burst
 // and with every byte alone.
 //
 //holds:boot 5: message and ack in one write; a newer generation with unknown keys
@@ -180,7 +180,7 @@ func TestGreeting(t *testing.T) {
 				t.Errorf("second frame %+v", ready)
 			}
 			if _, ok := h.next(5).Message.(*wire.Pong); !ok {
-				t.Error("the ping behind the greeting was not answered")
+				t.Error("the ping after the greeting was not answered")
 			}
 		})
 	}
@@ -287,7 +287,7 @@ func TestSilenceAfterReady(t *testing.T) {
 			return h.closed // By the deadline.
 		})
 		if n := h.kept(0, 1<<32-1); n != 0 {
-			t.Errorf("%d frames behind core.ready", n)
+			t.Errorf("%d frames after core.ready", n)
 		}
 	})
 }

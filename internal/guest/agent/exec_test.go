@@ -111,7 +111,7 @@ func TestStdin(t *testing.T) {
 			h.t = t
 			h.send(1, &wire.ExecRequest{Cmd: "cat"})
 			h.input(1, []byte("one\ntwo"), 3)
-			h.send(1, &wire.ExecStdin{Data: []byte("behind the end")})
+			h.send(1, &wire.ExecStdin{Data: []byte("after the end")})
 			if r := h.collect(1); string(r.stdout) != "one\ntwo" || r.code != 0 || r.stdinErrors != nil {
 				t.Errorf("got %+v", r)
 			}
@@ -192,7 +192,7 @@ func TestTTY(t *testing.T) {
 		})
 		t.Run("resize before and after the start", func(t *testing.T) {
 			h.t = t
-			// The first size comes before the trap: else that might speak behind "ready".
+			// The first size comes before the trap: otherwise the trap might print after "ready".
 			h.send(5, tty(`until [ "$(stty size)" = "10 20" ]; do :; done; trap 'stty size' WINCH; echo ready; while :; do read -t 1 x; done`))
 			h.send(5, &wire.ExecResize{Rows: 10, Cols: 20})
 			waitFor(h, 5, "ready\r\n")

@@ -44,7 +44,7 @@ func TestStdinFloodDelaysNobody(t *testing.T) {
 				h.send(id+1, &wire.ExecStdin{Data: chunk})
 			}
 			if took := h.ping(); took > prompt {
-				t.Errorf("a ping behind %d bytes took %v", len(chunk), took)
+				t.Errorf("a ping after %d bytes took %v", len(chunk), took)
 			}
 		}
 		if got := h.say("echo beside"); got != "beside\n" {

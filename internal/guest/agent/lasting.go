@@ -44,7 +44,7 @@ func (l *lasting) Read(b []byte) (int, error) {
 		return n, err
 	}
 	if !l.there() {
-		sys.Logf("the host has gone: nobody is behind its last %d bytes", n)
+		sys.Logf("the host has gone: its last %d bytes are dropped", n)
 		return 0, io.EOF
 	}
 	_ = l.Port.SetWriteDeadline(time.Time{}) // Cannot fail: leave has set one.

@@ -48,7 +48,7 @@ func TestLeases(t *testing.T) {
 		})
 		h.ping()
 		if after := h.kept(start, end); after != before {
-			t.Errorf("%d frames behind the acknowledgement", after-before)
+			t.Errorf("%d frames after the acknowledgement", after-before)
 		}
 		// Slips, none of which is fatal.
 		grant(wire.Lease{Event: wire.LeaseReleased, IDStart: start, IDEndExclusive: end, Incarnation: one})

@@ -7,7 +7,7 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/session"
 )
 
-// What a session held for long is given back behind its end, though nothing has
+// What a session held for long is given back after its end, though nothing has
 // moved meanwhile.
 func TestMemoryReturner(t *testing.T) {
 	const size = 64 << 20

@@ -183,7 +183,7 @@ func TestSecondPortRead(t *testing.T) {
 	})
 }
 
-// The finish of a flow into the guest may come before, between and behind its records.
+// The finish of a flow into the guest may come before, between and after its records.
 //
 //holds:wire 14: records by the second port alone, with the right incarnation; both orders of everything
 func TestSecondPortWrite(t *testing.T) {

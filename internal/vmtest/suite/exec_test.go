@@ -23,7 +23,7 @@ func TestMachine(t *testing.T) {
 	expect(t, sandbox.Config{Hostname: "suite", Env: []string{"Z=1", "A=a b"}}, behaviours())
 }
 
-// behaviours are what every machine shows. Those behind "accounts" need them.
+// behaviours hold for every machine. Those after "accounts" need accounts.
 func behaviours() []behaviour {
 	return slices.Concat(
 		[]behaviour{{"accounts", accounts}, {"files", files}},
