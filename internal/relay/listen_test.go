@@ -60,7 +60,7 @@ func TestListenOnWhatIsThere(t *testing.T) {
 	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := relay.Listen(path); err == nil || !strings.Contains(err.Error(), "something else") {
+	if _, err := relay.Listen(path); err == nil || !strings.Contains(err.Error(), "no socket") {
 		t.Errorf("a file: %v", err)
 	}
 	if b, err := os.ReadFile(path); string(b) != "mine" || err != nil {
