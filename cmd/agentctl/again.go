@@ -89,8 +89,8 @@ func newRestart() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restart [flags] NAME...",
 		Short: "Stop machines and start them again",
-		Long: `Stop machines, as 'agentctl stop' does, and start them again. One that does not run is
-started.
+		Long: `Stop machines, as 'agentctl stop' does, and start them again. A machine that does not
+run is started.
 ` + exitHelp(startExit),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
@@ -116,7 +116,7 @@ started.
 
 // startExit is the exit status help of commands that start machines.
 const startExit = `  0  done
-  2  the words or flags cannot be meant so; nothing was done
+  2  the arguments or flags are wrong; nothing was done
   125  failed; the error is on standard error
   126  the machine's command is not executable
   127  the machine's command was not found
@@ -126,8 +126,8 @@ func newRename() *cobra.Command {
 	return offerJSON(&cobra.Command{
 		Use:   "rename NAME NEW-NAME",
 		Short: "Give a machine that does not run another name",
-		Long: `Give a machine another name. It has to be stopped: the processes of one that runs have
-its directory open, by its name.
+		Long: `Give a machine another name. The machine must be stopped, because the processes of a
+running machine use its directory by its name.
 ` + exitHelp(plainExit),
 		Args:              cobra.ExactArgs(2), //nolint:mnd // The two names.
 		ValidArgsFunction: completeNames,
@@ -148,8 +148,8 @@ func newPort() *cobra.Command {
 	return offerJSON(&cobra.Command{
 		Use:   "port NAME [PORT[/tcp]]",
 		Short: "Show which ports of this host lead into a running machine",
-		Long: `Show which ports of this host lead into a running machine (-p): all of them, or where
-one port of the machine is reached.
+		Long: `Show the ports of this host that lead into a running machine (-p): all of them, or the
+address for one port of the machine.
 ` + exitHelp(plainExit),
 		Args:              cobra.RangeArgs(1, 2), //nolint:mnd // The name, and a port.
 		ValidArgsFunction: completeNames,

@@ -17,13 +17,13 @@ func newAttach() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "attach NAME",
 		Short: "Show what the command of a running machine prints, and signal it",
-		Long: `Show what the command of a machine in the background prints from now on, on standard
-output and standard error, and end with its status. ^C and other signals go to the
-command; a second ^C ends attach, and the command goes on. What it has printed before
-is in 'agentctl logs'.
+		Long: `Show the output of a machine's command in the background, from now on, on standard
+output and standard error, and end with the command's status. ^C and other signals go
+to the command. A second ^C ends attach, and the command continues. 'agentctl logs'
+shows the earlier output.
 
-The command's input ended when it was started, and it has no terminal: both are of
-'agentctl run' in the foreground and of 'agentctl exec -it' alone.
+The command has no input and no terminal. Only 'agentctl run' in the foreground and
+'agentctl exec -it' give a command these.
 ` + exitHelp(`  the command's own status, or
   125  agentctl or the machine failed; nothing is known of the command
   128+n  signal n ended the command, or attach

@@ -44,8 +44,8 @@ func newLoad() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load [-i FILE]",
 		Short: "Import the images of an archive",
-		Long: `Import the images of an archive of 'docker save', as 'agentctl image import' does,
-which takes more. Without -i the archive is read from standard input.
+		Long: `Import the images of an archive of 'docker save'. 'agentctl image import' also imports
+other sources. Without -i the archive is read from standard input.
 ` + exitHelp(plainExit),
 		Example: `  agentctl load -i debian.tar
   docker save debian:12 | agentctl load`,

@@ -24,11 +24,11 @@ func newBootTimes() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "boot-times [flags]",
 		Short: "Boot a machine and show where the time went",
-		Long: `Boot a machine, end it, and show where the time of the boot went: as text, as JSON,
+		Long: `Boot a machine, end it, and show the time of each part of the boot: as text, as JSON,
 or as a picture (SVG) in a file.
 
-The guest measures its own part by its own clock, whose grain is the kernel's
-tick (1 to 4 ms) in an emulated machine.
+The guest measures its part with its own clock. In an emulated machine the resolution
+of that clock is the kernel's tick (1 to 4 ms).
 ` + exitHelp(plainExit),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -32,9 +32,9 @@ func newDebugFrames() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "frames [flags] NAME [--] COMMAND [ARG...]",
 		Short: "Run a command in a running machine and show the frames",
-		Long: `Run a command in a running machine, and show on standard error each frame that
-passes between this agentctl and the machine's relay: when, which way, its id, its
-flags (S starts a session, T ends it) and what it holds.
+		Long: `Run a command in a running machine, and show on standard error each frame between this
+agentctl and the machine's relay: its time, direction, id, flags (S starts a session, T
+ends it) and content.
 ` + exitHelp(execExit),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
@@ -86,8 +86,8 @@ func newDebugPlan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan [flags]",
 		Short: "Boot a machine and print what its agent planned to do",
-		Long: `Boot a machine with the flags of 'agentctl run', end it, and print the plan of its
-agent: each step of the boot in its order.
+		Long: `Boot a machine with the flags of 'agentctl run', end it, and print its agent's plan:
+the steps of the boot, in order.
 ` + exitHelp(plainExit),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -24,12 +24,11 @@ func newExec() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec [flags] NAME [--] COMMAND [ARG...]",
 		Short: "Run a command in a running machine",
-		Long: `Run a command in a running machine. A command whose agentctl is gone is killed, except
-with -d.
-Standard input is the command's with -i, and is not read without.
+		Long: `Run a command in a running machine. If agentctl ends first, the command is killed,
+except with -d. With -i the command gets standard input; without -i it is not read.
 
-With --socket the machine is the one that serves clients at that path, and the
-first argument is the command.
+With --socket the machine is the one that serves clients at that path, and the first
+argument is the command.
 ` + exitHelp(execExit),
 		Example: `  agentctl exec dev -- make test
   agentctl exec -it dev -- sh
@@ -113,7 +112,7 @@ func newShell() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "shell NAME",
 		Short: "Start a shell in a running machine",
-		Long: `Start a shell on this terminal: bash where the machine has it, else sh.
+		Long: `Start a shell on this terminal: bash if the machine has it, otherwise sh.
 ` + exitHelp(execExit),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames,

@@ -70,11 +70,11 @@ func newCp() *cobra.Command {
 machine is NAME:PATH. A source goes into a target that is a directory, and becomes
 the target otherwise; SOURCE/. is copied into the target itself.
 
-Permissions, times to the second, symbolic links and holes are kept. Owners are
-those of who runs it here, and root in a machine. A file has its name when all of it
-is there. A directory never replaces a file, nor a file a directory. Files that are
-right already are skipped, so an interrupted copy is completed by the same command,
-or, where that made the target directory, by SOURCE/. in place of SOURCE.
+Permissions, times to the second, symbolic links and holes are kept. On this host the
+copies belong to the user who runs agentctl, and in a machine to root. A file gets its
+name when it is complete. A directory never replaces a file, nor a file a directory.
+Files that are already equal are skipped, so the same command completes an interrupted
+copy. If the first run made the target directory, use SOURCE/. in place of SOURCE.
 
 With - for TARGET the source is written to standard output as a tar archive; with -
 for SOURCE an archive from standard input is unpacked below TARGET, a directory.

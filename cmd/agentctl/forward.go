@@ -16,8 +16,8 @@ func newForward() *cobra.Command {
 	return offerJSON(&cobra.Command{
 		Use:   "forward NAME [[ADDRESS:]PORT:]PORT...",
 		Short: "Lead ports of this host into a running machine",
-		Long: `Lead ports of this host into a running machine until ^C, and print where they
-listen. The agent makes the connections: the machine needs no network card.
+		Long: `Forward ports of this host into a running machine until ^C, and print the addresses on
+which they listen. The agent makes the connections, so the machine needs no network.
 ` + exitHelp(plainExit),
 		Example: `  agentctl forward dev 8080:80
   agentctl forward dev 5432`,

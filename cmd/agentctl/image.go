@@ -46,10 +46,10 @@ func newImageInspect() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect [-f TEMPLATE] NAME...",
 		Short: "Print all details of images",
-		Long: `Print a list of images as JSON, or what a template makes of each: id, names, fstype, size, source, imported, path,
-layers, and config with user, env, entrypoint, cmd, working_dir, labels, volumes,
-exposed_ports, stop_signal and healthcheck. NAME
-is a name, or the first eight or more digits of an ID.
+		Long: `Print images as a JSON array, or each by a template. The fields are id, names, fstype,
+size, source, imported, path, layers, and config with user, env, entrypoint, cmd,
+working_dir, labels, volumes, exposed_ports, stop_signal and healthcheck. NAME is a
+name, or the first eight or more digits of an ID.
 ` + exitHelp(plainExit),
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -77,9 +77,9 @@ func newImageRemove() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm [-f] NAME...",
 		Short: "Remove images",
-		Long: `Remove names, and images with their last name; an ID removes an image with all of
-its names. An image that a machine is made of is refused without -f; with it such a
-machine goes on if it runs, and cannot be started again.
+		Long: `Remove names. An image is removed with its last name; an ID removes an image with all
+its names. Without -f an image is refused if a machine is made from it. With -f such a
+machine continues to run, but cannot be started again.
 ` + exitHelp(plainExit),
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -149,9 +149,9 @@ func newImagePrune() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune [-a]",
 		Short: "Remove the images that have no name",
-		Long: `Remove the images that have no name and of which no machine is made: those that
-were run from a file or a directory, and those whose name is now another's. With -a
-those with a name go too. It does not ask.
+		Long: `Remove the images that have no name and from which no machine is made. An image has no
+name if it was run from a file or a directory, or if another image has got its name.
+With -a images with a name are removed too. The command does not ask.
 ` + exitHelp(plainExit),
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

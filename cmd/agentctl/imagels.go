@@ -33,10 +33,10 @@ func newImageList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls [flags] [REPOSITORY[:TAG]]",
 		Short: "List the images, the newest import first",
-		Long: `List the images, the newest import first, a line for each name; one that was only run
-has none. With a repository, or a name, only those of that name. CREATED is when the
-image was built, or imported where it does not say; SIZE is that of the file with its
-file system.
+		Long: `List the images, the newest import first, with a line for each name. An image that was
+only run has no name. With a repository or a name, only its images are listed. CREATED
+is the time at which the image was built, or imported if the image does not say that.
+SIZE is the size of the file with the image's file system.
 
 A filter is reference=PATTERN (a name, in which * is any text without a slash),
 dangling=true|false, label=KEY[=VALUE], before=IMAGE or since=IMAGE.

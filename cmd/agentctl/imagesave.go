@@ -18,11 +18,11 @@ func newImageSave() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "save [-o FILE] IMAGE...",
 		Short: "Write images to an archive",
-		Long: `Write images to an archive as 'docker save' does, which 'docker load' and
-'image import' read. Each has the name by which it is asked for, and none if that is
-an ID. Its root is one layer, and of its configuration it has what 'image inspect'
-shows; so its ID is another. Sockets are left out, with a line each. An image that is
-a disk with ext4, XFS or btrfs is refused: its file can be copied as it is.
+		Long: `Write images to an archive, as 'docker save' does. 'docker load' and 'image import' read
+it. Each image keeps the name by which you ask for it; an image that you name by its ID
+has no name in the archive. An image becomes one layer with the configuration that
+'image inspect' shows, so its ID changes. Sockets are left out, and reported. An image
+that is a disk with ext4, XFS or btrfs is refused; you can copy its file instead.
 ` + exitHelp(plainExit),
 		Example: `  agentctl image save -o debian.tar debian:12
   agentctl image save web db | zstd >both.tar.zst`,

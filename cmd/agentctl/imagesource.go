@@ -72,16 +72,17 @@ func newImageImport() *cobra.Command {
   an archive of 'docker save', or an OCI archive
   an OCI layout: a directory with index.json
   FILE:NAME or DIRECTORY:NAME: one image of such an archive or layout
-  an archive of a root (tar), as 'docker export' gives one
-  a directory that is a root; what is mounted in it is left out
+  an archive of a root (tar), as 'docker export' writes
+  a directory that is a root; file systems mounted in it are left out
   a disk image with EROFS, ext4, XFS or btrfs on it, without partitions
   a reference to a registry, such as REGISTRY/NAME:TAG
   -: such an archive or disk on standard input; ./- is a file
 
-Archives may be compressed (gzip, zstd, xz). What a file is, its content says and
-not its name; a file is preferred to a reference. NAME is what the image is called
-from then on; without it, it has the names that the archive or reference has, and
-all images of an archive or layout are imported. With --json each image is a value.
+Archives may be compressed (gzip, zstd, xz). A file's type is detected by its content,
+not by its name. If SOURCE is both a file and a reference, the file is used. NAME
+becomes the image's name. Without NAME, images keep the names in the archive, layout or
+reference, and all images of an archive or layout are imported. With --json each image
+is one value.
 ` + exitHelp(plainExit),
 		Example: `  agentctl image import debian.tar debian
   agentctl image import all.tar:debian:12
@@ -109,9 +110,9 @@ func newPull() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pull REFERENCE",
 		Short: "Fetch an image from a registry",
-		Long: `Fetch an image from a registry, such as REGISTRY/NAME:TAG, whatever the cache has.
-It is known by the reference from then on. What was fetched before is not fetched
-again. Credentials are those of 'docker login'.
+		Long: `Fetch an image from a registry, such as REGISTRY/NAME:TAG, even if the cache has an
+image of that name. The reference becomes the image's name. Layers that were fetched
+before are not fetched again. The credentials of 'docker login' are used.
 ` + exitHelp(plainExit),
 		Example: `  agentctl pull debian:12
   agentctl pull --platform linux/amd64/v2 registry.example.org/app:1`,
@@ -173,8 +174,8 @@ func newImageTag() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tag IMAGE NAME",
 		Short: "Give an image one more name",
-		Long: `Give an image of the cache one more name, NAME[:TAG]. If another image has the name,
-it loses it. IMAGE is a name, or the first eight or more digits of an ID.
+		Long: `Give an image of the cache another name, NAME[:TAG]. An image that had the name before
+loses it. IMAGE is a name, or the first eight or more digits of an ID.
 ` + exitHelp(plainExit),
 		Example: "  agentctl image tag debian:12 base",
 		Args:    cobra.ExactArgs(2),

@@ -23,7 +23,7 @@ func newInspect() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect [-f TEMPLATE] NAME...",
 		Short: "Show all that is known of machines, as JSON",
-		Long: `Show all that is known of machines, as a JSON array, or what a template makes of each.
+		Long: `Print everything that is known about machines as a JSON array, or each by a template.
 ` + exitHelp(plainExit),
 		Example: `  agentctl inspect -f '{{.State.ExitCode}} {{.State.Reason}}' web
   agentctl inspect -f '{{json .config}}' web`,

@@ -12,7 +12,7 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-const plainExit = "  0  done\n  2  the words or flags cannot be meant so; nothing was done\n  125  failed; the error is on standard error\n"
+const plainExit = "  0  done\n  2  the arguments or flags are wrong; nothing was done\n  125  failed; the error is on standard error\n"
 
 func newKernel() *cobra.Command {
 	kernel := &cobra.Command{
@@ -34,7 +34,7 @@ func newKernelImport() *cobra.Command {
   libkrunfw.so, the library that has a kernel inside
   a bare kernel image (bzImage or vmlinux; Image for arm64), which may be compressed
 
-What it is, its content says and not its name.
+A file's type is detected by its content, not by its name.
 ` + exitHelp(plainExit),
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -112,9 +112,9 @@ func newKernelRemove() *cobra.Command {
 		Use:   "rm [-f] NAME...",
 		Short: "Remove kernels",
 		Long: `Remove kernels with their modules. NAME is a name, or the first eight or more
-characters of an ID, which it has to be where several have the name. A kernel that a
-machine names (--kernel) is refused without -f; with it such a machine goes on if it
-runs, and cannot be started again.
+characters of an ID. If several kernels have the name, it must be an ID. Without -f a
+kernel is refused if a machine uses it by name (--kernel). With -f such a machine
+continues to run, but cannot be started again.
 ` + exitHelp(plainExit),
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {

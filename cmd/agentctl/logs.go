@@ -36,11 +36,11 @@ func newLogs() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs [flags] NAME",
 		Short: "Show what a machine has printed",
-		Long: `Show what a machine has printed: its command's output if it has a command, stdout on
-standard output and stderr on standard error, in the order in which it came, since the
-machine was made; else its console in its last life, with the agent's lines among the
-kernel's. Of a command's output the last 32 MiB at least are kept. Of a pod of
-containerd's it is the console of the pod's machine.
+		Long: `Show the output of a machine. If the machine has a command, that is the command's output
+since the machine was made, in its order: stdout on standard output and stderr on
+standard error. At least the last 32 MiB are kept. Otherwise it is the console of the
+last run, with the lines of the kernel and the agent. For a pod of containerd it is the
+console of the pod's machine.
 
 A time is RFC 3339 (2026-01-02T15:04:05Z), a date, seconds since 1970, or a duration
 before now (10m).

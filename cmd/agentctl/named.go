@@ -125,12 +125,12 @@ func newCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create [flags] NAME [-- COMMAND [ARG...]]",
 		Short: "Make a machine that stays",
-		Long: `Make a machine that stays, and print its name. 'agentctl start' starts it; its
-files stay until 'agentctl rm'. With a command it is started for that command
-and ends with it; without one it runs until it is stopped.
+		Long: `Make a machine that stays, and print its name. 'agentctl start' starts it. Its files
+stay until 'agentctl rm'. A machine with a command ends with that command. A machine
+without one runs until it is stopped.
 
-With --name the words are those of 'agentctl run -d', as with containers: 'create
---name web debian:12' is a machine of that image, for the image's own command.
+With --name the arguments are those of 'agentctl run -d', as with containers: 'create
+--name web debian:12' makes a machine from that image, for the image's own command.
 ` + exitHelp("  0  done\n  125  failed; the error is on standard error\n"),
 		Example: `  agentctl create -v .:/work -p 8080:80 dev
   agentctl start dev
@@ -292,8 +292,8 @@ func newStart() *cobra.Command {
 	return offerJSON(&cobra.Command{
 		Use:   "start NAME...",
 		Short: "Start machines that stay",
-		Long: `Start machines, and return when they serve. Each has a supervisor in the
-background, which is agentctl too.
+		Long: `Start machines, and return when they are ready. An agentctl in the background
+supervises each machine.
 ` + exitHelp(startExit),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
@@ -386,10 +386,10 @@ func newStop() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop [flags] NAME...",
 		Short: "Stop machines, their commands first",
-		Long: `Stop machines. The command that a machine was started for gets its stop signal and its
-time (--stop-signal, --stop-timeout; TERM and 10 seconds without), all others SIGTERM
-and a moment; files are written. A machine that does not end within 8 seconds after
-that (16 in software emulation) is killed. Its files stay.
+		Long: `Stop machines. The command of a machine gets its stop signal (--stop-signal, TERM by
+default) and time to end (--stop-timeout, 10 seconds by default). All other commands
+get SIGTERM and a short time. Then files are written to disk. A machine that does not
+end within 8 more seconds (16 in software emulation) is killed. Its files stay.
 ` + exitHelp(plainExit),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
@@ -413,8 +413,8 @@ func newKill() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kill [-s SIGNAL] NAME...",
 		Short: "End machines like a power cut, or signal their commands",
-		Long: `End machines as a power cut would: nothing is written, nothing is asked. With a signal
-other than KILL, send it to the command that a machine was started for.
+		Long: `End machines as a power cut would: unwritten data is lost, and no command is told. With
+a signal other than KILL, send that signal to the machine's command instead.
 ` + exitHelp(plainExit),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
@@ -440,9 +440,9 @@ func newRemove() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm [-f] NAME...",
 		Short: "Remove machines with all their files",
-		Long: `Remove machines with all that they have: processes, sockets, files. A running one
-is refused without -f. What they share with this host stays, volumes too: -v changes
-nothing, since a machine has no volumes without a name.
+		Long: `Remove machines with their processes, sockets and files. A running machine is refused
+without -f. Directories that they share with this host stay, and so do volumes: -v has
+no effect, because a machine has no volumes without a name.
 ` + exitHelp(plainExit),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
@@ -487,9 +487,9 @@ func newWait() *cobra.Command {
 	return offerJSON(&cobra.Command{
 		Use:   "wait NAME...",
 		Short: "Wait until machines have ended",
-		Long: `Wait until machines have ended, and print for each the status of its command, or 0
-if it has none and ended well.
-` + exitHelp("  0  all have ended\n  2  the words or flags cannot be meant so\n  125  failed, or a machine did; the error is on standard error\n"),
+		Long: `Wait until machines have ended, and print the exit status of each one's command, or 0
+if it has none and ended in order.
+` + exitHelp("  0  all have ended\n  2  the arguments or flags are wrong\n  125  failed, or a machine did; the error is on standard error\n"),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {

@@ -40,14 +40,14 @@ func newSystemPrune() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune [-f] [-a] [--volumes]",
 		Short: "Remove machines that have ended, and what nothing uses",
-		Long: `Remove machines that do not live, images without a name of which no machine is made,
-and initramfs and templates of the cache that were not used for a day. With -a images
-with a name go too, and all templates; with --volumes volumes that no machine is made
-with. Machines that are removed here count as gone. What lives is never removed, nor a
-kernel.
+		Long: `Remove machines that do not run, images that have no name and that no machine uses, and
+initramfs and templates in the cache that were not used for a day. With -a images with a
+name and all templates are removed too. With --volumes volumes that no machine uses are
+removed too. Machines that this command removes no longer use anything. Running machines
+and kernels are never removed.
 
-What would be removed is listed first, and removed after a yes; with -f at once.
-Without -f and without a terminal nothing is removed, and the status is 125.
+The command lists what it would remove and asks first; with -f it does not ask. Without
+-f and without a terminal it removes nothing, and its status is 125.
 ` + exitHelp(plainExit),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

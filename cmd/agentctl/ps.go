@@ -52,19 +52,19 @@ func newPs() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ps [flags] [NAME]",
 		Short: "List machines, or the processes in one",
-		Long: `List machines: those that live, with -a all of them. With a name, list the
-processes inside that machine; with -a the kernel's threads too.
+		Long: `List the machines that run; with -a all machines. With a name, list the processes inside
+that machine; with -a also the kernel's threads.
 
-A machine is created, starting, running, restarting, stopping, stopped, failed, or
-dead, when its supervisor was killed. 'agentctl rm' removes what is left of any of
-them. One whose files cannot be read is an error, behind the list of the others.
+A machine is created, starting, running, restarting, stopping, stopped, failed or dead.
+It is dead if its supervisor was killed. 'agentctl rm' removes a machine in any of these
+states. Machines whose files cannot be read are reported as errors after the list.
 
 A filter is name=PATTERN, status=STATE (exited is stopped or failed), exited=STATUS,
 health=starting|healthy|unhealthy|none or label=KEY[=VALUE].
 
-With --pods the list is of the machines in which containerd's shim runs pods. Their
-names, or the beginnings of them that no other has, can stand in place of a machine's
-for 'ps', 'exec', 'why', 'stats', 'cp' and 'logs'.
+With --pods, list the machines in which containerd's shim runs pods. 'ps', 'exec',
+'why', 'stats', 'cp' and 'logs' accept a pod's name, or an unambiguous beginning of it,
+in place of a machine's name.
 ` + exitHelp(plainExit),
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeNames,

@@ -28,12 +28,12 @@ func newStats() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stats [flags] [NAME...]",
 		Short: "Show what machines take, or a machine and its processes",
-		Long: `Show a line for each machine that runs, or for each of several names. Of one name
-show memory, CPU, pressure, disks and network, and its busiest processes. It is shown
-every second on a terminal until ^C, else once. Percentages are of one CPU; pressure is
-the part of the last ten seconds in which something waited.
+		Long: `Show a line for each machine that runs, or for each of several names. For one name, show
+memory, CPU, pressure, disks, network and the busiest processes. On a terminal the
+figures are renewed every second until ^C; otherwise they are shown once. Percentages are
+of one CPU. Pressure is the share of the last ten seconds in which a process waited.
 
-A machine that does not answer within 5 seconds is left out, if it was not named.
+A machine that does not answer within 5 seconds is left out if it was not named.
 ` + exitHelp(plainExit),
 		Example:           `  agentctl stats --no-stream --format '{{.Name}} {{.CPUPerc}} {{.MemUsage}}'`,
 		ValidArgsFunction: completeNames,

@@ -57,11 +57,11 @@ func newSystemDf() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "df",
 		Short: "Show the disk space of machines, images, volumes and kernels",
-		Long: `Show what machines, images, volumes, kernels, templates of warm starts and the rest
-of the cache take on this host's disk, without holes. Reclaimable is what is not in
-use: machines that do not live, images and volumes that no machine is made with,
-kernels that no machine names, and of templates and cache what can be made again and
-was not used for a day. Files that other users own may not be counted.
+		Long: `Show how much of this host's disk machines, images, volumes, kernels, templates of warm
+starts and the rest of the cache use, without holes. Reclaimable are machines that do
+not run, images and volumes that no machine uses, kernels that no machine names, and
+templates and files of the cache that can be made again and were not used for a day.
+Files of other users may be missing in the figures.
 ` + exitHelp(plainExit),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -14,11 +14,11 @@ func newTestExec() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "testexec [flags] TEST-BINARY [ARG...]",
 		Short: "Run a Go package's tests in a machine, for 'go test -exec'",
-		Long: `Run a test binary in a machine of its own, as 'go test -exec' asks for it. The
-binary's directory and the module's are mounted where they are on this host, and
-GO... variables are passed on. A binary that is not static (cgo) needs a root with
-its libraries: --image or --root. The machine has the kind of processor that the
-binary is for, unless --platform names another.
+		Long: `Run a test binary in a machine of its own, for 'go test -exec'. The directories of the
+binary and of the module are mounted at the same paths as on this host, and the
+variables GO... are passed on. A binary that is not static (cgo) needs a root with its
+libraries: --image or --root. The machine has the kind of processor that the binary is
+for, unless --platform names another.
 ` + exitHelp(runExit),
 		Example: `  CGO_ENABLED=0 go test -exec 'agentctl testexec' ./...
   GOARCH=arm64 go test -exec 'agentctl testexec' ./...

@@ -14,8 +14,8 @@ func newVolume() *cobra.Command {
 	volume := &cobra.Command{
 		Use:   "volume",
 		Short: "Manage the volumes that machines share",
-		Long: `Manage volumes: directories of this host, kept by name, that machines show with
--v NAME:PATH. They outlive machines, and several may have one at once.`,
+		Long: `Manage volumes: directories of this host with names, which machines mount with
+-v NAME:PATH. They outlive machines, and several machines may use one at once.`,
 	}
 	volume.AddCommand(newVolumeCreate(), newVolumeList(), newVolumeInspect(), newVolumeRemove(), newVolumePrune())
 	return volume
@@ -62,10 +62,10 @@ func newVolumeList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls [flags]",
 		Short: "List the volumes",
-		Long: `List the volumes, and how many machines are made with each.
+		Long: `List the volumes, and how many machines use each.
 
-A filter is name=TEXT (a part of it), label=KEY[=VALUE], dangling=true|false (no machine
-is made with it) or driver=local, which all have.
+A filter is name=TEXT (a part of the name), label=KEY[=VALUE], dangling=true|false (no
+machine uses the volume) or driver=local, which all volumes have.
 ` + exitHelp(plainExit),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -115,8 +115,8 @@ func newVolumeInspect() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect [-f TEMPLATE] NAME...",
 		Short: "Print all details of volumes",
-		Long: `Print a list of volumes as JSON, or what a template makes of each: name, created,
-labels, path, machines.
+		Long: `Print volumes as a JSON array, or each by a template. The fields are name, created,
+labels, path and machines.
 ` + exitHelp(plainExit),
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -194,8 +194,8 @@ func newVolumePrune() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune -a",
 		Short: "Remove the volumes that no machine uses",
-		Long: `Remove the volumes that no machine is made with, with all that is in them. As with
-containers those that have a name go with -a alone; here all have one.
+		Long: `Remove the volumes that no machine uses, with their content. As with containers,
+volumes with a name are removed only with -a; here all volumes have one.
 ` + exitHelp(plainExit),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

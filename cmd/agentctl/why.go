@@ -41,10 +41,9 @@ func newWhy() *cobra.Command {
 	return offerJSON(&cobra.Command{
 		Use:   "why NAME",
 		Short: "Show why a machine hangs",
-		Long: `Show what a machine hangs on: its processes below their parents, each with its
-state, the function of the kernel that it sleeps in and its open pipes and sockets;
-the pressure; what its kernel has killed for lack of memory; and the last lines of the
-console.
+		Long: `Show why a machine hangs: its tree of processes, each with its state, the kernel's
+function in which it sleeps, and its open pipes and sockets; the pressure; the processes
+that its kernel has killed for lack of memory; and the last lines of the console.
 ` + exitHelp(plainExit),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames,
