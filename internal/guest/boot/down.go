@@ -86,10 +86,10 @@ func (u undo) String() string {
 	return u.target
 }
 
-// patience is how long one undo may take before the next begins beside it: a host that does
+// undoWait is how long one undo may take before the next begins beside it: a host that does
 // not answer for its file system must not keep the others from being left clean. A healthy
 // disk takes milliseconds.
-const patience = time.Second
+const undoWait = time.Second
 
 // Down undoes the mounts of Up, last first, and leaves the root clean: all writes are on
 // its disk. It returns after deadline even if an undo hangs: a host that does not answer
@@ -121,7 +121,7 @@ func (m *Machine) Freeze(deadline time.Duration) bool {
 }
 
 // inTurn calls all functions. Each begins when the one before has returned, or after
-// patience. It reports whether all returned before the deadline.
+// undoWait. It reports whether all returned before the deadline.
 func inTurn(all []func(), deadline time.Duration) bool {
 	end := time.After(deadline)
 	var running []<-chan struct{}
@@ -131,7 +131,7 @@ func inTurn(all []func(), deadline time.Duration) bool {
 		running = append(running, done)
 		select {
 		case <-done:
-		case <-time.After(patience):
+		case <-time.After(undoWait):
 		case <-end:
 			return false
 		}

@@ -15,10 +15,10 @@ func TestInTurn(t *testing.T) {
 		func() { order <- 1 },
 		func() { order <- 2; <-hang },
 		func() { order <- 3 },
-	}, patience+patience/2) {
+	}, undoWait+undoWait/2) {
 		t.Error("what hangs was done")
 	}
-	if took := time.Since(start); took < patience || took > 5*patience {
+	if took := time.Since(start); took < undoWait || took > 5*undoWait {
 		t.Errorf("it took %v", took)
 	}
 	for want := 1; want <= 3; want++ {
