@@ -18,8 +18,8 @@ func (e *encoder) fail(err error) {
 	}
 }
 
-// within encodes the value of a field, and puts its name into an error.
-func (e *encoder) within(name string, v value) {
+// encodeField encodes the value of a field, and puts its name into an error.
+func (e *encoder) encodeField(name string, v value) {
 	before := e.err
 	v.encode(e)
 	if before == nil && e.err != nil {

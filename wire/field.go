@@ -87,7 +87,7 @@ func (f field) present() bool {
 func (f field) encode(e *encoder) {
 	e.head(majorText, uint64(len(f.name))) // Ours, so it is valid.
 	e.b = append(e.b, f.name...)
-	e.within(f.name, f.value)
+	e.encodeField(f.name, f.value)
 }
 
 func (es entries) decode(d *decoder) error {

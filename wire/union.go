@@ -34,7 +34,7 @@ func (x external[V]) encode(e *encoder) {
 		name, content := x.open(*x.p)
 		e.head(majorMap, 1)
 		e.text(name)
-		e.within(name, content)
+		e.encodeField(name, content)
 	case x.nullable:
 		e.null()
 	default:
