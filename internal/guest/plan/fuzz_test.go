@@ -83,7 +83,7 @@ func FuzzBootstrap(f *testing.F) {
 func checkParentsFirst(t *testing.T, targets []string) {
 	t.Helper()
 	for i, target := range targets {
-		if slices.ContainsFunc(targets[i+1:], func(later string) bool { return within(target, later) }) {
+		if slices.ContainsFunc(targets[i+1:], func(later string) bool { return isBelow(target, later) }) {
 			t.Fatalf("%q hides or repeats an earlier target: %q", target, targets)
 		}
 	}

@@ -135,15 +135,15 @@ func checkTarget(p string) string {
 	return firstRule(
 		when(slices.Contains(components, ".."), ruleDotDot),
 		when(canonical == "/", ruleRoot),
-		when(canonical != sharedMemory && slices.ContainsFunc(reserved[:], func(r string) bool { return within(canonical, r) }), ruleReserved),
+		when(canonical != sharedMemory && slices.ContainsFunc(reserved[:], func(r string) bool { return isBelow(canonical, r) }), ruleReserved),
 		when(slices.ContainsFunc(components, longComponent), ruleComponent),
 	)
 }
 
 func longComponent(c string) bool { return len(c) > maxComponent }
 
-// within reports whether p is dir or below it.
-func within(p, dir string) bool {
+// isBelow reports whether p is dir or below it.
+func isBelow(p, dir string) bool {
 	return p == dir || strings.HasPrefix(p, dir+"/")
 }
 
