@@ -51,7 +51,7 @@ func (r *runner) likeHere(args []string) error {
 	}
 	root := moduleRoot(r.dir)
 	r.mounts = append(r.mounts, root+":"+root)
-	if dir := filepath.Dir(binary); !within(dir, root) {
+	if dir := filepath.Dir(binary); !isBelow(dir, root) {
 		r.mounts = append(r.mounts, dir+":"+dir)
 	}
 	r.nameFlags.env = append(r.nameFlags.env, "GOTRACEBACK", "GODEBUG", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOCOVERDIR")
@@ -83,7 +83,7 @@ func moduleRoot(dir string) string {
 	}
 }
 
-func within(dir, root string) bool {
+func isBelow(dir, root string) bool {
 	rel, err := filepath.Rel(root, dir)
 	return err == nil && filepath.IsLocal(rel)
 }
