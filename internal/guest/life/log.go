@@ -40,7 +40,7 @@ func keepLog() (restore func(), err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		fill(f, ours)
+		copyLog(f, ours)
 	}()
 	return func() {
 		_ = debug.SetCrashOutput(nil, debug.CrashOptions{})
@@ -54,8 +54,8 @@ func keepLog() (restore func(), err error) {
 	}, err
 }
 
-// fill copies from the pipe to the log until the pipe ends.
-func fill(f, from *os.File) {
+// copyLog copies from the pipe to the log until the pipe ends.
+func copyLog(f, from *os.File) {
 	defer func() { _ = f.Close() }() // An error has no place to go.
 	var size int64
 	if info, err := f.Stat(); err == nil {
