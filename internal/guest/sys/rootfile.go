@@ -167,15 +167,15 @@ func writeNew(dir int, name string, data []byte, perm uint32) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(fill(fd, data, perm), unix.Close(fd))
+	err = errors.Join(writeContent(fd, data, perm), unix.Close(fd))
 	if err != nil {
 		_ = unix.Unlinkat(dir, name, 0)
 	}
 	return err
 }
 
-// fill gives a new file its content, and its mode, which the umask may have changed.
-func fill(fd int, data []byte, perm uint32) error {
+// writeContent gives a new file its content, and its mode, which the umask may have changed.
+func writeContent(fd int, data []byte, perm uint32) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
