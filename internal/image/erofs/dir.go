@@ -92,9 +92,9 @@ func (w *Writer) placeData(l *listing) {
 	}
 }
 
-// fill returns how many of names fit into one block, and how many bytes they take
+// pack returns how many of names fit into one block, and how many bytes they take
 // there.
-func fill(names []string) (n, size int) {
+func pack(names []string) (n, size int) {
 	for _, name := range names {
 		if size+direntSize+len(name) > blockSize {
 			break
@@ -106,7 +106,7 @@ func fill(names []string) (n, size int) {
 
 func listSize(names []string) (size int) {
 	for {
-		n, used := fill(names)
+		n, used := pack(names)
 		if names = names[n:]; len(names) == 0 {
 			return size + used
 		}
@@ -123,7 +123,7 @@ func (w *Writer) writeListing(l *listing, super []byte) {
 	var tail []byte
 	at := l.first * blockSize
 	for names := l.names; len(names) > 0; at += blockSize {
-		n, size := fill(names)
+		n, size := pack(names)
 		block := make([]byte, blockSize)
 		l.node.list(names[:n], block)
 		if names = names[n:]; len(names) == 0 && l.tail {
