@@ -120,10 +120,10 @@ func (g *gzipMembers) next() error {
 	}
 }
 
-// fill reads until b is full. Unlike io.ReadFull it returns the reader's own error:
+// readFull reads until b is full. Unlike io.ReadFull it returns the reader's own error:
 // io.EOF is a regular end, and io.ErrUnexpectedEOF comes from a decompressor whose
 // stream is cut.
-func fill(r io.Reader, b []byte) (n int, err error) {
+func readFull(r io.Reader, b []byte) (n int, err error) {
 	for n < len(b) && err == nil {
 		var m int
 		m, err = r.Read(b[n:])

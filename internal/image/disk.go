@@ -153,7 +153,7 @@ func copySparse(path string, r io.Reader) error {
 func writeSparse(f *os.File, r io.Reader) error {
 	zero, b := make([]byte, holePiece), make([]byte, copyBytes)
 	for at := int64(0); ; {
-		n, err := fill(r, b)
+		n, err := readFull(r, b)
 		for piece := range slices.Chunk(b[:n], holePiece) {
 			if !bytes.Equal(piece, zero[:len(piece)]) {
 				if _, err := f.WriteAt(piece, at); err != nil {

@@ -54,7 +54,7 @@ func (p *pump) run(r io.Reader) {
 		case <-p.stop:
 			return
 		case b := <-p.free:
-			n, err := fill(r, b[:pumpBytes])
+			n, err := readFull(r, b[:pumpBytes])
 			p.hash.Write(b[:n])
 			p.full <- b[:n] // Never blocks: the channel has room for all pieces.
 			if err != nil {
