@@ -54,7 +54,7 @@ func Boot(ctx context.Context, link Link, h Handshake) (*Client, error) {
 }
 
 // Run is [Boot] for a program that shares the link itself, as a relay does. It
-// leaves the link open whatever happens. After the end of ctx the link is of no use.
+// never closes the link. After the end of ctx the link cannot be used.
 func (h Handshake) Run(ctx context.Context, link Link) (*Greeting, error) {
 	stop := context.AfterFunc(ctx, func() { _ = link.SetDeadline(time.Unix(1, 0)) })
 	defer stop()

@@ -97,9 +97,9 @@ func (c *Client) Done() <-chan struct{} { return c.done }
 // [ErrClosed] after Close.
 func (c *Client) Err() error { return c.calls.ended() }
 
-// Close ends the link. Commands that still run and are not kept are killed, as far as the
-// guest hears of it, and their Waits return [ErrClosed]. It returns once both goroutines
-// of the client have ended.
+// Close ends the link. Commands that still run and are not kept are killed, if the guest
+// can still be told, and their Waits return [ErrClosed]. Close returns after both
+// goroutines of the client have ended.
 func (c *Client) Close() error {
 	c.end(ErrClosed)
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)

@@ -269,12 +269,12 @@ func optional(s string) *string {
 	return &s
 }
 
-// Wait returns when the command has ended and its input and output have been
-// copied. The error is nil for exit code 0, an [*ExitError] for another, a
-// [*FrameError], [*ProtocolError], [*LinkError] or [ErrClosed] if the code was not
-// learned; then, as in package os/exec, what the context says, and what the
-// copying says. What came for a StdoutPipe or StderrPipe can still be read after
-// Wait, but Wait does not return while more than its queue holds is unread.
+// Wait returns when the command has ended and its input and output have been copied. The
+// error is nil for exit code 0, and an [*ExitError] for another code. It is a
+// [*FrameError], [*ProtocolError], [*LinkError] or [ErrClosed] if the code is unknown.
+// Otherwise it is, as in package os/exec, the context's error or the error of the copying.
+// Bytes in a StdoutPipe or StderrPipe can still be read after Wait, but Wait does not
+// return while more bytes are unread than the pipe's queue holds.
 func (c *Cmd) Wait() error {
 	switch {
 	case c.proc == nil:

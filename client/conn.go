@@ -37,7 +37,7 @@ const (
 // ErrUnread says that a connection was given up because its user did not read it.
 var ErrUnread = errors.New("connection given up: its data was left unread and held up the agent link")
 
-// A Conn is a TCP connection from inside the guest to somewhere: a [net.Conn] with
+// A Conn is a TCP connection that begins in the guest: a [net.Conn] with
 // the half closes of [net.TCPConn]. Its errors are a [*net.OpError].
 //
 // With raw records (see [Bulk]) both ends grant each other credit. A Write waits when the
@@ -264,7 +264,7 @@ func (n *Conn) lingerLocked() {
 	}
 }
 
-// Read reads what has come.
+// Read reads bytes that have arrived, and waits for some if there are none.
 func (n *Conn) Read(p []byte) (int, error) {
 	m, err := n.in.Read(p)
 	n.from.Consumed(m)
@@ -371,7 +371,7 @@ func (n *Conn) cannotWrite() error {
 	}
 }
 
-// CloseWrite ends our half, after the bytes that were written.
+// CloseWrite ends the direction to the peer, after the bytes that were written.
 func (n *Conn) CloseWrite() error {
 	if err := n.cannotWrite(); err != nil {
 		return n.opError("close", err)
@@ -409,7 +409,7 @@ func (n *Conn) tell(m wire.Message) {
 	}
 }
 
-// CloseRead discards bytes that were not read and bytes that still come.
+// CloseRead discards all bytes that were not read and all that arrive later.
 func (n *Conn) CloseRead() error {
 	if n.isClosed() {
 		return n.opError("close", net.ErrClosed)
@@ -442,7 +442,7 @@ func (n *Conn) Close() error {
 // expireWrites is the deadline of Writes.
 func (n *Conn) expireWrites(passed bool) { n.writable.set(passed || n.isClosed()) }
 
-// LocalAddr returns an address without a meaning: the guest does not tell its own.
+// LocalAddr returns a placeholder, because the guest does not report its own address.
 func (*Conn) LocalAddr() net.Addr { return guestAddr("guest") }
 
 // RemoteAddr returns the address that was dialed.
@@ -453,10 +453,10 @@ func (n *Conn) SetDeadline(t time.Time) error {
 	return firstOf(n.SetReadDeadline(t), n.SetWriteDeadline(t))
 }
 
-// SetReadDeadline sets until when Reads wait; zero is for ever.
+// SetReadDeadline sets the time at which Reads stop waiting; zero means never.
 func (n *Conn) SetReadDeadline(t time.Time) error { return n.set(&n.readTime, t) }
 
-// SetWriteDeadline sets until when Writes wait for the link; zero is for ever.
+// SetWriteDeadline sets the time at which Writes stop waiting; zero means never.
 func (n *Conn) SetWriteDeadline(t time.Time) error { return n.set(&n.writeTime, t) }
 
 func (n *Conn) set(d *deadline, t time.Time) error {

@@ -21,7 +21,7 @@
 //
 // Files have the shape of package os. A function of os is a method of [Client] with
 // a context before its arguments: [Client.Open], [Client.Stat], [Client.Rename].
-// The context of Open bounds all that is done with the [File]. Paths are the
+// The context of Open bounds all operations on the [File]. Paths are the
 // guest's; a relative one starts at its root. [Client.FS] has the same files for
 // functions that take an [io/fs.FS], and [FS.WithContext] gives it a context. Errors are
 // a [*fs.PathError], or an [*os.LinkError] for two names, with a
@@ -35,9 +35,9 @@
 //
 // # Flow
 //
-// One goroutine reads the link and routes each frame by its id; one writes it,
-// fairly among the sessions. Protocol generations up to 7 have no credit, so there
-// is no way to ask the agent for less of one stream only. Therefore:
+// One goroutine reads the link and routes each frame by its id. Another one writes to it,
+// fairly among the sessions. Protocol generations up to 7 have no credit, so a client
+// cannot slow down one stream alone. Therefore:
 //
 //	files        are asked for in pieces, at most 2 MiB of a file ahead of its
 //	             reader, and written in pieces, at most 2 MiB without an answer

@@ -122,8 +122,8 @@ func (e *FrameError) Error() string {
 	return "bad " + e.Type + " from agent: " + e.Err.Error()
 }
 
-// Unwrap returns the cause; nil for one that is the end of a reader, as it is of a
-// payload that is cut.
+// Unwrap returns the cause. It returns nil if the cause is the end of a reader, as for a
+// truncated payload.
 func (e *FrameError) Unwrap() error { return notEOF(e.Err) }
 
 // A ProtocolError is the agent's refusal of a message that the client sent.
@@ -145,8 +145,8 @@ type ExitError struct {
 	// Signaled says that a signal ended the command.
 	Signaled bool
 
-	// Signal is that signal by Linux's number, 0 if the agent did not say, which
-	// only ours does.
+	// Signal is the number of that signal on Linux. It is 0 if the agent does not report
+	// it; only this project's agent does.
 	Signal syscall.Signal
 
 	// Stderr is the beginning and the end of the command's stderr, if

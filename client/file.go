@@ -77,8 +77,8 @@ func (c *Client) Create(ctx context.Context, name string) (*File, error) {
 }
 
 // OpenFile opens a file with flags of package os: one of O_RDONLY, O_WRONLY and
-// O_RDWR with any of O_APPEND, O_CREATE, O_EXCL and O_TRUNC; O_SYNC is not to be
-// had. perm is that of a new file, before the guest's umask.
+// O_RDWR with any of O_APPEND, O_CREATE, O_EXCL and O_TRUNC. It refuses O_SYNC, which the
+// protocol lacks. perm is the mode of a new file, before the guest's umask.
 //
 // ctx bounds the opening and everything that is done with the file.
 func (c *Client) OpenFile(ctx context.Context, name string, flag int, perm fs.FileMode) (*File, error) {

@@ -7,7 +7,7 @@ import (
 )
 
 // An FS has the guest's files below one directory, in the shape of package io/fs. Names are
-// unrooted, slash-separated and without "..". But links may lead out of the directory: an
+// unrooted, slash-separated and without "..". Links may lead out of the directory, so an
 // FS is no security boundary.
 //
 // It is an [fs.ReadDirFS], [fs.ReadFileFS], [fs.StatFS], [fs.ReadLinkFS] and

@@ -29,7 +29,7 @@ func (f *File) ReadDir(n int) ([]fs.DirEntry, error) {
 	return list(f, n, func(i *fileInfo) fs.DirEntry { return i })
 }
 
-// Readdir is ReadDir for what describes the files.
+// Readdir is ReadDir with a description of each file.
 func (f *File) Readdir(n int) ([]fs.FileInfo, error) {
 	return list(f, n, func(i *fileInfo) fs.FileInfo { return i })
 }
