@@ -45,7 +45,7 @@ const unpacked = "AGENTD_REFERENCE"
 func opponents(ctx context.Context, cache *image.Cache, dir string, opt options) (all []*opponent, err error) {
 	for _, word := range opt.agents {
 		name, path, given := strings.Cut(word, "=")
-		o := &opponent{name: name, environment: name == baseName}
+		o := &opponent{name: name, environment: name == baseName || name == armBase}
 		switch {
 		case given:
 			o.binary, err = os.ReadFile(path)

@@ -6,6 +6,7 @@ import "maps"
 // version and name, with the reason.
 var differences = map[string]map[string]string{
 	"0.5.5":  with(common, oldest),
+	"0.6.8":  with(common, oldest),
 	"0.6.14": common,
 }
 
