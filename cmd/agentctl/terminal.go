@@ -54,7 +54,7 @@ func (t *terminal) size() (rows, cols uint16) {
 
 // follow calls f with every new size until restore.
 func (t *terminal) follow(f func(rows, cols uint16)) {
-	signal.Notify(t.sizes, syscall.SIGWINCH)
+	notifySizes(t.sizes)
 	go func() {
 		for range t.sizes {
 			f(t.size())

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -67,7 +66,7 @@ func endStrays(ctx context.Context, dir string) error {
 		}
 		if time.Now().After(deadline) {
 			for _, pid := range left {
-				_ = syscall.Kill(pid, syscall.SIGKILL) // It may have ended already.
+				kill(pid)
 			}
 		}
 		select {

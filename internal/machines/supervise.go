@@ -121,7 +121,7 @@ func (m *Machine) background(report *os.File, argv []string) (*exec.Cmd, error) 
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log
 	cmd.ExtraFiles = []*os.File{report}
 	cmd.Env = append(os.Environ(), Variable+"="+m.dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = ownSession()
 	return cmd, nil
 }
 
@@ -133,7 +133,7 @@ func keepDescriptors() error {
 	open, err := os.ReadDir("/proc/self/fd")
 	for _, e := range open {
 		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= given {
-			syscall.CloseOnExec(fd)
+			closeOnExec(fd)
 		}
 	}
 	return err

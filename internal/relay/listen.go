@@ -46,7 +46,7 @@ func Listen(path string) (net.Listener, error) {
 	// The file inherits the socket's mode, so it is never open to others.
 	config.Control = func(_, _ string, c syscall.RawConn) error {
 		var failed error
-		err := c.Control(func(fd uintptr) { failed = syscall.Fchmod(int(fd), socketMode) })
+		err := c.Control(func(fd uintptr) { failed = restrict(fd) })
 		return errors.Join(err, failed)
 	}
 	l, err := config.Listen(context.Background(), "unix", path)
