@@ -89,9 +89,10 @@ var boards = map[Architecture]*board{
 		debian:       "qemu-system-arm",
 		variable:     EnvQEMU + "_ARM64",
 		machine:      virt,
-		// The architecture's own algorithm of pointer authentication takes most of an
-		// emulated machine's time. QEMU's own one is as good for a guest.
-		cpu:         "max,pauth-impdef=on",
+		// Linux and programs for arm64 (v8) need neither pointer authentication nor the
+		// scalable vectors and matrices. Kernels use the first in each function, and save
+		// the others: without them a boot takes 25 % less of the host's processor.
+		cpu:         "max,pauth=off,sve=off,sme=off",
 		serial:      "ttyAMA0",
 		emulated:    func(Machine) []string { return nil },
 		ownTree:     true,
