@@ -5,8 +5,10 @@ import "maps"
 // differences lists the behaviours in which our agent differs from a published one, by
 // version and name, with the reason.
 var differences = map[string]map[string]string{
-	"0.5.5":  with(common, oldest),
-	"0.6.8":  without(with(with(common, oldest), arm), "core: wrong flags", "departure: nothing is said any more"),
+	"0.5.5": with(common, oldest),
+	"0.6.8": without(with(with(common, oldest), arm),
+		"core: wrong flags", "departure: nothing is said any more", "session of its own",
+		"signal reaches the group", "signal leaves none of the group"),
 	"0.6.14": common,
 }
 
@@ -65,6 +67,7 @@ var oldest = map[string]string{
 
 // arm are the further ones from 0.6.8, which is published for arm64 too.
 var arm = map[string]string{
+	"scripts in PATH already":                 "their directory is put in front once more",
 	"departure: commands go on":               "commands of a client that has gone are killed",
 	"departure: handles and streams are gone": "the same",
 }
