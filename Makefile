@@ -6,7 +6,7 @@ STRIP   = -trimpath -ldflags "-s -w$(if $(VERSION), -X main.version=$(VERSION))"
 FUZZ    ?= 10s
 SOURCES = go.mod go.sum $(shell find cmd client internal sandbox wire -name '*.go')
 
-.PHONY: man release run test build setup setup-test conformance bench bench-short size lint vet fuzz clean shim setup-shim install-shim pod test-shim test-trixie setup-arm64 test-arm64 test-arm64-short examples
+.PHONY: man release run test build setup setup-test conformance bench bench-short size lint vet fuzz clean shim setup-shim install-shim pod test-shim test-trixie run-arm64 setup-test-arm64 test-arm64 test-arm64-short examples
 
 ## run: boot a machine and run a command in it
 run: setup
@@ -75,15 +75,20 @@ test-shim: shim
 test-trixie: setup
 	@scripts/trixie
 
-setup-arm64: setup
+## run-arm64: the same in an emulated machine for arm64
+run-arm64: setup
 	@scripts/setup arm64
+	bin/agentctl run --platform linux/arm64 -- uname -srm
+
+setup-test-arm64: setup
+	@scripts/setup test-arm64
 
 ## test-arm64: the tests of machines on emulated ones for arm64, with both kernels; CONFORMANCE=0.6.8 for the published agent
-test-arm64: setup-arm64
+test-arm64: setup-test-arm64
 	AGENTD_PLATFORM=linux/arm64 AGENTD_CONFORMANCE=$(CONFORMANCE) scripts/test -count=1 ./internal/vmtest/suite $(if $(CONFORMANCE),,./internal/vmtest/boots)
 
 ## test-arm64-short: those of them that a minute allows
-test-arm64-short: setup-arm64
+test-arm64-short: setup-test-arm64
 	AGENTD_PLATFORM=linux/arm64 scripts/test -count=1 -run '^(TestBudgets|TestShutdown|TestMachine)$$/./bootstrap$$/^(accounts|files|code|its|environment|input|mounts|clock|host|user|limit|descriptors|default)' ./internal/vmtest/suite
 
 ## examples: a module that uses ours as any other program does, built and run

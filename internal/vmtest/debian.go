@@ -47,7 +47,7 @@ func madeRoot(t *testing.T, name, other, setup string) string {
 	}
 	dir := cmp.Or(other, filepath.Join(cache.Path(), name+suffix()))
 	if _, err := os.Stat(dir); err != nil && suffix() != "" { //nolint:gosec // G703: the tester names it.
-		t.Skipf("no root %s for %s: 'make test-arm64' tells how to make one", name, Platform())
+		t.Skipf("no root %s for %s", name, Platform())
 	}
 	if _, err := os.Stat(dir); err != nil { //nolint:gosec // G703: the tester names it.
 		unavailable(t, fmt.Errorf("no root %s (run scripts/setup %s): %w", name, setup, err))
