@@ -82,7 +82,7 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %s", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": runStatus, "fetch": fetch, "valid": valid, "container": container(t),
+			"status": runStatus, "fetch": fetch, "valid": valid, "container": container(t), "platforms": platforms(t),
 		},
 	})
 }
@@ -138,14 +138,37 @@ func container(t *testing.T) func(*testscript.TestScript, bool, []string) {
 		ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &config))
 		busybox, err := image.FindBusybox()
 		ts.Check(err)
-		shell, err := os.ReadFile(busybox)
-		ts.Check(err)
-		files := []string{"bin/", "", "bin/busybox", string(shell), "tmp/", ""}
-		for _, name := range []string{"sh", "sleep", "test", "ls", "touch"} {
-			files = append(files, "bin/"+name, "-> busybox")
-		}
-		img := imagetest.Image{Names: args[2:], Config: config, Layers: [][]byte{imagetest.Files(t, files...)}}
+		img := imagetest.Image{Names: args[2:], Config: config, Layers: [][]byte{shell(t, ts, busybox)}}
 		ts.Check(os.WriteFile(ts.MkAbs(args[0]), img.Docker(t), 0o600))
+	}
+}
+
+// shell is a layer with a busybox and a few of its applets.
+func shell(t *testing.T, ts *testscript.TestScript, busybox string) []byte {
+	t.Helper()
+	program, err := os.ReadFile(busybox)
+	ts.Check(err)
+	files := []string{"bin/", "", "bin/busybox", string(program), "tmp/", ""}
+	for _, name := range []string{"sh", "sleep", "test", "ls", "touch", "uname"} {
+		files = append(files, "bin/"+name, "-> busybox")
+	}
+	return imagetest.Files(t, files...)
+}
+
+// platforms is FILE NAME: it makes an archive with one image for each platform of
+// machines.
+func platforms(t *testing.T) func(*testscript.TestScript, bool, []string) {
+	t.Helper()
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		cache, err := image.Open(ts.Getenv("CACHE"))
+		ts.Check(err)
+		var all []imagetest.Image
+		for _, architecture := range []string{"amd64", "arm64"} {
+			busybox, err := cache.FindBusybox(architecture)
+			ts.Check(err)
+			all = append(all, imagetest.Image{Names: args[1:], Platform: "linux/" + architecture, Layers: [][]byte{shell(t, ts, busybox)}})
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), imagetest.Archive(t, imagetest.Several(t, all...)), 0o600))
 	}
 }
 

@@ -190,7 +190,7 @@ func TestKernelSince(t *testing.T) {
 // that does not say its architecture gets the one that is asked for.
 func TestImagesByArchitecture(t *testing.T) {
 	images := []string{"linux/amd64", "linux/arm64/v8"}
-	source := writeFile(t, t.TempDir()+"/a.tar", imagetest.Archive(t, severalLayout(t, tagged(t, images[0], "a:1"), tagged(t, images[1], "a:1"))))
+	source := writeFile(t, t.TempDir()+"/a.tar", imagetest.Archive(t, imagetest.Several(t, tagged(t, images[0], "a:1"), tagged(t, images[1], "a:1"))))
 	c := openCache(t)
 	asked := func(p string) ImportOptions {
 		w, err := Wanted(p, levels(1))

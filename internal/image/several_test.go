@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,24 +52,6 @@ func severalDocker(t *testing.T, images ...imagetest.Image) []byte {
 	return imagetest.Files(t, append(files, "manifest.json", string(b))...)
 }
 
-// severalLayout is a layout with all of the images in one index.
-func severalLayout(t *testing.T, images ...imagetest.Image) map[string]string {
-	t.Helper()
-	files := map[string]string{}
-	var all []json.RawMessage
-	for _, img := range images {
-		one := img.Layout(t, "gzip")
-		var index struct{ Manifests []json.RawMessage }
-		must(t, json.Unmarshal([]byte(one["index.json"]), &index))
-		all = append(all, index.Manifests[1]) // The first is another machine's.
-		maps.Copy(files, one)
-	}
-	b, err := json.Marshal(map[string]any{"schemaVersion": 2, "manifests": all})
-	must(t, err)
-	files["index.json"] = string(b)
-	return files
-}
-
 // tagged is a small image that differs by its name.
 func tagged(t *testing.T, platform string, names ...string) imagetest.Image {
 	t.Helper()
@@ -82,11 +63,11 @@ func TestSeveralImages(t *testing.T) {
 	images := []imagetest.Image{tagged(t, "", "docker.io/library/web:1"), tagged(t, "", "db:2"), tagged(t, "plan9/mips", "far:1")}
 	dir := t.TempDir()
 	layoutDir := filepath.Join(dir, "layout")
-	imagetest.Unpack(t, layoutDir, severalLayout(t, images...))
+	imagetest.Unpack(t, layoutDir, imagetest.Several(t, images...))
 	for form, source := range map[string]string{
 		"docker":     writeFile(t, dir+"/docker.tar", severalDocker(t, images...)),
 		"compressed": writeFile(t, dir+"/docker.tar.gz", pack(t, ".gz", severalDocker(t, images...))),
-		"oci":        writeFile(t, dir+"/oci.tar", imagetest.Archive(t, severalLayout(t, images...))),
+		"oci":        writeFile(t, dir+"/oci.tar", imagetest.Archive(t, imagetest.Several(t, images...))),
 		"layout":     layoutDir,
 	} {
 		t.Run(form, func(t *testing.T) {
@@ -159,7 +140,7 @@ func TestVariants(t *testing.T) {
 		t.Skip("variants are those of amd64: ", err)
 	}
 	images := []imagetest.Image{tagged(t, ours, "a:1"), tagged(t, ours+"/v3", "a:1"), tagged(t, ours+"/v2", "a:1")}
-	source := writeFile(t, t.TempDir()+"/a.tar", imagetest.Archive(t, severalLayout(t, images...)))
+	source := writeFile(t, t.TempDir()+"/a.tar", imagetest.Archive(t, imagetest.Several(t, images...)))
 	c := openCache(t)
 	for _, tt := range []struct {
 		level    int

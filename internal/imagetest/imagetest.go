@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -210,4 +211,22 @@ func Unpack(tb testing.TB, dir string, files map[string]string) {
 			tb.Fatal(err)
 		}
 	}
+}
+
+// Several returns the files of a layout with all of the images in one index.
+func Several(tb testing.TB, images ...Image) map[string]string {
+	tb.Helper()
+	files := map[string]string{}
+	var all []json.RawMessage
+	for _, img := range images {
+		one := img.Layout(tb, "gzip")
+		var index struct{ Manifests []json.RawMessage }
+		if err := json.Unmarshal([]byte(one["index.json"]), &index); err != nil {
+			tb.Fatal(err)
+		}
+		all = append(all, index.Manifests[1]) // The first is another machine's.
+		maps.Copy(files, one)
+	}
+	files["index.json"] = string(document(map[string]any{"schemaVersion": 2, "manifests": all}))
+	return files
 }
