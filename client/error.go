@@ -103,6 +103,8 @@ func feature(t wire.Type) string {
 		return "files"
 	case "tcp":
 		return "TCP connections"
+	case "root_disk":
+		return "growth of the root disk"
 	default:
 		return kind
 	}
@@ -132,6 +134,10 @@ type ProtocolError struct {
 	Message       string // In the agent's words.
 	OffendingType string // The protocol's name of that message; "" if the agent did not say.
 }
+
+// KindUnavailable is the Kind of a [ProtocolError] that says that the guest cannot do what
+// was asked, and why.
+const KindUnavailable = string(wire.ErrorUnavailable)
 
 func (e *ProtocolError) Error() string {
 	if e.OffendingType == "" {

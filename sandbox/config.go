@@ -16,6 +16,9 @@ import (
 	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
+// usualGeneration is that of a machine whose Config names none.
+const usualGeneration = wire.BulkSince
+
 // A Configuration is the way in which the guest receives its configuration.
 type Configuration uint8
 
@@ -127,9 +130,9 @@ type Config struct {
 	Restricted    bool           `json:"restricted,omitempty"` // Commands cannot gain privileges and lack CAP_SYS_ADMIN.
 	Configuration Configuration  `json:"configuration,omitempty"`
 	// Generation is the protocol's generation for a machine that is configured by
-	// message, and thus the newest that our agent uses: 7, or 8 for raw records. 0 means
-	// the newest. With 8 or more, raw records use a second port, unless the machine has
-	// an Init or a PortSocket.
+	// message, and thus the newest that our agent uses: 7, 8 for raw records, or 9 for
+	// the growth of the root's disk too. 0 means 8. If it is set to 8 or more, raw records
+	// use a second port, unless the machine has an Init or a PortSocket.
 	Generation int `json:"generation,omitempty"`
 
 	// Socket is the path of a Unix socket on which the running machine serves other

@@ -6,10 +6,9 @@ import "github.com/agentd-go/agentd/wire/frame"
 // and sends nothing that the peer's generation does not have.
 type Generation uint8
 
-// Newest is the newest generation that we announce: 8 has raw bulk records. Types of
-// 9 (freezing, transport credit, root disk growth) are described here all the same:
-// announcing them makes their use a duty, see protocol section 6.
-const Newest Generation = 8
+// Newest is the newest generation that we announce. 8 has raw bulk records; 9 has transport
+// credit, freezing and the growth of the root disk.
+const Newest Generation = 9
 
 // BulkSince is the first generation that has raw records, the leases of clients that
 // they need, and the second port.

@@ -25,6 +25,9 @@ type Tap struct {
 	// Quiet, if set before the start, is how long the host's first word after
 	// core.ready waits; see Early.
 	Quiet time.Duration
+	// Alone, if set before the start, gives the Link the whole port after core.ready. What
+	// the machine's client says is dropped from then on, but for core.shutdown.
+	Alone bool
 
 	port    net.Conn
 	writing sync.Mutex
@@ -88,8 +91,9 @@ func (p *Tap) read(client net.Conn) {
 			p.End(err)
 			return
 		}
+		alone := p.Alone && p.isReady()
 		p.note(f)
-		if p.Claims(f.ID) {
+		if alone || p.Claims(f.ID) {
 			p.Deliver(f)
 			continue
 		}
@@ -111,6 +115,12 @@ func (p *Tap) wait() {
 	for p.held {
 		p.more.Wait()
 	}
+}
+
+func (p *Tap) isReady() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ready
 }
 
 // note watches the boot.
@@ -150,6 +160,9 @@ func (p *Tap) pass(f frame.Frame) error {
 		return err
 	}
 	e, _ := wire.DecodeEnvelope(f.Body) // The client's own frame.
+	if p.Alone && p.isReady() && e.Type != wire.TypeShutdown {
+		return nil
+	}
 	if e.Type == wire.TypeInitAck {
 		b = append(b, p.WithAck...)
 	}
