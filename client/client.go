@@ -33,7 +33,8 @@ type Client struct {
 	ready      wire.Ready
 	generation wire.Generation // The lower of the agent's and ours.
 
-	credit    *mux.Credit          // What an agent takes from us; nil has no limit.
+	credit    *mux.Credit // What an agent takes from us; nil has no limit.
+	freezer   freezer
 	bulk      atomic.Pointer[Bulk] // nil is the usual one.
 	calls     table
 	postponed map[uint32]postponed // The reading goroutine's.
@@ -70,6 +71,7 @@ func start(link io.ReadWriteCloser, frames *frame.Reader, h hello) *Client {
 		ready:      h.ready,
 		generation: min(own, h.generation),
 		calls:      newTable(h.ids),
+		freezer:    newFreezer(),
 		done:       make(chan struct{}),
 		relayed:    h.relayed,
 		closeLink:  sync.OnceValue(link.Close),
@@ -147,7 +149,13 @@ func (c *Client) end(err error) {
 // encode makes a frame with our own generation, if the agent's has the message.
 func (c *Client) encode(id uint32, m wire.Message) ([]byte, error) {
 	if info, _ := wire.Lookup(m.Type()); info.Since > c.generation {
-		return nil, &GenerationError{Feature: feature(m.Type()), Message: string(m.Type()), Needs: int(info.Since), Have: int(c.generation)}
+		return nil, c.tooOld(m)
 	}
 	return wire.AppendFrame(nil, own, id, m)
+}
+
+// tooOld says that the agent does not know a message.
+func (c *Client) tooOld(m wire.Message) error {
+	info, _ := wire.Lookup(m.Type())
+	return &GenerationError{Feature: feature(m.Type()), Message: string(m.Type()), Needs: int(info.Since), Have: int(c.generation)}
 }

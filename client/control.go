@@ -47,6 +47,9 @@ func (c *Client) SyncClock(ctx context.Context, now time.Time) error {
 // Shutdown asks the machine to end. It returns when the request and all frames queued
 // before it have left. Done is closed when the machine has ended.
 func (c *Client) Shutdown(ctx context.Context) error {
+	if err := c.wake(ctx); err != nil {
+		return err
+	}
 	if err := c.tell(ctx, new(wire.Shutdown)); err != nil {
 		return err
 	}

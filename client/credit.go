@@ -14,10 +14,6 @@ func newCredit(w *mux.Writer) *mux.Credit {
 	return c
 }
 
-func totals(c wire.TransportCounters) (control, data mux.Totals) {
-	return mux.Totals{Bytes: c.ControlBytes, Frames: c.ControlFrames}, mux.Totals{Bytes: c.BulkBytes, Frames: c.BulkFrames}
-}
-
 // classOf is what a frame of ours counts as.
 func classOf(b []byte) mux.Class {
 	const flags = frame.HeaderSize - 1 // The header's last byte.
@@ -30,14 +26,19 @@ func classOf(b []byte) mux.Class {
 	return mux.Control
 }
 
-// grant takes the agent's word on how much it takes from us.
+// grant takes the agent's word on how much it takes from us, or on freezing.
 func (c *Client) grant(f frame.Frame) {
 	e, err := wire.DecodeEnvelope(f.Body)
-	if err != nil || e.Type != wire.TypeWorkloadTransportCredit {
-		return // Nobody has asked for anything else there.
+	if err != nil {
+		return
 	}
 	m, err := wire.Decode(e)
-	if credit, ok := m.(*wire.WorkloadTransportCredit); ok && err == nil {
-		c.credit.Grant(totals(credit.TransportCounters))
+	if err != nil {
+		return
 	}
+	if credit, ok := m.(*wire.WorkloadTransportCredit); ok {
+		c.credit.Grant(totals(credit.TransportCounters))
+		return
+	}
+	c.heard(m)
 }

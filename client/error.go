@@ -105,6 +105,8 @@ func feature(t wire.Type) string {
 		return "TCP connections"
 	case "root_disk":
 		return "growth of the root disk"
+	case "workload":
+		return "freezing"
 	default:
 		return kind
 	}
@@ -133,6 +135,11 @@ type ProtocolError struct {
 	Kind          string // As the protocol names it, such as "invalid_flags".
 	Message       string // In the agent's words.
 	OffendingType string // The protocol's name of that message; "" if the agent did not say.
+
+	// Disposition is what a refused freeze or thaw leaves behind, with the protocol's
+	// names: "unavailable" if nothing was stopped, "recovery_required" if a thaw may be
+	// needed; "" for other messages. [Client.Freeze] thaws by itself.
+	Disposition string
 }
 
 // KindUnavailable is the Kind of a [ProtocolError] that says that the guest cannot do what

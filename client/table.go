@@ -98,6 +98,17 @@ func (t *table) close(err error) (pending map[uint32]receiver, first bool) {
 	return pending, true
 }
 
+// empty frees all ids and returns their receivers.
+func (t *table) empty() (pending map[uint32]receiver) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err != nil {
+		return nil
+	}
+	pending, t.used = t.used, make(map[uint32]receiver)
+	return pending
+}
+
 func (t *table) ended() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -159,5 +170,13 @@ func refusal(e wire.Envelope) error {
 	if !ok {
 		return &FrameError{Type: string(e.Type), Err: errUnexpected}
 	}
-	return &ProtocolError{Kind: string(refused.Kind), Message: refused.Message, OffendingType: string(refused.OffendingType)}
+	return newProtocolError(refused)
+}
+
+func newProtocolError(m *wire.ProtocolError) *ProtocolError {
+	e := &ProtocolError{Kind: string(m.Kind), Message: m.Message, OffendingType: string(m.OffendingType)}
+	if m.WorkloadFailure != nil {
+		e.Disposition = m.WorkloadFailure.Disposition
+	}
+	return e
 }

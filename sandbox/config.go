@@ -16,9 +16,6 @@ import (
 	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
-// usualGeneration is that of a machine whose Config names none.
-const usualGeneration = wire.BulkSince
-
 // A Configuration is the way in which the guest receives its configuration.
 type Configuration uint8
 
@@ -131,8 +128,8 @@ type Config struct {
 	Configuration Configuration  `json:"configuration,omitempty"`
 	// Generation is the protocol's generation for a machine that is configured by
 	// message, and thus the newest that our agent uses: 7, 8 for raw records, or 9 for
-	// the growth of the root's disk too. 0 means 8. If it is set to 8 or more, raw records
-	// use a second port, unless the machine has an Init or a PortSocket.
+	// freezing and the growth of the root's disk too. 0 means 9. If it is set to 8 or more,
+	// raw records use a second port, unless the machine has an Init or a PortSocket.
 	Generation int `json:"generation,omitempty"`
 
 	// Socket is the path of a Unix socket on which the running machine serves other
@@ -281,6 +278,8 @@ func (c Config) bootstrap() *wire.Bootstrap {
 		User:       optional(PlainUser(c.User)),
 		DefaultCwd: optional(c.Dir),
 		Rlimits:    rlimits(c.Limits),
+
+		StoredCredit: true, // Clients of one machine must not wait for each other's commands.
 	}
 	if c.Restricted {
 		b.SecurityProfile = wire.ProfileRestricted

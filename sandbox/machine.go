@@ -326,7 +326,7 @@ func (h *handshake) run(ctx context.Context, cfg Config, port net.Conn, start ti
 		m.timings.Resolved = time.Since(start)
 	}}
 	if cfg.Configuration == ByBootstrap {
-		says.Bootstrap, says.Generation = cfg.bootstrap(), cmp.Or(wire.Generation(cfg.Generation), usualGeneration)
+		says.Bootstrap, says.Generation = cfg.bootstrap(), cmp.Or(wire.Generation(cfg.Generation), wire.Newest)
 		h.leased = says.Generation >= wire.BulkSince
 	}
 	if m.warm {

@@ -79,7 +79,7 @@ func (c Config) whyCold() error {
 		{c.hooks.Foreign, "another agent than ours"},
 		{c.Configuration != ByBootstrap, "a configuration by environment"},
 		{c.hooks.Bootstrap != nil, "a message of the caller's"},
-		{c.Generation != 0 && c.Generation < int(usualGeneration), "an older generation of the protocol"},
+		{c.Generation != 0 && c.Generation < int(wire.Newest), "an older generation of the protocol"},
 		{c.Root != "" || c.Runtime != "" || len(c.Shares)+len(c.Mounts) > 0, "shared directories"},
 		{len(c.Disks) > 0, "disks of its own"},
 		{len(c.Taps) > 0 || c.hooks.Card, "a network card other than the user network's"},

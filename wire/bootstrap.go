@@ -27,6 +27,11 @@ type Bootstrap struct {
 	// and so has the same memory as other guests. The agent applies it before it does
 	// anything else, and confirms it with Ready.Fresh.
 	Fresh *Fresh
+
+	// StoredCredit, an extension of ours, asks an agent that counts what it is sent to
+	// give the credit for input back when it has stored the input, and not only when it
+	// has been read. What one command leaves unread then takes no credit from others.
+	StoredCredit bool
 }
 
 // Fresh has the values by which a guest comes to differ from others with the same

@@ -21,6 +21,7 @@ func (m *Bootstrap) fields() []field {
 		omitted("security_profile", oneOf(&m.SecurityProfile, ProfileDefault, ProfileRestricted)),
 		omitted("handoff_init", optionalObject(&m.HandoffInit)),
 		omitted("fresh", optionalObject(&m.Fresh)),
+		omitted("stored_credit", truth(&m.StoredCredit)),
 	}
 }
 

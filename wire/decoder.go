@@ -23,10 +23,10 @@ const (
 	// frame has at most 107,546.
 	maxElements = 1 << 18
 
-	// maxText bounds one text. It is the size of all strings of an execve with the
-	// default stack, so an argument that the kernel refuses still decodes, and the
-	// caller gets the kernel's own error.
-	maxText = 2 << 20
+	// maxText bounds one text. It is more than the 2 MiB of all strings of an execve with
+	// the default stack, so an argument that the kernel refuses still decodes, and the
+	// caller gets the kernel's own error. Reference hosts put at most so much into a frame.
+	maxText = 3 << 20
 )
 
 // The faults of a CBOR item.

@@ -130,7 +130,7 @@ var badPayloads = map[string]struct {
 	"null for text":          {TypeExecRequest, mapOf("cmd", null), "cmd", errNotText},
 	"not UTF-8":              {TypeExecRequest, mapOf("cmd", tstr("\xff")), "cmd", errUTF8},
 	"text too long":          {TypeExecRequest, mapOf("cmd", tstr(strings.Repeat("x", maxText+1))), "cmd", errTextLength},
-	"text too long, pieces":  {TypeExecRequest, mapOf("cmd", anyText+strings.Repeat(tstr(strings.Repeat("x", 1<<20)), 3)+stop), "cmd", errTextLength},
+	"text too long, pieces":  {TypeExecRequest, mapOf("cmd", anyText+strings.Repeat(tstr(strings.Repeat("x", 1<<20)), 4)+stop), "cmd", errTextLength},
 	"text for bytes":         {TypeExecStdin, mapOf("data", tstr("ab")), "data", errNotBytes},
 	"null for bytes":         {TypeExecStdin, mapOf("data", null), "data", errNotBytes},
 	"number for a boolean":   {TypeExecRequest, mapOf("cmd", tstr("ls"), "tty", "\x01"), "tty", errNotBool},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
@@ -19,6 +20,8 @@ type Received struct {
 	frame.Frame
 	wire.Envelope
 	Message wire.Message
+	Record  wire.Record // Of a raw record, which has no envelope.
+	Nr      int64       // Counts the frames of all ids, in the order in which they came.
 }
 
 // A Link is the host's end of a byte link to an agent. Its methods may be called
@@ -27,12 +30,15 @@ type Link struct {
 	write   func([]byte) error
 	writing sync.Locker // Held while bytes that belong together are written.
 
+	arrived atomic.Int64 // Frames of the agent.
+
 	mu         sync.Mutex
 	used       map[uint32]struct{} // Ids of the first slot that we have spoken on.
 	more       sync.Cond
 	frames     map[uint32][]Received
 	over       map[uint32]wire.Type // The terminal frame of an id that the host has not used since.
 	generation wire.Generation      // Of every frame of the agent; 0 before the first.
+	repeats    bool                 // Ids are used again before their answers have come.
 	faults     []error
 	end        error
 }
@@ -65,7 +71,8 @@ func (l *Link) Deliver(f frame.Frame) {
 	r, err := open(f)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil {
+	r.Nr = l.arrived.Add(1)
+	if err == nil && r.Type != "" {
 		err = l.judgeLocked(r)
 	}
 	if err != nil {
@@ -87,6 +94,14 @@ func (l *Link) End(err error) {
 func open(f frame.Frame) (Received, error) {
 	r := Received{Frame: f}
 	var err error
+	switch {
+	case f.Flags == frame.Bulk:
+		r.Record, err = wire.DecodeRecord(f.Body)
+		return r, err
+	case wire.IsLease(f):
+		_, err = wire.DecodeLease(f.Body)
+		return r, err
+	}
 	if r.Envelope, err = wire.DecodeEnvelope(f.Body); err != nil {
 		return r, err
 	}
@@ -111,7 +126,7 @@ func (l *Link) judgeLocked(r Received) error {
 	if r.Generation != l.generation {
 		return fmt.Errorf("%s of generation %d after others of %d", r.Type, r.Generation, l.generation)
 	}
-	if last, over := l.over[r.ID]; over {
+	if last, over := l.over[r.ID]; over && !l.repeats {
 		return fmt.Errorf("%s after the terminal %s", r.Type, last)
 	}
 	if r.Flags&frame.Terminal != 0 {
@@ -169,6 +184,13 @@ func (l *Link) Kept(from, to uint32) (n int) {
 		}
 	}
 	return n
+}
+
+// waits reports whether a frame of an id waits to be taken.
+func (l *Link) waits(id uint32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.frames[id]) > 0
 }
 
 // Drop forgets the frames of the ids in [from, to).

@@ -26,7 +26,8 @@ type Tap struct {
 	// core.ready waits; see Early.
 	Quiet time.Duration
 	// Alone, if set before the start, gives the Link the whole port after core.ready. What
-	// the machine's client says is dropped from then on, but for core.shutdown.
+	// the machine's client says is dropped from then on, but for core.shutdown. The credit
+	// for input then comes back as hosts of the published agents expect it.
 	Alone bool
 
 	port    net.Conn
@@ -117,6 +118,21 @@ func (p *Tap) wait() {
 	}
 }
 
+// exact is a configuration without the project's own rules on credit: the test's host is
+// like those of the published agents.
+func exact(e wire.Envelope) ([]byte, error) {
+	m, err := wire.Decode(e)
+	if err != nil {
+		return nil, err
+	}
+	b, ok := m.(*wire.Bootstrap)
+	if !ok {
+		return nil, errors.New("no configuration")
+	}
+	b.StoredCredit = false
+	return wire.AppendFrame(nil, e.Generation, 0, b)
+}
+
 func (p *Tap) isReady() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,6 +176,11 @@ func (p *Tap) pass(f frame.Frame) error {
 		return err
 	}
 	e, _ := wire.DecodeEnvelope(f.Body) // The client's own frame.
+	if p.Alone && e.Type == wire.TypeBootstrap {
+		if b, err = exact(e); err != nil {
+			return err
+		}
+	}
 	if p.Alone && p.isReady() && e.Type != wire.TypeShutdown {
 		return nil
 	}

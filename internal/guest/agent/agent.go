@@ -97,6 +97,7 @@ type Config struct {
 	Commands   plan.Commands // Defaults of requests.
 	Limits     []proc.Limit  // For every command, before the limits of its request.
 	Root       *sys.Root     // The mount of the disk that the root is on and can grow; nil without one.
+	Stored     bool          // The host gets the credit for input back when that has been stored.
 }
 
 // Open begins a link. Nothing is read or written before the first call.
@@ -148,7 +149,7 @@ func (a *Agent) Serve(c Config, ready *wire.Ready) (End, error) {
 	}
 	ready.Extensions = announced(c.Procs)
 	a.openSecond(ready)
-	a.openCredit(ready)
+	a.openCredit(ready, c.Stored)
 	ready.ReadyTimeNS = uint64(sys.BootTime())
 	// Nothing may follow ready before the host has sent something: reference hosts
 	// discard bytes that arrive in the same burst (protocol section 1).

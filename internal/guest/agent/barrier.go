@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,8 +49,9 @@ type barrier struct {
 	phase   phase
 	attempt *attempt // Not of running.
 
-	last     string // The attempt that was thawed last, "" if none was,
-	lastMode wire.ThawMode
+	last     string        // The attempt that was thawed last, "" if none was,
+	lastMode wire.ThawMode // by the first thaw that did,
+	lastWas  phase         // and where it was then.
 }
 
 // An attempt is one freeze.
@@ -129,46 +131,86 @@ func (a *Agent) named(id uint32, of wire.Type, which string) bool {
 
 // freeze begins to stop all commands, or says why not.
 func (a *Agent) freeze(id uint32, m *wire.WorkloadFreeze) {
-	if !a.named(id, m.Type(), m.AttemptID) {
-		return
-	}
 	b := &a.barrier
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if why := b.refusesLocked(m); why != "" {
+	if b.phase != waiting && !a.named(id, m.Type(), m.AttemptID) {
+		return
+	}
+	got, _ := a.host.Credit.Position()
+	if why := b.refusesLocked(m, got); why != "" {
 		a.conflict(id, m.Type(), m.AttemptID, why)
 		return
 	}
-	if b.phase == frozen {
-		a.say(id, b.attempt.answer)
-		return
+	switch b.phase {
+	case waiting: // The same again: its answer will come.
+	case frozen:
+		if len(m.ExternalMountTags) == 0 {
+			a.say(id, b.attempt.answered(true))
+			return
+		}
+		go a.repeat(id, b.attempt, m.ExternalMountTags)
+	case running, stuck:
+		at := &attempt{id: id, freeze: m, ended: make(chan struct{})}
+		b.phase, b.attempt = waiting, at
+		go a.stop(at)
 	}
-	if got, _ := a.host.Credit.Position(); !mayCome(m.HostInput, got) {
-		a.conflict(id, m.Type(), m.AttemptID, errCut)
-		return
-	}
-	at := &attempt{id: id, freeze: m, ended: make(chan struct{})}
-	b.phase, b.attempt = waiting, at
-	go a.stop(at)
 }
 
-// errCut says that the counts of the host and of the agent differ.
-const errCut = "transport input cut differs from received complete frames"
+// repeat answers a freeze that is in force. The mounts are synced again, as named now.
+func (a *Agent) repeat(id uint32, at *attempt, tags []string) {
+	b := &a.barrier
+	b.working.Lock()
+	synced := a.sync(at, tags)
+	b.working.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !at.isOver() {
+		a.say(id, at.answered(synced))
+	}
+}
+
+// answered is the attempt's answer.
+func (at *attempt) answered(synced bool) *wire.WorkloadFrozen {
+	m := *at.answer
+	m.ExternalMountsSynced = synced
+	return &m
+}
+
+const (
+	// errCut says that the counts of the host and of the agent differ.
+	errCut = "transport input cut differs from received complete frames"
+	// errPending says that a freeze has not been answered yet.
+	errPending = "another transport cut is pending"
+	// errUncut says that a freeze has not come to its answer.
+	errUncut = "restore requires a completed transport cut"
+	// errMismatch says that another attempt is in force, in the reference's words.
+	errMismatch = "restore requires its matching active freeze"
+)
 
 // refusesLocked says why an attempt cannot begin or be repeated.
-func (b *barrier) refusesLocked(m *wire.WorkloadFreeze) string {
-	same := b.attempt != nil && b.attempt.freeze.AttemptID == m.AttemptID
+func (b *barrier) refusesLocked(m *wire.WorkloadFreeze, got wire.TransportCounters) string {
 	switch {
-	case b.phase == waiting:
-		return "another transport cut is pending"
+	case b.phase == running && !mayCome(m.HostInput, got):
+		return errCut
 	case b.phase == running:
 		return ""
-	case !same:
-		return "restore requires its matching active freeze"
+	case b.phase == waiting && !b.attempt.is(m):
+		return errPending
+	case b.phase == waiting:
+		return ""
+	case b.attempt.freeze.AttemptID != m.AttemptID:
+		return errMismatch
 	case b.phase == frozen && b.attempt.freeze.HostInput != m.HostInput:
 		return "frozen transport cut cannot change"
 	}
 	return ""
+}
+
+// is reports whether a freeze is the attempt's, word for word.
+func (at *attempt) is(m *wire.WorkloadFreeze) bool {
+	f := at.freeze
+	return f.AttemptID == m.AttemptID && f.HostInput == m.HostInput && slices.Equal(f.ExternalMountTags, m.ExternalMountTags)
 }
 
 // mayCome reports whether the agent has received everything that the host says it has sent,
@@ -195,7 +237,7 @@ func (a *Agent) stop(at *attempt) {
 		a.notStopped(at, err)
 		return
 	}
-	synced := a.sync(at)
+	synced := a.sync(at, at.freeze.ExternalMountTags)
 	a.settleFreeze(at, synced)
 }
 
@@ -308,8 +350,7 @@ func (a *Agent) letGo() {
 }
 
 // sync syncs the disks and the named mounts. It reports whether all of these succeeded.
-func (a *Agent) sync(at *attempt) bool {
-	tags := at.freeze.ExternalMountTags
+func (a *Agent) sync(at *attempt, tags []string) bool {
 	if a.barrier.syncs.Add(1) > maxSyncs {
 		a.barrier.syncs.Add(-1)
 		return false
@@ -346,12 +387,12 @@ func syncTag(tag string) bool {
 
 // thaw lets everything go on, or says why not.
 func (a *Agent) thaw(id uint32, m *wire.WorkloadThaw) {
-	if !a.named(id, m.Type(), m.AttemptID) {
-		return
-	}
 	b := &a.barrier
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.phase != waiting && !a.named(id, m.Type(), m.AttemptID) {
+		return
+	}
 	if why := b.holdsLocked(m); why != "" {
 		a.conflict(id, m.Type(), m.AttemptID, why)
 		return
@@ -367,7 +408,10 @@ func (a *Agent) thaw(id uint32, m *wire.WorkloadThaw) {
 		a.detachAll()
 	}
 	was := b.phase
-	b.phase, b.attempt, b.last, b.lastMode = running, nil, m.AttemptID, m.Mode
+	b.phase, b.attempt = running, nil
+	if was != running {
+		b.last, b.lastMode, b.lastWas = m.AttemptID, m.Mode, was
+	}
 	a.host.Credit.Speak(a.sayCredit)
 	a.express(id, &wire.WorkloadThawed{AttemptID: m.AttemptID})
 	if was == frozen || was == stuck {
@@ -377,20 +421,23 @@ func (a *Agent) thaw(id uint32, m *wire.WorkloadThaw) {
 
 // holdsLocked says why a thaw is impossible.
 func (b *barrier) holdsLocked(m *wire.WorkloadThaw) string {
-	restore := m.Mode == wire.ThawRestore
-	switch {
-	case b.phase == running && m.AttemptID == b.last && restore && b.lastMode != wire.ThawRestore:
-		return "restore requires its matching active freeze"
-	case b.phase == running && m.AttemptID == b.last:
-		return ""
-	case b.phase == running && restore:
-		return "restore requires its matching active freeze"
-	case b.phase == running:
+	restore, owner := m.Mode == wire.ThawRestore, b.last
+	if b.phase != running {
+		owner = b.attempt.freeze.AttemptID
+	}
+	switch same := m.AttemptID == owner; {
+	case !same && b.phase == waiting:
+		return errPending
+	case restore && !same:
+		return errMismatch
+	case restore && (b.phase == waiting || b.phase == stuck || b.phase == running && b.lastWas == waiting):
+		return errUncut
+	case restore && b.phase == running && b.lastMode != wire.ThawRestore:
+		return errMismatch
+	case !same && b.phase == running:
 		return "no matching workload freeze is active"
-	case b.attempt.freeze.AttemptID != m.AttemptID:
-		return `attempt "` + b.attempt.freeze.AttemptID + `" owns the freeze`
-	case b.phase != frozen && restore:
-		return "restore requires a completed transport cut"
+	case !same:
+		return `attempt "` + owner + `" owns the freeze`
 	}
 	return ""
 }

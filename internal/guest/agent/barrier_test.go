@@ -11,9 +11,9 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-func (c *counter) freeze(attempt string, tags ...string) {
+func (c *counter) freeze(attempt string) {
 	c.t.Helper()
-	c.bare(&wire.WorkloadFreeze{AttemptID: attempt, HostInput: c.sent, ExternalMountTags: tags})
+	c.bare(&wire.WorkloadFreeze{AttemptID: attempt, HostInput: c.sent})
 }
 
 func (c *counter) thaw(attempt string, mode wire.ThawMode) {
@@ -93,118 +93,6 @@ func TestFreeze(t *testing.T) {
 			t.Errorf("%d lines of %d", got, lines)
 		}
 		c.put(2, &wire.ExecSignal{Signal: 9})
-	})
-}
-
-// A freeze waits for the data that is on its way, and can be given up.
-func TestFreezeWaits(t *testing.T) {
-	nstest.Run(t, func() {
-		c := newCounter(t)
-		c.freezer()
-		c.put(1, sh("read a; echo $a; exec sleep 1000"))
-		want[*wire.ExecStarted](c.host, 1)
-		late := &wire.ExecStdin{Data: []byte("late\n")}
-		n := len(bytesOf(t, nine, 1, late))
-		ahead := c.sent
-		ahead.BulkBytes += uint64(n)
-		ahead.BulkFrames++
-		early := &wire.WorkloadFreeze{AttemptID: "w", HostInput: ahead}
-		c.bare(early)
-		c.bare(early)
-		c.refused("the same again", wire.ErrorInvalidSession, "workload latch conflict: another transport cut is pending", "recovery_required")
-		c.thaw("w", wire.ThawRestore)
-		c.refused("restore", wire.ErrorInvalidSession, "restore requires a completed transport cut", "recovery_required")
-		c.thaw("v", wire.ThawContinue)
-		c.refused("other", wire.ErrorInvalidSession, `attempt "w" owns the freeze`, "recovery_required")
-		c.thaw("w", wire.ThawContinue)
-		c.refused("given up", wire.ErrorInvalidSession, "transport cut aborted by source continuation", "recovery_required")
-		c.thawed("w")
-		c.bare(early)
-		c.put(1, late)
-		c.frozen("w")
-		c.thaw("w", wire.ThawContinue)
-		c.thawed("w")
-		if m := want[*wire.ExecStdout](c.host, 1); string(m.Data) != "late\n" {
-			t.Errorf("%q", m.Data)
-		}
-		c.put(1, &wire.ExecSignal{Signal: 9})
-	})
-}
-
-// Each slip has its error, and leaves the machine as it was.
-func TestFreezeRefuses(t *testing.T) {
-	nstest.Run(t, func() {
-		c := newCounter(t)
-		c.freezer()
-		const conflict, recovery = "workload latch conflict: ", "recovery_required"
-		wrong := c.sent
-		wrong.ControlFrames++
-		c.bare(&wire.WorkloadFreeze{AttemptID: "a", HostInput: wrong})
-		c.refused("counters", wire.ErrorInvalidSession, conflict+"transport input cut differs from received complete frames", recovery)
-		for _, bad := range []string{"", "a b", "ä", strings.Repeat("x", 129)} {
-			c.freeze(bad)
-			c.refused("name", wire.ErrorInvalidPayload, "invalid checkpoint attempt identity", recovery)
-			c.thaw(bad, wire.ThawContinue)
-			c.refused("name", wire.ErrorInvalidPayload, "must be 1-128 printable ASCII bytes without spaces", recovery)
-		}
-		c.thaw("a", wire.ThawContinue)
-		c.refused("nothing", wire.ErrorInvalidSession, "no matching workload freeze is active", recovery)
-		c.freeze("a", "unknown")
-		if c.frozen("a").ExternalMountsSynced {
-			t.Error("an unknown mount was synced")
-		}
-		c.bare(&wire.WorkloadFreeze{AttemptID: "a", HostInput: wrong})
-		c.refused("change", wire.ErrorInvalidSession, conflict+"frozen transport cut cannot change", recovery)
-		c.freeze("b")
-		c.refused("other", wire.ErrorInvalidSession, conflict+"restore requires its matching active freeze", recovery)
-		c.thaw("b", wire.ThawContinue)
-		c.refused("other", wire.ErrorInvalidSession, `attempt "a" owns the freeze`, recovery)
-		c.put(9, &wire.Ping{}) // It crosses the cut: an error, and the machine goes on.
-		if m := want[*wire.ProtocolError](c.host, 9); !strings.Contains(m.Message, "ordinary input crossed the frozen transport cut") {
-			t.Errorf("%q", m.Message)
-		}
-		c.thaw("a", wire.ThawContinue)
-		c.thawed("a")
-		c.thaw("a", wire.ThawRestore)
-		c.refused("restore after continue", wire.ErrorInvalidSession, conflict+"restore requires its matching active freeze", recovery)
-		c.freeze("a", "path:/", "path:/proc")
-		if !c.frozen("a").ExternalMountsSynced {
-			t.Error("mounts were not synced")
-		}
-		c.thaw("a", wire.ThawContinue)
-		c.thawed("a")
-	})
-}
-
-// After a restore the host's side is gone and the commands are not.
-func TestThawRestore(t *testing.T) {
-	nstest.Run(t, func() {
-		c := newCounter(t)
-		c.freezer()
-		c.put(1, sh("cat >/tmp/input; echo over >>/tmp/input; yes | head -c 10000000 >/dev/stderr; echo done >/tmp/done"), &wire.ExecStdin{Data: []byte("words\n")})
-		want[*wire.ExecStarted](c.host, 1)
-		c.put(2, &wire.FSRequest{Op: &wire.OpOpenFile{Path: "/etc/passwd", Options: wire.OpenOptions{Read: true}}})
-		want[*wire.FSResponse](c.host, 2)
-		c.settled(wire.TransportCounters{})
-		c.freeze("r")
-		c.frozen("r")
-		c.thaw("r", wire.ThawRestore)
-		c.thawed("r")
-		c.thaw("r", wire.ThawRestore)
-		c.thawed("r")
-		c.put(1, &wire.ExecSignal{Signal: 9}) // For nobody.
-		c.put(2, &wire.FSRequest{Op: &wire.OpRead{Handle: 1}})
-		if m := want[*wire.FSResponse](c.host, 2); m.OK {
-			t.Error("a handle is still there")
-		}
-		c.put(1, sh("while ! [ -e /tmp/done ]; do sleep 0.05; done; cat /tmp/input"))
-		if r := c.collect(1); string(r.stdout) != "words\nover\n" {
-			t.Errorf("%q", r.stdout)
-		}
-		c.freeze("s") // The totals go on.
-		c.frozen("s")
-		c.thaw("s", wire.ThawContinue)
-		c.thawed("s")
 	})
 }
 

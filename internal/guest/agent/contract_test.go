@@ -23,7 +23,7 @@ const serverName = "contract-server"
 // TestContract is what every agent must do, without a machine around it.
 func TestContract(t *testing.T) {
 	nstest.Run(t, func() {
-		l := connected(t)
+		l := connected(t, config{})
 		serveConnections(t, l)
 		for _, b := range contract.Behaviours() {
 			if b.Machine {
@@ -41,9 +41,12 @@ func TestContract(t *testing.T) {
 }
 
 // connected starts an agent in a root with the loopback up.
-func connected(t *testing.T) *contract.Link {
+func connected(t *testing.T, c config) *contract.Link {
 	t.Helper()
 	nstest.Root(t)
+	if c.generation >= wire.BarrierSince {
+		c.group = workload(t)
+	}
 	if err := sys.LoopbackUp(); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +61,7 @@ func connected(t *testing.T) *contract.Link {
 	go l.Run(frame.NewReader(ours).Next)
 	t.Cleanup(func() { _ = ours.Close() })
 	h := &host{t: t, port: ours, end: make(chan served, 1)}
-	h.serve(agent.Open(port), port, config{})
+	h.serve(agent.Open(port), port, c)
 	if r, err := l.Next(t.Context(), 0); err != nil || r.Type != wire.TypeReady {
 		t.Fatalf("the first frame: %s, %v", r.Type, err)
 	}
@@ -78,13 +81,35 @@ func serveConnections(t *testing.T, l *contract.Link) {
 	}
 }
 
+// TestRules is what an agent of generation 9 must do for its only host, without a machine.
+func TestRules(t *testing.T) {
+	nstest.Run(t, func() {
+		h := connected(t, config{generation: nine}).Host(t.Context())
+		_, none := os.Stat("/sys/fs/cgroup/cgroup.procs")
+		for _, r := range contract.Rules() {
+			if r.Machine || r.Freezes && none != nil {
+				continue
+			}
+			t.Run(r.Name, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				in, done := h.Within(ctx)
+				defer done()
+				if err := errors.Join(r.Check(in), h.Faults()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
+}
+
 var seed = flag.Uint64("seed", 0, "seed of the hostile frames; 0 takes another each time")
 
 // Whatever comes in frames of a valid length, what was opened before still works,
 // and nothing of it stays in memory.
 func TestHostileFrames(t *testing.T) {
 	nstest.Run(t, func() {
-		l := connected(t)
+		l := connected(t, config{})
 		from := *seed
 		if from == 0 {
 			from = uint64(time.Now().UnixNano())

@@ -14,12 +14,13 @@ import (
 // host may still send find room.
 const maxUnheard = maxReplies / 4
 
-// openCredit begins to count the host's frames, if its generation has credit.
-func (a *Agent) openCredit(ready *wire.Ready) {
+// openCredit begins to count the host's frames, if its generation has credit. With stored
+// the credit for input comes back when that has been stored.
+func (a *Agent) openCredit(ready *wire.Ready, stored bool) {
 	if a.host.Generation < wire.BarrierSince {
 		return
 	}
-	a.host.Credit = session.NewCredit()
+	a.host.Credit = session.NewCredit(stored)
 	v := uint8(wire.BarrierVersion)
 	ready.WorkloadTransportBarrierVersion = &v
 	go a.tellCredit()

@@ -72,6 +72,7 @@ type config struct {
 	limits     []proc.Limit
 	restricted bool
 	group      string // Of commands.
+	stored     bool   // Credit comes back when input is stored.
 }
 
 // newHost starts an agent and takes its core.ready. The agent runs until the
@@ -118,7 +119,7 @@ func (h *host) serve(a *agent.Agent, port *os.File, c config) {
 	go func() {
 		var s served
 		s.end, s.err = a.Serve(
-			agent.Config{Generation: c.generation, Procs: procs, Commands: c.commands, Limits: c.limits},
+			agent.Config{Generation: c.generation, Procs: procs, Commands: c.commands, Limits: c.limits, Stored: c.stored},
 			&wire.Ready{BootTimeNS: 1, InitTimeNS: 2, AgentVersion: "test"},
 		)
 		h.end <- s

@@ -32,7 +32,13 @@ type counter struct {
 func newCounter(t *testing.T) *counter {
 	t.Helper()
 	nstest.Root(t)
-	group := ""
+	return &counter{host: newHost(t, config{generation: nine, group: workload(t)})}
+}
+
+// workload mounts control groups and returns the one of commands, which is made with the
+// first; "" if the kernel gives no groups.
+func workload(t *testing.T) (group string) {
+	t.Helper()
 	if err := os.Mkdir("/sys/fs", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +52,7 @@ func newCounter(t *testing.T) *counter {
 			eventually(t, "the end of the group", func() bool { return removeGroups(group) })
 		})
 	}
-	return &counter{host: newHost(t, config{generation: nine, group: group})}
+	return group
 }
 
 // removeGroups removes a control group and those below it.

@@ -44,7 +44,7 @@ func (l *Life) handOver() error {
 	e := &state{
 		started: l.started, init: l.init, debug: strings.Join(slices.Sorted(maps.Keys(l.debug)), ","),
 		generation: l.plan.Generation, commands: l.plan.Commands,
-		limits: l.machine.CommandLimits, remains: lines, fresh: l.fresh, unread: l.agent.Unread(),
+		limits: l.machine.CommandLimits, remains: lines, fresh: l.fresh, stored: l.stored, unread: l.agent.Unread(),
 	}
 	e.commands.Env = plan.Overlay(e.commands.Env, l.machine.Env)
 	i := l.machine.Init
@@ -81,7 +81,7 @@ func (l *Life) inherit() error {
 	if err != nil {
 		return err
 	}
-	l.started, l.init, l.debug, l.fresh = e.started, e.init, parseDebug(e.debug), e.fresh
+	l.started, l.init, l.debug, l.fresh, l.stored = e.started, e.init, parseDebug(e.debug), e.fresh, e.stored
 	l.plan = &plan.Plan{Generation: e.generation, Commands: e.commands}
 	l.port = sys.InheritPort(proc.FirstFile)
 	if err := l.port.Join(); err != nil {

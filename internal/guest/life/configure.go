@@ -66,7 +66,7 @@ func (l *Life) receive() error {
 	if l.plan, err = plan.FromBootstrap(b, os.Environ()); err != nil {
 		return bootenv.BootstrapValidation.Wrap(err)
 	}
-	l.plan.Generation = l.agent.Speaks()
+	l.plan.Generation, l.stored = l.agent.Speaks(), b.StoredCredit
 	return nil
 }
 

@@ -65,8 +65,9 @@ type Life struct {
 	port    *sys.Port
 	second  *sys.Port // The second port; may be nil.
 
-	hard  bool // harden has run.
-	fresh bool // The host has asked for a new clock and random state.
+	hard   bool // harden has run.
+	fresh  bool // The host has asked for a new clock and random state.
+	stored bool // It has asked for credit when input is stored.
 
 	// For the agent beside another init:
 	terminated chan struct{} // Closed when the init sends SIGTERM.
@@ -159,6 +160,7 @@ func (l *Life) serve() (end agent.End, err error) {
 		Commands:   commands,
 		Limits:     commandLimits(l.machine.CommandLimits),
 		Root:       l.machine.RootDisk,
+		Stored:     l.stored,
 	}, &wire.Ready{
 		BootTimeNS:   uint64(l.started),
 		InitTimeNS:   uint64(l.init),

@@ -21,7 +21,7 @@ type state struct {
 	commands      plan.Commands
 	limits        []plan.Limit
 	remains       []string
-	fresh         bool
+	fresh, stored bool
 	unread        []byte
 }
 
@@ -33,6 +33,7 @@ func (e *state) encode() []byte {
 	word("generation", number(int64(e.generation)))
 	word("debug", e.debug)
 	word("fresh", strconv.FormatBool(e.fresh))
+	word("stored", strconv.FormatBool(e.stored))
 	word("user", e.commands.User)
 	word("cwd", e.commands.Cwd)
 	word("restricted", strconv.FormatBool(e.commands.Restricted))
@@ -84,6 +85,8 @@ func (e *state) set(key, value string) (err error) {
 		e.debug = value
 	case "fresh":
 		e.fresh, err = strconv.ParseBool(value)
+	case "stored":
+		e.stored, err = strconv.ParseBool(value)
 	case "user":
 		e.commands.User = value
 	case "cwd":

@@ -22,7 +22,8 @@ const (
 // A Credit counts the bytes and frames that the host has sent since the handshake, and
 // those given back (protocol section 15.1). A nil Credit is for hosts without credit.
 type Credit struct {
-	due chan struct{}
+	due    chan struct{}
+	stored bool // Input is given back when it has been stored.
 
 	mu      sync.Mutex
 	got     wire.TransportCounters // Received.
@@ -33,8 +34,15 @@ type Credit struct {
 	arrived chan struct{}          // Closed, and replaced, with each frame of data.
 }
 
-// NewCredit returns the credit that a host begins with.
-func NewCredit() *Credit { return &Credit{due: make(chan struct{}, 1), arrived: make(chan struct{})} }
+// NewCredit returns the credit that a host begins with. With stored, the credit for input
+// comes back when that is in an inbox.
+func NewCredit(stored bool) *Credit {
+	return &Credit{due: make(chan struct{}, 1), stored: stored, arrived: make(chan struct{})}
+}
+
+// Exact reports whether the credit for input comes back only when that has been read. Such
+// a host may count on what a pipe to a command holds, so pipes keep their size.
+func (c *Credit) Exact() bool { return c != nil && !c.stored }
 
 // A Charge is the credit that one frame has used up. It is refunded once. For a host
 // without credit it is empty.
@@ -95,9 +103,13 @@ func (ch Charge) Refund() {
 	}
 }
 
-// Payer returns Refund for an inbox, or nil if there is nothing to refund.
+// Payer returns Refund for an inbox, or nil if nothing is left to refund.
 func (ch Charge) Payer() func() {
-	if ch.to == nil {
+	switch {
+	case ch.to == nil:
+		return nil
+	case ch.to.stored:
+		ch.Refund()
 		return nil
 	}
 	return ch.Refund

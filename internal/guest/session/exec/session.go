@@ -338,7 +338,7 @@ func (e *Session) EndInput() {
 
 // feed writes the input to the command until the input ends. A failed write is reported,
 // and the session goes on. After EPIPE the rest of the input is dropped, so that the host
-// gets one error however much is waiting.
+// gets one error however much is waiting; a host whose credit bounds that gets one for each frame.
 func (e *Session) feed(w *os.File) {
 	narrow := func() {}
 	defer func() { narrow() }()
@@ -353,7 +353,7 @@ func (e *Session) feed(w *os.File) {
 			}
 			return
 		}
-		if first && len(p) >= wideAbove && e.in.Waiting() > 0 {
+		if first && len(p) >= wideAbove && e.in.Waiting() > 0 && !e.Host.Credit.Exact() {
 			first, narrow = false, e.runner.widen(w)
 		}
 		_, err = w.Write(p)
@@ -363,7 +363,7 @@ func (e *Session) feed(w *os.File) {
 			e.Host.Spares.Give(p)
 		case !errors.Is(err, os.ErrClosed):
 			e.refuse(stdinError(err))
-			if errors.Is(err, syscall.EPIPE) {
+			if errors.Is(err, syscall.EPIPE) && !e.Host.Credit.Exact() {
 				e.in.Drop()
 			}
 		}
@@ -382,7 +382,9 @@ func (e *Session) refuse(m wire.Message) {
 func stdinError(err error) *wire.ExecStdinError {
 	m := &wire.ExecStdinError{Message: "io error: " + err.Error()}
 	m.Errno, m.ErrnoName = errnoFields(err, stdinName)
-	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+	if errors.Is(err, session.ErrCredit) {
+		m.Message = err.Error()
+	} else if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		m.Message = "io error: " + session.Describe(errno)
 	}
 	return m
