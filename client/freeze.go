@@ -9,8 +9,8 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// ErrDetached ends the calls that were under way when [Client.Thaw] restored the guest.
-var ErrDetached = errors.New("detached from the guest by a restore")
+// ErrRestored ends the calls that were under way when [Client.Thaw] restored the guest.
+var ErrRestored = errors.New("ended by a restore of the guest")
 
 // A ThawMode says what becomes of the commands, files and connections of before.
 type ThawMode string
@@ -22,7 +22,7 @@ const (
 	// ThawRestore is for a guest whose copy goes on, with a host that does not know of
 	// its sessions. Commands run on: they get the input that has come and then its end,
 	// and nobody hears them. Files and connections close. Calls that are under way end
-	// with [ErrDetached].
+	// with [ErrRestored].
 	ThawRestore = ThawMode(wire.ThawRestore)
 )
 
@@ -220,7 +220,7 @@ func (c *Client) heard(m wire.Message) {
 // detach ends every call that is under way.
 func (c *Client) detach() {
 	for _, r := range c.calls.empty() {
-		r.fail(ErrDetached)
+		r.fail(ErrRestored)
 	}
 }
 

@@ -178,7 +178,7 @@ func TestThawRestores(t *testing.T) {
 		if err := c.Thaw(t.Context(), "a", client.ThawRestore); err != nil {
 			t.Error(err)
 		}
-		if err := cmd.Wait(); !errors.Is(err, client.ErrDetached) {
+		if err := cmd.Wait(); !errors.Is(err, client.ErrRestored) {
 			t.Errorf("the command ends with %v", err)
 		}
 		if _, err := c.Ping(t.Context()); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
@@ -21,10 +22,9 @@ type Rule struct {
 	Freezes bool
 }
 
-// Rules returns what sections 15 and 16 demand, in the order in which they run.
+// Rules returns what sections 12, 15 and 16 demand, in the order in which they run.
 func Rules() []Rule {
-	all := append(creditRules(), barrierRules()...)
-	return append(all, growthRules()...)
+	return slices.Concat(creditRules(), recordRules(), barrierRules(), growthRules())
 }
 
 // none is nothing that is parked.

@@ -86,7 +86,7 @@ func (r *receiveCount) Record(offset uint64, n int) error {
 	case offset != r.received:
 		return fmt.Errorf("bulk record offset %d does not match expected %d", offset, r.received)
 	case n > r.record:
-		return fmt.Errorf("bulk record of %d bytes exceeds the agreed %d", n, r.record)
+		return fmt.Errorf("invalid bulk record payload length %d (max %d)", n, r.record)
 	case r.finished && end > r.final:
 		return fmt.Errorf("bulk record ends at %d behind the finish offset %d", end, r.final)
 	case end > r.limit:

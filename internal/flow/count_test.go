@@ -23,7 +23,7 @@ func TestReceiverRecord(t *testing.T) {
 		{name: "contiguous", before: []record{{0, 10}}, last: record{10, 5}},
 		{name: "gap", before: []record{{0, 10}}, last: record{11, 5}, wantErr: "bulk record offset 11 does not match expected 10"},
 		{name: "again", before: []record{{0, 10}}, last: record{0, 10}, wantErr: "bulk record offset 0 does not match expected 10"},
-		{name: "too long", last: record{0, 11}, wantErr: "bulk record of 11 bytes exceeds the agreed 10"},
+		{name: "too long", last: record{0, 11}, wantErr: "invalid bulk record payload length 11 (max 10)"},
 		{name: "all the credit", before: []record{{0, 10}}, last: record{10, 10}},
 		{name: "a byte more", before: []record{{0, 10}, {10, 6}}, last: record{16, 5}, wantErr: "bulk record exceeds the granted credit"},
 		{name: "up to the finish", final: 3, last: record{0, 3}},

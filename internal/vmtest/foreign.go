@@ -29,3 +29,14 @@ func ForeignClient(t *testing.T, script string) []string {
 	}
 	return []string{node, script, native}
 }
+
+// CommandLine returns the host program of a published package, for a test that has it work
+// on a machine of ours.
+func CommandLine(t *testing.T, version string) string {
+	t.Helper()
+	r, err := release(version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Program
+}

@@ -81,6 +81,7 @@ type Agent struct {
 	sessions map[uint32]session.Session   // By id, until it is free again.
 	leaving  map[uint32]session.Session   // The last frame of the id's last session has not left.
 	live     map[session.Session]struct{} // Running, or the last frame has not left.
+	ended    recent
 
 	// Used by the loop only:
 	replies    map[int]*mux.Outbox // The agent's own answers, by the client's slot.

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"slices"
+
 	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
@@ -93,7 +95,56 @@ func (a *Agent) flow(id uint32, e wire.Envelope, m wire.Message) {
 		a.tooNew(id, e)
 		return
 	}
-	a.deliver(id, m)
+	if s := a.session(id); s != nil {
+		s.Message(m)
+		return
+	}
+	if a.host.Generation >= wire.BarrierSince && slotOf(id) != nobody && !a.isLeaving(id) && !a.hasEnded(id) {
+		a.strayFlow(id, m)
+	}
+}
+
+// strayFlow answers a message about a flow on an id that has had no session, as the
+// reference agents of generation 9 do.
+func (a *Agent) strayFlow(id uint32, m wire.Message) {
+	switch m := m.(type) {
+	case *wire.BulkCredit:
+		if m.Kind == wire.BulkFS {
+			why := "unknown filesystem read session: " + number(id)
+			a.reply(id, &wire.BulkCancel{Kind: m.Kind, Reason: wire.CancelProtocol, Message: why})
+			a.reply(id, fileRefusal(why))
+		}
+	case *wire.BulkFinish:
+		a.strayRecord(id, m.Kind)
+	case *wire.BulkCancel:
+		if m.Kind == wire.BulkFS {
+			a.reply(id, fileRefusal(session.Repeated(m.Message)))
+		} else {
+			a.reply(id, &wire.TCPFailed{Error: session.Repeated(m.Message)})
+		}
+	}
+}
+
+// recentIDs is how many ids of ended sessions are remembered: a message about a flow that
+// has crossed the session's end comes within the time of a few sessions.
+const recentIDs = 256
+
+// recent has the ids of the sessions that have ended last. Agent.mu guards it.
+type recent struct {
+	ids  [recentIDs]uint32
+	next int
+}
+
+func (r *recent) add(id uint32) {
+	r.ids[r.next] = id
+	r.next = (r.next + 1) % recentIDs
+}
+
+// hasEnded reports whether a session on an id has ended lately.
+func (a *Agent) hasEnded(id uint32) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Contains(a.ended.ids[:], id)
 }
 
 // offered checks a request's offer. An agent that announces less than wire.BulkSince

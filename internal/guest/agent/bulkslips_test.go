@@ -100,7 +100,7 @@ func TestBulkSlips(t *testing.T) {
 			},
 			{
 				"record too long", &wire.OpWrite{Handle: writing}, func() { h.record(id, wire.BulkFS, 0, pattern(smallest+1)) },
-				"cancel 5; invalid filesystem bulk record: bulk record of 16385 bytes exceeds the agreed 16384",
+				"cancel 5; invalid filesystem bulk record: invalid bulk record payload length 16385 (max 16384)",
 			},
 			{
 				"another kind", &wire.OpWrite{Handle: writing}, func() { h.record(id, wire.BulkTCP, 0, []byte("x")) },
@@ -237,9 +237,9 @@ func TestBulkBadOffers(t *testing.T) {
 			{eight, &wire.FSRequest{Op: &wire.OpWrite{Handle: 77}, Bulk: offer(smallest, 0)}, "write: invalid handle: 77"},
 			{eight, &wire.FSRequest{Op: &wire.OpRead{Handle: f}, Bulk: offer(smallest, 0)}, "filesystem read bulk offer must grant guest-to-host credit"},
 			{eight, &wire.FSRequest{Op: &wire.OpWrite{Handle: f}, Bulk: offer(smallest, 1)}, "filesystem write bulk offer must not grant guest-to-host credit"},
-			{eight, &wire.FSRequest{Op: &wire.OpRead{Handle: f}, Bulk: offer(smallest-1, 1)}, "filesystem read bulk offer has records of 16383 bytes, less than 16384"},
-			{eight, &wire.FSRequest{Op: &wire.OpRead{Handle: f}, Bulk: offer(smallest, widest+1)}, "filesystem read bulk offer grants 33554433 bytes, more than 33554432"},
-			{eight, &wire.FSRequest{Op: &wire.OpRead{Handle: f}, Bulk: &wire.BulkOffer{Format: 2, MaxRecordPayload: smallest, GuestToHostCreditLimit: 1}}, "filesystem read bulk offer has the unknown format 2"},
+			{eight, &wire.FSRequest{Op: &wire.OpRead{Handle: f}, Bulk: offer(smallest-1, 1)}, "invalid filesystem read bulk offer: invalid maximum bulk record payload 16383"},
+			{eight, &wire.FSRequest{Op: &wire.OpRead{Handle: f}, Bulk: offer(smallest, widest+1)}, "invalid filesystem read bulk offer: invalid bulk credit: initial guest-to-host limit 33554433 exceeds 33554432"},
+			{eight, &wire.FSRequest{Op: &wire.OpRead{Handle: f}, Bulk: &wire.BulkOffer{Format: 2, MaxRecordPayload: smallest, GuestToHostCreditLimit: 1}}, "invalid filesystem read bulk offer: unsupported bulk format 2"},
 			{eight, &wire.TCPConnect{Host: "127.0.0.1", Port: 1, Bulk: offer(smallest, 0)}, "TCP bulk offer must grant guest-to-host credit"},
 		} {
 			h.write(bytesOf(t, c.v, id, c.m))

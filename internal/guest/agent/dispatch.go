@@ -231,6 +231,7 @@ func (a *Agent) abort(id uint32, s *tcp.Session) {
 	defer a.mu.Unlock()
 	s.Detach()
 	delete(a.sessions, id)
+	a.ended.add(id)
 }
 
 func fileRefusal(why string) *wire.FSResponse { return &wire.FSResponse{Error: &why} }
@@ -312,6 +313,7 @@ func (a *Agent) release(id uint32, s session.Session) {
 	delete(a.live, s)
 	if a.leaving[id] == s {
 		delete(a.leaving, id)
+		a.ended.add(id)
 	}
 }
 

@@ -80,7 +80,7 @@ func NewStream(base *Base, moves Moves, o *wire.BulkOffer) (*Stream, error) {
 	}
 	memory, err := InputMemory, error(nil)
 	if o != nil {
-		if err = checkOffer(moves.Offer, o, moves.Flows&wire.FlowGuestToHost != 0); err == nil {
+		if err = checkOffer(moves.Offer, o, moves.Flows&wire.FlowGuestToHost != 0, base.Host.Credit.Exact()); err == nil {
 			memory = s.records(o)
 		}
 	}
@@ -96,7 +96,7 @@ func (s *Stream) records(o *wire.BulkOffer) (memory int) {
 	record := int(min(o.MaxRecordPayload, uint32(s.moves.Record)))
 	s.spares = nil
 	if s.into() {
-		s.window = s.Host.windows.take(record)
+		s.window = s.Host.windows.take(record, s.Host.Credit.Exact())
 		record = min(record, s.window/2)
 		s.from = flow.ReceiveRecords(s.moves.Kind, wire.FlowHostToGuest, s.Put)
 	}
@@ -147,7 +147,7 @@ func (s *Stream) Messages(what string) bool {
 	if s.from.Message() == nil {
 		return true
 	}
-	s.Break("CBOR "+s.kindName()+" "+what+" is invalid after raw bulk acceptance", true)
+	s.Break("CBOR "+s.kindName()+" "+what+" is invalid after raw bulk acceptance", s.Host.Generation < wire.BarrierSince)
 	return false
 }
 
@@ -183,6 +183,13 @@ func (s *Stream) keep(p []byte, c Charge) {
 	s.moves.Stop(err)
 }
 
+// cancels reports whether core.bulk.cancel comes before the terminal frame when the host
+// breaks a rule of an accepted flow. The reference agents of generation 9 send none for
+// connections.
+func (s *Stream) cancels() bool {
+	return s.moves.Kind != wire.BulkTCP || s.Host.Generation < wire.BarrierSince
+}
+
 // arrive does one step of the flow into the guest. It breaks the session if the step
 // violates the protocol, and ends the input when all of it has come.
 func (s *Stream) arrive(what string, step func() error) {
@@ -193,7 +200,7 @@ func (s *Stream) arrive(what string, step func() error) {
 	case errors.Is(err, flow.ErrMisplaced):
 		s.Break(s.moves.Stray, true)
 	case err != nil:
-		s.Break(fmt.Sprintf("invalid %s bulk %s: %v", s.kindName(), what, err), true)
+		s.Break(fmt.Sprintf("invalid %s bulk %s: %v", s.kindName(), what, err), s.cancels())
 	case s.from.Whole():
 		s.In.End()
 	}
@@ -228,7 +235,9 @@ func (s *Stream) Message(m wire.Message) {
 		s.Break(m.Message, false)
 	case *wire.BulkCredit:
 		err := s.To.Credit(m)
-		if errors.Is(err, flow.ErrMisplaced) {
+		if misplaced := errors.Is(err, flow.ErrMisplaced); misplaced && s.accept.Format != 0 && !s.cancels() {
+			s.Break("invalid TCP bulk credit: bulk kind or flow does not match the correlation", false)
+		} else if misplaced {
 			s.Break(s.moves.Name+" received credit for another kind or flow", true)
 		} else if err != nil {
 			s.Break(fmt.Sprintf("invalid %s bulk credit: %v", s.kindName(), err), false)

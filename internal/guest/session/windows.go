@@ -25,16 +25,20 @@ const (
 )
 
 // windows allots the credit windows of the flows into the guest within a budget. A flow
-// gets a window that suits its records, or half of the rest of the budget.
+// gets a window that suits its records, or half of the rest of the budget. With usual, for
+// hosts that may count on the reference agents' window, that suits all records.
 type windows struct {
 	mu   sync.Mutex
 	used int
 }
 
-func (w *windows) take(record int) int {
+func (w *windows) take(record int, usual bool) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	suits := min(flow.DefaultWindow, max(windowRecords*record, smallWindow))
+	suits := flow.DefaultWindow
+	if !usual {
+		suits = min(suits, max(windowRecords*record, smallWindow))
+	}
 	n := min(suits, max((windowBudget-w.used)/2, minWindow))
 	w.used += n
 	return n
@@ -46,21 +50,22 @@ func (w *windows) give(n int) {
 	w.used -= n
 }
 
-// checkOffer returns what is wrong with an offer. An offer must grant credit if the
-// argument credit is true, and none otherwise. Any large record length is allowed: it is
-// only an upper bound.
-func checkOffer(what string, o *wire.BulkOffer, credit bool) error {
+// checkOffer returns what is wrong with an offer, in the words of the reference agents. An
+// offer must grant credit if the argument credit is true, and none otherwise. Record lengths
+// above the largest are an upper bound, except with strict.
+func checkOffer(what string, o *wire.BulkOffer, credit, strict bool) error {
+	invalid := "invalid " + what + " bulk offer: "
 	switch {
 	case o.Format != flow.Format:
-		return WholeError(fmt.Sprintf("%s bulk offer has the unknown format %d", what, o.Format))
-	case o.MaxRecordPayload < flow.MinRecord:
-		return WholeError(fmt.Sprintf("%s bulk offer has records of %d bytes, less than %d", what, o.MaxRecordPayload, flow.MinRecord))
+		return WholeError(fmt.Sprintf("%sunsupported bulk format %d", invalid, o.Format))
+	case o.MaxRecordPayload < flow.MinRecord, strict && o.MaxRecordPayload > flow.MaxRecord:
+		return WholeError(fmt.Sprintf("%sinvalid maximum bulk record payload %d", invalid, o.MaxRecordPayload))
 	case credit && o.GuestToHostCreditLimit == 0:
 		return WholeError(what + " bulk offer must grant guest-to-host credit")
 	case !credit && o.GuestToHostCreditLimit != 0:
 		return WholeError(what + " bulk offer must not grant guest-to-host credit")
 	case o.GuestToHostCreditLimit > flow.MaxWindow:
-		return WholeError(fmt.Sprintf("%s bulk offer grants %d bytes, more than %d", what, o.GuestToHostCreditLimit, flow.MaxWindow))
+		return WholeError(fmt.Sprintf("%sinvalid bulk credit: initial guest-to-host limit %d exceeds %d", invalid, o.GuestToHostCreditLimit, flow.MaxWindow))
 	}
 	return nil
 }

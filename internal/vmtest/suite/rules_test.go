@@ -14,7 +14,8 @@ import (
 
 // TestRules asks machines for what agents of generation 9 must do, as their only host.
 //
-//holds:wire 15: every rule on credit, freeze and thaw, on machines
+//holds:wire 12: what breaks a flow, and its answers, as the published 0.7.2 gives them
+//holds:wire 15: every rule on credit, freeze and thaw, on machines and on the published 0.7.2
 func TestRules(t *testing.T) {
 	if v := vmtest.Version(); v != "" && v != "0.7.2" {
 		t.Skipf("%s knows nothing of generation 9", v)

@@ -92,9 +92,11 @@ func (t *Session) hangUp() {
 	}
 }
 
-// run does the whole session, from its request to its terminal frame.
-func (t *Session) run(req *wire.TCPConnect, err error) {
-	if err == nil {
+// run does the whole session, from its request to its terminal frame. refused says what is
+// wrong with the request's offer.
+func (t *Session) run(req *wire.TCPConnect, refused error) {
+	err := refused
+	if err == nil || t.Host.Generation >= wire.BarrierSince { // Whose reference agents connect first.
 		err = t.connect(req)
 	}
 	if err != nil {
@@ -105,6 +107,10 @@ func (t *Session) run(req *wire.TCPConnect, err error) {
 		return
 	}
 	t.Send(&wire.TCPConnected{})
+	if refused != nil {
+		t.fail(refused)
+		return
+	}
 	t.Begin()
 	fed := make(chan struct{})
 	go func() {
