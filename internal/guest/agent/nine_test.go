@@ -239,3 +239,27 @@ func TestTransportCreditLag(t *testing.T) {
 		eventually(t, "all answers", func() bool { return c.kept(1, 2) == pings })
 	})
 }
+
+// A host that asks for it gets the credit for input back when that is stored: what one
+// command leaves unread takes none from the others.
+func TestStoredCredit(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		c := &counter{host: newHost(t, config{generation: nine, stored: true})}
+		c.put(1, sh("exec sleep 1000"))
+		want[*wire.ExecStarted](c.host, 1)
+		for range 400 { // More frames and bytes than there is credit for at once.
+			c.put(1, &wire.ExecStdin{Data: make([]byte, 100_000)})
+			if c.sent.BulkFrames%100 == 0 {
+				c.settled(wire.TransportCounters{})
+			}
+		}
+		c.put(2, sh("exec wc -c"))
+		c.put(2, &wire.ExecStdin{Data: make([]byte, 1<<20)}, &wire.ExecStdin{})
+		if r := c.collect(2); string(bytes.TrimSpace(r.stdout)) != "1048576" {
+			t.Errorf("%q", r.stdout)
+		}
+		c.settled(wire.TransportCounters{})
+		c.put(1, &wire.ExecSignal{Signal: 9})
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ type twin struct {
 	second *os.File
 	deaf   bool // It is not read. Guarded by mu.
 	of     [2][16]byte
+	heard  atomic.Uint64 // Bytes of the second port.
 }
 
 // bound is an agent that has greeted, and the host's end of its second port.
@@ -53,12 +55,21 @@ func bound(t *testing.T, port *os.File) (*agent.Agent, *os.File) {
 
 func newTwin(t *testing.T) *twin {
 	t.Helper()
+	return newTwinOf(t, eight)
+}
+
+func newTwinOf(t *testing.T, g wire.Generation) *twin {
+	t.Helper()
 	network(t)
+	c := config{generation: g}
+	if g >= nine {
+		c.group = workload(t)
+	}
 	port, ours := link(t)
 	h := &twin{host: attach(t, ours), of: [2][16]byte{{1}, {2}}}
 	var a *agent.Agent
 	a, h.second = bound(t, port)
-	h.serve(a, port, config{generation: eight})
+	h.serve(a, port, c)
 	ready := want[*wire.Ready](h.host, 0)
 	if b := ready.BulkTransport; b == nil || *b != (wire.BulkTransport{Profile: "dual-port-v1", Port: "agent-bulk", ConnectionID: connection}) {
 		t.Fatalf("ready has %+v", b)
@@ -93,6 +104,7 @@ func (h *twin) readSecond() {
 		if err != nil {
 			return
 		}
+		h.heard.Add(uint64(len(of) + frame.HeaderSize + len(f.Body)))
 		slot, ok := frame.SlotOf(f.ID)
 		if !ok || slot >= len(h.of) || h.of[slot] != of || f.Flags != frame.Bulk {
 			h.t.Errorf("id %d with flags %v as %x", f.ID, f.Flags, of)
