@@ -71,7 +71,7 @@ func Serve(a Args) error {
 	})
 	tasks.SetPod(p)
 	callers := newConnections()
-	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(callers))
+	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(callers), ttrpc.WithUnaryServerInterceptor(resting(log).intercept))
 	if err != nil {
 		return err
 	}
@@ -80,6 +80,15 @@ func Serve(a Args) error {
 	await(tasks.Closed(), log)
 	callers.wait(answerTime)
 	return end(a, server, publisher, p)
+}
+
+// resting gives memory back after each time in which there were calls.
+func resting(log func(string, ...any)) rest {
+	return newRest(func() {
+		if err := host.LetGo(); err != nil {
+			log("give memory back: %v", err)
+		}
+	})
 }
 
 // charge moves this process into a cgroup, and notes it where "delete" looks.
