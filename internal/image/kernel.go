@@ -127,7 +127,7 @@ func (c *Cache) KernelFor(architecture, nameOrPath string) (Kernel, error) {
 	}
 	switch {
 	case err == nil && others(k):
-		return Kernel{}, fmt.Errorf("kernel %s: it is for %s, and the machine is for %s", nameOrPath, k.Architecture, architecture)
+		return Kernel{}, fmt.Errorf("kernel %s: it is for %s, and the machine is for %s: --platform linux/%s asks for one that it fits", nameOrPath, k.Architecture, architecture, k.Architecture)
 	case !errors.Is(err, ErrNoKernel):
 		return k, err
 	}
