@@ -90,6 +90,9 @@ type Config struct {
 	Tmpfs  []Tmpfs `json:"tmpfs,omitempty"`
 	Disks  []Disk  `json:"disks,omitempty"`
 
+	// TranslationMiB bounds the memory on the host for translated code in software
+	// emulation, 16 at least; 0 means QEMU's choice, up to 1 GiB.
+	TranslationMiB int `json:"-"`
 	// Taps are network cards on interfaces of the host; they come after the card of
 	// Network.
 	Taps []Tap `json:"-"`

@@ -149,13 +149,13 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 
 		Kernel:    kernel.Path,
 		CPUs:      cfg.CPUs,
-		MemoryMiB: cfg.MemoryMiB,
-		Accel:     l.machine.Accel,
-		Affinity:  cfg.Affinity,
-		Network:   cfg.Network,
-		Cmdline:   words,
-		Card:      cfg.hooks.Card,
-		Records:   cfg.hasSecond(),
+		MemoryMiB: cfg.MemoryMiB, TranslationMiB: cfg.TranslationMiB,
+		Accel:    l.machine.Accel,
+		Affinity: cfg.Affinity,
+		Network:  cfg.Network,
+		Cmdline:  words,
+		Card:     cfg.hooks.Card,
+		Records:  cfg.hasSecond(),
 	}
 	if l.machine.Records {
 		l.machine.Cmdline = append(l.machine.Cmdline, wire.SecondPortWord)

@@ -14,15 +14,16 @@ import (
 
 // notStored are the fields of a configuration that a record does not keep, and why.
 var notStored = map[string]string{
-	"Cache":      "the user's, of the program that starts the machine",
-	"Agent":      "what that program finds or has built in",
-	"Taps":       "interfaces that the caller has opened",
-	"Socket":     "the machine's own, or Record.Socket",
-	"Log":        "a function",
-	"PortSocket": "for hosts that come back to a machine by themselves",
-	"Console":    "a writer",
-	"Files":      "a directory of the machine's",
-	"hooks":      "of tests",
+	"Cache":          "the user's, of the program that starts the machine",
+	"Agent":          "what that program finds or has built in",
+	"Taps":           "interfaces that the caller has opened",
+	"TranslationMiB": "only programs with many machines set it",
+	"Socket":         "the machine's own, or Record.Socket",
+	"Log":            "a function",
+	"PortSocket":     "for hosts that come back to a machine by themselves",
+	"Console":        "a writer",
+	"Files":          "a directory of the machine's",
+	"hooks":          "of tests",
 }
 
 // filled is a value of a type that differs from zero in all that a record can keep.

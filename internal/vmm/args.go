@@ -81,8 +81,11 @@ func (m Machine) QEMUArgs(run RuntimePaths) []string {
 func (m Machine) boardArgs() []string {
 	b := m.board()
 	accel, cpu := "tcg", b.cpu
-	if m.Accel == KVM {
+	switch {
+	case m.Accel == KVM:
 		accel, cpu = "kvm", "host"
+	case m.TranslationMiB > 0:
+		accel += ",tb-size=" + strconv.Itoa(m.TranslationMiB)
 	}
 	return []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",

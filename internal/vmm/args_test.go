@@ -63,9 +63,10 @@ func machines() map[string]Machine {
 		Card: true, Records: true,
 	}
 	tapped := debian
+	tapped.TranslationMiB = 32
 	tapped.Records, tapped.Taps = true, []Tap{{Name: "tap0", MAC: [6]byte{2, 0, 0, 0, 0, 1}}, {Name: "tap1", MAC: [6]byte{2, 0, 0, 0, 0, 2}}}
 	kvm := minimal
-	kvm.Accel, kvm.TSCkHz = KVM, 2596146
+	kvm.Accel, kvm.TSCkHz, kvm.TranslationMiB = KVM, 2596146, 32 // Which KVM does not need.
 	all := map[string]Machine{"minimal": minimal, "debian": debian, "full": full, "tapped": tapped, "kvm": kvm}
 	for name, m := range maps.Clone(all) {
 		m.Architecture = ARM64
@@ -98,6 +99,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"no CPU", func(m *Machine) { m.CPUs = 0 }, "0 CPUs"},
 		{"many CPUs", func(m *Machine) { m.CPUs = 256 }, "256 CPUs"},
 		{"little memory", func(m *Machine) { m.MemoryMiB = 63 }, "63 MiB"},
+		{"little room for translated code", func(m *Machine) { m.TranslationMiB = 15 }, "15 MiB for translated code: want 16"},
 		{"negative host CPU", func(m *Machine) { m.Affinity = []int{-1} }, "host CPU -1"},
 		{"long tag", func(m *Machine) { m.Shares = []Share{share(strings.Repeat("t", 37))} }, "1 to 36"},
 		{"no tag", func(m *Machine) { m.Shares = []Share{share("")} }, "1 to 36"},

@@ -86,6 +86,9 @@ type Machine struct {
 	CPUs      int
 	MemoryMiB int
 	Accel     Accel
+	// TranslationMiB bounds the memory for translated code in software emulation, where it
+	// is at least 16; 0 means QEMU's choice, up to 1 GiB. KVM translates nothing.
+	TranslationMiB int
 
 	// TSCkHz is the frequency of the time stamp counter, for a guest under TCG; Start
 	// measures it if it is 0. Without it a guest measures the frequency by a timer,
@@ -139,6 +142,9 @@ const (
 	// byte, and id 255 means all CPUs.
 	maxCPUs = 255
 
+	// minTranslationMiB still holds what a boot executes most: with 8 a boot takes five
+	// times as long, because QEMU forgets all translated code when there is no room.
+	minTranslationMiB = 16
 	// minMemoryMiB is a little more than the reference kernel needed to start (48).
 	// With less the guest dies before it has a console.
 	minMemoryMiB = 64
@@ -184,6 +190,8 @@ func (m Machine) checkSize() error {
 		return errors.New("machine has no kernel")
 	case m.CPUs < 1 || m.CPUs > maxCPUs:
 		return fmt.Errorf("%d CPUs: want 1 to %d", m.CPUs, maxCPUs)
+	case m.TranslationMiB != 0 && m.TranslationMiB < minTranslationMiB:
+		return fmt.Errorf("%d MiB for translated code: want %d at least, or 0", m.TranslationMiB, minTranslationMiB)
 	case m.MemoryMiB < m.minMemory():
 		return fmt.Errorf("%d MiB of memory: this kernel needs at least %d", m.MemoryMiB, m.minMemory())
 	}

@@ -111,6 +111,10 @@ func (p *Pod) newMachine(ctx context.Context, spec *specs.Spec, held *pact.Held)
 // runMode is of the guest's /run: what its users need is below.
 const runMode = 0o755
 
+// translationMiB is for the translated code of an emulated guest: a pod boots with as
+// much work as without a bound, which takes 91 MiB, and a host has many pods.
+const translationMiB = 32
+
 // describe is the machine as a value, but for what is made for it.
 func (p *Pod) describe(spec *specs.Spec) (sandbox.Config, error) {
 	o := p.cfg.Options
@@ -119,7 +123,7 @@ func (p *Pod) describe(spec *specs.Spec) (sandbox.Config, error) {
 	}
 	cpus, memory := size(spec, o)
 	cfg := sandbox.Config{
-		Kernel: o.Kernel, Modules: o.Modules, CPUs: cpus, MemoryMiB: memory, Accel: sandbox.Accel(o.Accel), Hostname: spec.Hostname,
+		Kernel: o.Kernel, Modules: o.Modules, CPUs: cpus, MemoryMiB: memory, Accel: sandbox.Accel(o.Accel), TranslationMiB: translationMiB, Hostname: spec.Hostname,
 		Files: filepath.Join(p.cfg.Dir, "machine"), Socket: filepath.Join(p.cfg.Dir, "agent.sock"), ConsoleFile: filepath.Join(p.cfg.Dir, "console"),
 		Tmpfs: []sandbox.Tmpfs{{Target: "/run", Mode: runMode}, {Target: "/tmp"}},
 		Log:   func(line string) { p.cfg.Log("%s", line) },
