@@ -102,6 +102,9 @@ func (l *layout) fromLower(cfg Config, img image.Image) (Config, error) {
 	if err != nil {
 		return cfg, err
 	}
+	if last := disks[len(disks)-1]; !last.ReadOnly {
+		l.rootFile = last.Path
+	}
 	cfg.Disks = append(disks, cfg.Disks...)
 	if cfg.User == "" {
 		cfg.User = img.Config.User

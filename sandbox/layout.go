@@ -44,6 +44,8 @@ type layout struct {
 	// shareless says that the machine has no shared directory.
 	shareless bool
 
+	rootFile string // The disk that the machine writes its root to; "" is none.
+
 	templates snapshot.Templates
 	cold      error      // Why the machine boots; nil while it may start from a template.
 	tsc       func() int // Returns vmm.Machine.TSCkHz, which is measured concurrently.

@@ -34,6 +34,7 @@ const (
 	controlStop   = "stop"
 	controlSignal = "signal"
 	controlExec   = "exec"
+	controlGrow   = "grow"
 )
 
 // A request is a message to a supervisor's control socket.
@@ -42,6 +43,7 @@ type request struct {
 	Signal syscall.Signal `json:"signal,omitempty"`   // For stop; 0 means the machine's own.
 	Grace  *time.Duration `json:"grace_ns,omitempty"` // For stop; nil means the machine's own, less than 0 no bound.
 	Exec   *Detached      `json:"exec,omitempty"`
+	Size   int64          `json:"size,omitempty"` // For grow, in bytes.
 }
 
 // An answer is empty if the request was carried out.
@@ -68,6 +70,7 @@ type control struct {
 	stop   func()                         // Stops the machine; nil while that is impossible.
 	with   request                        // The last request to stop.
 	client *client.Client                 // nil while the machine does not run.
+	grow   func(size int64) error         // Makes the root's disk larger; nil while the machine does not run.
 }
 
 var (
@@ -113,7 +116,7 @@ func (c *control) answer(conn net.Conn) {
 
 func (c *control) do(q request) error {
 	c.mu.Lock()
-	stop, signal, in := c.stop, c.signal, c.client
+	stop, signal, in, grow := c.stop, c.signal, c.client, c.grow
 	if q.Do == controlStop && stop != nil {
 		c.with = q
 	}
@@ -133,6 +136,8 @@ func (c *control) do(q request) error {
 		return errNoCommand
 	case q.Do == controlExec && q.Exec != nil && len(q.Exec.Args) > 0 && in != nil:
 		return detach(in, q.Exec)
+	case q.Do == controlGrow && grow != nil:
+		return grow(q.Size)
 	}
 	return fmt.Errorf("supervisor: cannot do %q now", q.Do)
 }
@@ -222,6 +227,12 @@ func (m *Machine) Signal(ctx context.Context, sig syscall.Signal) error {
 // *CommandError if the command cannot be started.
 func (m *Machine) Detach(ctx context.Context, d Detached) error {
 	return m.askRunning(ctx, request{Do: controlExec, Exec: &d})
+}
+
+// Grow makes the disk of the machine's root as large as size, in bytes; see
+// [sandbox.Machine.GrowRoot].
+func (m *Machine) Grow(ctx context.Context, size int64) error {
+	return m.askRunning(ctx, request{Do: controlGrow, Size: size})
 }
 
 func (m *Machine) askRunning(ctx context.Context, q request) error {

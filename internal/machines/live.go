@@ -93,9 +93,24 @@ func (l *Live) begin(ctx context.Context) (err error) {
 	if err := l.tellRunning(); err != nil {
 		return errors.Join(err, l.Kill(), l.closePorts())
 	}
-	l.control.set(func(c *control) { c.client = l.Client() })
+	l.control.set(func(c *control) { c.client, c.grow = l.Client(), l.grow })
 	l.checks = startChecks(l.machine.record.Health, l.Client(), l.machine.file(healthName), l.log)
 	return nil
+}
+
+// growWait bounds the growth of a disk, less than controlWait: the guest gives up sooner.
+const growWait = 25 * time.Second
+
+// grow makes the disk of the machine's root larger.
+func (l *Live) grow(size int64) error {
+	ctx, cancel := context.WithTimeout(context.Background(), growWait)
+	defer cancel()
+	const private = 0o600
+	if err := os.WriteFile(l.machine.file(grownName), nil, private); err != nil {
+		return err
+	}
+	_, err := l.GrowRoot(ctx, size)
+	return err
 }
 
 func (l *Live) tellRunning() error {
@@ -128,6 +143,9 @@ func (l *Live) openControl() {
 // config returns the record's configuration with paths in the machine's directory.
 func (m *Machine) config(log func(line string)) sandbox.Config {
 	cfg := m.record.Config
+	if cfg.Upper.Disk != "" && exists(m.file(grownName)) && exists(cfg.Upper.Disk) {
+		cfg.Upper.SizeMiB = 0 // The disk was made with that size, and has another now.
+	}
 	cfg.Files, cfg.Socket, cfg.Log = m.file(filesName), m.Socket(), log
 	if cfg.ConsoleFile == "" {
 		cfg.ConsoleFile = m.Console()
@@ -136,6 +154,11 @@ func (m *Machine) config(log func(line string)) sandbox.Config {
 		cfg.Hostname = m.Name()
 	}
 	return cfg
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // say writes the state file.
@@ -172,7 +195,7 @@ func (l *Live) settle(ctx context.Context, failed, asked error) error {
 		ownEnd = true
 	default:
 	}
-	l.control.set(func(c *control) { c.client, c.signal = nil, nil })
+	l.control.set(func(c *control) { c.client, c.grow, c.signal = nil, nil, nil })
 	_ = l.closePorts() // Only listeners, so nothing is lost.
 	l.checks.end()
 	defer l.checks.await()

@@ -24,6 +24,7 @@ const (
 	outputName  = "output.log"
 	filesName   = "files"
 	scriptName  = "repeat.sh"
+	grownName   = "grown" // Is there once the disk of the root was to grow.
 	healthName  = "health.json"
 )
 

@@ -210,12 +210,17 @@ func (v *VM) resize(ctx context.Context, disks []Disk) error {
 		if err != nil {
 			return err
 		}
-		to := map[string]any{"node-name": diskID(i), "size": info.Size()}
-		if err := v.qmp.call(ctx, "block_resize", to, nil); err != nil {
+		if err := v.ResizeDisk(ctx, i, info.Size()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// ResizeDisk gives a disk of [Machine.Disks] another size, in bytes: its file, and what the
+// guest sees. It is for disks that the machine can write to.
+func (v *VM) ResizeDisk(ctx context.Context, disk int, size int64) error {
+	return v.qmp.call(ctx, "block_resize", map[string]any{"node-name": diskID(disk), "size": size}, nil)
 }
 
 // refused makes a RefusedError with the output of QEMU, which ends when it cannot load a
