@@ -190,7 +190,7 @@ func (c *Cmd) opening() (wire.Message, error) {
 	req, err := c.request()
 	if err == nil && c.Keep != nil {
 		if err = c.client.needs(ExtensionKept, "kept commands"); err == nil {
-			req.Keep, err = c.Keep.request()
+			req.Keep, err = c.Keep.request(c.Stdin == nil)
 		}
 	}
 	return req, err

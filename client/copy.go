@@ -92,6 +92,9 @@ func (c *Cmd) copyInput() {
 	if c.view != nil && (!c.view.Write || c.Stdin == nil) {
 		return // The input is another's, or is left as it is.
 	}
+	if c.Keep != nil && c.Stdin == nil {
+		return // The request has said so.
+	}
 	switch r := c.Stdin.(type) {
 	case nil:
 		in.end() // The first frame of an outbox never waits.

@@ -28,8 +28,8 @@ type Keep struct {
 	Age    time.Duration // How long the end is kept, 30 days at most (a day).
 }
 
-func (k *Keep) request() (*wire.Keep, error) {
-	m := &wire.Keep{Name: k.Name, Memory: uint32(k.Memory), AgeSecs: uint32(k.Age / time.Second)}
+func (k *Keep) request(noInput bool) (*wire.Keep, error) {
+	m := &wire.Keep{Name: k.Name, Memory: uint32(k.Memory), AgeSecs: uint32(k.Age / time.Second), NoInput: noInput}
 	if k.Memory < 0 || k.Memory > wire.MaxKeptMemory {
 		return nil, fmt.Errorf("keep: memory %d: want 0 to %d bytes", k.Memory, wire.MaxKeptMemory)
 	}

@@ -22,11 +22,10 @@ func TestKeptCommand(t *testing.T) {
 		t := p.t
 		wait := background(func() {
 			id, req := p.request()
-			if req.Keep == nil || req.Keep.Name != "n" || req.Keep.Full != wire.FullWait || *req.Keep.Disk != 0 {
+			if req.Keep == nil || req.Keep.Name != "n" || req.Keep.Full != wire.FullWait || *req.Keep.Disk != 0 || !req.Keep.NoInput {
 				t.Errorf("request %+v", req)
 			}
 			p.send(id, &wire.ExecStarted{PID: 7, Kept: &wire.KeptStart{Name: "n"}})
-			p.expect(&wire.ExecStdin{Data: []byte{}})
 			p.send(id, &wire.ExecStdout{Data: bytes.Repeat([]byte("x"), 20_000)})
 			p.expect(&wire.KeptConsumed{Stdout: 20_000})
 			p.send(id, &wire.KeptGap{Stream: wire.KeptStderr, Offset: 100})

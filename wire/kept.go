@@ -25,6 +25,7 @@ type Keep struct {
 	Disk    *uint64 // Bytes of each stream that are kept on disk, older than those in memory; nil is the default.
 	Full    FullPolicy
 	AgeSecs uint32 // How long the end is kept.
+	NoInput bool   // The input is empty. Else it stays open until a client ends it.
 }
 
 func (k *Keep) fields() []field {
@@ -34,6 +35,7 @@ func (k *Keep) fields() []field {
 		omitted("disk", optionalNumber(&k.Disk)),
 		omitted("full", oneOf(&k.Full, FullDrop, FullWait)),
 		defaulted("age_secs", num(&k.AgeSecs)),
+		omitted("no_input", truth(&k.NoInput)),
 	}
 }
 

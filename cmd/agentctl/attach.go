@@ -3,20 +3,24 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/signal"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/machines"
 	"github.com/agentd-go/agentd/sandbox"
 )
 
 func newAttach() *cobra.Command {
-	var proxy, noInput bool
+	var noInput bool
+	v := &keptView{}
 	cmd := &cobra.Command{
-		Use:   "attach NAME",
-		Short: "Show what the command of a running machine prints, and signal it",
+		Use:   "attach [flags] NAME [COMMAND]",
+		Short: "Show what a command of a running machine prints, and signal it",
 		Long: `Show the output of a machine's command in the background, from now on, on standard
 output and standard error, and end with the command's status. ^C and other signals go
 to the command. A second ^C ends attach, and the command continues. 'agentctl logs'
@@ -24,21 +28,35 @@ shows the earlier output.
 
 The command has no input and no terminal. Only 'agentctl run' in the foreground and
 'agentctl exec -it' give a command these.
+
+With COMMAND, the name of a command that 'agentctl exec -d' has started, show all of that
+command's output that is kept, or the output from a byte of its standard output on
+(--since), and then what comes. -i passes standard input on, and takes it from the client
+that had it. ^P ^Q leave a command on a terminal.
 ` + exitHelp(`  the command's own status, or
   125  agentctl or the machine failed; nothing is known of the command
   128+n  signal n ended the command, or attach
 `),
-		Args:              cobra.ExactArgs(1),
+		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 {
+				dial := func(ctx context.Context) (*client.Client, error) { return connect(ctx, args[0]) }
+				return v.attach(cmd.Context(), dial, args[1])
+			}
+			if err := onlyFor("for a command that is kept, which has to be named", cmd, "interactive", "since"); err != nil {
+				return err
+			}
 			m, err := lookup(args[0])
 			if err != nil {
 				return err
 			}
-			return attach(cmd.Context(), m, proxy)
+			return attach(cmd.Context(), m, v.proxy)
 		},
 	}
-	cmd.Flags().BoolVar(&proxy, "sig-proxy", true, "pass signals on to the command")
+	cmd.Flags().BoolVarP(&v.input, "interactive", "i", false, "pass standard input on to a kept command")
+	cmd.Flags().StringVar(&v.since, "since", "", "begin at this `OFFSET` of a kept command's standard output")
+	cmd.Flags().BoolVar(&v.proxy, "sig-proxy", true, "pass signals on to the command")
 	cmd.Flags().BoolVar(&noInput, "no-stdin", true, "accepted for compatibility; input is never passed on")
 	refuseFlags(cmd.Flags(), detachKeys)
 	return cmd
@@ -98,17 +116,32 @@ func endOf(m *machines.Machine, s machines.State) error {
 	return &statusError{status: *s.Exit}
 }
 
-// detachExec makes the machine's supervisor start a command.
-func (f *commandFlags) detachExec(ctx context.Context, name string, args []string) (err error) {
+// detachExec starts a command that stays. If the machine's agent cannot keep it, the
+// machine's supervisor runs it and discards its output.
+func (f *commandFlags) detachExec(ctx context.Context, dial func(context.Context) (*client.Client, error), machine, name string, args []string) (err error) {
+	if f.env, err = environmentOf(f.envFiles, f.env); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(contextOrBackground(ctx), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	c, err := dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }() // The client is no longer needed.
+	if name == "" && machine != "" && !c.Has(client.ExtensionKept) {
+		return f.leaveToSupervisor(ctx, machine, args)
+	}
+	return f.startKept(ctx, c, name, args)
+}
+
+// leaveToSupervisor makes the machine's supervisor start a command.
+func (f *commandFlags) leaveToSupervisor(ctx context.Context, name string, args []string) error {
 	m, _, err := lookupRunning(name)
 	if err != nil {
 		return err
 	}
-	env, err := environmentOf(f.envFiles, f.env)
-	if err != nil {
-		return err
-	}
-	return m.Detach(contextOrBackground(ctx), machines.Detached{Args: args, Env: env, User: sandbox.PlainUser(f.user), Dir: f.dir, Resources: f.bounds})
+	return m.Detach(ctx, machines.Detached{Args: args, Env: f.env, User: sandbox.PlainUser(f.user), Dir: f.dir, Resources: f.bounds})
 }
 
 // reachable lets 'agentctl stop' and 'agentctl kill -s' reach the command of run. A

@@ -19,7 +19,7 @@ const execExit = `  the command's own status, or
 
 func newExec() *cobra.Command {
 	f := &commandFlags{}
-	var socket string
+	var socket, kept string
 	var detached, privileged bool
 	cmd := &cobra.Command{
 		Use:   "exec [flags] NAME [--] COMMAND [ARG...]",
@@ -27,11 +27,15 @@ func newExec() *cobra.Command {
 		Long: `Run a command in a running machine. If agentctl ends first, the command is killed,
 except with -d. With -i the command gets standard input; without -i it is not read.
 
+With -d the command's output and end are kept until 'agentctl rm --cmd', for a day, or
+until 64 others have ended. Of each output the last 16 MiB are kept.
+
 With --socket the machine is the one that serves clients at that path, and the first
 argument is the command.
 ` + exitHelp(execExit),
 		Example: `  agentctl exec dev -- make test
   agentctl exec -it dev -- sh
+  agentctl exec -d --name build dev -- make; agentctl attach dev build
   agentctl exec --socket /tmp/machine -- ps`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
@@ -54,14 +58,15 @@ argument is the command.
 				}
 			}
 			if detached {
-				return f.detachExec(cmd.Context(), name, args)
+				return f.detachExec(cmd.Context(), dial, name, kept, args)
 			}
 			return f.exec(cmd.Context(), dial, args)
 		},
 	}
 	f.register(cmd.Flags())
 	registerBounds(cmd.Flags(), &f.bounds)
-	cmd.Flags().BoolVarP(&detached, "detach", "d", false, "start the command and return; it runs on at most until the machine ends, and its output is discarded")
+	cmd.Flags().BoolVarP(&detached, "detach", "d", false, "start the command, print its name and return; it runs on at most until the machine ends, and 'attach', 'logs', 'wait' and 'ps' have its output and its end")
+	cmd.Flags().StringVar(&kept, "name", "", "with -d, the `NAME` of the command (default: c1, c2, …)")
 	cmd.Flags().StringVar(&socket, "socket", "", "the machine's socket, instead of a name")
 	cmd.Flags().StringArrayVar(&f.envFiles, "env-file", nil, "`file` of variables, one a line")
 	cmd.Flags().BoolVar(&privileged, "privileged", false, "accepted for compatibility; commands of root have all privileges in the machine")

@@ -13,13 +13,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/machines"
 )
 
 // logFlags holds the flags of logs.
 type logFlags struct {
 	follow, console, agent, supervisor, timestamps bool
-	tail, since, until                             string
+	tail, since, until, cmd                        string
 	query                                          machines.LogQuery
 }
 
@@ -55,6 +56,11 @@ before now (10m).
 			}
 			ctx, stop := interruptible(cmd)
 			defer stop()
+			if f.cmd != "" {
+				return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error {
+					return logsOfKept(ctx, c, f.cmd, f.follow)
+				})
+			}
 			if isPod(args[0]) {
 				return f.showPod(args[0], wantsJSON(cmd))
 			}
@@ -71,6 +77,7 @@ before now (10m).
 	flags.StringVarP(&f.tail, "tail", "n", "all", "only the last `LINES`, and later ones")
 	flags.StringVar(&f.since, "since", "", "only what a command has printed since a `TIME`")
 	flags.StringVar(&f.until, "until", "", "only what a command has printed until a `TIME`")
+	flags.StringVar(&f.cmd, "cmd", "", "what is kept of the output of a `COMMAND` of 'agentctl exec -d'")
 	flags.BoolVar(&f.console, "console", false, "the console")
 	flags.BoolVar(&f.agent, "agent", false, "only the agent's lines on the console")
 	flags.BoolVar(&f.supervisor, "supervisor", false, "the messages of agentctl in the background")

@@ -409,12 +409,13 @@ end within 8 more seconds (16 in software emulation) is killed. Its files stay.
 }
 
 func newKill() *cobra.Command {
-	var name string
+	var name, kept string
 	cmd := &cobra.Command{
 		Use:   "kill [-s SIGNAL] NAME...",
 		Short: "End machines like a power cut, or signal their commands",
 		Long: `End machines as a power cut would: unwritten data is lost, and no command is told. With
-a signal other than KILL, send that signal to the machine's command instead.
+a signal other than KILL, send that signal to the machine's command instead. With --cmd
+any signal goes to a command that 'agentctl exec -d' has started.
 ` + exitHelp(plainExit),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
@@ -422,6 +423,9 @@ a signal other than KILL, send that signal to the machine's command instead.
 			sig, err := machines.ParseSignal(name)
 			if err != nil {
 				return misuse(fmt.Errorf("--signal: %w", err))
+			}
+			if kept != "" {
+				return forKept(cmd, args, func(ctx context.Context, c *client.Client) error { return signalKept(ctx, c, kept, sig) })
 			}
 			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
 				if sig == syscall.SIGKILL {
@@ -432,27 +436,45 @@ a signal other than KILL, send that signal to the machine's command instead.
 		},
 	}
 	cmd.Flags().StringVarP(&name, "signal", "s", "KILL", "the `SIGNAL`, by its name or number")
+	cmd.Flags().StringVar(&kept, "cmd", "", "signal a kept `COMMAND` of one machine, and not the machine")
 	return offerJSON(cmd)
+}
+
+// forKept calls f with a client of the one machine that is named.
+func forKept(cmd *cobra.Command, args []string, f func(context.Context, *client.Client) error) error {
+	if len(args) != 1 {
+		return misuse(fmt.Errorf("%s: --cmd names a command of one machine, and there are %d", pathOf(cmd), len(args)))
+	}
+	if wantsJSON(cmd) {
+		return misuse(fmt.Errorf("%s: --cmd and --json: JSON is of machines", pathOf(cmd)))
+	}
+	return withClient(cmd, args[0], f)
 }
 
 func newRemove() *cobra.Command {
 	var force bool
+	var kept string
 	cmd := &cobra.Command{
 		Use:   "rm [-f] NAME...",
 		Short: "Remove machines with all their files",
 		Long: `Remove machines with their processes, sockets and files. A running machine is refused
 without -f. Directories that they share with this host stay, and so do volumes: -v has
-no effect, because a machine has no volumes without a name.
+no effect, because a machine has no volumes without a name. With
+--cmd forget a command of 'agentctl exec -d' that has ended.
 ` + exitHelp(plainExit),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if kept != "" {
+				return forKept(cmd, args, func(ctx context.Context, c *client.Client) error { return c.Release(ctx, kept) })
+			}
 			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
 				return remove(ctx, m, force)
 			})
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill them first")
+	cmd.Flags().StringVar(&kept, "cmd", "", "forget a kept `COMMAND` of one machine, and not the machine")
 	cmd.Flags().BoolP("volumes", "v", false, "accepted for compatibility; all volumes have names")
 	_ = cmd.Flags().MarkHidden("volumes") // Cannot fail: the flag was just defined.
 	return offerJSON(cmd)
@@ -486,9 +508,12 @@ type outcome struct {
 func newWait() *cobra.Command {
 	return offerJSON(&cobra.Command{
 		Use:   "wait NAME...",
-		Short: "Wait until machines have ended",
+		Short: "Wait until machines or a kept command have ended",
 		Long: `Wait until machines have ended, and print the exit status of each one's command, or 0
 if it has none and ended in order.
+
+If the second of two arguments is no machine, it is a command of 'agentctl exec -d' in the
+first. Its status is printed.
 ` + exitHelp("  0  all have ended\n  2  the arguments or flags are wrong\n  125  failed, or a machine did; the error is on standard error\n"),
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
@@ -496,6 +521,9 @@ if it has none and ended in order.
 			ctx, stop := interruptible(cmd)
 			defer stop()
 			asJSON, all := wantsJSON(cmd), []outcome{}
+			if len(args) == 2 && isKept(args[1]) && !asJSON {
+				return awaitKept(cmd, args[0], args[1])
+			}
 			for _, name := range args {
 				o, failed := await(ctx, name)
 				if o.Phase != "" {
@@ -511,6 +539,23 @@ if it has none and ended in order.
 			}
 			return err
 		},
+	})
+}
+
+// isKept reports whether a word is not a machine's name.
+func isKept(word string) bool {
+	_, err := lookup(word)
+	return errors.Is(err, machines.ErrNotFound)
+}
+
+// awaitKept waits for a kept command and prints its status.
+func awaitKept(cmd *cobra.Command, machine, name string) error {
+	return withClient(cmd, machine, func(ctx context.Context, c *client.Client) error {
+		status, err := waitKept(ctx, c, name)
+		if err == nil {
+			fmt.Println(status)
+		}
+		return err
 	})
 }
 

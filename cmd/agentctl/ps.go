@@ -41,10 +41,10 @@ type machineLine struct {
 }
 
 type psFlags struct {
-	all, json, quiet, tree, latest, pods bool
-	last                                 int
-	filters                              []string
-	format                               string
+	all, json, quiet, tree, latest, pods, kept bool
+	last                                       int
+	filters                                    []string
+	format                                     string
 }
 
 func newPs() *cobra.Command {
@@ -53,7 +53,8 @@ func newPs() *cobra.Command {
 		Use:   "ps [flags] [NAME]",
 		Short: "List machines, or the processes in one",
 		Long: `List the machines that run; with -a all machines. With a name, list the processes inside
-that machine; with -a also the kernel's threads.
+that machine; with -a also the kernel's threads. The
+commands of 'agentctl exec -d' follow, with those that have ended.
 
 A machine is created, starting, running, restarting, stopping, stopped, failed or dead.
 It is dead if its supervisor was killed. 'agentctl rm' removes a machine in any of these
@@ -73,9 +74,12 @@ in place of a machine's name.
 				if err := onlyFor("for the list of machines, and not for the processes in one", cmd, "filter", "last", "latest", "format", "quiet", "pods"); err != nil {
 					return err
 				}
+				if f.kept {
+					return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error { return listKept(ctx, c, f.json) })
+				}
 				return withClient(cmd, args[0], f.inside)
 			}
-			if err := onlyFor("for the processes in a machine, which has to be named", cmd, "tree"); err != nil {
+			if err := onlyFor("for the processes in a machine, which has to be named", cmd, "tree", "kept"); err != nil {
 				return err
 			}
 			return f.machines()
@@ -84,6 +88,7 @@ in place of a machine's name.
 	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "include machines that do not run")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "names only")
 	cmd.Flags().BoolVar(&f.tree, "tree", false, "show each process below its parent")
+	cmd.Flags().BoolVar(&f.kept, "kept", false, "the commands of 'agentctl exec -d' in a machine, those too that have ended")
 	cmd.Flags().BoolVar(&f.json, "json", false, "as JSON")
 	cmd.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "only machines with `KEY=VALUE`: name, status, exited, health or label")
 	cmd.Flags().IntVarP(&f.last, "last", "n", -1, "the `NUMBER` of machines that were made last, in any state")
@@ -243,7 +248,20 @@ func (f *psFlags) inside(ctx context.Context, c *client.Client) error {
 	for _, b := range branches {
 		row(w, b.PID, b.Parent, b.UID, b.State, b.CPU.Round(10*time.Millisecond), transfer.Size(b.RSS), f.indent(b)+b.Command())
 	}
-	return w.Flush()
+	return errors.Join(w.Flush(), alsoKept(ctx, c))
+}
+
+// alsoKept lists the kept commands, if there are any.
+func alsoKept(ctx context.Context, c *client.Client) error {
+	if !c.Has(client.ExtensionKept) {
+		return nil
+	}
+	all, err := c.Kept(ctx)
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	fmt.Println()
+	return listKept(ctx, c, false)
 }
 
 func (f *psFlags) indent(b procfs.Branch) string {

@@ -35,7 +35,6 @@ var rules = []rule{
 	{"exec", "detach", "tty", "a command in the background has no terminal"},
 	{"exec", "detach", "interactive", "a command in the background has no input"},
 	{"exec", "privileged", "socket", "what the machine takes from commands is known by its name alone"},
-	{"exec", "detach", "socket", "the machine's supervisor runs the command, so name the machine"},
 	{"ps", "json format quiet", "", "each says what is printed"},
 	{"ps", "json", "tree", "JSON has the parent of each process"},
 	{"ps", "last latest", "", "each says how many machines are listed"},
@@ -44,7 +43,10 @@ var rules = []rule{
 	{"image ls,images", "quiet", "digests", "IDs alone are printed"},
 	{"stats,system df,version,image inspect,volume inspect", "json format", "", "each says what is printed"},
 	{"volume ls", "json quiet format", "", "each says what is printed"},
-	{"logs", "console agent supervisor", "", "each is a log of its own"},
+	{"logs", "console agent supervisor cmd", "", "each is a log of its own"},
+	{"logs", "cmd", "timestamps since until tail json", "the output of a kept command is bytes without times"},
+	{"ps", "kept", "all quiet tree latest pods format filter last", "kept commands are of one machine"},
+	{"attach", "interactive", "no-stdin", "want one of them"},
 	{"logs", "console agent supervisor", "timestamps since until", "this log has no times; those are of a command's output"},
 }
 
@@ -53,6 +55,7 @@ type need struct{ command, flag, other, why string }
 
 var needs = []need{
 	{"run", "json", "detach", "standard output is the command's without it"},
+	{"exec", "name", "detach", "a command that is not left has no name"},
 }
 
 // A constant is a switch that is always on. It exists for users of other tools.

@@ -30,7 +30,7 @@ func eitherWay(groups ...string) (all []string) {
 // two of one group are independent of each other. A command with one switch at most has
 // no entry.
 var independent = map[string][]string{
-	"attach":       {"no-stdin sig-proxy"},
+	"attach":       {"no-stdin sig-proxy", "interactive sig-proxy"},
 	"boot-times":   eitherWay(machineSwitches + " json"),
 	"cp":           {"archive json quiet recursive"},
 	"create":       eitherWay(stayingSwitches + " json quiet"),
@@ -44,7 +44,7 @@ var independent = map[string][]string{
 	"image pull":   {"json quiet"},
 	"image rm":     {"force json"},
 	"logs":         {"agent follow json", "console follow json", "follow json supervisor", "follow json timestamps"},
-	"ps":           {"all json latest no-trunc", "all latest no-trunc quiet", "all latest no-trunc tree", "quiet tree", "all json latest no-trunc pods", "all latest no-trunc pods quiet", "pods tree"},
+	"ps":           {"all json latest no-trunc", "all latest no-trunc quiet", "all latest no-trunc tree", "quiet tree", "all json latest no-trunc pods", "all latest no-trunc pods quiet", "pods tree", "json kept no-trunc"},
 	"pull":         {"json quiet"},
 	"rm":           {"force json volumes"},
 	"rmi":          {"force json"},

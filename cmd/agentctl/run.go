@@ -259,8 +259,7 @@ func worse(result, end error) error {
 
 // command runs the command and translates its end into our exit status.
 func (f *commandFlags) command(ctx context.Context, in *client.Client, args []string, signals *signals) error {
-	c := in.CommandContext(ctx, args[0], args[1:]...)
-	c.AddEnv, c.User, c.Dir, c.Resources = f.env, sandbox.PlainUser(f.user), f.dir, f.bounds
+	c := f.prepare(ctx, in, args)
 	c.Stdout, c.Stderr = output{os.Stdout, signals}, output{os.Stderr, signals}
 	restore, err := f.connectInput(c)
 	if err != nil {
@@ -272,6 +271,13 @@ func (f *commandFlags) command(ctx context.Context, in *client.Client, args []st
 	}
 	signals.to(func(sig syscall.Signal) { _ = c.Signal(sig) }) // A command that has ended gets no signals.
 	return ended(ctx, commandError(settle(ctx, c)))
+}
+
+// prepare returns the command that the flags describe.
+func (f *commandFlags) prepare(ctx context.Context, in *client.Client, args []string) *client.Cmd {
+	c := in.CommandContext(ctx, args[0], args[1:]...)
+	c.AddEnv, c.User, c.Dir, c.Resources = f.env, sandbox.PlainUser(f.user), f.dir, f.bounds
+	return c
 }
 
 // settleTime is how long the rest of the output may take after we have ended the

@@ -54,6 +54,9 @@ func (r *Runner) Keep(id uint32, req *wire.ExecRequest, ending session.Ending) *
 	}
 	k.makeRings(r, req.Keep)
 	k.session = r.startKept(k, req)
+	if req.Keep.NoInput {
+		k.session.EndInput()
+	}
 	v.start()
 	return v
 }

@@ -1,0 +1,317 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/internal/machines"
+)
+
+// A keptLine is a kept command in the output of ps --kept --json.
+type keptLine struct {
+	Name    string    `json:"name"`
+	Args    []string  `json:"args"`
+	PID     int       `json:"pid"`
+	TTY     bool      `json:"tty"`
+	State   string    `json:"state"` // running or exited.
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"`
+	Exit    *int      `json:"exit,omitempty"`
+	Stdout  keptRange `json:"stdout"`
+	Stderr  keptRange `json:"stderr"`
+	Clients int       `json:"clients"`
+	Writer  bool      `json:"writer"`
+}
+
+// A keptRange is the part of an output that is kept.
+type keptRange struct {
+	Start uint64 `json:"start"`
+	End   uint64 `json:"end"`
+}
+
+func describeKept(k *client.KeptCommand) keptLine {
+	l := keptLine{
+		Name: k.Name, Args: k.Args, PID: k.PID, TTY: k.TTY, State: "running", Started: k.Started, Ended: k.Ended,
+		Stdout: keptRange(k.Stdout), Stderr: keptRange(k.Stderr), Clients: k.Clients, Writer: k.Writer,
+	}
+	if !k.Running() {
+		l.State, l.Exit = "exited", new(statusOf(commandError(k.Err)))
+	}
+	return l
+}
+
+// statusOf is the status with which a command's end is told.
+func statusOf(err error) int {
+	if s, ok := errors.AsType[*statusError](err); ok {
+		return s.status
+	}
+	return 0
+}
+
+// state returns the state in a form for people.
+func (l *keptLine) state() string {
+	if l.Exit != nil {
+		return fmt.Sprintf("exited (%d)", *l.Exit)
+	}
+	return "running"
+}
+
+// listKept prints the kept commands of a machine.
+func listKept(ctx context.Context, c *client.Client, asJSON bool) error {
+	all, err := c.Kept(ctx)
+	if err != nil {
+		return err
+	}
+	lines := make([]keptLine, 0, len(all))
+	for i := range all {
+		lines = append(lines, describeKept(&all[i]))
+	}
+	if asJSON {
+		return writeJSON(os.Stdout, lines)
+	}
+	w := table("KEPT", "STATE", "STARTED", "STDOUT", "STDERR", "COMMAND")
+	for _, l := range lines {
+		row(w, l.Name, l.state(), ago(l.Started), l.Stdout.End, l.Stderr.End, strings.Join(l.Args, " "))
+	}
+	return w.Flush()
+}
+
+// findKept returns a kept command.
+func findKept(ctx context.Context, c *client.Client, name string) (k client.KeptCommand, err error) {
+	all, err := c.Kept(ctx)
+	for _, k := range all {
+		if k.Name == name {
+			return k, nil
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("there is no kept command %s; 'agentctl ps' with the machine's name lists them", name)
+	}
+	return k, err
+}
+
+// startKept starts a command that is kept, and prints its name.
+func (f *commandFlags) startKept(ctx context.Context, in *client.Client, name string, args []string) error {
+	c := f.prepare(context.WithoutCancel(ctx), in, args)
+	c.Keep = &client.Keep{Name: name}
+	if err := c.Start(); err != nil {
+		return machines.StartError(args[0], err)
+	}
+	fmt.Println(c.Name())
+	return nil
+}
+
+// A keptView is how attach looks at a kept command.
+type keptView struct {
+	since string // An offset of stdout, or "".
+	input bool   // Pass standard input on.
+	proxy bool   // Pass signals on.
+}
+
+// attach shows a kept command until it ends or is left.
+func (v *keptView) attach(ctx context.Context, dial func(context.Context) (*client.Client, error), name string) error {
+	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
+	defer cancel(nil)
+	signals := catchSignals(cancel)
+	defer signals.stop()
+	in, err := dial(ctx)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	defer func() { _ = in.Close() }() // The client is no longer needed.
+	k, err := findKept(ctx, in, name)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	c, err := v.command(ctx, in, name)
+	if err != nil {
+		return err
+	}
+	c.Stdout, c.Stderr = output{os.Stdout, signals}, output{os.Stderr, signals}
+	restore, err := v.connectInput(c, k.TTY)
+	if err != nil {
+		return err
+	}
+	defer restore()
+	if err := c.Start(); err != nil {
+		return ended(ctx, err)
+	}
+	if v.proxy {
+		signals.to(func(sig syscall.Signal) { _ = c.Signal(sig) }) // A command that has ended gets no signals.
+	}
+	err = settle(ctx, c)
+	if errors.Is(err, client.ErrDetached) && ctx.Err() == nil {
+		restore()
+		say("left " + name + ", which goes on")
+		return nil
+	}
+	return ended(ctx, commandError(err))
+}
+
+// command returns the client's side of a kept command.
+func (v *keptView) command(ctx context.Context, in *client.Client, name string) (*client.Cmd, error) {
+	view := client.View{Write: v.input, Gap: func(stderr bool, offset uint64) {
+		say(fmt.Sprintf("%s: bytes before %d are not kept any more", outputName(stderr), offset))
+	}}
+	if v.since != "" {
+		var offset uint64
+		if _, err := fmt.Sscanf(v.since+"\n", "%d\n", &offset); err != nil {
+			return nil, misuse(fmt.Errorf("attach: --since %q: want the offset of a byte, such as 4096", v.since))
+		}
+		view.Stdout = &offset
+	}
+	return in.Attach(ctx, name, view), nil
+}
+
+func outputName(stderr bool) string {
+	if stderr {
+		return "stderr"
+	}
+	return "stdout"
+}
+
+// connectInput passes standard input on. A terminal's keys go to a command with a terminal,
+// but for those that leave it.
+func (v *keptView) connectInput(c *client.Cmd, tty bool) (restore func(), err error) {
+	if !v.input {
+		return func() {}, nil
+	}
+	if !tty || !term.IsTerminal(int(os.Stdin.Fd())) {
+		c.Stdin = os.Stdin
+		return func() {}, nil
+	}
+	t, err := openTerminal(os.Stdin)
+	if err != nil {
+		return nil, err
+	}
+	keys := &leaver{from: os.Stdin, leave: func() { _ = c.Detach() }} // Fails only if the command has ended.
+	pipe, err := c.StdinPipe()
+	if err != nil {
+		t.restore()
+		return nil, err
+	}
+	go func() { _, _ = io.Copy(pipe, keys) }() // A read of a terminal cannot be interrupted.
+	c.Rows, c.Cols = t.size()
+	t.follow(func(rows, cols uint16) { _ = c.Resize(rows, cols) })
+	return t.restore, nil
+}
+
+// leaveKeys leave a kept command: ^P and then ^Q, as containers' tools have it.
+var leaveKeys = [2]byte{'p' & 31, 'q' & 31}
+
+// A leaver reads keys and looks for those that leave.
+type leaver struct {
+	from  io.Reader
+	leave func()
+	held  bool // The first of leaveKeys has come, and was not passed on yet.
+}
+
+// Read passes keys on. After the keys that leave it is the end of input that is never told:
+// it blocks no one, since the command's client has left.
+func (l *leaver) Read(p []byte) (int, error) {
+	if len(p) < 2 {
+		return 0, io.ErrShortBuffer
+	}
+	in := make([]byte, len(p)/2) // Each key may become two: one that was held, and itself.
+	n, err := l.from.Read(in)
+	out := p[:0]
+	for _, key := range in[:n] {
+		switch {
+		case l.held && key == leaveKeys[1]:
+			l.leave()
+			return len(out), io.EOF
+		case l.held:
+			out, l.held = append(out, leaveKeys[0]), false
+		}
+		if l.held = key == leaveKeys[0]; !l.held {
+			out = append(out, key)
+		}
+	}
+	return len(out), err
+}
+
+// waitKept waits for a kept command, and returns its status.
+func waitKept(ctx context.Context, in *client.Client, name string) (int, error) {
+	c := in.Attach(ctx, name, client.View{NoStdout: true, NoStderr: true})
+	if err := c.Start(); err != nil {
+		return 0, err
+	}
+	err := commandError(c.Wait())
+	if s, ok := errors.AsType[*statusError](err); ok {
+		return s.status, nil
+	}
+	return 0, err
+}
+
+// logsOfKept prints what is kept of a command, and with follow what comes.
+func logsOfKept(ctx context.Context, in *client.Client, name string, follow bool) error {
+	k, err := findKept(ctx, in, name)
+	if err != nil {
+		return err
+	}
+	v := &keptView{}
+	c, err := v.command(ctx, in, name)
+	if err != nil {
+		return err
+	}
+	stop := func() {
+		out, diag := c.Offsets()
+		if !follow && out >= k.Stdout.End && diag >= k.Stderr.End {
+			_ = c.Detach() // Fails only if the command has ended.
+		}
+	}
+	c.Stdout, c.Stderr = &watched{os.Stdout, stop}, &watched{os.Stderr, stop}
+	if err := c.Start(); err != nil {
+		return err
+	}
+	stop()
+	err = c.Wait()
+	var exit *client.ExitError
+	if errors.As(err, &exit) || errors.Is(err, client.ErrDetached) {
+		return nil
+	}
+	return err
+}
+
+// watched calls a function after each write.
+type watched struct {
+	io.Writer
+	wrote func()
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	w.wrote()
+	return n, err
+}
+
+// signalKept sends a signal to a kept command.
+func signalKept(ctx context.Context, in *client.Client, name string, sig syscall.Signal) error {
+	c := in.Attach(ctx, name, client.View{NoStdout: true, NoStderr: true})
+	if err := c.Start(); err != nil {
+		return err
+	}
+	err := c.Signal(sig)
+	if errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("command %s has ended", name)
+	}
+	return errors.Join(err, leaveKept(c))
+}
+
+// leaveKept leaves a command, so that what was sent has arrived.
+func leaveKept(c *client.Cmd) error {
+	err := c.Detach()
+	if waited := c.Wait(); errors.Is(waited, client.ErrDetached) || waited == nil || errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
