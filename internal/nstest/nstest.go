@@ -25,6 +25,9 @@ const (
 	// limit bounds one test in its namespaces: the slowest takes a few seconds
 	// with the race detector on a busy machine.
 	limit = 2 * time.Minute
+
+	// longLimit bounds it when long trials are asked for (AGENTD_LONG=1).
+	longLimit = 30 * time.Minute
 )
 
 // Run runs f as PID 1 of fresh namespaces. It is all that a top-level test does;
@@ -57,6 +60,10 @@ func Run(t *testing.T, f func()) {
 // again runs the copy to its end.
 func again(t *testing.T) (out string, err error) {
 	t.Helper()
+	limit := limit
+	if os.Getenv("AGENTD_LONG") == "1" {
+		limit = longLimit
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+limit.String())
