@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/agentd-go/agentd/internal/guest/plan"
+	"github.com/agentd-go/agentd/internal/vmm"
 )
 
 // checkPlan makes the same plan as our agent will make, so that an invalid
@@ -29,8 +30,12 @@ func (c Config) checkPlan() error {
 	return nil
 }
 
-// checkSize refuses a machine that is larger than its host.
+// checkSize refuses a machine that is larger than its host, and too little room for
+// translated code.
 func (c Config) checkSize() error {
+	if c.TranslationMiB != 0 && c.TranslationMiB < vmm.MinTranslationMiB {
+		return fmt.Errorf("%d MiB for translated code: want %d at least, or 0", c.TranslationMiB, vmm.MinTranslationMiB)
+	}
 	all := hostMemoryMiB("/proc/meminfo")
 	if all > 0 && c.MemoryMiB > all {
 		return fmt.Errorf("%d MiB of memory: this host has %d", c.MemoryMiB, all)

@@ -142,9 +142,9 @@ const (
 	// byte, and id 255 means all CPUs.
 	maxCPUs = 255
 
-	// minTranslationMiB still holds what a boot executes most: with 8 a boot takes five
+	// MinTranslationMiB still holds what a boot executes most: with 8 a boot takes five
 	// times as long, because QEMU forgets all translated code when there is no room.
-	minTranslationMiB = 16
+	MinTranslationMiB = 16
 	// minMemoryMiB is a little more than the reference kernel needed to start (48).
 	// With less the guest dies before it has a console.
 	minMemoryMiB = 64
@@ -190,8 +190,8 @@ func (m Machine) checkSize() error {
 		return errors.New("machine has no kernel")
 	case m.CPUs < 1 || m.CPUs > maxCPUs:
 		return fmt.Errorf("%d CPUs: want 1 to %d", m.CPUs, maxCPUs)
-	case m.TranslationMiB != 0 && m.TranslationMiB < minTranslationMiB:
-		return fmt.Errorf("%d MiB for translated code: want %d at least, or 0", m.TranslationMiB, minTranslationMiB)
+	case m.TranslationMiB != 0 && m.TranslationMiB < MinTranslationMiB:
+		return fmt.Errorf("%d MiB for translated code: want %d at least, or 0", m.TranslationMiB, MinTranslationMiB)
 	case m.MemoryMiB < m.minMemory():
 		return fmt.Errorf("%d MiB of memory: this kernel needs at least %d", m.MemoryMiB, m.minMemory())
 	}
