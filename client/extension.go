@@ -10,8 +10,9 @@ import (
 // The extensions of this project's agent that a call may need. Other agents, and older
 // ones of this project, do not have them.
 const (
-	ExtensionKept   = wire.ExtensionKept   // Commands that outlive their client.
-	ExtensionLimits = wire.ExtensionLimits // Control groups of commands: Resources, Usage, KillTree.
+	ExtensionArchive = wire.ExtensionArchive // Client.Pack and Client.Unpack.
+	ExtensionKept    = wire.ExtensionKept    // Commands that outlive their client.
+	ExtensionLimits  = wire.ExtensionLimits  // Control groups of commands: Resources, Usage, KillTree.
 )
 
 // Has reports whether the agent has an extension.

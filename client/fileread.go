@@ -31,6 +31,8 @@ type fetch struct {
 	want int64
 	got  int64 // The reading goroutine's.
 	stop func() bool
+
+	result wire.FSResult // Of the answer; guarded by the stream's mu.
 }
 
 // receive takes a message; see receiver. Pushing never waits: what comes is what
@@ -40,8 +42,11 @@ func (w *fetch) receive(e wire.Envelope) error {
 	case isFlow(e.Type):
 		return w.receiveFlow(e)
 	case e.Type != wire.TypeFSData:
-		refused, err := w.answered(e)
+		result, refused, err := w.answered(e)
 		if err == nil {
+			w.mu.Lock()
+			w.result = result
+			w.mu.Unlock()
 			w.finish(firstOf(refused, io.EOF))
 			w.stop()
 		}
@@ -77,27 +82,27 @@ func (w *fetch) fail(err error) {
 
 // answered decodes a response: refused is nil or the guest's refusal; err says that the
 // message is no response.
-func answered(e wire.Envelope) (refused, err error) {
+func answered(e wire.Envelope) (result wire.FSResult, refused, err error) {
 	m, err := wire.Decode(e)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	reply, ok := m.(*wire.FSResponse)
 	if !ok {
-		return nil, errUnexpected
+		return nil, nil, errUnexpected
 	}
-	return verdict(reply), nil
+	return reply.Data, verdict(reply), nil
 }
 
 // answered is answered for a read whose data may have come as records: one that is
 // said to have gone well has sent all of them.
-func (f *flows) answered(e wire.Envelope) (refused, err error) {
-	refused, err = answered(e)
+func (f *flows) answered(e wire.Envelope) (result wire.FSResult, refused, err error) {
+	result, refused, err = answered(e)
 	if err == nil && refused == nil && !f.from.Whole() {
-		return nil, errUnexpected
+		return nil, nil, errUnexpected
 	}
 	f.from.End()
-	return refused, err
+	return result, refused, err
 }
 
 // offer returns the offer for reading so many bytes, nil if records do not pay off.
@@ -115,16 +120,27 @@ func (f *flows) initRead(c *Client, offer *wire.BulkOffer) {
 
 // open asks for a piece of a file.
 func (f *File) open(offset, size int64) (*fetch, error) {
-	offer := f.offer(size)
+	return f.c.fetch(f.reads, f.request(offset, size), size)
+}
+
+// request is the request for a piece.
+func (f *File) request(offset, size int64) *wire.FSRequest {
+	length := uint64(size)
+	op := &wire.OpRead{Handle: f.handle, Offset: uint64(offset), Len: &length}
+	return &wire.FSRequest{Op: op, Bulk: f.offer(size)}
+}
+
+// fetch sends a request whose answer is at most size bytes and a response.
+func (c *Client) fetch(ctx context.Context, req *wire.FSRequest, size int64) (*fetch, error) {
 	w := &fetch{stream: newStream(math.MaxInt), want: size}
-	w.initRead(f.c, offer)
-	stop, asked := givenUp(f.reads, func(why error) {
+	w.initRead(c, req.Bulk)
+	stop, asked := givenUp(ctx, func(why error) {
 		w.finish(why)
 		w.from.Cancel()
 	})
 	defer asked()
 	w.stop = stop
-	if err := f.ask(offset, size, offer, w, &w.id); err != nil {
+	if err := c.ask(req, w, &w.id); err != nil {
 		w.stop()
 		w.from.End()
 		return nil, err
@@ -132,23 +148,21 @@ func (f *File) open(offset, size int64) (*fetch, error) {
 	return w, nil
 }
 
-// ask sends the request for a piece, for r to receive.
-func (f *File) ask(offset, size int64, offer *wire.BulkOffer, r receiver, id *uint32) error {
-	err := f.c.calls.add(func(free uint32) receiver {
+// ask sends a request, for r to receive the answer.
+func (c *Client) ask(req *wire.FSRequest, r receiver, id *uint32) error {
+	err := c.calls.add(func(free uint32) receiver {
 		*id = free
 		return r
 	})
 	if err != nil {
 		return err
 	}
-	length := uint64(size)
-	op := &wire.OpRead{Handle: f.handle, Offset: uint64(offset), Len: &length}
-	b, err := f.c.encode(*id, &wire.FSRequest{Op: op, Bulk: offer})
+	b, err := c.encode(*id, req)
 	if err == nil {
-		err = f.c.request(b)
+		err = c.request(b)
 	}
 	if err != nil {
-		f.c.calls.remove(*id, r)
+		c.calls.remove(*id, r)
 	}
 	return err
 }
@@ -300,10 +314,10 @@ func (f *File) readAt(p []byte, offset int64) (int, error) {
 	if err := f.settle(); err != nil || len(p) == 0 {
 		return 0, err
 	}
-	offer := f.offer(int64(len(p)))
+	req := f.request(offset, int64(len(p)))
 	d := &direct{rest: p, done: make(chan struct{})}
-	d.initRead(f.c, offer)
-	if err := f.ask(offset, int64(len(p)), offer, d, &d.id); err != nil {
+	d.initRead(f.c, req.Bulk)
+	if err := f.c.ask(req, d, &d.id); err != nil {
 		return 0, err
 	}
 	select {
@@ -331,7 +345,7 @@ func (d *direct) receive(e wire.Envelope) error {
 	case isFlow(e.Type):
 		return d.receiveFlow(e)
 	case e.Type != wire.TypeFSData:
-		refused, err := d.answered(e)
+		_, refused, err := d.answered(e)
 		if err == nil {
 			d.fail(refused)
 		}

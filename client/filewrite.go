@@ -38,18 +38,22 @@ type upload struct {
 
 	done chan struct{}
 
-	mu   sync.Mutex
-	over bool
-	err  error
+	mu    sync.Mutex
+	over  bool
+	err   error
+	reply wire.FSResult // Set before done is closed.
 }
 
 func (p *upload) receive(e wire.Envelope) error {
 	if isFlow(e.Type) {
 		return p.receiveFlow(e)
 	}
-	refused, err := answered(e)
+	result, refused, err := answered(e)
 	if err == nil {
 		p.stop()
+		p.mu.Lock()
+		p.reply = result
+		p.mu.Unlock()
 		p.settle(refused)
 	}
 	return err
@@ -165,14 +169,19 @@ func (f *File) upload() (*upload, error) {
 
 // begin asks the guest to take bytes from an offset on.
 func (f *File) begin(offset int64, offer *wire.BulkOffer) (*upload, error) {
-	p := &upload{out: f.c.writer.Outbox(fileQueue), most: writePiece, done: make(chan struct{})}
-	if offer != nil {
+	return f.c.upload(f.ctx, &wire.FSRequest{Op: &wire.OpWrite{Handle: f.handle, Offset: uint64(offset)}, Bulk: offer})
+}
+
+// upload sends a request that takes bytes, and waits until they may be sent.
+func (c *Client) upload(ctx context.Context, req *wire.FSRequest) (*upload, error) {
+	p := &upload{out: c.writer.Outbox(fileQueue), most: writePiece, done: make(chan struct{})}
+	if req.Bulk != nil {
 		p.most = bulkPiece
 	}
-	p.init(f.c, wire.BulkFS, wire.FlowHostToGuest, offer, wire.TypeFSData, &wire.FSData{})
-	stop, asked := givenUp(f.ctx, p.abandon)
+	p.init(c, wire.BulkFS, wire.FlowHostToGuest, req.Bulk, wire.TypeFSData, &wire.FSData{})
+	stop, asked := givenUp(ctx, p.abandon)
 	p.stop = stop
-	err := p.ask(&wire.FSRequest{Op: &wire.OpWrite{Handle: f.handle, Offset: uint64(offset)}, Bulk: offer})
+	err := p.ask(req)
 	asked()
 	if err != nil {
 		return nil, err

@@ -3,8 +3,9 @@ package wire
 // The names of the vendor extensions, which core.ready announces in Ready.Extensions.
 // PROTOCOL.md section 7.9 has a table of them.
 const (
-	ExtensionKept   = "kept"   // Commands that outlive their client.
-	ExtensionLimits = "limits" // Control groups of commands.
+	ExtensionArchive = "archive" // OpPack and OpUnpack.
+	ExtensionKept    = "kept"    // Commands that outlive their client.
+	ExtensionLimits  = "limits"  // Control groups of commands.
 )
 
 const (

@@ -12,7 +12,7 @@ func (*FSRequest) Type() Type { return TypeFSRequest }
 
 func (m *FSRequest) fields() []field {
 	return []field{
-		required("op", external[FSOp]{p: &m.Op, open: FSOp.op, all: fsOps}),
+		required("op", external[FSOp]{p: &m.Op, open: FSOp.op, all: fsOps, more: fsExtensions}),
 		omitted("bulk", optionalObject(&m.Bulk)).since(8),
 	}
 }
@@ -31,12 +31,12 @@ func (m *FSResponse) fields() []field {
 	return []field{
 		required("ok", truth(&m.OK)),
 		defaulted("error", optionalText(&m.Error)),
-		defaulted("data", external[FSResult]{p: &m.Data, open: FSResult.result, all: fsResults, nullable: true}),
+		defaulted("data", external[FSResult]{p: &m.Data, open: FSResult.result, all: fsResults, more: fsExtensionResults, nullable: true}),
 	}
 }
 
 // FSResult is what an operation returns: *ResultPath, *ResultStat, *ResultList or
-// *ResultHandle.
+// *ResultHandle; of an extension's operation *ResultArchive.
 type FSResult interface {
 	result() (name string, content value)
 }

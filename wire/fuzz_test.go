@@ -82,6 +82,9 @@ func FuzzPayload(f *testing.F) {
 			f.Add(uint8(place(e.Type)), e.Payload)
 		}
 	}
+	for _, m := range extensionMessages() {
+		f.Add(uint8(place(m.Type())), encoded(f, m))
+	}
 	f.Fuzz(func(t *testing.T, which uint8, payload []byte) {
 		typ := rows[int(which)%len(rows)].Type
 		m, err := Decode(Envelope{Type: typ, Payload: payload})

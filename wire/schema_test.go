@@ -46,6 +46,26 @@ func schema(gen Generation) string {
 	return p.String()
 }
 
+// TestExtensionSchema holds the alternatives that only vendor extensions have. A name of
+// an extension never changes its meaning, so they change only by optional fields.
+func TestExtensionSchema(t *testing.T) {
+	t.Parallel()
+	const name = "testdata/schema/extensions.txt"
+	p := &printer{gen: Newest}
+	p.line("%s op", TypeFSRequest)
+	alternativesInside(p, FSOp.op, fsExtensions)
+	p.line("%s data", TypeFSResponse)
+	alternativesInside(p, FSResult.result, fsExtensionResults)
+	if *update {
+		must(t, os.WriteFile(name, []byte(p.String()), 0o644))
+	}
+	want, err := os.ReadFile(name)
+	must(t, err)
+	if p.String() != string(want) {
+		t.Errorf("extensions are\n%s\nwant\n%s", p, want)
+	}
+}
+
 // printer writes indented lines.
 type printer struct {
 	strings.Builder
@@ -165,6 +185,8 @@ func TestAlternatives(t *testing.T) {
 	checkNames(t, Upper.upper, uppers)
 	checkNames(t, FSOp.op, fsOps)
 	checkNames(t, FSResult.result, fsResults)
+	checkNames(t, FSOp.op, fsExtensions)
+	checkNames(t, FSResult.result, fsExtensionResults)
 }
 
 func checkNames[V, C any](t *testing.T, open func(V) (string, C), all alternatives[V]) {

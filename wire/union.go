@@ -24,6 +24,7 @@ type external[V comparable] struct {
 	p        *V
 	open     func(V) (string, value)
 	all      alternatives[V]
+	more     alternatives[V] // Those of extensions, which no generation has.
 	nullable bool
 }
 
@@ -72,6 +73,9 @@ func (x external[V]) decodeOne(d *decoder) error {
 		return err
 	}
 	maker := x.all.find(string(key))
+	if maker == nil {
+		maker = x.more.find(string(key))
+	}
 	if maker == nil {
 		return errUnknown
 	}

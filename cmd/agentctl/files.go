@@ -59,7 +59,17 @@ func (p *places) close() {
 	}
 }
 
-type copier struct{ recursive, quiet, json bool }
+type copier struct{ recursive, archive, quiet, json bool }
+
+func (f *copier) how() transfer.How {
+	switch {
+	case f.archive:
+		return transfer.Exact
+	case f.recursive:
+		return transfer.Tree
+	}
+	return transfer.Files
+}
 
 func newCp() *cobra.Command {
 	f := &copier{}
@@ -70,11 +80,12 @@ func newCp() *cobra.Command {
 machine is NAME:PATH. A source goes into a target that is a directory, and becomes
 the target otherwise; SOURCE/. is copied into the target itself.
 
-Permissions, times to the second, symbolic links and holes are kept. On this host the
-copies belong to the user who runs agentctl, and in a machine to root. A file gets its
-name when it is complete. A directory never replaces a file, nor a file a directory.
-Files that are already equal are skipped, so the same command completes an interrupted
-copy. If the first run made the target directory, use SOURCE/. in place of SOURCE.
+Permissions, times, symbolic links and holes are kept. On this host the copies belong
+to the user who runs agentctl, and in a machine to root; -a keeps owners, hard links,
+extended attributes and devices too. A file gets its name when it is complete. A
+directory never replaces a file, nor a file a directory. Files that are already equal
+are skipped, so the same command completes an interrupted copy. If the first run made
+the target directory, use SOURCE/. in place of SOURCE.
 
 With - for TARGET the source is written to standard output as a tar archive; with -
 for SOURCE an archive from standard input is unpacked below TARGET, a directory.
@@ -89,7 +100,7 @@ for SOURCE an archive from standard input is unpacked below TARGET, a directory.
 		},
 	}
 	cmd.Flags().BoolVarP(&f.recursive, "recursive", "r", false, "copy directories with all their content")
-	cmd.Flags().BoolVarP(&f.recursive, "archive", "a", false, "the same")
+	cmd.Flags().BoolVarP(&f.archive, "archive", "a", false, "the same, and keep owners, hard links, extended attributes and devices")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the result as JSON")
 	return cmd
@@ -163,7 +174,7 @@ func (f *copier) stream(ctx context.Context, p *places, sources []string, target
 
 func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult) error {
 	finish := f.progress(func(time.Time) string { return "listing " + plain(from.Name) })
-	plan, err := transfer.New(ctx, from, to, f.recursive)
+	plan, err := transfer.New(ctx, from, to, f.how())
 	finish("")
 	if errors.Is(err, transfer.ErrDirectory) {
 		return fmt.Errorf("%w; -r copies it", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,9 @@ type Progress struct {
 func (p *Plan) Do(ctx context.Context, done *Progress) error {
 	if p.through != nil {
 		return p.writeThrough(ctx, done)
+	}
+	if p.streams() {
+		return p.stream(ctx, done)
 	}
 	if err := p.makeDirs(ctx); err != nil {
 		return err
@@ -255,6 +259,13 @@ func (f *failures) add(err error) {
 	} else {
 		f.more++
 	}
+}
+
+// count adds errors that are only counted.
+func (f *failures) count(more uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.more += int(min(more, math.MaxInt32))
 }
 
 func (f *failures) err() error {

@@ -9,6 +9,10 @@
 // is run again. Then directories are made, several workers copy files at once, and
 // finally the directories get their times and permissions.
 //
+// A tree that goes to or comes from a machine whose agent has archives moves as one archive in
+// place of requests for each file (stream.go): packages pax and tree pack and unpack it on both
+// ends. The plan then lists a tree of a machine by one archive without contents (listed.go).
+//
 // A file gets its name only when it is complete: it is written as .agentctl-RANDOM in the same
 // directory and then renamed. In a machine a sync of its disk comes before the rename, so that a
 // killed machine keeps only names of complete files; the files of one second share a sync. The
@@ -16,8 +20,8 @@
 // beneath the target through its descriptor ([os.Root]), so that no link, even a concurrent one,
 // leads a copy out of it.
 //
-// A copy keeps permissions, modification times to the second (the protocol's unit),
-// symbolic links, holes, and the owner of a replaced file. It does not keep other
-// owners, hard links (each name becomes a file) and extended attributes. It reports
-// devices, pipes and sockets and leaves them out.
+// A copy keeps permissions, modification times (by requests to the second, the protocol's
+// unit), symbolic links, holes, and the owner of a replaced file. Only an [Exact] copy by an
+// archive keeps other owners, hard links (otherwise each name becomes a file), extended
+// attributes, devices and pipes. What is left out is reported.
 package transfer

@@ -49,7 +49,7 @@ func TestHostileListing(t *testing.T) {
 	}
 	for _, name := range []string{"..", ".", "../a", "/a", "b/../../a", ""} {
 		end := transfer.End{Side: liar{name: name}, Name: from}
-		if _, err := transfer.New(t.Context(), end, transfer.End{Side: host, Name: t.TempDir()}, true); err == nil {
+		if _, err := transfer.New(t.Context(), end, transfer.End{Side: host, Name: t.TempDir()}, transfer.Tree); err == nil {
 			t.Errorf("name %q is taken", name)
 		}
 		if err := transfer.WriteTar(t.Context(), &bytes.Buffer{}, end, quiet(t)); err == nil {
@@ -70,7 +70,7 @@ func TestLinkInTheWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	var refused *transfer.OverwriteError
-	if _, err := transfer.New(t.Context(), end(from+"/."), end(to), true); !errors.As(err, &refused) {
+	if _, err := transfer.New(t.Context(), end(from+"/."), end(to), transfer.Tree); !errors.As(err, &refused) {
 		t.Errorf("a link in the place of a directory: %v", err)
 	}
 	if err := os.Remove(filepath.Join(to, "private")); err != nil {
@@ -121,7 +121,7 @@ func TestLinkAndDirectoryOfOneName(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := transfer.New(t.Context(), transfer.End{Side: twofaced{dir: "d", link: "l"}, Name: from + "/."}, end(to), true); err == nil {
+	if _, err := transfer.New(t.Context(), transfer.End{Side: twofaced{dir: "d", link: "l"}, Name: from + "/."}, end(to), transfer.Tree); err == nil {
 		t.Error("a listing that has one name twice is taken")
 	}
 	if info, err := os.Stat(precious); err != nil || info.Mode() != 0o600 {
@@ -154,7 +154,7 @@ func (bottomless) ReadDir(_ context.Context, name string) ([]fs.DirEntry, error)
 
 func TestBottomless(t *testing.T) {
 	end := transfer.End{Side: bottomless{}, Name: t.TempDir()}
-	if _, err := transfer.New(t.Context(), end, transfer.End{Side: host, Name: t.TempDir()}, true); err == nil {
+	if _, err := transfer.New(t.Context(), end, transfer.End{Side: host, Name: t.TempDir()}, transfer.Tree); err == nil {
 		t.Error("a copy without an end is planned")
 	}
 }
@@ -185,7 +185,7 @@ func (s giant) ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error) 
 
 // Sizes without a measure do not confuse the meter.
 func TestGiants(t *testing.T) {
-	p, err := transfer.New(t.Context(), transfer.End{Side: giant{}, Name: tree(t)}, end(filepath.Join(t.TempDir(), "x")), true)
+	p, err := transfer.New(t.Context(), transfer.End{Side: giant{}, Name: tree(t)}, end(filepath.Join(t.TempDir(), "x")), transfer.Tree)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestForeignOwner(t *testing.T) {
 	to := filepath.Join(t.TempDir(), "x")
 	from := transfer.End{Side: machine{}, Name: tree(t) + "/."}
 	for again := range 2 {
-		p, err := transfer.New(t.Context(), from, end(to), true)
+		p, err := transfer.New(t.Context(), from, end(to), transfer.Tree)
 		if err == nil {
 			err = p.Do(t.Context(), new(transfer.Progress))
 		}
@@ -342,7 +342,7 @@ func TestListingsByChance(t *testing.T) {
 		var plants sync.WaitGroup
 		plants.Go(func() { plant(stop, target, links, rand.New(rand.NewPCG(uint64(seed), n))) })
 		from := transfer.End{Side: chance{r: r, links: links}, Name: "/x/."}
-		if p, err := transfer.New(t.Context(), from, end(target), true); err == nil {
+		if p, err := transfer.New(t.Context(), from, end(target), transfer.Tree); err == nil {
 			_ = p.Do(t.Context(), new(transfer.Progress)) // It may fail at any name.
 			copied++
 			if err := p.Close(); err != nil {

@@ -58,7 +58,7 @@ func TestOverwrite(t *testing.T) {
 		makeAll(t, to, tt.to...)
 		before := facts(t, to)
 		var refused *transfer.OverwriteError
-		if _, err := transfer.New(t.Context(), end(from+"/."), end(to), true); !errors.As(err, &refused) {
+		if _, err := transfer.New(t.Context(), end(from+"/."), end(to), transfer.Tree); !errors.As(err, &refused) {
 			t.Errorf("%v over %v: %v", tt.from, tt.to, err)
 		}
 		if after := facts(t, to); strings.Join(after, "\n") != strings.Join(before, "\n") {
@@ -66,7 +66,7 @@ func TestOverwrite(t *testing.T) {
 		}
 		// The same where the name is the copy's own.
 		top := filepath.Join(from, strings.Trim(strings.SplitN(tt.from[0], "->", 2)[0], "/|"))
-		if _, err := transfer.New(t.Context(), end(top), end(to), true); !errors.As(err, &refused) {
+		if _, err := transfer.New(t.Context(), end(top), end(to), transfer.Tree); !errors.As(err, &refused) {
 			t.Errorf("%v over %v, at the top: %v", tt.from, tt.to, err)
 		}
 	}
@@ -80,7 +80,7 @@ func TestOddSources(t *testing.T) {
 	if p := run(t, from+"/.", to); len(p.Odd) != 1 {
 		t.Errorf("left out: %v", p.Odd)
 	}
-	if _, err := transfer.New(t.Context(), end(from+"/pipe"), end(to), true); err == nil {
+	if _, err := transfer.New(t.Context(), end(from+"/pipe"), end(to), transfer.Tree); err == nil {
 		t.Error("a pipe alone is no error")
 	}
 	var b bytes.Buffer
@@ -94,7 +94,7 @@ func TestOddSources(t *testing.T) {
 func TestNamesThatAreNoText(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
 	makeAll(t, from, "a", "bad\xff", "d/", "d/b", "shown\ufffd", "bad\xfe/", "bad\xfe/c")
-	p, err := transfer.New(t.Context(), end(from+"/."), end(to), true)
+	p, err := transfer.New(t.Context(), end(from+"/."), end(to), transfer.Tree)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestUnreadableDirectory(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
 	makeAll(t, from, "a", "d/", "d/b", "closed/")
 	side := closedSide{name: "closed"}
-	p, err := transfer.New(t.Context(), transfer.End{Side: side, Name: from + "/."}, end(to), true)
+	p, err := transfer.New(t.Context(), transfer.End{Side: side, Name: from + "/."}, end(to), transfer.Tree)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func (s shortSide) Open(ctx context.Context, name string) (transfer.Reader, erro
 func TestShortFile(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
 	makeAll(t, from, "short", "a file with a long name")
-	p, err := transfer.New(t.Context(), transfer.End{Side: shortSide{}, Name: from + "/."}, end(to), true)
+	p, err := transfer.New(t.Context(), transfer.End{Side: shortSide{}, Name: from + "/."}, end(to), transfer.Tree)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/agentd-go/agentd/internal/pax"
 )
 
 // An End is a name on a side.
@@ -54,6 +56,14 @@ type Plan struct {
 	links  []item
 	failed failures // Errors of names that cannot be copied; the others are copied.
 
+	how     How
+	archive bool // Owners and all else are kept.
+	raw     bool // Names may have any bytes.
+
+	contents bool     // The tree goes into an existing directory itself.
+	source   string   // The top of the tree.
+	members  []member // Of a tree, in the order of an archive.
+
 	through *End // The device or pipe at the target, which gets the source's bytes; nil for none.
 
 	foreign fs.FileMode // Mode bits that are not kept.
@@ -81,12 +91,24 @@ type item struct {
 // Close closes the target's directory.
 func (p *Plan) Close() error { return p.to.Close() }
 
+// How says what a copy takes.
+type How int
+
+// The ways to copy.
+const (
+	Files How = iota // Refuses a directory.
+	Tree             // With directories and what is in them.
+	// Exact is Tree, and keeps owners, hard links, extended attributes, devices and fifos
+	// where both sides can. An ordinary user of this host can keep no owners and devices here.
+	Exact
+)
+
 // New plans a copy. As with cp(1), a source goes into a target that is a directory, and
 // becomes the target otherwise; a source that ends in "/." is copied into the target
 // itself. A directory never replaces another type of file, and no other type replaces a
 // directory. The caller must close the plan.
-func New(ctx context.Context, from, to End, recursive bool) (*Plan, error) {
-	info, err := source(ctx, from, recursive)
+func New(ctx context.Context, from, to End, how How) (*Plan, error) {
+	info, err := source(ctx, from, how != Files)
 	if err != nil {
 		return nil, err
 	}
@@ -97,11 +119,16 @@ func New(ctx context.Context, from, to End, recursive bool) (*Plan, error) {
 	if err != nil && strings.HasSuffix(to.Name, "/") && !info.IsDir() {
 		return nil, err
 	}
-	p := &Plan{from: from.Side, foreign: foreign(from.Side, to.Side)}
+	p := &Plan{from: from.Side, how: how, source: from.Name, foreign: foreign(from.Side, to.Side)}
 	if err == nil && !there.IsDir() && !there.Mode().IsRegular() {
 		return p.pour(from, to, info, there)
 	}
 	target, err := p.place(ctx, from, to, info, there)
+	if err == nil && info.IsDir() {
+		err = p.list(ctx)
+		p.raw = p.mayStream()
+		p.archive = how == Exact && p.raw
+	}
 	if err == nil {
 		err = p.plan(ctx, from.Name, target, info)
 	}
@@ -149,6 +176,7 @@ func (p *Plan) place(ctx context.Context, from, to End, info, there fs.FileInfo)
 	switch isDir := there != nil && there.IsDir(); {
 	case isDir && (contents || base == "/" || base == "." || base == ".."):
 		p.to = to.Side.Below(to.Name)
+		p.contents = true
 		return ".", nil
 	case isDir && !info.IsDir():
 		p.to = to.Side.Below(to.Name)
@@ -201,8 +229,7 @@ func (p *Plan) add(ctx context.Context, from, to string, info, old fs.FileInfo, 
 		i.size = info.Size()
 		return p.addFile(i, old)
 	}
-	p.Odd = append(p.Odd, fmt.Sprintf("%s: left out: %s is no file, directory or link", from, info.Mode().Type()))
-	return nil
+	return p.addSpecial(i, info, old)
 }
 
 // foreign returns the mode bits that a machine's file loses on this host: set-user-ID
@@ -227,6 +254,7 @@ func (p *Plan) addFile(i item, old fs.FileInfo) error {
 		i.old = old
 	}
 	p.files = append(p.files, i)
+	p.note(i, pax.Regular)
 	p.Files++
 	p.Bytes = min(p.Bytes, math.MaxInt64-i.size) + i.size // Sizes may be false; avoid an overflow.
 	return nil
@@ -237,7 +265,7 @@ func (p *Plan) addLink(ctx context.Context, i item, old fs.FileInfo) (err error)
 		return &OverwriteError{i.to, old.Mode().Type(), fs.ModeSymlink}
 	}
 	if i.link, err = p.from.ReadLink(ctx, i.from); err == nil {
-		err = asText(i.from, i.link)
+		err = p.asText(i.from, i.link)
 	}
 	if err != nil {
 		p.failed.add(err)
@@ -251,6 +279,7 @@ func (p *Plan) addLink(ctx context.Context, i item, old fs.FileInfo) (err error)
 	}
 	i.replace = old != nil
 	p.links = append(p.links, i)
+	p.note(i, pax.Symlink)
 	p.Files++
 	return nil
 }
@@ -285,6 +314,7 @@ func (p *Plan) addDir(ctx context.Context, i item, old fs.FileInfo) error {
 		return &listError{i.from, err}
 	}
 	p.dirs = append(p.dirs, i)
+	p.note(i, pax.Directory)
 	there, err := p.there(ctx, i)
 	if err != nil {
 		return err
@@ -307,7 +337,7 @@ func (p *Plan) addDir(ctx context.Context, i item, old fs.FileInfo) error {
 
 // addEntry plans one entry of a directory.
 func (p *Plan) addEntry(ctx context.Context, dir item, e fs.DirEntry, old fs.FileInfo) error {
-	if err := asText(dir.from, e.Name()); err != nil {
+	if err := p.asText(dir.from, e.Name()); err != nil {
 		p.failed.add(err)
 		return nil
 	}
@@ -335,6 +365,14 @@ func checkName(dir, name string) error {
 		return fmt.Errorf("%s lists a file with the name %q", dir, name)
 	}
 	return nil
+}
+
+// asText is the function, for copies by requests. Archives have any bytes.
+func (p *Plan) asText(where, s string) error {
+	if p.raw {
+		return nil
+	}
+	return asText(where, s)
 }
 
 // asText refuses a name or a link's target that is not UTF-8, because paths in requests to

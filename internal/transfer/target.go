@@ -259,6 +259,7 @@ type guestTarget struct {
 	c     *client.Client
 	dir   string
 	batch batch
+	there *listed // What is there already; nil if that was not listed.
 }
 
 func (t *guestTarget) path(name string) string { return path.Join(t.dir, name) }
@@ -268,10 +269,16 @@ func (t *guestTarget) Lstat(ctx context.Context, name string) (fs.FileInfo, erro
 }
 
 func (t *guestTarget) ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error) {
+	if t.there != nil {
+		return t.there.ReadDir(ctx, t.path(name))
+	}
 	return t.c.ReadDir(ctx, t.path(name))
 }
 
 func (t *guestTarget) ReadLink(ctx context.Context, name string) (string, error) {
+	if t.there != nil {
+		return t.there.ReadLink(ctx, t.path(name))
+	}
 	return t.c.ReadLink(ctx, t.path(name))
 }
 

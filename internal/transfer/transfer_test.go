@@ -32,7 +32,7 @@ func end(name string) transfer.End { return transfer.End{Side: host, Name: name}
 // run plans and does a copy on this host.
 func run(t *testing.T, from, to string) *transfer.Plan {
 	t.Helper()
-	p, err := transfer.New(t.Context(), end(from), end(to), true)
+	p, err := transfer.New(t.Context(), end(from), end(to), transfer.Tree)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,15 +178,15 @@ func TestLinksThatAreFollowed(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		from, there string
-		recursive   bool
+		how         transfer.How
 		mode        fs.FileMode // The type of what is there.
 	}{
-		{"/link", "/link", false, 0},
-		{"/way/", "/way/b", true, 0},
-		{"/link", "/again", true, fs.ModeSymlink},
+		{"/link", "/link", transfer.Files, 0},
+		{"/way/", "/way/b", transfer.Tree, 0},
+		{"/link", "/again", transfer.Tree, fs.ModeSymlink},
 	} {
 		target := to + "/" + strings.Split(tt.there, "/")[1]
-		p, err := transfer.New(t.Context(), end(from+tt.from), end(target), tt.recursive)
+		p, err := transfer.New(t.Context(), end(from+tt.from), end(target), tt.how)
 		if err == nil {
 			err = p.Do(t.Context(), new(transfer.Progress))
 		}
@@ -221,13 +221,13 @@ func TestDescriptors(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	from := tree(t)
-	if _, err := transfer.New(t.Context(), end(from), end(t.TempDir()), false); !errors.Is(err, transfer.ErrDirectory) {
+	if _, err := transfer.New(t.Context(), end(from), end(t.TempDir()), transfer.Files); !errors.Is(err, transfer.ErrDirectory) {
 		t.Errorf("a directory without recursion: %v", err)
 	}
-	if _, err := transfer.New(t.Context(), end(from+"/nothing"), end(t.TempDir()), true); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := transfer.New(t.Context(), end(from+"/nothing"), end(t.TempDir()), transfer.Tree); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("nothing: %v", err)
 	}
-	if _, err := transfer.New(t.Context(), end(from+"/a"), end(t.TempDir()+"/missing/"), true); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := transfer.New(t.Context(), end(from+"/a"), end(t.TempDir()+"/missing/"), transfer.Tree); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("into a directory that is not there: %v", err)
 	}
 	if err := syscall.Mkfifo(filepath.Join(from, "fifo"), 0o600); err != nil {
@@ -296,7 +296,7 @@ func (brokenFile) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 // copied.
 func TestFailure(t *testing.T) {
 	from, to := tree(t), t.TempDir()
-	p, err := transfer.New(t.Context(), end(from+"/."), transfer.End{Side: broken{name: "a"}, Name: to}, true)
+	p, err := transfer.New(t.Context(), end(from+"/."), transfer.End{Side: broken{name: "a"}, Name: to}, transfer.Tree)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -414,7 +414,7 @@ func TestWrittenZeros(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, side := range []transfer.Side{host, opaque{host}} {
-			p, err := transfer.New(t.Context(), transfer.End{Side: side, Name: from}, end(to), false)
+			p, err := transfer.New(t.Context(), transfer.End{Side: side, Name: from}, end(to), transfer.Files)
 			if err == nil {
 				err = p.Do(t.Context(), new(transfer.Progress))
 			}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/agentd-go/agentd/internal/guest/session"
+	"github.com/agentd-go/agentd/internal/guest/session/files"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
 )
@@ -162,14 +163,13 @@ func (a *Agent) offered(id uint32, e wire.Envelope, offer **wire.BulkOffer) (ref
 	return ""
 }
 
-// fileOffer is offered for operations on files: only reads and writes may have an offer.
+// fileOffer is offered for operations on files: only those that move contents
+// may have an offer.
 func (a *Agent) fileOffer(id uint32, e wire.Envelope, req *wire.FSRequest) (refusal string) {
 	if why := a.offered(id, e, &req.Bulk); why != "" || req.Bulk == nil {
 		return why
 	}
-	_, read := req.Op.(*wire.OpRead)
-	_, write := req.Op.(*wire.OpWrite)
-	if read || write {
+	if files.MovesContents(req.Op) {
 		return ""
 	}
 	return "raw bulk is only valid for streaming reads and writes"

@@ -130,7 +130,7 @@ func copyTree(t *testing.T, to transfer.Side) error {
 			t.Fatal(err)
 		}
 	}
-	p, err := transfer.New(t.Context(), transfer.End{Side: transfer.Host{}, Name: dir}, transfer.End{Side: to, Name: "/w/in"}, true)
+	p, err := transfer.New(t.Context(), transfer.End{Side: transfer.Host{}, Name: dir}, transfer.End{Side: to, Name: "/w/in"}, transfer.Tree)
 	if err != nil {
 		return err
 	}

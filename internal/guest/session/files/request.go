@@ -37,6 +37,12 @@ func (f *Table) Start(h *session.Host, id uint32, slot int, req *wire.FSRequest,
 	if op, ok := req.Op.(*wire.OpWrite); ok {
 		return startWrite(base(&h.Activity.FileStreams), c, op, req.Bulk)
 	}
+	if op, ok := req.Op.(*wire.OpPack); ok {
+		return startPack(base(&h.Activity.FileStreams), c, op, req.Bulk)
+	}
+	if op, ok := req.Op.(*wire.OpUnpack); ok {
+		return startUnpack(base(&h.Activity.FileStreams), c, op, req.Bulk)
+	}
 	r := &Request{Base: base(nil), client: c}
 	j, err := c.job(req.Op)
 	r.Work(func() { r.run(j, err) }, func(why string) { r.finish(fileFailed(why)) })
@@ -180,7 +186,17 @@ func (c *client) job(op wire.FSOp) (job, error) {
 		return named("copy: ", silent(func() error { return copyFile(op) }), op.Src, op.Dst)
 	case *wire.OpRename:
 		return named("rename: ", silent(func() error { return rename(op) }), op.Src, op.Dst)
-	case *wire.OpRead, *wire.OpWrite: // Streams: see Start.
+	case *wire.OpRead, *wire.OpWrite, *wire.OpPack, *wire.OpUnpack: // Streams: see Start.
 	}
 	return job{}, errors.New("unknown file operation")
+}
+
+// MovesContents reports whether an operation moves contents of files, and so may have an offer
+// of raw records.
+func MovesContents(op wire.FSOp) bool {
+	_, read := op.(*wire.OpRead)
+	_, write := op.(*wire.OpWrite)
+	_, pack := op.(*wire.OpPack)
+	_, unpack := op.(*wire.OpUnpack)
+	return read || write || pack || unpack
 }

@@ -192,10 +192,13 @@ func (w *Write) run(h *handle, op *wire.OpWrite, err error) {
 	w.finish(fileResponse("", nil, err))
 }
 
-func (w *Write) finish(last wire.Message) {
+func (w *Write) finish(last wire.Message) { w.end(w, last) }
+
+// end ends the session self, of which w is the stream.
+func (w *Write) end(self session.Session, last wire.Message) {
 	w.In.Drop()
 	w.ReturnWindow()
-	w.End(w, last)
+	w.End(self, last)
 }
 
 // pass writes the bytes that come until their end. Bytes written before a failure stay.

@@ -342,10 +342,15 @@ func (c *client) call(f func()) error {
 	if err := c.takeCall(); err != nil {
 		return err
 	}
-	defer func() { <-c.calls }()
-	defer func() { <-c.files.calls }()
+	defer c.giveCall()
 	f()
 	return nil
+}
+
+// giveCall gives back what takeCall took.
+func (c *client) giveCall() {
+	<-c.files.calls
+	<-c.calls
 }
 
 // takeCall takes the client's place and the table's place of a call. In most cases both

@@ -1,0 +1,60 @@
+package wire
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+// extensionMessages are messages with all fields of the alternatives that only extensions have.
+func extensionMessages() []Message {
+	return []Message{
+		&FSRequest{Op: &OpPack{Path: "/p"}},
+		&FSRequest{Op: &OpPack{
+			Path: "/p", Names: []string{"a", "b/c"}, After: "a", Exclude: []string{"*.o"},
+			Bare: true, Xattrs: true, Links: true, Devices: true, OneDevice: true,
+		}},
+		&FSRequest{Op: &OpUnpack{Path: "/p"}},
+		&FSRequest{Op: &OpUnpack{Path: "/p", Owners: true, Xattrs: true, Devices: true, Replace: true}},
+		&FSResponse{OK: true, Data: &ResultArchive{
+			Entries: 1, Bytes: 1 << 40, More: 3, Problems: []ArchiveProblem{{Op: "open", Name: "a", Error: "b"}},
+		}},
+	}
+}
+
+// encoded is the payload of a message.
+func encoded(tb testing.TB, m Message) []byte {
+	tb.Helper()
+	b, err := AppendFrame(nil, Newest, 1, m)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	e, err := DecodeEnvelope(b[frame.HeaderSize:])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return e.Payload
+}
+
+func TestExtensionRoundTrip(t *testing.T) {
+	t.Parallel()
+	ops, results := map[string]bool{}, map[string]bool{}
+	for _, m := range extensionMessages() {
+		got, err := Decode(Envelope{Type: m.Type(), Payload: encoded(t, m)})
+		if err != nil || !reflect.DeepEqual(got, m) {
+			t.Errorf("%+v became %+v, %v", m, got, err)
+		}
+		switch m := m.(type) {
+		case *FSRequest:
+			name, _ := m.Op.op()
+			ops[name] = true
+		case *FSResponse:
+			name, _ := m.Data.result()
+			results[name] = true
+		}
+	}
+	if len(ops) != len(fsExtensions) || len(results) != len(fsExtensionResults) {
+		t.Errorf("%d operations of %d, %d results of %d", len(ops), len(fsExtensions), len(results), len(fsExtensionResults))
+	}
+}
