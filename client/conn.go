@@ -37,7 +37,8 @@ const (
 // ErrUnread says that a connection was given up because its user did not read it.
 var ErrUnread = errors.New("connection given up: its data was left unread and held up the agent link")
 
-// A Conn is a TCP connection that begins in the guest: a [net.Conn] with
+// A Conn is a connection that begins in the guest, to a port or to a Unix socket of the guest: a
+// [net.Conn] with
 // the half closes of [net.TCPConn]. Its errors are a [*net.OpError].
 //
 // With raw records (see [Bulk]) both ends grant each other credit. A Write waits when the
@@ -443,7 +444,12 @@ func (n *Conn) Close() error {
 func (n *Conn) expireWrites(passed bool) { n.writable.set(passed || n.isClosed()) }
 
 // LocalAddr returns a placeholder, because the guest does not report its own address.
-func (*Conn) LocalAddr() net.Addr { return guestAddr("guest") }
+func (n *Conn) LocalAddr() net.Addr {
+	if n.net == "unix" {
+		return remoteAddr(n.net, "") // As of a socket without a name.
+	}
+	return guestAddr("guest")
+}
 
 // RemoteAddr returns the address that was dialed.
 func (n *Conn) RemoteAddr() net.Addr { return n.remote }

@@ -13,6 +13,7 @@ const (
 	ExtensionArchive = wire.ExtensionArchive // Client.Pack and Client.Unpack.
 	ExtensionKept    = wire.ExtensionKept    // Commands that outlive their client.
 	ExtensionLimits  = wire.ExtensionLimits  // Control groups of commands: Resources, Usage, KillTree.
+	ExtensionUnix    = wire.ExtensionUnix    // Client.DialContext of "unix".
 )
 
 // Has reports whether the agent has an extension.

@@ -19,7 +19,8 @@ func (c *Client) Dial(network, address string) (net.Conn, error) {
 // DialContext connects to an address from inside the guest. It has the signature of
 // [net.Dialer] and fits [net/http.Transport]. The connection is a [*Conn]. The network is
 // "tcp", or "tcp4" or "tcp6" for an address that is no name. An empty host is the guest
-// itself. The guest looks names up, and gives up after 30 seconds; ctx bounds only the
+// itself. With the extension [ExtensionUnix] it may be "unix": the address is the absolute
+// path of a socket in the guest, or an abstract name after "@". The guest looks names up, and gives up after 30 seconds; ctx bounds only the
 // connecting.
 //
 // The error is a [*net.OpError], with a [*net.DNSError] inside for a name that the
@@ -28,13 +29,13 @@ func (c *Client) Dial(network, address string) (net.Conn, error) {
 func (c *Client) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := c.dial(ctx, network, address)
 	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Addr: guestAddr(address), Err: err}
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: remoteAddr(network, address), Err: err}
 	}
 	return conn, nil
 }
 
 func (c *Client) dial(ctx context.Context, network, address string) (*Conn, error) {
-	req, err := connectRequest(ctx, network, address)
+	req, err := c.connectRequest(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +56,10 @@ func (c *Client) dial(ctx context.Context, network, address string) (*Conn, erro
 }
 
 // connectRequest makes the protocol's request for a connection.
-func connectRequest(ctx context.Context, network, address string) (*wire.TCPConnect, error) {
+func (c *Client) connectRequest(ctx context.Context, network, address string) (*wire.TCPConnect, error) {
+	if network == "unix" {
+		return c.unixRequest(address)
+	}
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -77,6 +81,22 @@ func connectRequest(ctx context.Context, network, address string) (*wire.TCPConn
 		host = "127.0.0.1"
 	}
 	return &wire.TCPConnect{Host: host, Port: uint16(port)}, nil
+}
+
+// unixRequest makes the request for a connection to a Unix socket.
+func (c *Client) unixRequest(name string) (*wire.TCPConnect, error) {
+	if !strings.HasPrefix(name, "/") && !strings.HasPrefix(name, "@") {
+		return nil, &net.AddrError{Err: "not an absolute path, and no abstract name", Addr: name}
+	}
+	return &wire.TCPConnect{Unix: name}, c.needs(ExtensionUnix, "a Unix socket of the guest")
+}
+
+// remoteAddr is an address of the guest, as it was given.
+func remoteAddr(network, address string) net.Addr {
+	if network == "unix" {
+		return &net.UnixAddr{Name: address, Net: network}
+	}
+	return guestAddr(address)
 }
 
 // dialError turns a failed lookup into an error of package net.
@@ -104,6 +124,9 @@ func (a guestAddr) String() string { return string(a) }
 
 // addrOf is a *net.TCPAddr unless the host is a name.
 func addrOf(req *wire.TCPConnect) net.Addr {
+	if req.Unix != "" {
+		return remoteAddr("unix", req.Unix)
+	}
 	if ip, err := netip.ParseAddr(req.Host); err == nil {
 		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, req.Port))
 	}

@@ -6,6 +6,7 @@ const (
 	ExtensionArchive = "archive" // OpPack and OpUnpack.
 	ExtensionKept    = "kept"    // Commands that outlive their client.
 	ExtensionLimits  = "limits"  // Control groups of commands.
+	ExtensionUnix    = "unix"    // TCPConnect.Unix.
 )
 
 const (

@@ -17,6 +17,7 @@ func extensionMessages() []Message {
 		}},
 		&FSRequest{Op: &OpUnpack{Path: "/p"}},
 		&FSRequest{Op: &OpUnpack{Path: "/p", Owners: true, Xattrs: true, Devices: true, Replace: true}},
+		&TCPConnect{Unix: "/run/s"},
 		&FSResponse{OK: true, Data: &ResultArchive{
 			Entries: 1, Bytes: 1 << 40, More: 3, Problems: []ArchiveProblem{{Op: "open", Name: "a", Error: "b"}},
 		}},

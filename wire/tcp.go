@@ -4,6 +4,7 @@ package wire
 type TCPConnect struct {
 	Host string // a name or an address, IPv6 without brackets
 	Port uint16
+	Unix string // with ExtensionUnix: the name of a socket, with "" and 0 for the others
 	Bulk *BulkOffer
 }
 
@@ -14,6 +15,7 @@ func (m *TCPConnect) fields() []field {
 	return []field{
 		required("host", text(&m.Host)),
 		required("port", num(&m.Port)),
+		omitted("unix", text(&m.Unix)),
 		omitted("bulk", optionalObject(&m.Bulk)).since(8),
 	}
 }

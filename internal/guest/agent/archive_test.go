@@ -21,18 +21,16 @@ import (
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
-// archiver is a client of an agent whose extensions it knows.
-func archiver(t *testing.T) *client.Client {
+// clientOf is a client of an agent that has reported these facts.
+func clientOf(t *testing.T, g wire.Generation, ready wire.Ready) *client.Client {
 	t.Helper()
 	port, ours := link(t)
 	h := &host{t: t, end: make(chan served, 1)}
-	h.serve(agent.Open(port), port, config{generation: wire.BulkSince})
+	h.serve(agent.Open(port), port, config{generation: g})
 	if _, err := frame.NewReader(ours).Next(); err != nil {
 		t.Fatal(err)
 	}
-	c := client.New(&client.Greeting{
-		Link: ours, Generation: wire.BulkSince, Ready: wire.Ready{Extensions: []string{wire.ExtensionArchive}},
-	}, client.IDs{})
+	c := client.New(&client.Greeting{Link: ours, Generation: g, Ready: ready}, client.IDs{})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
@@ -86,7 +84,7 @@ func carry(ctx context.Context, from, to transfer.End, how transfer.How) (*trans
 func TestArchivesKeepEverything(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
-		c := archiver(t)
+		c := extended(t, wire.BulkSince)
 		plant(t, "/from")
 		host, guest := transfer.Host{}, transfer.Guest{Client: c}
 		for _, step := range []struct{ from, to transfer.End }{
@@ -113,7 +111,7 @@ func TestArchivesKeepEverything(t *testing.T) {
 func TestArchivesOfTrees(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
-		c := archiver(t)
+		c := extended(t, wire.BulkSince)
 		plant(t, "/from")
 		p, err := carry(t.Context(), transfer.End{Side: transfer.Host{}, Name: "/from"}, transfer.End{Side: transfer.Guest{Client: c}, Name: "/in"}, transfer.Tree)
 		if err != nil || len(p.Odd) != 1 || !strings.Contains(p.Odd[0], "fifo") {
@@ -133,7 +131,7 @@ func TestArchivesOfTrees(t *testing.T) {
 func TestArchiveOnFullDisk(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
-		c := archiver(t)
+		c := extended(t, wire.BulkSince)
 		plant(t, "/from")
 		if err := errors.Join(os.Mkdir("/full", 0o700), syscall.Mount("tmpfs", "/full", "tmpfs", 0, "size=64k")); err != nil {
 			t.Fatal(err)
@@ -157,7 +155,7 @@ func TestArchiveOnFullDisk(t *testing.T) {
 func TestArchiveIsGivenUp(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
-		c := archiver(t)
+		c := extended(t, wire.BulkSince)
 		if err := errors.Join(os.Mkdir("/from", 0o700), os.WriteFile("/from/f", bytes.Repeat([]byte("x"), 30<<20), 0o600)); err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +204,7 @@ func mustPack(t *testing.T, c *client.Client, dir string) *client.Archive {
 // An archive needs raw records, and names without a NUL.
 func TestArchiveRefusals(t *testing.T) {
 	nstest.Run(t, func() {
-		c := archiver(t)
+		c := extended(t, wire.BulkSince)
 		c.SetBulk(client.Bulk{Off: true})
 		if _, err := c.Pack(t.Context(), "/", client.PackOptions{}); !errors.Is(err, errors.ErrUnsupported) {
 			t.Error(err)

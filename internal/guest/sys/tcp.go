@@ -7,7 +7,38 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
+	"syscall"
 )
+
+// A Conn is a connection of a stream socket.
+type Conn interface {
+	net.Conn
+	syscall.Conn
+	CloseWrite() error
+}
+
+// maxSocket is the longest name of a Unix socket (unix(7)).
+const maxSocket = 107
+
+// DialUnix connects to the Unix socket of a path; links are followed. A name that begins with
+// "@" is an abstract one (unix(7)).
+func DialUnix(ctx context.Context, name string) (Conn, error) {
+	switch {
+	case len(name) > maxSocket:
+		return nil, syscall.ENAMETOOLONG
+	case !strings.HasPrefix(name, "/") && !strings.HasPrefix(name, "@"):
+		return nil, syscall.EINVAL // It would depend on the agent's directory.
+	case strings.HasPrefix(name, "/") && strings.IndexByte(name, 0) >= 0:
+		return nil, syscall.EINVAL // The kernel would see only the part before.
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", name)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UnixConn), nil //nolint:errcheck // What "unix" always gives.
+}
 
 // DialTCP connects to a host by name or address. Names are looked up by the guest's own
 // /etc/hosts and /etc/resolv.conf. The addresses are tried one after the other, in the

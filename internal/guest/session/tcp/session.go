@@ -34,9 +34,9 @@ type Session struct {
 	cancel chan struct{} // Closed by hangUp.
 
 	mu     sync.Mutex
-	conn   *net.TCPConn // nil until it is connected.
-	gone   bool         // hangUp was called.
-	broken error        // The first failure.
+	conn   sys.Conn // nil until it is connected.
+	gone   bool     // hangUp was called.
+	broken error    // The first failure.
 }
 
 // Start begins to connect and returns at once.
@@ -165,7 +165,10 @@ const maxName = 255
 
 // dial refuses the empty name, which package net takes for this machine, and names that
 // are too long: an answer repeats the name, and a thousand answers may wait.
-func dial(ctx context.Context, req *wire.TCPConnect) (*net.TCPConn, error) {
+func dial(ctx context.Context, req *wire.TCPConnect) (sys.Conn, error) {
+	if req.Unix != "" {
+		return sys.DialUnix(ctx, req.Unix)
+	}
 	if req.Host == "" || len(req.Host) > maxName {
 		return nil, &net.DNSError{IsNotFound: true}
 	}
@@ -178,6 +181,9 @@ func connectError(req *wire.TCPConnect, err error) error {
 	const lookup = "failed to lookup address information: "
 	host := wire.ValidText(req.Host[:min(len(req.Host), maxName)])
 	what := "connect " + host + ":" + strconv.Itoa(int(req.Port))
+	if req.Unix != "" {
+		what = "connect " + session.Repeated(req.Unix)
+	}
 	dns, isLookup := errors.AsType[*net.DNSError](err)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
@@ -192,7 +198,7 @@ func connectError(req *wire.TCPConnect, err error) error {
 
 // stands makes the connection known to the session's methods. It closes the connection if
 // the session has hung up.
-func (t *Session) stands(conn *net.TCPConn) bool {
+func (t *Session) stands(conn sys.Conn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.gone {
