@@ -171,26 +171,27 @@ func (c *Client) unpack(ctx context.Context, dir string, from io.Reader, o Unpac
 	return reportOf(p.reply), err
 }
 
-// pour sends all bytes of a reader, and then the end.
+// pour sends all bytes of a reader, and then the end. Only a bare io.EOF is the reader's end.
 func (p *upload) pour(from io.Reader) error {
-	for {
-		buf := make([]byte, wire.DataHead+bulkRecord)
-		n, failed := io.ReadFull(from, buf[wire.DataHead:])
+	for ended := false; !ended; {
+		buf, n := make([]byte, wire.DataHead+bulkRecord), 0
+		for !ended && n < bulkRecord {
+			m, err := from.Read(buf[wire.DataHead+n:])
+			if n += m; err != nil && err != io.EOF { //nolint:errorlint // See above.
+				return err
+			}
+			ended = err != nil
+		}
 		if err := p.send(buf, n); err != nil {
 			return err
 		}
-		if failed == io.EOF || failed == io.ErrUnexpectedEOF {
-			b, err := p.c.encode(p.id, p.to.End())
-			if err != nil {
-				return err
-			}
-			_ = p.out.Send(b) // If it fails, the result says why.
-			return nil
-		}
-		if failed != nil {
-			return failed
-		}
 	}
+	b, err := p.c.encode(p.id, p.to.End())
+	if err != nil {
+		return err
+	}
+	_ = p.out.Send(b) // If it fails, the result says why.
+	return nil
 }
 
 // send sends the n bytes after the head's room of buf, which the link owns from then on. If

@@ -38,7 +38,9 @@ func (a *Reader) Next() (*tar.Header, error) {
 	}
 	member := a.from.n
 	h, err := a.Reader.Next()
-	if err == io.EOF && (member+blockSize-1)/blockSize*blockSize+blockSize > a.from.n { // A wrapped io.EOF is no end.
+	// A cut after the records of a member (PAX) comes as io.EOF too, and leaves no block of zeros.
+	short := (member+blockSize-1)/blockSize*blockSize+blockSize > a.from.n || a.from.zeros < blockSize
+	if err == io.EOF && short { // A wrapped io.EOF is no end.
 		err = ErrNoEnd
 	}
 	return h, err
@@ -53,12 +55,21 @@ func (a *Reader) Drain() error {
 
 // A counter counts the bytes that are read.
 type counter struct {
-	r io.Reader
-	n int64
+	r     io.Reader
+	n     int64
+	zeros int64 // How many bytes at the end of what was read are zero.
 }
 
 func (c *counter) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
 	c.n += int64(n)
+	last := n
+	for last > 0 && b[last-1] == 0 {
+		last--
+	}
+	if last > 0 {
+		c.zeros = 0
+	}
+	c.zeros += int64(n - last)
 	return n, err
 }

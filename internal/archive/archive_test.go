@@ -50,6 +50,27 @@ func TestCuts(t *testing.T) {
 	}
 }
 
+// A cut after the records of a member is no end either.
+func TestCutsInRecords(t *testing.T) {
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for _, name := range []string{"a", "b"} {
+		h := &tar.Header{Name: name, Typeflag: tar.TypeReg, Format: tar.FormatPAX, PAXRecords: map[string]string{"OUR.key": "value"}}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole := buf.Bytes()
+	for cut := 0; cut < len(whole)-512; cut += 64 {
+		if err := readAll(archive.NewReader(bytes.NewReader(whole[:cut])), false); err == nil {
+			t.Errorf("cut after %d of %d bytes was not seen", cut, len(whole))
+		}
+	}
+}
+
 func readAll(r *archive.Reader, members bool) error {
 	for {
 		_, err := r.Next()

@@ -34,6 +34,9 @@ func WriteTar(ctx context.Context, to io.Writer, from End, report Reporter) erro
 	if name == "/" || strings.HasSuffix(from.Name, "/.") {
 		name = "."
 	}
+	if g, ok := from.Side.(Guest); ok && info.IsDir() && g.Client.Archives() {
+		return streamOut(ctx, to, from, g.Client, name)
+	}
 	if err := a.member(ctx, from.Name, name, info); err != nil {
 		return err
 	}
@@ -153,6 +156,9 @@ func (plain) Sys() any { return nil }
 // pipes, which no side can make, and leaves them out. It also reports a hard link that
 // became a copy.
 func ReadTar(ctx context.Context, to End, from io.Reader, report Reporter) (err error) {
+	if g, ok := to.Side.(Guest); ok && g.Client.Archives() {
+		return streamIn(ctx, to, g.Client, from, report)
+	}
 	r := archive.NewReader(from)
 	u := unpacking{to: to.Side.Below(to.Name), real: map[string]bool{".": true}, report: report}
 	defer func() { err = errors.Join(err, u.to.Close()) }()
@@ -184,12 +190,18 @@ func (u *unpacking) members(ctx context.Context, r *archive.Reader) error {
 	}
 }
 
-// memberName returns the name of a member below the target.
+// memberName returns the name of a member below the target, for a side whose names are text.
 func memberName(name string) (string, error) {
+	if !utf8.ValidString(name) {
+		return "", fmt.Errorf("archive member %q: the name is not UTF-8", name)
+	}
+	return cleanName(name)
+}
+
+// cleanName returns the name of a member below the target.
+func cleanName(name string) (string, error) {
 	clean := path.Clean(name)
 	switch {
-	case !utf8.ValidString(name):
-		return "", fmt.Errorf("archive member %q: the name is not UTF-8", name)
 	case clean == ".." || strings.HasPrefix(clean, "../"):
 		return "", fmt.Errorf("archive member %q: leads out of the directory", name)
 	case clean == "/":

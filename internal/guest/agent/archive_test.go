@@ -1,9 +1,11 @@
 package agent_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -15,6 +17,7 @@ import (
 	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/guest/agent"
 	"github.com/agentd-go/agentd/internal/nstest"
+	"github.com/agentd-go/agentd/internal/pax"
 	"github.com/agentd-go/agentd/internal/transfer"
 	"github.com/agentd-go/agentd/internal/tree"
 	"github.com/agentd-go/agentd/wire"
@@ -216,4 +219,62 @@ func TestArchiveRefusals(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A tar archive of a machine has everything, and so has the tree that a machine unpacks. A later
+// member replaces an earlier one, and directories keep their times.
+func TestTarKeepsEverything(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		c := extended(t, wire.BulkSince)
+		plant(t, "/from")
+		guest := transfer.Guest{Client: c}
+		var b bytes.Buffer
+		refuse := func(line string) { t.Error(line) }
+		if err := transfer.WriteTar(t.Context(), &b, transfer.End{Side: guest, Name: "/from"}, refuse); err != nil {
+			t.Fatal(err)
+		}
+		whole := b.Bytes()
+		r := tar.NewReader(bytes.NewReader(whole))
+		for {
+			h, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil || h.Name != "from/" && !strings.HasPrefix(h.Name, "from/") {
+				t.Fatal(h, err)
+			}
+		}
+		if err := transfer.ReadTar(t.Context(), transfer.End{Side: guest, Name: "/again"}, bytes.NewReader(whole), refuse); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := withoutHoles(t, "/again/from"), withoutHoles(t, "/from"); got != want {
+			t.Errorf("got %s\nwant %s", got, want)
+		}
+		err := transfer.ReadTar(t.Context(), transfer.End{Side: guest, Name: "/cut"}, bytes.NewReader(whole[:len(whole)-5000]), refuse)
+		if err == nil {
+			t.Error("a cut archive was taken for a whole one")
+		}
+	})
+}
+
+// withoutHoles describes a tree but for the holes in its files.
+func withoutHoles(t *testing.T, top string) string {
+	t.Helper()
+	r := pax.NewReader(func() pax.Source {
+		b := archived(t, top)
+		return func() ([]byte, error) { p := b; b = nil; return p, nil }
+	}())
+	var all strings.Builder
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return all.String()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Extents = nil
+		fmt.Fprintf(&all, "%+v\n", *h)
+	}
 }
