@@ -150,7 +150,10 @@ type plain struct{ fs.FileInfo }
 
 func (plain) Sys() any { return nil }
 
-// ReadTar unpacks a tar archive below a directory. It refuses names that lead out of
+// ReadTar unpacks a tar archive below a directory. A machine whose agent has archives gets
+// owners, hard links, extended attributes and devices too.
+//
+// It refuses names that lead out of
 // the directory. It makes links unchanged and never follows them on the way to a
 // member. A member gets its name only when it is complete. It reports devices and
 // pipes, which no side can make, and leaves them out. It also reports a hard link that
