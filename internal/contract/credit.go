@@ -102,14 +102,14 @@ func strayData(h *Host) error {
 	return nil
 }
 
-// inputRead sends more than the limit to a command that reads.
+// inputRead sends more frames than the limit to a command that reads.
 func inputRead(h *Host) error {
 	id, err := h.starts("cat >/dev/null")
 	if err != nil {
 		return err
 	}
-	for range 300 {
-		if err := h.Put(id, &wire.ExecStdin{Data: bytes.Repeat([]byte{'x'}, 70_000)}); err != nil {
+	for range 270 {
+		if err := h.Put(id, &wire.ExecStdin{Data: bytes.Repeat([]byte{'x'}, 20_000)}); err != nil {
 			return err
 		}
 		if h.Sent.BulkFrames%100 == 0 {

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
+	"github.com/agentd-go/agentd/wire"
 )
 
 const (
@@ -70,8 +72,12 @@ func TestBulk(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := vmtest.Start(t, c.cfg)
-			if g := m.Client().Generation(); g != 8 {
-				t.Fatalf("generation %d", g)
+			speaks := int(wire.Newest)
+			if vmtest.Version() == "" { // Published agents have one generation for all hosts.
+				speaks = cmp.Or(c.cfg.Generation, speaks)
+			}
+			if g := m.Client().Generation(); g != speaks {
+				t.Fatalf("generation %d, want %d", g, speaks)
 			}
 			if two := m.Client().Agent().SecondPort; two != (c.cfg.Generation == 8) {
 				t.Fatalf("a second port is announced: %t", two)
