@@ -46,10 +46,30 @@ func Connect(ctx context.Context, socket string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to agent relay: %w", err)
 	}
+	c, err := connectOver(ctx, conn)
+	if err != nil {
+		return nil, fmt.Errorf("agent relay %s: %w", socket, err)
+	}
+	return c, nil
+}
+
+// ConnectOver is Connect over a connection to a relay that the caller has made, by a tunnel
+// for example. It owns the connection from then on, also on failure.
+func ConnectOver(ctx context.Context, conn net.Conn) (*Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	c, err := connectOver(ctx, conn)
+	if err != nil {
+		return nil, fmt.Errorf("agent relay: %w", err)
+	}
+	return c, nil
+}
+
+func connectOver(ctx context.Context, conn net.Conn) (*Client, error) {
 	h, frames, err := greet(ctx, conn)
 	if err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("agent relay %s: %w", socket, err)
+		return nil, err
 	}
 	return start(conn, frames, h), nil
 }

@@ -19,6 +19,9 @@
 // environment instead of replacing it. It searches a name in the guest's PATH. And it
 // reports the end of a command only after the command's output has ended.
 //
+// A command with a [Keep] goes on without its client. [Client.Attach] is a Cmd for such a
+// command, and [Follow] copies its outputs over as many links as it takes.
+//
 // Files have the shape of package os. A function of os is a method of [Client] with
 // a context before its arguments: [Client.Open], [Client.Stat], [Client.Rename].
 // The context of Open bounds all operations on the [File]. Paths are the

@@ -161,3 +161,11 @@ func TestKeptListAndRelease(t *testing.T) {
 		wait()
 	})
 }
+
+// A view with input cannot be followed: bytes on their way would be lost with a link.
+func TestFollowRefusesInput(t *testing.T) {
+	err := client.Follow(t.Context(), nil, "n", client.View{Write: true}, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "Write") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -177,4 +178,45 @@ func (r *tornReader) take(text string) {
 		}
 		r.next++
 	}
+}
+
+// A follower connects again whenever its link ends, and writes each byte once.
+func TestKeptFollow(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		s := newSocket(t)
+		c := s.dial()
+		cmd := c.Command("/bin/sh", "-c", "i=0; while [ $i -lt 300 ]; do echo $i; i=$((i+1)); usleep 1000; done; echo end >&2; exit 3")
+		cmd.Keep = &client.Keep{Name: "lines"}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+		links := 0
+		dial := func(ctx context.Context) (*client.Client, error) {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "unix", s.path)
+			if err != nil {
+				return nil, err
+			}
+			if links++; links <= 5 {
+				time.AfterFunc(30*time.Millisecond, func() { _ = conn.Close() })
+			}
+			return client.ConnectOver(ctx, conn)
+		}
+		var stdout, stderr strings.Builder
+		err := client.Follow(t.Context(), dial, "lines", client.View{}, &stdout, &stderr)
+		exit, ok := errors.AsType[*client.ExitError](err)
+		if !ok || exit.ExitCode() != 3 || stderr.String() != "end\n" || links < 5 {
+			t.Errorf("%v after %d links, %q", err, links, &stderr)
+		}
+		lines := strings.Fields(stdout.String())
+		for i, l := range lines {
+			if l != strconv.Itoa(i) {
+				t.Fatalf("line %d is %q", i, l)
+			}
+		}
+		if len(lines) != 300 {
+			t.Errorf("%d lines", len(lines))
+		}
+	})
 }
