@@ -151,7 +151,10 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 
 		Kernel:    kernel.Path,
 		CPUs:      cfg.CPUs,
-		MemoryMiB: cfg.MemoryMiB, TranslationMiB: cfg.TranslationMiB,
+		MemoryMiB: cfg.MemoryMiB,
+
+		TranslationMiB: cfg.TranslationMiB,
+
 		Accel:    l.machine.Accel,
 		Affinity: cfg.Affinity,
 		Network:  cfg.Network,
