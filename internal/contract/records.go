@@ -127,15 +127,18 @@ func recordWrites(h *Host) error {
 		{"long", []any{piece(0, "abcdef")}, []wire.Message{refusedFile("write length mismatch: expected 5, received at least 6")}},
 		{"a wrong offset", []any{piece(5, "a")}, protocol("invalid filesystem bulk record: bulk record offset 5 does not match expected 0")},
 		{
-			"a finish below", []any{piece(0, "abc"), finish(2)},
+			"a finish below",
+			[]any{piece(0, "abc"), finish(2)},
 			protocol("invalid filesystem bulk finish: bulk finish offset 2 does not match expected 3"),
 		},
 		{
-			"a long record", []any{piece(0, string(make([]byte, leastRecord+1)))},
+			"a long record",
+			[]any{piece(0, string(make([]byte, leastRecord+1)))},
 			protocol("invalid filesystem bulk record: invalid bulk record payload length 16385 (max 16384)"),
 		},
 		{
-			"messages", []any{&wire.FSData{Data: []byte("x")}},
+			"messages",
+			[]any{&wire.FSData{Data: []byte("x")}},
 			[]wire.Message{refusedFile("CBOR filesystem data is invalid after raw bulk acceptance")},
 		},
 		{"given up", []any{&wire.BulkCancel{Kind: wire.BulkFS, Reason: wire.CancelCaller, Message: "enough"}}, []wire.Message{refusedFile("enough")}},
@@ -173,11 +176,13 @@ func recordTalks(h *Host) error {
 		{"an end by message", []any{&wire.TCPEOF{}}, failed("CBOR TCP EOF is invalid after raw bulk acceptance")},
 		{"given up", []any{&wire.BulkCancel{Kind: wire.BulkTCP, Reason: wire.CancelCaller, Message: "stop"}}, failed("stop")},
 		{
-			"credit beyond", []any{&wire.BulkCredit{Kind: wire.BulkTCP, Flow: wire.FlowGuestToHost, ConsumedOffset: 5, CreditLimit: 2000}},
+			"credit beyond",
+			[]any{&wire.BulkCredit{Kind: wire.BulkTCP, Flow: wire.FlowGuestToHost, ConsumedOffset: 5, CreditLimit: 2000}},
 			failed("invalid TCP bulk credit: invalid bulk credit: peer consumed bytes the sender has not admitted"),
 		},
 		{
-			"credit for the other flow", []any{&wire.BulkCredit{Kind: wire.BulkTCP, Flow: wire.FlowHostToGuest, CreditLimit: 2000}},
+			"credit for the other flow",
+			[]any{&wire.BulkCredit{Kind: wire.BulkTCP, Flow: wire.FlowHostToGuest, CreditLimit: 2000}},
 			failed("invalid TCP bulk credit: bulk kind or flow does not match the correlation"),
 		},
 	} {
