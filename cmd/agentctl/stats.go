@@ -29,7 +29,8 @@ func newStats() *cobra.Command {
 		Use:   "stats [flags] [NAME...]",
 		Short: "Show what machines take, or a machine and its processes",
 		Long: `Show a line for each machine that runs, or for each of several names. For one name, show
-memory, CPU, pressure, disks, network and the busiest processes. On a terminal the
+memory, CPU, pressure, disks, network, what the agent's commands take, each with all that
+descends from it, and the busiest processes. On a terminal the
 figures are renewed every second until ^C; otherwise they are shown once. Percentages are
 of one CPU. Pressure is the share of the last ten seconds in which a process waited.
 
@@ -53,6 +54,7 @@ A machine that does not answer within 5 seconds is left out if it was not named.
 					defer fmt.Println() // Ends the line on which the terminal shows ^C.
 				}
 				return eachRates(ctx, c, live, func(r procfs.Rates) error {
+					r.Commands = r.OfCommands(procfs.Groups(c.FS().WithContext(ctx)))
 					if asJSON {
 						return writeJSON(os.Stdout, r)
 					}
@@ -114,11 +116,27 @@ func statsText(name string, r procfs.Rates) string {
 	fmt.Fprintf(&b, "pressure CPU %.1f%%   memory %.1f%%   I/O %.1f%%\n", s.Pressure.CPU.Some, s.Pressure.Memory.Some, s.Pressure.IO.Some)
 	fmt.Fprintf(&b, "disks    %s/s in   %s/s out      network %s/s in   %s/s out\n\n",
 		transfer.Size(int64(r.DiskIn)), transfer.Size(int64(r.DiskOut)), transfer.Size(int64(r.NetIn)), transfer.Size(int64(r.NetOut)))
+	b.WriteString(commandsText(r.Commands))
 	fmt.Fprintf(&b, "%7s %7s %6s %5s %10s  %s\n", "PID", "UID", "CPU%", "STATE", "RSS", "COMMAND")
 	for _, p := range r.Processes[:min(len(r.Processes), busiest)] {
 		fmt.Fprintf(&b, "%7d %7d %6.1f %5s %10s  %s\n", p.PID, p.UID, p.Percent, plain(p.State), transfer.Size(p.RSS), plain(p.Command()))
 	}
 	return b.String()
+}
+
+// commandsText is a table of the busiest commands; "" without any.
+func commandsText(all []procfs.Command) string {
+	const most = 6
+	if len(all) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	const row = "%7d %7s %6.1f %5d %10s  %s\n"
+	fmt.Fprintf(&b, "%7s %7s %6s %5s %10s  %s\n", "PID", "GROUP", "CPU%", "PIDS", "RSS", "COMMAND, WITH ALL THAT DESCENDS FROM IT")
+	for _, c := range all[:min(len(all), most)] {
+		fmt.Fprintf(&b, row, c.PID, plain(c.Group), c.Percent, c.Processes, transfer.Size(c.RSS), plain(strings.Join(c.Args, " ")))
+	}
+	return b.String() + "\n"
 }
 
 // busiest is how many processes fit on a small terminal below the other lines.

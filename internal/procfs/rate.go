@@ -34,6 +34,9 @@ type Rates struct {
 	NetOut    float64   `json:"net_out_bytes_per_second"`
 	System    System    `json:"system"`
 	Processes []Running `json:"processes"` // The busiest first, without kernel threads.
+
+	// Commands are those of an agent, the busiest first; see [Rates.OfCommands].
+	Commands []Command `json:"commands,omitempty"`
 }
 
 // Running is a process with its use of resources.
