@@ -58,7 +58,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// One record that cannot be read keeps nobody from the others.
+// One unreadable record does not hide the others.
 func TestListBesideABadRecord(t *testing.T) {
 	for _, bad := range []string{"{", `{"ID":7}`, `{"ID":"` + strings.Repeat("a", maxRecord) + `"}`} {
 		place(t, map[string]string{"1": records["1"], "2": bad})
