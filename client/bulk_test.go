@@ -152,7 +152,7 @@ func TestContextEndsBetween(t *testing.T) {
 	}
 }
 
-// An agent that answers before it is asked makes nobody wait for ever.
+// An agent that answers before a request makes no call wait for ever.
 func TestAnsweredEarly(t *testing.T) {
 	script(t, bulkGen, func(c *client.Client, p *peer) {
 		go p.ignore()

@@ -272,7 +272,7 @@ func (n *Conn) Read(p []byte) (int, error) {
 	return m, n.readError(err)
 }
 
-// WriteTo writes what comes to w, without copying it on the way.
+// WriteTo writes the bytes that arrive to w, without a copy in between.
 func (n *Conn) WriteTo(w io.Writer) (int64, error) {
 	to := &sink{w: w, from: n.from}
 	m, err := n.in.WriteTo(to)

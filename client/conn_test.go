@@ -136,7 +136,7 @@ func TestConnAddresses(t *testing.T) {
 	})
 }
 
-// A connection that nobody waits for any more is given up, with the agent too.
+// A connection whose Dial was cancelled is closed on both sides.
 func TestConnContext(t *testing.T) {
 	script(t, 7, func(c *client.Client, p *peer) {
 		t := p.t

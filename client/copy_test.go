@@ -21,8 +21,8 @@ import (
 // pipe is a link.
 func pipe() (near, far net.Conn) { return net.Pipe() }
 
-// A stream that nobody reads stops the link once its queue is full, and not
-// before; what was sent arrives whole when somebody reads.
+// An unread stream stops the link when its queue is full, and not before. After that
+// a reader still gets all bytes.
 func TestSlowReader(t *testing.T) {
 	script(t, 7, func(c *client.Client, p *peer) {
 		t := p.t

@@ -168,7 +168,7 @@ func ExampleGuestError() {
 	// remove: Operation not permitted (os error 1)
 }
 
-// A web server in the guest, which listens to nobody but the guest.
+// A web server in the guest, which listens only to the guest.
 func ExampleClient_DialContext() {
 	c := dialMachine()
 	defer func() { _ = c.Close() }()

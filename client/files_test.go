@@ -278,7 +278,7 @@ func TestWriteBehind(t *testing.T) {
 		if _, err := f.WriteString("three"); err != nil {
 			t.Error(err)
 		}
-		synctest.Wait() // The refusal is here, and nobody has asked for it yet.
+		synctest.Wait() // The refusal has arrived, and no call has returned it yet.
 		err := f.Close()
 		if path, ok := errors.AsType[*fs.PathError](err); !ok || path.Op != "close" || !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("Close = %v", err)

@@ -47,7 +47,7 @@ type Bulk struct {
 func (c *Client) SetBulk(b Bulk) { c.bulk.Store(&b) }
 
 // offer is the part of a request that offers raw records: for size bytes towards
-// us, or 0 for bytes the other way. It is nil if there are to be none.
+// us, or 0 for bytes the other way. It is nil if the session shall use messages.
 func (c *Client) offer(size int64) *wire.BulkOffer {
 	b := Bulk{}
 	if set := c.bulk.Load(); set != nil {

@@ -38,7 +38,7 @@ func scriptReady(t *testing.T, gen wire.Generation, ready wire.Ready, play func(
 		c := client.New(&client.Greeting{Link: near, Ready: ready, Generation: gen}, client.IDs{})
 		p := &peer{t: t, conn: far, frames: frame.NewReader(far)}
 		play(c, p)
-		_ = far.Close() // So that Close has nobody to wait for.
+		_ = far.Close() // So that Close need not wait.
 		_ = c.Close()
 	})
 }

@@ -175,7 +175,7 @@ func TestStdinRefused(t *testing.T) {
 	}
 }
 
-// A command that has closed its input and goes on has nobody wait to write to it.
+// No write to a command waits after the command has closed its input.
 func TestStdinClosed(t *testing.T) {
 	script(t, 7, func(c *client.Client, p *peer) {
 		heard := make(chan struct{})

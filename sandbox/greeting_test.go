@@ -96,7 +96,7 @@ func message(t *testing.T, v wire.Generation, id uint32, m wire.Message) []byte 
 	return b
 }
 
-// soon is for what comes at once, in emulation on a busy host.
+// soon bounds answers that come at once, in emulation on a busy host.
 const soon = 60 * time.Second
 
 // TestGreeting is the host's side of boot sections 3, 5, 6, 12 and 23, word by word.

@@ -73,7 +73,7 @@ func TestIsCommand(t *testing.T) {
 	}
 }
 
-// The guest is told the time when the host's clocks disagree, and each minute.
+// The host sends the time to the guest each minute, and when the host's clocks disagree.
 func TestDue(t *testing.T) {
 	base := reading{wall: time.Unix(1795464998, 0)}
 	for _, tt := range []struct {
@@ -104,7 +104,7 @@ func TestKeepTime(t *testing.T) {
 			keepTime(done, func(now time.Time) error {
 				told = append(told, now.Sub(start))
 				if len(told) == 2 {
-					return errClock // It is told again at the next check.
+					return errClock // It is sent again at the next check.
 				}
 				return nil
 			})

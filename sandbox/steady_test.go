@@ -26,7 +26,7 @@ func sharesOf(t *testing.T, cfg Config, accel vmm.Accel, root string, private bo
 	return all
 }
 
-// A guest caches only a root that nobody else writes to.
+// A guest caches a root only if no other program writes to it.
 func TestWhatTheUserSharesIsNotSteady(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")

@@ -165,7 +165,7 @@ func (d *cutData) judgeTree(there map[string][]byte, end cutEnd) error {
 	return noParts(there, end)
 }
 
-// judgeOutput holds that what came is whole, or a beginning that does not pass for it.
+// judgeOutput checks that the output is whole, or a beginning that is reported as cut.
 func (c *cutPair) judgeOutput(op cutCopy, end cutEnd) error {
 	b, err := os.ReadFile(c.in("stdout"))
 	if err != nil {
@@ -273,7 +273,7 @@ func (m metered) Write(p []byte) (int, error) {
 	return n, io.ErrShortWrite
 }
 
-// A cutTable is what came of the cuts, by kind and command.
+// A cutTable counts the outcomes of the cuts, by kind and command.
 type cutTable struct {
 	mu     sync.Mutex
 	rows   map[string]*cutRow

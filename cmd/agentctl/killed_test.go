@@ -36,7 +36,7 @@ type killing struct {
 	long    bool // Only with AGENTD_LONG=1.
 }
 
-// A victim is who is killed.
+// A victim is the program that is killed.
 type victim int
 
 const (

@@ -106,7 +106,7 @@ func (v volumeView) Size() (string, error) {
 	return transfer.Size(n), err
 }
 
-// A volumeHead is what stands above a table of volumeViews, by the same names.
+// A volumeHead has the column titles of a table of volumeViews, by the same names.
 type volumeHead struct{}
 
 // The columns of Docker's table.

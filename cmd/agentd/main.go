@@ -18,7 +18,7 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// version is what the host is told; the release build sets it.
+// version is reported to the host. The release build sets it.
 var version = "0.1.0-dev"
 
 func main() {

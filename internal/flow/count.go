@@ -96,7 +96,7 @@ func (r *receiveCount) Record(offset uint64, n int) error {
 	return nil
 }
 
-// Finish is told how long the flow is, which may be repeated.
+// Finish sets the final length of the flow. It may be repeated with the same length.
 func (r *receiveCount) Finish(final uint64) error {
 	switch {
 	case r.finished && final != r.final:
@@ -125,7 +125,7 @@ func (r *receiveCount) Consume(n int) (due bool) {
 	return r.limit-r.consumed <= r.window/2
 }
 
-// Grant moves the limit on and returns what the sender is to be told.
+// Grant raises the limit and returns the credit to send.
 func (r *receiveCount) Grant() (consumed, limit uint64) {
 	r.limit = r.consumed + r.window
 	return r.consumed, r.limit

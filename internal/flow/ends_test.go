@@ -130,7 +130,7 @@ func TestRoomChanges(t *testing.T) {
 	}
 }
 
-// A flow that nobody reads is cancelled once, and not after its end.
+// An unread flow is cancelled once, and not after its end.
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	told := 0

@@ -125,7 +125,7 @@ func TestFetchesAtOnce(t *testing.T) {
 	checkNoRest(t, c)
 }
 
-// docker login's credentials open a registry, and nobody else's do.
+// The credentials of docker login open a registry, and no others do.
 func TestRegistryCredentials(t *testing.T) {
 	reference, _ := pushed(t, 2, func(behind http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -23,7 +23,7 @@ func message(session, number uint32, n int) []byte {
 	return b
 }
 
-// gate is a link that takes bytes only when it is told to.
+// gate is a link that takes bytes only when the test allows it.
 type gate struct {
 	open chan struct{}
 	got  bytes.Buffer

@@ -116,7 +116,7 @@ func words(tb testing.TB) relay.Words {
 	}
 }
 
-// left is what a guest without leases hears of a client's end.
+// left is the message by which a guest without leases learns of a client's end.
 func left(tb testing.TB, start, end uint32) []byte {
 	tb.Helper()
 	return words(tb).Left(start, end, nil)

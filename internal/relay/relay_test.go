@@ -100,7 +100,7 @@ func TestRefusals(t *testing.T) {
 				go func() {
 					c.send(before)
 					c.send(b)
-					_, _ = c.conn.Write(after) // To nobody.
+					_, _ = c.conn.Write(after) // The client has left.
 				}()
 				w.guest.expect(before)
 				w.guest.expect(left(t, c.start, c.end), words(t).Probe(c.end-1))

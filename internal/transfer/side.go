@@ -73,7 +73,7 @@ func (Host) RealPath(_ context.Context, name string) (string, error) {
 // Open is os.Open.
 func (Host) Open(_ context.Context, name string) (Reader, error) { return os.Open(name) }
 
-// Through opens what is there for writing.
+// Through opens an existing device or pipe for writing.
 func (Host) Through(_ context.Context, name string) (io.WriteCloser, error) {
 	return os.OpenFile(name, os.O_WRONLY, 0)
 }
@@ -124,7 +124,7 @@ func (g Guest) Open(ctx context.Context, name string) (Reader, error) {
 	return f, nil
 }
 
-// Through opens what is there for writing.
+// Through opens an existing device or pipe for writing.
 func (g Guest) Through(ctx context.Context, name string) (io.WriteCloser, error) {
 	f, err := g.Client.OpenFile(ctx, name, os.O_WRONLY, 0)
 	if err != nil {

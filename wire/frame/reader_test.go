@@ -82,7 +82,7 @@ func TestReaderTakesAnySplit(t *testing.T) {
 	}
 }
 
-// A whole frame is what came, whatever was interrupted and whoever began it.
+// A whole frame has exactly the bytes that arrived, even if a Next was interrupted in it.
 func TestReaderNextWhole(t *testing.T) {
 	t.Parallel()
 	stream, want := sample(t)

@@ -227,7 +227,7 @@ func (p *heapPeak) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// A read that nobody grants anything waits, and tells its end without credit.
+// A read without credit waits, and reports its end without credit.
 func TestBulkReadEnds(t *testing.T) {
 	nstest.Run(t, func() {
 		h := newRaw(t)

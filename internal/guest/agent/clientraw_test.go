@@ -180,7 +180,7 @@ func TestClientBulkFails(t *testing.T) {
 		if f, err = c.Open(t.Context(), "/f"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.CopyN(io.Discard, f, 8<<20); err != nil { // And then nobody reads.
+		if _, err := io.CopyN(io.Discard, f, 8<<20); err != nil { // Then reading stops.
 			t.Fatal(err)
 		}
 		if _, err := f.Seek(0, io.SeekStart); err != nil {

@@ -94,7 +94,7 @@ func TestLongRequestsWait(t *testing.T) {
 	nstest.Run(t, func() {
 		deadMount(t)
 		h := newHost(t, config{})
-		for id := range uint32(2) { // One for the spawner, one for who starts commands beside it.
+		for id := range uint32(2) { // One for the spawner, one for the caller's thread.
 			h.send(id+1, &wire.ExecRequest{Cmd: "/mnt/program"})
 		}
 		before := heap()

@@ -59,7 +59,7 @@ func isBytes(t wire.Type) bool {
 	return t == wire.TypeExecStdin || t == wire.TypeFSData || t == wire.TypeTCPData
 }
 
-// admits reports whether a frame is to be acted on. It answers one that breaks a rule of
+// admits reports whether a frame is valid. It answers one that breaks a rule of
 // its type.
 func (a *Agent) admits(f frame.Frame, e wire.Envelope) bool {
 	info, known := wire.Lookup(e.Type)

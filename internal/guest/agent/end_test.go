@@ -96,7 +96,7 @@ func TestWriteFails(t *testing.T) {
 	}
 }
 
-// What a command says when it is told to end still reaches the host; a command
+// The output of a command that is told to end still reaches the host; a command
 // that does not end does not hold the machine.
 func TestFinish(t *testing.T) {
 	nstest.Run(t, func() {

@@ -108,7 +108,7 @@ func TestClientDisconnected(t *testing.T) {
 		h.pingOther(other + 7)
 		before := h.kept(1, 0x01ffffff)
 		h.say2(other+1, "while [ ! -e /tmp/done ]; do sleep 0.01; done")
-		h.send(1, &wire.ExecSignal{Signal: 9}) // It is nobody's any more.
+		h.send(1, &wire.ExecSignal{Signal: 9}) // The session belongs to no client any more.
 		h.pingOther(other + 7)
 		if after := h.kept(1, 0x01ffffff); after != before {
 			t.Errorf("%d frames of the client that has gone", after-before)

@@ -32,7 +32,7 @@ type served struct {
 	err error
 }
 
-// A host is the other side of an agent's port: it sends, and keeps what comes.
+// A host is the other side of an agent's port: it sends, and keeps the frames that arrive.
 type host struct {
 	t     *testing.T
 	port  *os.File
@@ -88,7 +88,7 @@ func newHost(t *testing.T, c config) *host {
 	return h
 }
 
-// attach begins to read what comes from an agent.
+// attach begins to read the frames of an agent.
 func attach(t *testing.T, ours *os.File) *host {
 	t.Helper()
 	h := &host{t: t, port: ours, end: make(chan served, 1)}

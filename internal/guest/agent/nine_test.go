@@ -113,13 +113,13 @@ func limitOf(sent, parked wire.TransportCounters) wire.TransportCounters {
 	}
 }
 
-// bare sends a message on the id that nobody owns, which is not counted.
+// bare sends a message on the id that no client owns, which is not counted.
 func (c *counter) bare(m wire.Message) {
 	c.t.Helper()
 	c.write(bytesOf(c.t, nine, wire.WorkloadID, m))
 }
 
-// word is the next answer about freezing, on the id that nobody owns.
+// word is the next answer about freezing, on the id that no client owns.
 func (c *counter) word() wire.Message {
 	c.t.Helper()
 	return c.take("answer", func(f received) bool {

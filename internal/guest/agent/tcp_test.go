@@ -59,7 +59,7 @@ func peer(t *testing.T, serve func(*net.TCPConn)) uint16 {
 
 func echo(c *net.TCPConn) { _, _ = io.Copy(c, c) }
 
-// said is what comes on a connection's id up to its end, shortened.
+// said returns the messages on a connection's id up to its end, shortened.
 func (h *host) said(id uint32) string {
 	h.t.Helper()
 	var all []string

@@ -19,7 +19,7 @@ func TestDataOfNobody(t *testing.T) {
 		for _, id := range []uint32{0, frame.Step, frame.Slots * frame.Step, 0xffffffff} {
 			h.tell(id, &wire.FSData{Data: []byte("x")})
 			h.tell(id, &wire.TCPData{Data: []byte("x")})
-			h.tell(id, &wire.ExecStdin{Data: []byte("x")}) // Input for nobody is never answered.
+			h.tell(id, &wire.ExecStdin{Data: []byte("x")}) // Input for an unknown session is never answered.
 			h.record(id, wire.BulkFS, 0, []byte("x"))
 			h.record(id, wire.BulkTCP, 0, []byte("x"))
 			h.ping()

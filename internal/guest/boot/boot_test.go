@@ -246,7 +246,7 @@ func TestDown(t *testing.T) {
 	})
 }
 
-// A plan with a step of a form that nobody makes has no effect at all.
+// A plan with an invalid step has no effect at all.
 func TestCheck(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)

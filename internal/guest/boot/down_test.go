@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// What hangs holds up neither what comes after it nor the machine's end.
+// An undo that hangs delays neither the next ones nor the machine's end.
 func TestInTurn(t *testing.T) {
 	hang := make(chan struct{})
 	t.Cleanup(func() { close(hang) })

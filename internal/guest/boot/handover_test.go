@@ -34,7 +34,7 @@ func TestAutoInit(t *testing.T) {
 		const first, second, third = "/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd"
 		for _, tt := range []struct {
 			name string
-			path string // Is made, in place of what is there,
+			path string // Is made, in place of the existing file,
 			mode os.FileMode
 			link string // or leads there.
 			want string // Or a part of the error.
@@ -184,7 +184,7 @@ func masked(t *testing.T, want bool) {
 	}
 }
 
-// identity is what stands under a name.
+// identity identifies the file under a name.
 func identity(t *testing.T, name string) string {
 	t.Helper()
 	info, err := os.Lstat(name)

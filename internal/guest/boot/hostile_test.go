@@ -213,7 +213,7 @@ func TestSeal(t *testing.T) {
 				t.Errorf("write %s: %v", name, err)
 			}
 		}
-		if err := syscall.Mount("", "/", "", syscall.MS_REMOUNT, ""); err != nil { // For whoever cleans up.
+		if err := syscall.Mount("", "/", "", syscall.MS_REMOUNT, ""); err != nil { // For the clean-up.
 			t.Fatal(err)
 		}
 	})

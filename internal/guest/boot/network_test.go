@@ -119,7 +119,7 @@ func TestInterfaceOdd(t *testing.T) {
 		}
 		s.IPv4, s.MTU = plan.Address{}, 1300
 		mustUp(t, only(s))
-		s.MAC[0] = 1 // A group's address is nobody's.
+		s.MAC[0] = 1 // A multicast address belongs to no interface.
 		if _, err := up(t, only(s)); err == nil || !strings.Contains(err.Error(), "set the hardware address of eth0 to 016d73002a02: ") {
 			t.Errorf("got %v", err)
 		}

@@ -75,7 +75,7 @@ type Life struct {
 	score      *sys.Score
 }
 
-// New returns the life of a program that has just started. The host is told the version.
+// New returns the life of a program that has just started. The agent reports the version to the host.
 func New(version string) *Life {
 	l := &Life{version: version, started: sys.BootTime(), debug: parseDebug(os.Getenv(bootenv.Debug))}
 	l.Open = l.openPort

@@ -196,7 +196,7 @@ func fails(t *testing.T, b *wire.Bootstrap, words, failure string) {
 	g.ends(words)
 }
 
-// A host of variables hears of nothing but the end: it has no message for it.
+// A host that configures by variables learns only of the end: it has no message for more.
 func TestRefusedVariable(t *testing.T) {
 	nstest.Run(t, func() {
 		start(t, map[string]string{"MSB_SECURITY_PROFILE": "none"}).ends("config parse failed: MSB_SECURITY_PROFILE: ")

@@ -127,7 +127,7 @@ func TestTerminal(t *testing.T) {
 				for buf := make([]byte, 4096); ; {
 					n, err := master.Read(buf)
 					got = append(got, buf[:n]...)
-					if err != nil { // EIO: nobody has the terminal open any more.
+					if err != nil { // EIO: no process has the terminal open any more.
 						break
 					}
 				}

@@ -158,7 +158,7 @@ func (s *Stream) Data(t wire.Type, p []byte, c Charge) {
 		return
 	}
 	s.keep(p, c)
-	if s.In != nil { // A stream that only goes out drops what comes in.
+	if s.In != nil { // A stream that only sends drops inbound data.
 		s.In.Pace()
 	}
 }

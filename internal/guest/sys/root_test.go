@@ -183,7 +183,7 @@ func TestReadFileLimit(t *testing.T) {
 	}
 }
 
-// A file that is as it is to be is left alone; one that differs in anything is replaced.
+// A file with the wanted content and mode is left alone; any other is replaced.
 func TestRenewFile(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(dir string) error

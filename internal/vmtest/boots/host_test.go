@@ -133,7 +133,7 @@ func (g *guest) networked(hostname string) {
 			"fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n644\n",
 		"cat /etc/resolv.conf; stat -c %a /etc/resolv.conf", "nameserver 172.16.0.169\nnameserver fd42:6d73:62:2a::1\n644\n",
 		"cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu", "02:6d:73:00:2a:02\n1500\n",
-		// At once: an address that is still being tried out is nobody's.
+		// At once: an address that is still tentative cannot be used.
 		"ping6 -c 1 -W 5 fd42:6d73:62:2a::2 >/dev/null && ! ip -6 addr show dev eth0 scope global | grep tentative && echo usable", "usable\n",
 	)
 	g.has = append(

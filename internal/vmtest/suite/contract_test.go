@@ -120,7 +120,7 @@ func forget(t *testing.T, tap *vmtest.Tap) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	p := tap.Peer(ctx, askingSlot)
-	if _, err := p.Say("sleep 0.5"); err != nil { // Time for what nobody waits for any more.
+	if _, err := p.Say("sleep 0.5"); err != nil { // Time for late answers.
 		t.Error(err)
 	}
 	tap.Drop(p.All())

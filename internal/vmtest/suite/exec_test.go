@@ -10,7 +10,7 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// defaultPath is what commands get where nobody says PATH.
+// defaultPath is the PATH of commands if no configuration sets one.
 const defaultPath = "/.msb/scripts:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // TestMachine asks a machine with nothing special for everything.

@@ -234,7 +234,7 @@ echo >/up
 while :; do sleep 0.1; done
 `
 
-// An init that nobody knows is asked as the reference agents ask it.
+// An unknown init is asked as the reference agents ask it.
 func TestHandoverScript(t *testing.T) {
 	ownOnly(t, needsHandover)
 	eachKernel(t, func(t *testing.T, kernel string) {

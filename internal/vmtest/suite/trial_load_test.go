@@ -157,7 +157,7 @@ func inputFlood(t *testing.T, m *trial) {
 	}
 }
 
-// hostileFrames sends what nobody should, and looks at what was there before.
+// hostileFrames sends invalid frames, and checks that earlier sessions still work.
 func hostileFrames(t *testing.T, m *trial) {
 	t.Helper()
 	frames, from := 10_000, *seed
@@ -416,7 +416,7 @@ func countedBeats(t *testing.T, m *trial) {
 	t.Logf("heartbeats beside pings count %d; the touch was number %d", counts, touched)
 }
 
-// judgeBeats looks at pairs of a heartbeat and what stands beside it: whole at every
+// judgeBeats checks pairs of a heartbeat and the file beside it: whole at every
 // instant, the union of the fields that hosts want, always higher, nothing left.
 func judgeBeats(t *testing.T, lines []string) {
 	t.Helper()

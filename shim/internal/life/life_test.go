@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// The answer is in the words of whoever asks.
+// The answer has the form that the caller asks for.
 func TestStartTakesOldAndNewWays(t *testing.T) {
 	message, err := proto.Marshal(&bootapi.BootstrapParams{InstanceID: "c1", Namespace: "k8s.io", ContainerdTtrpcAddress: "/t"})
 	if err != nil {

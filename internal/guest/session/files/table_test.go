@@ -58,7 +58,7 @@ func TestCallsAreBounded(t *testing.T) {
 	})
 }
 
-// A handle that is opened while its client goes is nobody's.
+// A handle that is opened while its client leaves is closed.
 func TestLateHandle(t *testing.T) {
 	f := NewTable()
 	c := f.client(3)
