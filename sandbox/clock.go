@@ -68,11 +68,17 @@ func keepTime(done <-chan struct{}, tell func(now time.Time) error) {
 
 // tellTime sends the time for machines whose clients cannot send it.
 func (m *Machine) tellTime(now time.Time) error {
+	if m.saving.frozen.Load() {
+		return errFrozen // It would be old when the guest gets it.
+	}
 	if now.Unix() < 0 {
 		return errClock
 	}
 	return m.relay.Send(clockSync(now))
 }
+
+// errFrozen says that the guest's commands are frozen. Its clock is set when they go on.
+var errFrozen = errors.New("the machine is frozen")
 
 // errClock says that the protocol cannot represent the wall clock's time.
 var errClock = errors.New("the host's clock is before 1970")

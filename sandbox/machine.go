@@ -44,6 +44,7 @@ type Machine struct {
 	killed  atomic.Bool // It was ended by force.
 	warm    bool        // It has started from a template.
 	spoke   atomic.Bool // The guest has sent its first message.
+	saving  saving
 	killing sync.Once
 	loops   sync.WaitGroup
 
@@ -79,8 +80,8 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	return startOnce(ctx, cfg)
 }
 
-func startOnce(ctx context.Context, cfg Config) (*Machine, error) {
-	l, cfg, err := prepare(ctx, cfg)
+func startOnce(ctx context.Context, given Config) (*Machine, error) {
+	l, cfg, err := prepare(ctx, given)
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +93,7 @@ func startOnce(ctx context.Context, cfg Config) (*Machine, error) {
 	if err != nil {
 		return nil, errors.Join(err, l.remove())
 	}
+	m.saving.config = given
 	if err := MakeDir(ctx, m.client, cfg.Dir); err != nil {
 		return nil, errors.Join(err, m.Kill())
 	}
@@ -315,6 +317,7 @@ type handshake struct {
 	leased  bool        // The host's generation has leases.
 	second  *secondPort // nil if the machine has only one port.
 	records net.Conn    // The second port; nil if it is not used.
+	from    *relay.Cut  // Where the guest was frozen; nil for a guest that has booted.
 }
 
 // run does the handshake up to core.ready (protocol sections 6 and 7).

@@ -15,6 +15,13 @@ import (
 // share puts a relay between the port and its clients. Our own client connects first,
 // before the socket exists, and has slot 0.
 func (m *Machine) share(cfg Config, h *handshake) error {
+	m.saving.link = link{Ready: h.Frame, Generation: h.Generation, Leased: h.leased}
+	return m.relayTo(cfg, h, func() error { return nil })
+}
+
+// relayTo is share for a guest that is ready, or frozen: begin lets it go on before the
+// first client connects.
+func (m *Machine) relayTo(cfg Config, h *handshake, begin func() error) error {
 	var listener net.Listener // nil if only our own client connects.
 	if cfg.Socket != "" {
 		var err error
@@ -26,15 +33,15 @@ func (m *Machine) share(cfg Config, h *handshake) error {
 		Link:     h.Link,
 		Records:  h.recordLink(),
 		Ready:    h.Frame,
-		Words:    words(h.Generation, h.leases(), h.Ready.WorkloadTransportBarrierVersion != nil),
+		Words:    words(h.Generation, h.leases(), h.freezes()),
+		From:     h.from,
 		Dir:      m.layout.dir,
 		Shutdown: m.killAfterDeadline,
 		Log:      cfg.Log,
 	})
-	conn, err := m.relay.Connect()
+	err := begin()
 	if err == nil {
-		// Skip the relay's handshake: its content is known.
-		_, err = io.ReadFull(conn, make([]byte, 8+len(h.Frame)))
+		m.client, err = m.connect(h)
 	}
 	if err != nil {
 		if listener != nil {
@@ -42,12 +49,24 @@ func (m *Machine) share(cfg Config, h *handshake) error {
 		}
 		return fmt.Errorf("relay: %w", err)
 	}
-	start, end := frame.SlotRange(0)
-	m.client = client.New(&client.Greeting{Link: conn, Ready: h.Ready, Generation: h.Generation}, client.IDs{Start: start, End: end})
 	if listener != nil {
 		m.relay.Serve(listener)
 	}
 	return nil
+}
+
+// connect returns our own client of the relay.
+func (m *Machine) connect(h *handshake) (*client.Client, error) {
+	conn, err := m.relay.Connect()
+	if err == nil {
+		// Skip the relay's handshake: its content is known.
+		_, err = io.ReadFull(conn, make([]byte, 8+len(h.Frame)))
+	}
+	if err != nil {
+		return nil, err
+	}
+	start, end := frame.SlotRange(0)
+	return client.New(&client.Greeting{Link: conn, Ready: h.Ready, Generation: h.Generation}, client.IDs{Start: start, End: end}), nil
 }
 
 // recordLink returns the second port, or a nil interface if there is none.
@@ -97,7 +116,7 @@ func words(agent wire.Generation, leases, counts bool) relay.Words {
 		w.Lease, w.Released = grant, released
 	}
 	if counts {
-		w.First, w.IsData, w.Credit = limits(wire.FirstCredit()), isData, credit
+		w.First, w.IsData, w.Credit, w.Answer = limits(wire.FirstCredit()), isData, credit, freezeAnswer
 	}
 	return w
 }

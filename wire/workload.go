@@ -66,6 +66,33 @@ const (
 type WorkloadThaw struct {
 	AttemptID string
 	Mode      ThawMode
+
+	// Renew, an extension of ours, is for a guest that goes on from a saved state. The
+	// answer says that it was carried out, before anything else ran.
+	Renew *Renew
+}
+
+// Renew is what a guest changes that goes on later than it stopped, or in another place,
+// or in several.
+type Renew struct {
+	Fresh     Fresh
+	Twin      bool    // Other machines go on from the same state: the boot id changes.
+	Hostname  *string // Replaces the guest's.
+	MachineID *string // Replaces /etc/machine-id: 32 hexadecimal digits.
+
+	// Disconnect resets the commands' TCP connections to other hosts: the network does
+	// not know them any more.
+	Disconnect bool
+}
+
+func (r *Renew) fields() []field {
+	return []field{
+		required("fresh", object(&r.Fresh)),
+		omitted("twin", truth(&r.Twin)),
+		omitted("hostname", optionalText(&r.Hostname)),
+		omitted("machine_id", optionalText(&r.MachineID)),
+		omitted("disconnect", truth(&r.Disconnect)),
+	}
 }
 
 // Type returns TypeWorkloadThaw.
@@ -75,6 +102,7 @@ func (m *WorkloadThaw) fields() []field {
 	return []field{
 		required("attempt_id", text(&m.AttemptID)),
 		required("mode", oneOf(&m.Mode, ThawContinue, ThawRestore)),
+		omitted("renew", optionalObject(&m.Renew)),
 	}
 }
 
@@ -101,13 +129,17 @@ func (m *WorkloadFrozen) fields() []field {
 // WorkloadThawed answers WorkloadThaw.
 type WorkloadThawed struct {
 	AttemptID string
+	Renewed   bool // An extension of ours: WorkloadThaw.Renew was carried out.
 }
 
 // Type returns TypeWorkloadThawed.
 func (*WorkloadThawed) Type() Type { return TypeWorkloadThawed }
 
 func (m *WorkloadThawed) fields() []field {
-	return []field{required("attempt_id", text(&m.AttemptID))}
+	return []field{
+		required("attempt_id", text(&m.AttemptID)),
+		omitted("renewed", truth(&m.Renewed)),
+	}
 }
 
 // WorkloadTransportCredit says how much the host may have sent in total.

@@ -62,7 +62,7 @@ func parseFilters(texts []string) (psFilters, error) {
 
 // phases are all phases, in the order of a life.
 var phases = []machines.Phase{
-	machines.Created, machines.Starting, machines.Running, machines.Restarting, machines.Stopping, machines.Stopped, machines.Failed, machines.Dead,
+	machines.Created, machines.Starting, machines.Running, machines.Paused, machines.Restarting, machines.Stopping, machines.Stopped, machines.Failed, machines.Dead,
 }
 
 // all reports whether the filters select machines that have ended.

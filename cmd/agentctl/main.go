@@ -94,7 +94,7 @@ func newRoot() *cobra.Command {
 		newBootTimes(), newKernel(), newImage(), newPull(),
 		newTop(), atTop(newImageList(), "images"), atTop(newImageRemove(), "rmi"), atTop(newImageTag(), "tag"), atTop(newImageSave(), "save"), newLoad(),
 	)
-	root.AddCommand(newVolume(), newDisk(), newSystem(), newVersion())
+	root.AddCommand(newVolume(), newDisk(), newSystem(), newVersion(), newSnapshot(), newRestore(), newFork(), newPause(), newResume())
 	root.AddCommand(extras()...)
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(refusedFlag)

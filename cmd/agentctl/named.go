@@ -35,10 +35,13 @@ func lookup(name string) (*machines.Machine, error) {
 // advise adds the next step to an error for which there is one.
 func advise(err error) error {
 	for cause, next := range map[error]string{
-		machines.ErrNotFound:   "'agentctl ps -a' lists the machines",
-		machines.ErrExists:     "choose another name, or 'agentctl rm' it first",
-		machines.ErrNotRunning: "'agentctl start' starts it",
-		machines.ErrRunning:    "'agentctl stop' stops it",
+		machines.ErrNotFound:       "'agentctl ps -a' lists the machines",
+		machines.ErrExists:         "choose another name, or 'agentctl rm' it first",
+		machines.ErrNotRunning:     "'agentctl start' starts it",
+		machines.ErrRunning:        "'agentctl stop' stops it",
+		machines.ErrPaused:         "'agentctl resume' continues it",
+		machines.ErrNoSnapshot:     "'agentctl snapshot ls' lists the snapshots",
+		machines.ErrSnapshotExists: "choose another name, or 'agentctl snapshot rm' it first",
 	} {
 		if errors.Is(err, cause) {
 			return fmt.Errorf("%w; %s", err, next)
@@ -83,6 +86,9 @@ func notRunning(name string, s machines.Status) error {
 	}
 	if words, _, _ := strings.Cut(cmp.Or(s.Error, s.Reason), "\n"); words != "" && !s.Alive && s.Phase != machines.Dead {
 		why += " (" + plain(words) + ")"
+	}
+	if s.Phase == machines.Paused {
+		return fmt.Errorf("machine %s: %s; 'agentctl resume %s' continues it", name, why, name)
 	}
 	if s.Alive {
 		return fmt.Errorf("machine %s: %s; try again in a moment", name, why)
@@ -303,7 +309,7 @@ supervises each machine.
 				if errors.Is(err, machines.ErrRunning) {
 					return nil // It runs already, as requested.
 				}
-				return err
+				return advise(err)
 			})
 		},
 	})
@@ -486,6 +492,9 @@ func remove(ctx context.Context, m *machines.Machine, force bool) error {
 		if err != nil && !errors.Is(err, machines.ErrNotRunning) {
 			return err
 		}
+	}
+	if s, err := m.Status(); err == nil && s.Phase == machines.Paused && !s.Alive && !force {
+		return fmt.Errorf("machine %s: %w; 'agentctl resume %s' it, or 'agentctl rm -f %s'", m.Name(), machines.ErrPaused, m.Name(), m.Name())
 	}
 	err := m.Remove(ctx)
 	if force && errors.Is(err, machines.ErrNotFound) {

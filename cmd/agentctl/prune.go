@@ -23,6 +23,7 @@ type pruning struct {
 	Machines  []string `json:"machines"`
 	Images    []string `json:"images"` // IDs.
 	Volumes   []string `json:"volumes"`
+	Snapshots []string `json:"snapshots"`
 	Initramfs int      `json:"initramfs"` // Number of them.
 	Templates int      `json:"templates"` // Number of them.
 	Size      int64    `json:"size"`      // Total bytes on this host's disk.
@@ -30,21 +31,22 @@ type pruning struct {
 
 // pruneFlags select further objects besides ended machines.
 type pruneFlags struct {
-	images  bool
-	volumes bool
-	force   bool
+	images    bool
+	volumes   bool
+	snapshots bool
+	force     bool
 }
 
 func newSystemPrune() *cobra.Command {
 	f := pruneFlags{}
 	cmd := &cobra.Command{
-		Use:   "prune [-f] [-a] [--volumes]",
+		Use:   "prune [-f] [-a] [--volumes] [--snapshots]",
 		Short: "Remove machines that have ended, and what nothing uses",
 		Long: `Remove machines that do not run, images that have no name and that no machine uses, and
 initramfs and templates in the cache that were not used for a day. With -a images with a
 name and all templates are removed too. With --volumes volumes that no machine uses are
-removed too. Machines that this command removes no longer use anything. Running machines
-and kernels are never removed.
+removed too, and with --snapshots all snapshots. Machines that this command removes no
+longer use anything. Running and paused machines and kernels are never removed.
 
 The command lists what it would remove and asks first; with -f it does not ask. Without
 -f and without a terminal it removes nothing, and its status is 125.
@@ -58,6 +60,7 @@ The command lists what it would remove and asks first; with -f it does not ask. 
 	}
 	cmd.Flags().BoolVarP(&f.images, "all", "a", false, "include images with a name that no machine uses, and all templates")
 	cmd.Flags().BoolVar(&f.volumes, "volumes", false, "include volumes that no machine uses, with all their files")
+	cmd.Flags().BoolVar(&f.snapshots, "snapshots", false, "include all snapshots")
 	cmd.Flags().BoolVarP(&f.force, "force", "f", false, "do not ask")
 	return offerJSON(cmd)
 }
@@ -90,7 +93,7 @@ func (f *pruneFlags) run(ctx context.Context, asJSON bool) error {
 // plan lists the objects to remove. A machine with an unreadable record is an error,
 // because it may use any of them.
 func (f *pruneFlags) plan(store *machines.Store) (p pruning, err error) {
-	p = pruning{Machines: []string{}, Images: []string{}, Volumes: []string{}}
+	p = nothing()
 	all, err := store.List()
 	if err != nil {
 		return p, err
@@ -101,7 +104,7 @@ func (f *pruneFlags) plan(store *machines.Store) (p pruning, err error) {
 		if err != nil {
 			return p, err
 		}
-		if s.Alive {
+		if s.Alive || s.Phase == machines.Paused {
 			users[m.Record().Config.Image] = true
 			continue
 		}
@@ -121,6 +124,11 @@ func (f *pruneFlags) plan(store *machines.Store) (p pruning, err error) {
 			return p, err
 		}
 	}
+	if f.snapshots {
+		if p.Snapshots, err = allSnapshots(store); err != nil {
+			return p, err
+		}
+	}
 	old, err := pruneInitramfs(true)
 	templates, failed := pruneTemplates(f.templatesSince(), true)
 	p.Initramfs, p.Templates = old.Count, templates.Count
@@ -133,6 +141,20 @@ func (f *pruneFlags) templatesSince() time.Time {
 		return time.Now()
 	}
 	return time.Now().Add(-unusedFor)
+}
+
+// nothing is a pruning without objects.
+func nothing() pruning {
+	return pruning{Machines: []string{}, Images: []string{}, Volumes: []string{}, Snapshots: []string{}}
+}
+
+func allSnapshots(store *machines.Store) ([]string, error) {
+	all, err := store.Snapshots()
+	names := []string{}
+	for _, s := range all {
+		names = append(names, s.Name)
+	}
+	return names, err
 }
 
 // unusedVolumes returns the volumes that no machine uses, except some machines.
@@ -149,7 +171,7 @@ func unusedVolumes(store *machines.Store, without []string) ([]string, error) {
 
 // lines names all objects.
 func (p pruning) lines() (lines []string) {
-	for kind, names := range map[string][]string{"machine": p.Machines, "image": p.Images, "volume": p.Volumes} {
+	for kind, names := range map[string][]string{"machine": p.Machines, "image": p.Images, "volume": p.Volumes, "snapshot": p.Snapshots} {
 		for _, name := range names {
 			lines = append(lines, kind+" "+name)
 		}
@@ -185,7 +207,7 @@ func (p pruning) confirm(asJSON bool) error {
 // carryOut removes the objects of the plan that are still unused, and continues after
 // errors.
 func (p pruning) carryOut(ctx context.Context, store *machines.Store, templatesSince time.Time) (done pruning, err error) {
-	done = pruning{Machines: []string{}, Images: []string{}, Volumes: []string{}}
+	done = nothing()
 	for _, name := range p.Machines {
 		size, failed := removeEnded(ctx, store, name)
 		if failed == nil {
@@ -194,7 +216,7 @@ func (p pruning) carryOut(ctx context.Context, store *machines.Store, templatesS
 			err = errors.Join(err, failed)
 		}
 	}
-	err = errors.Join(err, done.images(p.Images), done.volumes(store, p.Volumes))
+	err = errors.Join(err, done.images(p.Images), done.volumes(store, p.Volumes), done.snapshots(store, p.Snapshots))
 	gone, failed := pruneInitramfs(false)
 	done.Initramfs, done.Size = gone.Count, done.Size+gone.Size
 	templates, stayed := pruneTemplates(templatesSince, false)
@@ -231,6 +253,21 @@ func (p *pruning) images(ids []string) error {
 			p.Images, p.Size = append(p.Images, id), p.Size+i.Size
 		}
 		err = errors.Join(err, failed)
+	}
+	return err
+}
+
+func (p *pruning) snapshots(store *machines.Store, names []string) (err error) {
+	for _, name := range names {
+		s, failed := store.Snapshot(name)
+		if failed == nil {
+			failed = store.RemoveSnapshot(name)
+		}
+		if failed == nil {
+			p.Snapshots, p.Size = append(p.Snapshots, name), p.Size+s.Size
+		} else if !errors.Is(failed, machines.ErrNoSnapshot) { // Removed meanwhile.
+			err = errors.Join(err, failed)
+		}
 	}
 	return err
 }

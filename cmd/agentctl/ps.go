@@ -56,9 +56,10 @@ func newPs() *cobra.Command {
 that machine; with -a also the kernel's threads. The
 commands of 'agentctl exec -d' follow, with those that have ended.
 
-A machine is created, starting, running, restarting, stopping, stopped, failed or dead.
-It is dead if its supervisor was killed. 'agentctl rm' removes a machine in any of these
-states. Machines whose files cannot be read are reported as errors after the list.
+A machine is created, starting, running, paused, restarting, stopping, stopped, failed
+or dead. It is dead if its supervisor was killed and its memory is not on the disk.
+'agentctl rm' removes a machine in any of these states. Machines whose files cannot be
+read are reported as errors after the list.
 
 A filter is name=PATTERN, status=STATE (exited is stopped or failed), exited=STATUS,
 health=starting|healthy|unhealthy|none or label=KEY[=VALUE].

@@ -32,6 +32,7 @@ var rules = []rule{
 	{starters, "image root", "", "a machine has one root"},
 	{starters, "cold warm", "", "want one of them"},
 	{"run,create,testexec", "no-healthcheck", "health-cmd health-interval health-timeout health-retries health-start-period health-start-interval", "want one of them"},
+	{"snapshot ls", "json quiet", "", "each says what is printed"},
 	{"exec", "detach", "tty", "a command in the background has no terminal"},
 	{"exec", "detach", "interactive", "a command in the background has no input"},
 	{"exec", "privileged", "socket", "what the machine takes from commands is known by its name alone"},
@@ -68,6 +69,7 @@ var constants = []constant{
 	{"inspect", "json", "what is printed is JSON, or a template's with -f"},
 	{"image inspect", "json", "what is printed is JSON"},
 	{"volume inspect", "json", "what is printed is JSON"},
+	{"snapshot inspect", "json", "what is printed is JSON"},
 }
 
 // checkRules refuses flags of a command line that exclude each other.
@@ -140,10 +142,8 @@ var elsewhere = map[string]string{
 	"login":     "credentials are those of 'docker login' or 'podman login', in ~/.docker/config.json",
 	"logout":    "credentials are those of 'docker login' or 'podman login', in ~/.docker/config.json",
 	"network":   noNetwork,
-	"pause":     "a machine cannot be held; 'agentctl kill -s STOP NAME' holds its command",
 	"push":      "'agentctl image save' writes an archive, which skopeo or docker pushes",
 	"search":    "registries are not searched; 'agentctl pull REFERENCE' fetches what is named",
 	"swarm":     "machines run on this host alone",
-	"unpause":   "'agentctl kill -s CONT NAME' lets its command go on",
 	"update":    "a machine is changed by making it again: 'agentctl rm' and 'agentctl create'",
 }

@@ -48,13 +48,16 @@ var independent = map[string][]string{
 	"pull":         {"json quiet"},
 	"rm":           {"force json volumes"},
 	"rmi":          {"force json"},
-	"system prune": {"all force json volumes"},
+	"system prune": {"all force json snapshots volumes"},
 	"kernel rm":    {"force json"},
 	"run":          eitherWay(stayingSwitches+" quiet rm detach json", stayingSwitches+" quiet rm json interactive tty"),
 	"stats":        {"all json no-stream no-trunc"},
 	"testexec":     eitherWay(stayingSwitches),
 	"volume prune": {"all force json"},
 	"volume rm":    {"force json"},
+	"snapshot rm":  {"force json"},
+	"restore":      {"json machine-id paused"},
+	"fork":         {"json machine-id paused"},
 }
 
 // TestSwitches walks through every pair of switches of every command: each is excluded

@@ -35,6 +35,7 @@ var outputs = map[string]any{
 	"usage": []usage{}, "pruning": pruning{},
 	"kernel": sandbox.Kernel{}, "kernels": []sandbox.Kernel{}, "config": sandbox.Config{},
 	"version": build{}, "volumes": []machines.Volume{}, "volume-removals": []volumeRemoval{},
+	"snapshots": []machines.Snapshot{}, "snapshot-removals": []snapshotRemoval{},
 }
 
 // valid is SCHEMA...: the last command's output is a value of each of them, in this

@@ -22,6 +22,7 @@ import (
 	"github.com/agentd-go/agentd/internal/machines"
 	"github.com/agentd-go/agentd/internal/vmtest"
 	"github.com/agentd-go/agentd/sandbox"
+	"github.com/agentd-go/agentd/wire"
 )
 
 // tests runs them as those of machines are.
@@ -78,6 +79,8 @@ func TestScripts(t *testing.T) {
 				return possible == nil, nil
 			case "foreign":
 				return foreignAgent != "", nil
+			case "freezes": // The agent freezes commands for our own hosts.
+				return possible == nil && wire.Newest >= wire.BarrierSince, nil
 			}
 			return false, fmt.Errorf("unknown condition %s", name)
 		},

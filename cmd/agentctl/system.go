@@ -57,11 +57,11 @@ func newSystemDf() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "df",
 		Short: "Show the disk space of machines, images, volumes and kernels",
-		Long: `Show how much of this host's disk machines, images, volumes, kernels, templates of warm
-starts and the rest of the cache use, without holes. Reclaimable are machines that do
-not run, images and volumes that no machine uses, kernels that no machine names, and
-templates and files of the cache that can be made again and were not used for a day.
-Files of other users may be missing in the figures.
+		Long: `Show how much of this host's disk machines, images, volumes, snapshots, kernels,
+templates of warm starts and the rest of the cache use, without holes. Reclaimable are
+machines that do not run, images and volumes that no machine uses, snapshots, kernels
+that no machine names, and templates and files of the cache that can be made again and
+were not used for a day. Files of other users may be missing in the figures.
 ` + exitHelp(plainExit),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -107,7 +107,7 @@ func usages() ([]usage, error) {
 		return nil, err
 	}
 	var lines []usage
-	for _, count := range []func(*machines.Store) ([]usage, error){imageUsage, machineUsage, volumeUsage, cacheUsage, templateUsage} {
+	for _, count := range []func(*machines.Store) ([]usage, error){imageUsage, machineUsage, volumeUsage, snapshotUsage, cacheUsage, templateUsage} {
 		more, err := count(store)
 		if err != nil {
 			return nil, err
@@ -140,7 +140,7 @@ func machineUsage(store *machines.Store) ([]usage, error) {
 	for _, m := range all {
 		s, failed := m.Status()
 		size, unread := sandbox.DiskUse(m.Dir())
-		u.add(size, s.Alive)
+		u.add(size, s.Alive || s.Phase == machines.Paused)
 		err = errors.Join(err, failed, unread)
 	}
 	return []usage{u}, err
@@ -153,6 +153,17 @@ func volumeUsage(store *machines.Store) ([]usage, error) {
 		size, unread := sandbox.DiskUse(v.Path)
 		u.add(size, len(v.Used) > 0)
 		err = errors.Join(err, unread)
+	}
+	return []usage{u}, err
+}
+
+// snapshotUsage are the snapshots. None is in use: machines that were made of one have
+// copies.
+func snapshotUsage(store *machines.Store) ([]usage, error) {
+	all, err := store.Snapshots()
+	u := usage{Type: "snapshots"}
+	for _, s := range all {
+		u.add(s.Size, false)
 	}
 	return []usage{u}, err
 }

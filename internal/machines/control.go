@@ -44,6 +44,20 @@ type request struct {
 	Grace  *time.Duration `json:"grace_ns,omitempty"` // For stop; nil means the machine's own, less than 0 no bound.
 	Exec   *Detached      `json:"exec,omitempty"`
 	Size   int64          `json:"size,omitempty"` // For grow, in bytes.
+	Dir    string         `json:"dir,omitempty"`  // For snapshot: the directory to make.
+}
+
+// saves reports whether the request is about the machine's memory.
+func (q request) saves() bool {
+	return q.Do == controlPause || q.Do == controlResume || q.Do == controlSnapshot
+}
+
+// wait is how long the supervisor may take.
+func (q request) wait() time.Duration {
+	if q.saves() {
+		return savingWait
+	}
+	return controlWait
 }
 
 // An answer is empty if the request was carried out.
@@ -71,6 +85,7 @@ type control struct {
 	with   request                        // The last request to stop.
 	client *client.Client                 // nil while the machine does not run.
 	grow   func(size int64) error         // Makes the root's disk larger; nil while the machine does not run.
+	live   *Live                          // nil while the machine does not run.
 }
 
 var (
@@ -104,6 +119,7 @@ func (c *control) answer(conn net.Conn) {
 	if json.NewDecoder(io.LimitReader(conn, controlBytes)).Decode(&q) != nil {
 		return
 	}
+	_ = conn.SetDeadline(time.Now().Add(q.wait()))
 	var a answer
 	if err := c.do(q); err != nil {
 		a.Error = err.Error()
@@ -116,7 +132,7 @@ func (c *control) answer(conn net.Conn) {
 
 func (c *control) do(q request) error {
 	c.mu.Lock()
-	stop, signal, in, grow := c.stop, c.signal, c.client, c.grow
+	stop, signal, in, grow, live := c.stop, c.signal, c.client, c.grow, c.live
 	if q.Do == controlStop && stop != nil {
 		c.with = q
 	}
@@ -138,6 +154,10 @@ func (c *control) do(q request) error {
 		return detach(in, q.Exec)
 	case q.Do == controlGrow && grow != nil:
 		return grow(q.Size)
+	case q.saves() && live != nil:
+		ctx, cancel := context.WithTimeout(context.Background(), savingWait) // Also if the asker has left.
+		defer cancel()
+		return live.saves(ctx, q)
 	}
 	return fmt.Errorf("supervisor: cannot do %q now", q.Do)
 }
@@ -189,7 +209,7 @@ func (c *control) set(change func(c *control)) {
 
 // ask sends a request to the machine's supervisor.
 func (m *Machine) ask(ctx context.Context, q request) error {
-	ctx, cancel := context.WithTimeout(ctx, controlWait)
+	ctx, cancel := context.WithTimeout(ctx, q.wait())
 	defer cancel()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", m.file(controlName))

@@ -15,23 +15,26 @@
 //	  health.json   the results of its health checks in its last life, if it has any
 //	  agentctl.log  the messages of its supervisor
 //	  repeat.sh     the commands that repeat its last life by hand
+//	  paused/       the memory of a paused machine (sandbox.Machine.Sleep)
 //	  files/        the machine's own files: its root, its disks
 //
-// Beside them are volumes, which outlive machines: see [Volume].
+// Beside them are volumes and snapshots, which outlive machines: see [Volume] and
+// [Snapshot].
 //
 // # What is true
 //
 // A process can be killed at any time, so no file can say that a machine runs. The lock
 // says it, because the lock ends with its holder. The state says which phase that life
 // has reached. Both together give the [Status]: if the state is in the middle of a life
-// and nobody holds the lock, the supervisor was killed and the machine is [Dead].
+// and nobody holds the lock, the supervisor was killed and the machine is [Dead], or
+// [Paused] if its memory is on the disk and fits its disks.
 //
 //	created ─▶ starting ─▶ running ─▶ stopping ─▶ stopped        a holder: the state
 //	            ▲  └──────────┴───────────┴─────▶ failed         none: the state, or dead
 //	            └─ restarting ◀───────────┘
 //
 // Directories appear and disappear by a rename: a machine is made and removed under a
-// name that begins with a dot. If a program is interrupted and leaves such a directory,
+// name that begins with a dot, and locked while they are filled from a snapshot. If a program is interrupted and leaves such a directory,
 // the next program that lists machines removes it.
 //
 // # Processes

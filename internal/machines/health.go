@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/agentd-go/agentd/client"
@@ -91,6 +92,7 @@ type checker struct {
 	log    func(line string)
 	began  time.Time
 	health Health
+	holds  atomic.Int64 // Calls of hold and release: odd while the machine is paused.
 	cancel context.CancelFunc
 	done   chan struct{}
 }
@@ -117,6 +119,18 @@ func (c *checker) end() {
 	}
 }
 
+// hold begins no check until release, for a machine that is about to be paused.
+func (c *checker) hold() { c.turn() }
+
+// release takes hold back.
+func (c *checker) release() { c.turn() }
+
+func (c *checker) turn() {
+	if c != nil {
+		c.holds.Add(1)
+	}
+}
+
 // await waits until the checks have ended, at the latest when the link to the machine
 // closes.
 func (c *checker) await() {
@@ -133,9 +147,16 @@ func (c *checker) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		held := c.holds.Load()
+		if held%2 != 0 {
+			continue
+		}
 		exit, output, err := c.once(ctx)
 		if _, lost := errors.AsType[*client.LinkError](err); lost || ctx.Err() != nil {
 			return // The machine is ending, which is why this check fails.
+		}
+		if c.holds.Load() != held {
+			continue // The machine was paused meanwhile: the time of this check is not its command's.
 		}
 		if err != nil {
 			output = err.Error()

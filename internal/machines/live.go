@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -26,6 +27,12 @@ type Live struct {
 	checks  *checker   // nil without any.
 	control control
 	doors   net.Listener // Listener of the control socket; nil if it could not be opened.
+
+	pausedBefore bool // The machine was paused before this supervisor began.
+	restored     bool // This life began from a pause without a supervisor: nobody awaits its command.
+
+	saving sync.Mutex // Held while the machine is paused, resumed, saved, or told to end; guards state then.
+	ending bool
 }
 
 // Up starts the machine and returns when it serves. The caller becomes its supervisor and
@@ -36,7 +43,7 @@ func (m *Machine) Up(ctx context.Context, log func(line string)) (*Live, error) 
 	if err != nil {
 		return nil, m.wrap(err)
 	}
-	l := &Live{machine: m, life: life, log: log}
+	l := &Live{machine: m, life: life, log: log, pausedBefore: m.wasPaused()}
 	if err = reserve(life); err == nil {
 		// End the processes of a killed supervisor. Its socket is replaced later.
 		err = endStrays(ctx, m.dir)
@@ -81,7 +88,7 @@ func (l *Live) begin(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if l.Machine, err = sandbox.Start(ctx, l.machine.config(l.log)); err != nil {
+	if err := l.startOrRestore(ctx); err != nil {
 		return errors.Join(err, closeAll(listeners))
 	}
 	for i, from := range listeners {
@@ -93,7 +100,8 @@ func (l *Live) begin(ctx context.Context) (err error) {
 	if err := l.tellRunning(); err != nil {
 		return errors.Join(err, l.Kill(), l.closePorts())
 	}
-	l.control.set(func(c *control) { c.client, c.grow = l.Client(), l.grow })
+	l.ending = false
+	l.control.set(func(c *control) { c.client, c.grow, c.live = l.Client(), l.grow, l })
 	l.checks = startChecks(l.machine.record.Health, l.Client(), l.machine.file(healthName), l.log)
 	return nil
 }
@@ -110,6 +118,20 @@ func (l *Live) grow(size int64) error {
 		return err
 	}
 	_, err := l.GrowRoot(ctx, size)
+	return err
+}
+
+// startOrRestore starts the machine, or lets it go on if it is paused.
+func (l *Live) startOrRestore(ctx context.Context) (err error) {
+	m := l.machine
+	if l.restored = l.pausedBefore && m.isPaused(); l.restored {
+		l.Machine, err = sandbox.Restore(ctx, m.file(pausedName), m.restoreConfig(l.log))
+		return err
+	}
+	if err := m.forget(); err != nil {
+		return err
+	}
+	l.Machine, err = sandbox.Start(ctx, m.config(l.log))
 	return err
 }
 
@@ -189,13 +211,21 @@ func (l *Live) Cut() error { return l.finish(l.settle(context.Background(), nil,
 // ended. failed is its command's error. asked is the reason why the machine is told to
 // end; nil if its command or the machine has ended by itself.
 func (l *Live) settle(ctx context.Context, failed, asked error) error {
+	l.saving.Lock()
+	l.ending, l.pausedBefore = true, false
+	l.saving.Unlock()
+	defer func() {
+		if err := l.machine.forget(); err != nil {
+			l.log("paused: " + err.Error())
+		}
+	}()
 	ownEnd := false
 	select {
 	case <-l.Done():
 		ownEnd = true
 	default:
 	}
-	l.control.set(func(c *control) { c.client, c.grow, c.signal = nil, nil, nil })
+	l.control.set(func(c *control) { c.client, c.grow, c.signal, c.live = nil, nil, nil, nil })
 	_ = l.closePorts() // Only listeners, so nothing is lost.
 	l.checks.end()
 	defer l.checks.await()
@@ -207,7 +237,7 @@ func (l *Live) settle(ctx context.Context, failed, asked error) error {
 		if err := l.say(); err != nil {
 			l.log("state: " + err.Error()) // A full disk must not prevent the stop.
 		}
-		ended = l.Shutdown(ctx)
+		ended = errors.Join(l.rouse(ctx), l.Shutdown(ctx))
 	}
 	if ownEnd {
 		asked = nil

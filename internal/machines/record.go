@@ -69,6 +69,8 @@ const (
 	Starting Phase = "starting"
 	Running  Phase = "running"
 	Stopping Phase = "stopping"
+	// Paused is a machine whose memory is on the disk; it needs no supervisor.
+	Paused Phase = "paused"
 	// Restarting is the pause between two lives; see RestartPolicy.
 	Restarting Phase = "restarting"
 	Stopped    Phase = "stopped"
@@ -180,7 +182,10 @@ func (m *Machine) Status() (s Status, err error) {
 		}
 		before = s.Alive
 	}
-	if s.Phase = concluded(s); s.Phase == Dead {
+	if s.Phase = concluded(s); s.Phase == Dead && m.isPaused() {
+		s.Phase = Paused
+	}
+	if s.Phase == Dead {
 		s.Error = errorDead
 	}
 	if err == nil {
@@ -209,6 +214,9 @@ func (m *Machine) state() (s State, err error) {
 	}
 	err = readJSON(m.file(stateName), &s)
 	if errors.Is(err, os.ErrNotExist) {
+		if _, paused := os.Lstat(m.file(pausedName)); paused == nil {
+			return State{Phase: Paused}, nil // Restored from a snapshot, and not resumed yet.
+		}
 		return State{Phase: Created}, nil
 	}
 	return s, err

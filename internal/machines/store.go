@@ -131,6 +131,9 @@ func checkName(name string) error {
 	return nil
 }
 
+// NewName returns a random name for a machine.
+func (s *Store) NewName() string { return newName() }
+
 // newName returns a random name of 32 bits, which is unique enough among dozens of
 // machines.
 func newName() string {
@@ -196,8 +199,9 @@ func (s *Store) sweep() (err error) {
 			err = errors.Join(err, failed)
 		}
 		for _, e := range entries {
-			if strings.HasPrefix(e.Name(), hidden) {
-				err = errors.Join(err, sandbox.RemoveFiles(filepath.Join(dir, e.Name())))
+			path := filepath.Join(dir, e.Name())
+			if busy, _ := held(filepath.Join(path, lifeName)); strings.HasPrefix(e.Name(), hidden) && !busy { // See early.
+				err = errors.Join(err, sandbox.RemoveFiles(path))
 			}
 		}
 	}

@@ -75,6 +75,13 @@ func (m *Machine) Launch(ctx context.Context, argv ...string) (notes []string, e
 	} else if alive {
 		return nil, m.wrap(ErrRunning)
 	}
+	if m.wasPaused() {
+		return nil, m.wrap(ErrPaused)
+	}
+	return m.launch(ctx, argv...)
+}
+
+func (m *Machine) launch(ctx context.Context, argv ...string) (notes []string, err error) {
 	ours, theirs, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -247,7 +254,7 @@ func (l *Live) live(stop context.Context, command *client.Cmd) error {
 // the output's files.
 func (l *Live) startCommand(ctx context.Context) (*client.Cmd, error) {
 	argv := l.machine.record.Command
-	if len(argv) == 0 {
+	if len(argv) == 0 || l.restored {
 		return nil, nil //nolint:nilnil // No command is no failure.
 	}
 	out, err := openOutput(l.machine.Output())

@@ -30,6 +30,13 @@ func NewCredit(control, data Totals) *Credit {
 	return &Credit{limit: [Free]Totals{Control: control, Data: data}}
 }
 
+// Resume begins with what another Credit has sent.
+func (c *Credit) Resume(control, data Totals) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sent = [Free]Totals{Control: control, Data: data}
+}
+
 // Share makes a Writer keep to the credit, from the next frame that leaves on. class tells
 // what a whole frame is.
 func (c *Credit) Share(w *Writer, class func(frame []byte) Class) {

@@ -16,6 +16,7 @@ type records struct {
 	frames *frame.Reader
 	writer *mux.Writer
 	close  func() error
+	read   progress
 }
 
 func newRecords(link io.ReadWriteCloser) *records {
@@ -23,6 +24,7 @@ func newRecords(link io.ReadWriteCloser) *records {
 		frames: frame.NewReader(link),
 		writer: mux.NewWriter(link, 0),
 		close:  sync.OnceValue(link.Close),
+		read:   progress{more: make(chan struct{}, 1)},
 	}
 }
 
@@ -48,6 +50,7 @@ func (r *Relay) nextRecord() error {
 	if err != nil {
 		return err
 	}
+	defer r.records.read.add(len(of) + len(whole))
 	n, ok := frame.SlotOf(f.ID)
 	if !ok || f.Flags != frame.Bulk {
 		return nil

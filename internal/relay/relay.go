@@ -48,6 +48,9 @@ type Config struct {
 	// Ready is the agent's ready frame, for the handshakes.
 	Ready []byte
 	Words Words
+	// From makes the relay go on from another relay's cut: nothing goes to the guest
+	// before [Relay.Thaw]. nil is a guest that has just become ready.
+	From *Cut
 	// Dir is the directory of the unlinked files that hold what clients leave unread;
 	// "" means the system's directory for temporary files.
 	Dir string
@@ -84,6 +87,10 @@ type Words struct {
 	// First is what it takes at first.
 	First Limits
 
+	// Answer returns what a frame says about freezing; ok is false for other frames. It is
+	// nil for a guest that cannot freeze.
+	Answer func(f frame.Frame) (a Answer, ok bool)
+
 	// IsCommand reports whether a frame that begins a session begins a command.
 	IsCommand func(f frame.Frame) bool
 }
@@ -106,6 +113,7 @@ type Relay struct {
 
 	mu       sync.Mutex
 	slots    [frame.Slots]slot
+	barrier  barrier
 	speakers int       // Number of clients that have sent anything.
 	changed  sync.Cond // On mu; signals a change of hold's condition.
 	listener net.Listener
@@ -140,6 +148,7 @@ func New(cfg Config) *Relay {
 		}
 	}
 	r.count()
+	r.resume(cfg.From)
 	r.loops.Go(r.read)
 	r.loops.Go(r.write)
 	if r.records != nil {
@@ -237,6 +246,7 @@ func (r *Relay) route(f frame.Frame, whole []byte) {
 	n, ok := frame.SlotOf(f.ID)
 	if !ok {
 		r.granted(f)
+		r.answered(f)
 		r.acknowledged(f) // Any other frame with an id of no client is dropped.
 		return
 	}

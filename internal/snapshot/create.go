@@ -63,7 +63,7 @@ func write(dir string, m Manifest, fill func(vmm.Saved) error) (err error) {
 	if m.State, err = describeState(files.State); err != nil {
 		return err
 	}
-	return errors.Join(writeManifest(dir, m), syncDir(dir))
+	return errors.Join(writeJSON(dir, m), syncDir(dir))
 }
 
 // newFile is for its owner alone: the memory of a machine holds what its user does.
@@ -71,7 +71,8 @@ func newFile(dir, name string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
-func writeManifest(dir string, m Manifest) error {
+// writeJSON writes the manifest.
+func writeJSON(dir string, m any) error {
 	b, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err

@@ -35,23 +35,11 @@ func dig(f *os.File, kind Kind) error {
 	if kind == Template {
 		blank = append(blank, bytes.Repeat([]byte{poison}, pageBytes))
 	}
-	for at := int64(0); ; {
-		start, err := f.Seek(at, seekData)
-		if errors.Is(err, syscall.ENXIO) {
-			return nil // Nothing but a hole is left.
-		}
-		if err != nil {
-			return err
-		}
-		if at, err = f.Seek(start, seekHole); err != nil {
-			return err
-		}
-		if err := digRange(f, start, at, blank); errors.Is(err, errors.ErrUnsupported) {
-			return nil
-		} else if err != nil {
-			return err
-		}
+	err := eachData(f, func(start, end int64) error { return digRange(f, start, end, blank) })
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
 	}
+	return err
 }
 
 func digRange(f *os.File, start, end int64, blank [][]byte) error {
@@ -128,15 +116,20 @@ func lockMaker(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err := lockOpen(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// lockOpen locks an open file, or returns [ErrBusy].
+func lockOpen(f *os.File) error {
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	for errors.Is(err, syscall.EINTR) { // The runtime's own signals.
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	}
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = ErrBusy
+		return ErrBusy
 	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
+	return os.NewSyscallError("flock", err)
 }

@@ -53,6 +53,7 @@ type RuntimePaths struct {
 }
 
 // A Memory is a file that QEMU inherits as descriptor FD, as large as the guest's memory.
+// FD 0 means anonymous memory with the same name in a saved state.
 type Memory struct {
 	FD int
 	// Shared writes the guest's changes to the file. Otherwise the file is only read,
@@ -127,6 +128,9 @@ func (m Machine) kernelArgs(incoming bool) []string {
 func (m Machine) memoryArgs(file *Memory) []string {
 	if file == nil {
 		return nil
+	}
+	if file.FD == 0 {
+		return []string{"-object", fmt.Sprintf("memory-backend-ram,id=mem,size=%dM", m.MemoryMiB), "-machine", "memory-backend=mem"}
 	}
 	share := "off"
 	if file.Shared {

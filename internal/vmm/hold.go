@@ -13,21 +13,21 @@ func (e *HeldError) Error() string {
 	return "disk " + e.Disk + ": another machine or program has it open; several can only read it"
 }
 
-// hold locks the disks that the machine writes to until it has ended. QEMU's own lock,
-// which is independent of ours, protects a disk from machines that boot. But QEMU lets
-// two machines write that are restored from a saved state at the same time.
+// hold locks the disks that the machine writes to until it has ended. QEMU's own lock is
+// independent of ours. QEMU lets two machines write that are restored from a saved state
+// at the same time, and it holds no lock while a machine sleeps.
 func (v *VM) hold(m Machine, o Options, u *undo) error {
 	u.push(v.letGo)
-	if o.From == nil {
-		return nil
-	}
 	for _, d := range m.Disks {
-		if d.ReadOnly {
+		if d.ReadOnly || d.placeholder {
 			continue
 		}
 		f, err := lockDisk(d.Path)
 		if errors.Is(err, errHeld) {
 			return &HeldError{d.Path}
+		}
+		if _, unfit := errors.AsType[*UnfitError](err); unfit && o.From == nil {
+			continue // QEMU's lock must do. Such a machine cannot sleep.
 		}
 		if err != nil {
 			return err

@@ -1,6 +1,8 @@
 package vmm
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -18,6 +20,20 @@ func ProcessorID() string {
 		return ""
 	}
 	return b.processorID(string(cpuinfo))
+}
+
+// ProcessorName is [ProcessorID] for readers: the model, and the beginning of a digest of
+// the rest.
+func ProcessorName() string {
+	cpuinfo, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return ""
+	}
+	_, rest, _ := strings.Cut(string(cpuinfo), "\nmodel name\t: ")
+	model, _, _ := strings.Cut(rest, "\n")
+	const shown = 6
+	sum := sha256.Sum256([]byte(ProcessorID()))
+	return strings.TrimSpace(fmt.Sprintf("%s [%x]", model, sum[:shown]))
 }
 
 func (b *board) processorID(cpuinfo string) string {

@@ -32,6 +32,15 @@ func socketPair() (net.Conn, *os.File, error) {
 	return conn, theirs, nil
 }
 
+// duplicate returns another descriptor of an open file, for this process alone.
+func duplicate(f *os.File) (*os.File, error) {
+	fd, _, errno := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), syscall.F_DUPFD_CLOEXEC, 0)
+	if errno != 0 {
+		return nil, os.NewSyscallError("fcntl", errno)
+	}
+	return os.NewFile(fd, f.Name()), nil
+}
+
 // listening returns a socket that listens at path, for a child to inherit, and a
 // connection to it that waits to be accepted.
 func listening(path string) (net.Conn, *os.File, error) {

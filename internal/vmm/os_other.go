@@ -20,6 +20,8 @@ func childAttr() *syscall.SysProcAttr { return nil }
 
 func socketPair() (net.Conn, *os.File, error) { return nil, nil, errNotLinux }
 
+func duplicate(*os.File) (*os.File, error) { return nil, errNotLinux }
+
 func listening(string) (net.Conn, *os.File, error) { return nil, nil, errNotLinux }
 
 func lifeline() (listener, client *os.File, err error) { return nil, nil, errNotLinux }

@@ -35,10 +35,11 @@ type Sharing struct {
 
 // A plan holds all commands of one machine, before anything is started.
 type plan struct {
-	qemu   []string
-	shares [][]string // one virtiofsd each
-	tags   []string
-	second bool // there is a second port
+	program string
+	qemu    []string
+	shares  [][]string // one virtiofsd each
+	tags    []string
+	second  bool // there is a second port
 
 	// stateFD is the descriptor of the state that QEMU reads or writes.
 	stateFD int
@@ -144,7 +145,7 @@ func orFind(given string, find func() (string, error)) (string, error) {
 
 // newPlan makes the plan. With Options.PortSocket the agent's port accepts connections.
 func newPlan(m Machine, t tools, o Options) (plan, error) {
-	p := plan{second: m.Records}
+	p := plan{program: t.qemu, second: m.Records}
 	var hand [][]string
 	for i, s := range m.Shares {
 		run, byHand, err := t.share(s, i)

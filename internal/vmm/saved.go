@@ -17,8 +17,25 @@ const PlaceholderBytes = 64 << 30
 
 // Saved holds the open files of a machine's state. The caller closes them.
 type Saved struct {
-	Memory *os.File // As large as the guest's memory.
+	// Memory is as large as the guest's memory. It is nil if State holds the memory too,
+	// as after [VM.Capture]; the disks are then as they were.
+	Memory *os.File
 	State  *os.File // The state of QEMU's devices; never a pipe, see [Save].
+
+	// Named says that the machine's memory has a name of its own in State; see
+	// [VM.Named].
+	Named bool
+
+	// Version is what [VM.Version] was; "" is not compared.
+	Version string
+}
+
+// memory says where the memory is.
+func (s *Saved) memory() where {
+	if s.Memory == nil {
+		return memoryWithin
+	}
+	return memoryApart
 }
 
 // A RefusedError says that QEMU did not start the machine from a saved state.
@@ -68,44 +85,49 @@ func Save(ctx context.Context, m Machine, o Options, to Saved) (err error) {
 		return err
 	}
 	defer v.Kill() // Does nothing after the machine's end.
-	if err := v.save(ctx, to.State); err != nil {
-		return v.whyEnded(err)
+	if err := v.mon.save(ctx, to.State); err != nil {
+		return v.mon.whyEnded(err)
 	}
 	return v.Quit(ctx)
 }
 
 // save writes the state to a file. It passes the file's descriptor to QEMU under a
 // name, because QEMU accepts an inherited descriptor by number only for reading.
-func (v *VM) save(ctx context.Context, to *os.File) error {
-	if err := v.awaitPort(ctx); err != nil {
+func (q monitor) save(ctx context.Context, to *os.File) error {
+	if err := q.awaitPort(ctx); err != nil {
 		return fmt.Errorf("wait for the agent to open its port: %w", err)
 	}
-	if err := v.qmp.execute(ctx, "stop"); err != nil {
+	if err := q.qmp.execute(ctx, "stop"); err != nil {
 		return err
 	}
+	return q.writeState(ctx, to, memoryApart)
+}
+
+// writeState writes the state of a stopped machine to a file.
+func (q monitor) writeState(ctx context.Context, to *os.File, memory where) error {
 	const name = "state"
-	err := v.qmp.callOnce(ctx, qmpCommand{Execute: "getfd", Arguments: map[string]string{"fdname": name}, file: to}, nil)
+	err := q.qmp.callOnce(ctx, qmpCommand{Execute: "getfd", Arguments: map[string]string{"fdname": name}, file: to}, nil)
 	if err != nil {
 		return fmt.Errorf("qmp getfd: %w", err)
 	}
-	return v.migrate(ctx, "migrate", name)
+	return q.migrate(ctx, "migrate", name, memory)
 }
 
 // awaitPort waits until the guest has opened the agent's port.
-func (v *VM) awaitPort(ctx context.Context) error {
-	opened := v.qmp.watch(func(event string, data json.RawMessage) bool {
+func (q monitor) awaitPort(ctx context.Context) error {
+	opened := q.qmp.watch(func(event string, data json.RawMessage) bool {
 		var port struct {
 			ID   string `json:"id"`
 			Open bool   `json:"open"`
 		}
 		return event == "VSERPORT_CHANGE" && json.Unmarshal(data, &port) == nil && port.Open && port.ID == portID
 	})
-	defer v.qmp.unwatch(opened)
+	defer q.qmp.unwatch(opened)
 	var devices []struct {
 		Label string `json:"label"`
 		Open  bool   `json:"frontend-open"`
 	}
-	if err := v.qmp.call(ctx, "query-chardev", nil, &devices); err != nil {
+	if err := q.qmp.call(ctx, "query-chardev", nil, &devices); err != nil {
 		return err
 	}
 	for _, d := range devices {
@@ -113,7 +135,7 @@ func (v *VM) awaitPort(ctx context.Context) error {
 			return nil
 		}
 	}
-	return v.qmp.awaitEvent(ctx, opened)
+	return q.qmp.awaitEvent(ctx, opened)
 }
 
 // capability enables one of QEMU's migration capabilities.
@@ -122,43 +144,63 @@ type capability struct {
 	On   bool   `json:"state"`
 }
 
-// migrate makes QEMU write or read the state without the memory, and waits until that
-// is done.
-func (v *VM) migrate(ctx context.Context, command, fd string) error {
-	on := map[string]any{"capabilities": []capability{{"x-ignore-shared", true}, {"events", true}}}
-	if err := v.qmp.call(ctx, "migrate-set-capabilities", on, nil); err != nil {
+// where says where a state has the memory.
+type where bool
+
+const (
+	memoryApart  where = false // In a file of its own.
+	memoryWithin where = true  // In the state.
+)
+
+// unlimited is a bandwidth in bytes per second that no disk has. QEMU 7.2 writes 128 MiB
+// per second without one.
+const unlimited = 64 << 30
+
+// migrate makes QEMU write or read the state, and waits until that is done.
+func (q monitor) migrate(ctx context.Context, command, fd string, memory where) error {
+	on := map[string]any{"capabilities": []capability{{"x-ignore-shared", memory == memoryApart}, {"events", true}}}
+	if err := q.qmp.call(ctx, "migrate-set-capabilities", on, nil); err != nil {
 		return err
 	}
-	var status string // Written before the event is seen.
-	ended := v.qmp.watch(func(event string, data json.RawMessage) bool {
+	if err := q.qmp.call(ctx, "migrate-set-parameters", map[string]int64{"max-bandwidth": unlimited}, nil); err != nil {
+		return err
+	}
+	ended, status := q.watchMigration()
+	defer q.qmp.unwatch(ended)
+	if err := q.qmp.call(ctx, command, map[string]string{"uri": "fd:" + fd}, nil); err != nil {
+		return err
+	}
+	if err := q.qmp.awaitEvent(ctx, ended); err != nil {
+		return fmt.Errorf("qmp %s: %w", command, err)
+	}
+	if *status != "completed" {
+		return fmt.Errorf("qmp %s: %s: %w", command, *status, q.whyFailed(ctx))
+	}
+	return nil
+}
+
+// watchMigration returns a watcher for the end of a migration. The status is written
+// before the event is seen.
+func (q monitor) watchMigration() (ended *watcher, status *string) {
+	status = new(string)
+	return q.qmp.watch(func(event string, data json.RawMessage) bool {
 		var m struct {
 			Status string `json:"status"`
 		}
 		if event != "MIGRATION" || json.Unmarshal(data, &m) != nil {
 			return false
 		}
-		status = m.Status
-		return status == "completed" || status == "failed" || status == "cancelled"
-	})
-	defer v.qmp.unwatch(ended)
-	if err := v.qmp.call(ctx, command, map[string]string{"uri": "fd:" + fd}, nil); err != nil {
-		return err
-	}
-	if err := v.qmp.awaitEvent(ctx, ended); err != nil {
-		return fmt.Errorf("qmp %s: %w", command, err)
-	}
-	if status != "completed" {
-		return fmt.Errorf("qmp %s: %s: %w", command, status, v.whyFailed(ctx))
-	}
-	return nil
+		*status = m.Status
+		return *status == "completed" || *status == "failed" || *status == "cancelled"
+	}), status
 }
 
 // whyFailed asks QEMU why a migration has failed.
-func (v *VM) whyFailed(ctx context.Context) error {
+func (q monitor) whyFailed(ctx context.Context) error {
 	var info struct {
 		Why string `json:"error-desc"`
 	}
-	if err := v.qmp.call(ctx, "query-migrate", nil, &info); err != nil {
+	if err := q.qmp.call(ctx, "query-migrate", nil, &info); err != nil {
 		return err
 	}
 	if info.Why == "" {
@@ -168,31 +210,47 @@ func (v *VM) whyFailed(ctx context.Context) error {
 }
 
 // restore loads the state into the machine and starts its processors.
-func (v *VM) restore(ctx context.Context, m Machine, fd int) error {
-	err := v.migrate(ctx, "migrate-incoming", strconv.Itoa(fd))
+func (q monitor) restore(ctx context.Context, m Machine, from *Saved, fd int) error {
+	err := q.checkVersion(ctx, from.Version)
 	if err == nil {
-		err = v.activate(ctx)
+		err = q.migrate(ctx, "migrate-incoming", strconv.Itoa(fd), from.memory())
 	}
 	if err == nil {
-		err = v.resize(ctx, m.Disks)
+		err = q.activate(ctx)
+	}
+	if err == nil && from.memory() == memoryApart { // Its disks were placeholders.
+		err = q.resize(ctx, m.Disks)
 	}
 	if err == nil {
-		err = v.qmp.execute(ctx, "cont")
+		err = q.qmp.execute(ctx, "cont")
 	}
 	if refusal, ok := errors.AsType[*QMPError](err); ok && strings.Contains(refusal.Desc, " lock") {
 		return &HeldError{Disk: firstWritable(m.Disks)}
 	}
 	if err != nil {
-		return v.refused(err)
+		return q.refused(err)
 	}
 	return nil
+}
+
+// checkVersion refuses a state of another QEMU: QEMU itself loads some of them, and the
+// guest hangs.
+func (q monitor) checkVersion(ctx context.Context, want string) error {
+	if want == "" {
+		return nil
+	}
+	is, err := q.version(ctx)
+	if err == nil && is != want {
+		err = fmt.Errorf("it was made with QEMU %s, and here is %s: a machine goes on only with the same one", want, is)
+	}
+	return err
 }
 
 // activate takes the disks over from the machine that was saved, which takes their locks.
 // QEMU 10 does it only when it is asked or with cont, and resizes no disk before; an older
 // one has no such command, and has done it.
-func (v *VM) activate(ctx context.Context) error {
-	err := v.qmp.call(ctx, "blockdev-set-active", map[string]any{"active": true}, nil)
+func (q monitor) activate(ctx context.Context) error {
+	err := q.qmp.call(ctx, "blockdev-set-active", map[string]any{"active": true}, nil)
 	if refusal, ok := errors.AsType[*QMPError](err); ok && refusal.Class == "CommandNotFound" {
 		return nil
 	}
@@ -201,7 +259,7 @@ func (v *VM) activate(ctx context.Context) error {
 
 // resize tells the guest the true sizes of the disks that it writes to; it knows only
 // the placeholders' size. QEMU refuses to resize read-only disks.
-func (v *VM) resize(ctx context.Context, disks []Disk) error {
+func (q monitor) resize(ctx context.Context, disks []Disk) error {
 	for i, d := range disks {
 		if d.ReadOnly {
 			continue
@@ -210,7 +268,7 @@ func (v *VM) resize(ctx context.Context, disks []Disk) error {
 		if err != nil {
 			return err
 		}
-		if err := v.ResizeDisk(ctx, i, info.Size()); err != nil {
+		if err := q.resizeDisk(ctx, i, info.Size()); err != nil {
 			return err
 		}
 	}
@@ -220,21 +278,25 @@ func (v *VM) resize(ctx context.Context, disks []Disk) error {
 // ResizeDisk gives a disk of [Machine.Disks] another size, in bytes: its file, and what the
 // guest sees. It is for disks that the machine can write to.
 func (v *VM) ResizeDisk(ctx context.Context, disk int, size int64) error {
-	return v.qmp.call(ctx, "block_resize", map[string]any{"node-name": diskID(disk), "size": size}, nil)
+	return v.monitor().resizeDisk(ctx, disk, size)
+}
+
+func (q monitor) resizeDisk(ctx context.Context, disk int, size int64) error {
+	return q.qmp.call(ctx, "block_resize", map[string]any{"node-name": diskID(disk), "size": size}, nil)
 }
 
 // refused makes a RefusedError with the output of QEMU, which ends when it cannot load a
 // state.
-func (v *VM) refused(err error) error {
-	err = v.whyEnded(err)
-	return &RefusedError{Err: err, Output: string(v.qemu.output.Bytes())}
+func (q monitor) refused(err error) error {
+	err = q.whyEnded(err)
+	return &RefusedError{Err: err, Output: string(q.process.output.Bytes())}
 }
 
 // whyEnded returns the error of QEMU's end, if it has ended, instead of the error of a
 // link.
-func (v *VM) whyEnded(err error) error {
-	if errors.Is(err, errQMPEnd) && v.qemu.ended(2*pipeDelay) && v.qemu.err != nil {
-		return v.qemu.err
+func (q monitor) whyEnded(err error) error {
+	if errors.Is(err, errQMPEnd) && q.ended(2*pipeDelay) && q.err != nil {
+		return q.err
 	}
 	return err
 }
@@ -278,6 +340,8 @@ func (o Options) checkSaved(m Machine) error {
 		return nil
 	case len(m.Shares) > 0:
 		return &UnfitError{fmt.Errorf("machine: share %s: the state of a machine with shared directories cannot be saved", m.Shares[0].Tag)}
+	case s.Memory == nil:
+		return nil
 	}
 	info, err := s.Memory.Stat()
 	if err != nil {
@@ -321,18 +385,30 @@ func (o Options) saved() *Saved {
 }
 
 func (o Options) savedFiles() []*os.File {
-	if s := o.saved(); s != nil {
-		return []*os.File{s.Memory, s.State}
+	s := o.saved()
+	switch {
+	case s == nil:
+		return nil
+	case s.Memory == nil:
+		return []*os.File{s.State}
 	}
-	return nil
+	return []*os.File{s.Memory, s.State}
 }
 
 // addMemory sets the memory's file, which is descriptor fd, and returns the descriptor
 // of the state.
 func (o Options) addMemory(run *RuntimePaths, fd int) (state int) {
-	if o.saved() != nil {
-		run.Memory = &Memory{FD: fd, Shared: o.saving != nil}
-		run.Incoming = o.From != nil
+	s := o.saved()
+	if s == nil {
+		return fd
 	}
+	run.Incoming = o.From != nil
+	if s.Memory == nil {
+		if s.Named {
+			run.Memory = &Memory{}
+		}
+		return fd
+	}
+	run.Memory = &Memory{FD: fd, Shared: o.saving != nil}
 	return fd + 1
 }

@@ -73,14 +73,14 @@ func Start(ctx context.Context, m Machine, o Options) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &VM{command: p.hand, done: make(chan struct{})}
+	v := &VM{command: p.hand, machine: m, program: p.program, named: o.named(), done: make(chan struct{})}
 	var u undo
 	err = v.hold(m, o, &u)
 	if err == nil {
 		err = v.launch(ctx, p, o, &u)
 	}
 	if err == nil && o.From != nil {
-		err = v.restore(ctx, m, p.stateFD)
+		err = v.mon.restore(ctx, m, o.From, p.stateFD)
 	}
 	if err != nil {
 		u.run()
@@ -121,15 +121,30 @@ func (v *VM) launch(ctx context.Context, p plan, o Options, u *undo) error {
 			return err
 		}
 	}
-	if v.qemu, err = v.nursery.start("qemu", p.qemu, slices.Concat(ends, o.Taps, o.savedFiles())...); err != nil {
+	u.push(v.kept.close)
+	if err := v.keepEnds(ends, o); err != nil {
 		return err
 	}
-	u.push(func() { v.qemu.stop(0) })
-	ends.close() // Closed before the handshake, so that QEMU's end ends the link.
-	if v.qmp, err = newQMP(ctx, control); err != nil {
-		return v.whyNoGreeting(err)
+	files := slices.Concat(ends, o.Taps, o.savedFiles())
+	v.mon, err = v.startQEMU(ctx, p.qemu, files, control, ends.close)
+	if v.mon.process != nil {
+		u.push(func() { v.mon.stop(0) })
 	}
-	return nil
+	return err
+}
+
+// startQEMU starts QEMU and connects to its control link. It calls started before the
+// handshake, to close QEMU's ends of the links: then QEMU's end ends the link. After an
+// error the caller stops the process, if there is one.
+func (v *VM) startQEMU(ctx context.Context, words []string, files []*os.File, control net.Conn, started func()) (m monitor, err error) {
+	if m.process, err = v.nursery.start("qemu", words, files...); err != nil {
+		return m, err
+	}
+	started()
+	if m.qmp, err = newQMP(ctx, control); err != nil {
+		return m, m.whyNoGreeting(err)
+	}
+	return m, nil
 }
 
 // openLinks opens all links but the shares', and returns the one for QMP.
@@ -181,9 +196,9 @@ func (v *VM) startShare(name string, words []string, ends *descriptors, u *undo)
 
 // whyNoGreeting returns the error of QEMU's end, if it has ended, instead of the error
 // of a link.
-func (v *VM) whyNoGreeting(err error) error {
-	if v.qemu.ended(2*pipeDelay) && v.qemu.err != nil {
-		return v.qemu.err
+func (m monitor) whyNoGreeting(err error) error {
+	if m.ended(2*pipeDelay) && m.err != nil {
+		return m.err
 	}
 	return err
 }

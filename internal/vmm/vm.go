@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -27,20 +28,41 @@ const (
 // from any goroutine.
 type VM struct {
 	command string
+	machine Machine // As it runs: with its accelerator.
+	program string  // QEMU.
+	named   bool    // See Named.
 
 	nursery  *nursery
-	qemu     *process
 	helpers  []*process
-	qmp      *qmp
+	kept     keptEnds
 	port     net.Conn
 	records  net.Conn // nil without a second port
 	terminal net.Conn
 	console  *console
 	held     []*os.File // Locked disks; see hold.
 
+	turning sync.Mutex // Held by one of Capture, Sleep and Wake at a time.
+
+	mu    sync.Mutex
+	mon   monitor
+	woken chan struct{} // Not nil while the machine sleeps; closed when that ends.
+
 	cause atomic.Pointer[error] // why we ended it without a caller's request
 	done  chan struct{}
 	err   error // read it after done
+}
+
+// A monitor is one QEMU and its control link.
+type monitor struct {
+	*process
+	qmp *qmp
+}
+
+// monitor returns the QEMU that has the machine, or had it until it fell asleep.
+func (v *VM) monitor() monitor {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.mon
 }
 
 // Port returns the host's end of the agent's port, which the caller closes. It is
@@ -59,8 +81,15 @@ func (v *VM) Console() []byte { return v.console.tail.Bytes() }
 // terminal, and the agent's port and QMP as sockets in a fresh directory.
 func (v *VM) Command() string { return v.command }
 
-// Pid returns the process id of QEMU.
-func (v *VM) Pid() int { return v.qemu.cmd.Process.Pid }
+// Pid returns the process id of QEMU; 0 while the machine sleeps.
+func (v *VM) Pid() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.woken != nil {
+		return 0
+	}
+	return v.mon.cmd.Process.Pid
+}
 
 // Done returns a channel that is closed when the machine has ended and its
 // processes are gone.
@@ -80,15 +109,16 @@ func (v *VM) Wait(ctx context.Context) error {
 }
 
 // Pause stops the guest's CPUs until [VM.Resume].
-func (v *VM) Pause(ctx context.Context) error { return v.qmp.execute(ctx, "stop") }
+func (v *VM) Pause(ctx context.Context) error { return v.monitor().qmp.execute(ctx, "stop") }
 
 // Resume lets a paused guest go on.
-func (v *VM) Resume(ctx context.Context) error { return v.qmp.execute(ctx, "cont") }
+func (v *VM) Resume(ctx context.Context) error { return v.monitor().qmp.execute(ctx, "cont") }
 
 // Kill ends the machine at once, like a power cut, and returns when its processes have
 // ended. [VM.Wait] then returns an [ExitError].
 func (v *VM) Kill() {
-	v.qemu.kill()
+	v.endSleep(errAsleep)
+	v.monitor().kill()
 	_ = v.await(killWait) // Nothing helps against a process that cannot be killed.
 }
 
@@ -98,17 +128,22 @@ func (v *VM) Kill() {
 func (v *VM) Quit(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, quitTimeout)
 	defer cancel()
-	if v.qmp.execute(ctx, "quit") == nil {
+	v.endSleep(nil)
+	v.monitor().quit(ctx)
+	return v.await(killWait)
+}
+
+func (m monitor) quit(ctx context.Context) {
+	if m.qmp.execute(ctx, "quit") == nil {
 		select {
-		case <-v.qemu.done:
+		case <-m.done:
 		case <-ctx.Done():
 		}
 	}
-	if !v.qemu.ended(0) {
-		v.qemu.terminate()
+	if !m.ended(0) {
+		m.terminate()
 	}
-	v.qemu.stop(termGrace)
-	return v.await(killWait)
+	m.stop(termGrace)
 }
 
 func (v *VM) await(d time.Duration) error {
@@ -127,12 +162,13 @@ func (v *VM) watch() {
 	for _, h := range v.helpers {
 		go v.guard(h)
 	}
-	<-v.qemu.done
+	v.awaitQEMU()
+	v.kept.close() // Ends the links' other ends.
 	for _, h := range v.helpers {
 		h.stop(helperGrace)
 	}
 	v.console.drain(v.terminal)
-	_ = v.qmp.close() // QEMU has ended.
+	_ = v.mon.qmp.close() // QEMU has ended, and no other one starts.
 	v.nursery.stop()
 	v.letGo()
 	v.err = v.result()
@@ -143,12 +179,12 @@ func (v *VM) watch() {
 // wait for its files for ever.
 func (v *VM) guard(h *process) {
 	<-h.done
-	if v.qemu.ended(helperGrace) {
+	if v.monitor().ended(helperGrace) {
 		return // The machine ended first.
 	}
 	err := fmt.Errorf("%s ended before the machine: %w", h.name, orExit(h.err))
 	v.cause.Store(&err)
-	v.qemu.kill()
+	v.monitor().kill()
 }
 
 // errExit reports an exit status of 0 that is a failure, because the process ended too
@@ -166,20 +202,21 @@ func (v *VM) result() error {
 	if cause := v.cause.Load(); cause != nil {
 		return v.explain(*cause)
 	}
-	if v.qemu.err != nil {
-		return v.explain(v.qemu.err)
+	if err := v.monitor().err; err != nil {
+		return v.explain(err)
 	}
 	return nil
 }
 
 // explain adds outputs, console and command to the reason of an end.
 func (v *VM) explain(err error) error {
-	if v.qemu == nil {
+	qemu := v.monitor().process
+	if qemu == nil {
 		return err
 	}
 	return &ExitError{
 		Err:     err,
-		Output:  outputs(v.qemu, v.helpers),
+		Output:  outputs(qemu, v.helpers),
 		Console: string(v.Console()),
 		Command: v.command,
 	}

@@ -73,6 +73,7 @@ type Agent struct {
 	barrier barrier
 	growth  growth
 	root    *sys.Root // See Config.Root.
+	renews  func(*wire.Renew) error
 
 	interrupted atomic.Bool
 	failure     atomic.Pointer[error] // A failure outside the reader that ends Serve.
@@ -99,6 +100,8 @@ type Config struct {
 	Limits     []proc.Limit  // For every command, before the limits of its request.
 	Root       *sys.Root     // The mount of the disk that the root is on and can grow; nil without one.
 	Stored     bool          // The host gets the credit for input back when that has been stored.
+	// Renew carries out WorkloadThaw.Renew, while no command runs; nil if that cannot be.
+	Renew func(*wire.Renew) error
 }
 
 // Open begins a link. Nothing is read or written before the first call.
@@ -142,7 +145,7 @@ func (a *Agent) Serve(c Config, ready *wire.Ready) (End, error) {
 	}
 	a.exec = &exec.Runner{Host: a.host, Procs: c.Procs, Defaults: c.Commands, Limits: c.Limits}
 	a.files = files.NewTable()
-	a.root = c.Root
+	a.root, a.renews = c.Root, c.Renew
 	a.frames.Spares = a.host.Spares
 	go a.write()
 	if c.Generation >= wire.BulkSince {

@@ -397,6 +397,10 @@ func (a *Agent) thaw(id uint32, m *wire.WorkloadThaw) {
 		a.conflict(id, m.Type(), m.AttemptID, why)
 		return
 	}
+	if err := a.renew(m.Renew); err != nil {
+		a.failed(id, m.Type(), m.AttemptID, wire.ErrorUnavailable, "renew: "+err.Error(), needsRecovery)
+		return
+	}
 	at := b.attempt
 	if b.phase == waiting {
 		a.conflict(at.id, at.freeze.Type(), at.freeze.AttemptID, "transport cut aborted by source continuation")
@@ -413,10 +417,21 @@ func (a *Agent) thaw(id uint32, m *wire.WorkloadThaw) {
 		b.last, b.lastMode, b.lastWas = m.AttemptID, m.Mode, was
 	}
 	a.host.Credit.Speak(a.sayCredit)
-	a.express(id, &wire.WorkloadThawed{AttemptID: m.AttemptID})
+	a.express(id, &wire.WorkloadThawed{AttemptID: m.AttemptID, Renewed: m.Renew != nil})
 	if was == frozen || was == stuck {
 		a.letGo()
 	}
+}
+
+// renew makes the guest differ from what it was before it was frozen.
+func (a *Agent) renew(r *wire.Renew) error {
+	switch {
+	case r == nil:
+		return nil
+	case a.renews == nil:
+		return errors.New("this machine cannot")
+	}
+	return a.renews(r)
 }
 
 // holdsLocked says why a thaw is impossible.

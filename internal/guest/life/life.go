@@ -161,6 +161,7 @@ func (l *Life) serve() (end agent.End, err error) {
 		Limits:     commandLimits(l.machine.CommandLimits),
 		Root:       l.machine.RootDisk,
 		Stored:     l.stored,
+		Renew:      l.renew,
 	}, &wire.Ready{
 		BootTimeNS:   uint64(l.started),
 		InitTimeNS:   uint64(l.init),

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 )
@@ -13,6 +14,18 @@ const (
 	ruleMTU      = "must be at least 68, the smallest that IPv4 allows"
 	ruleDevice   = "must be at most 15 bytes, without '/', ':' and spaces, and not '.' or '..'"
 )
+
+// CheckHostname refuses a host name that a configuration could not have.
+func CheckHostname(name string) error {
+	rule := checkHostname(name)
+	if name == "" {
+		rule = "must not be empty"
+	}
+	if rule != "" {
+		return fmt.Errorf("hostname %q: %s", name, rule)
+	}
+	return nil
+}
 
 // checkHostname is the rule for a present hostname. Control characters are
 // refused because the name is written into files of lines.

@@ -159,16 +159,31 @@ func notFile(name string, mode uint32) error {
 	return nil
 }
 
+// Uncover unmounts the topmost mount on a path; there may be none. Processes that have
+// files of it open keep them.
+func Uncover(path string) error {
+	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL says that it is no mount point.
+		return &fs.PathError{Op: "umount", Path: path, Err: err}
+	}
+	return nil
+}
+
 // RemoveDir removes the empty directory name.
-func (r *Root) RemoveDir(name string) error {
+func (r *Root) RemoveDir(name string) error { return r.remove(name, "rmdir", unix.AT_REMOVEDIR) }
+
+// RemoveFile removes the file name.
+func (r *Root) RemoveFile(name string) error { return r.remove(name, "unlink", 0) }
+
+func (r *Root) remove(name, op string, flags int) error {
 	name = path.Clean("/" + name)
 	dir, err := r.open(path.Dir(name), unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(dir) }()
-	if err := unix.Unlinkat(dir, path.Base(name), unix.AT_REMOVEDIR); err != nil {
-		return &fs.PathError{Op: "rmdir", Path: name, Err: err}
+	if err := unix.Unlinkat(dir, path.Base(name), flags); err != nil {
+		return &fs.PathError{Op: op, Path: name, Err: err}
 	}
 	return nil
 }

@@ -8,6 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Hostname returns the machine's name.
+func Hostname() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", os.NewSyscallError("uname", err)
+	}
+	return unix.ByteSliceToString(u.Nodename[:]), nil
+}
+
 // SetHostname sets the machine's name, of at most 64 bytes (sethostname(2)).
 func SetHostname(name string) error {
 	if err := unix.Sethostname([]byte(name)); err != nil {

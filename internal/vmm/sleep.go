@@ -1,0 +1,345 @@
+package vmm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// goOnTimeout bounds what lets a machine go on after a failed attempt to save it: QEMU
+// answers both commands at once.
+const goOnTimeout = 10 * time.Second
+
+var (
+	errAsleep  = errors.New("the machine was ended while it slept")
+	errAwake   = errors.New("the machine does not sleep")
+	errStopped = errors.New("the machine's processors do not run, so it cannot be saved")
+	errEnded   = errors.New("the machine has ended")
+)
+
+// keptEnds are QEMU's ends of the links that outlive one QEMU: they stay open here too.
+// The next QEMU inherits the same sockets. So no byte is lost when one QEMU takes the
+// machine over from another: what the first has not read, the second reads.
+type keptEnds struct{ agent, console, records *os.File }
+
+func (k *keptEnds) close() {
+	for _, f := range []*os.File{k.agent, k.console, k.records} {
+		if f != nil {
+			_ = f.Close() // Nothing was written to it here.
+		}
+	}
+	*k = keptEnds{}
+}
+
+// keepEnds keeps copies of QEMU's ends, for a machine that can be saved.
+func (v *VM) keepEnds(ends descriptors, o Options) (err error) {
+	if o.PortSocket != "" || v.machine.CheckSavable() != nil {
+		return nil
+	}
+	// The order of launch: agent, console, QMP, no shares, records.
+	if v.kept.agent, err = duplicate(ends[0]); err != nil {
+		return err
+	}
+	if v.kept.console, err = duplicate(ends[1]); err != nil {
+		return err
+	}
+	if v.machine.Records {
+		v.kept.records, err = duplicate(ends[len(ends)-1])
+	}
+	return err
+}
+
+// CheckSavable returns nil if the state of the machine can be saved while it runs, or
+// else an [UnfitError] with the reason.
+func (m Machine) CheckSavable() error {
+	switch {
+	case len(m.Shares) > 0:
+		return &UnfitError{fmt.Errorf("it shares the directory %s with the host (tag %s), and QEMU cannot save the state of a shared directory's server",
+			m.Shares[0].Dir, m.Shares[0].Tag)}
+	case len(m.Taps) > 0:
+		return &UnfitError{fmt.Errorf("its network card is the interface %s of the host, which cannot be saved", m.Taps[0].Name)}
+	}
+	return nil
+}
+
+// Named reports whether the machine's memory has a name of its own in a saved state. A
+// machine that starts from the state needs to know it ([Saved]).
+func (v *VM) Named() bool { return v.named }
+
+// named is [VM.Named] for a machine that is about to start.
+func (o Options) named() bool {
+	return o.saving != nil || o.From != nil && (o.From.Memory != nil || o.From.Named)
+}
+
+// Version returns QEMU's version, as QEMU itself says it.
+func (v *VM) Version(ctx context.Context) (string, error) { return v.monitor().version(ctx) }
+
+func (q monitor) version(ctx context.Context) (string, error) {
+	var is struct {
+		QEMU struct {
+			Major int `json:"major"`
+			Minor int `json:"minor"`
+			Micro int `json:"micro"`
+		} `json:"qemu"`
+		Package string `json:"package"`
+	}
+	if err := q.qmp.call(ctx, "query-version", nil, &is); err != nil {
+		return "", err
+	}
+	version := fmt.Sprintf("%d.%d.%d", is.QEMU.Major, is.QEMU.Minor, is.QEMU.Micro)
+	if is.Package != "" {
+		version += " (" + is.Package + ")"
+	}
+	return version, nil
+}
+
+// Capture stops the machine's processors, writes its whole state to a file, calls then,
+// and lets the machine go on. During then nobody writes to the machine's disks. After an
+// error the machine goes on too, and the file is useless.
+func (v *VM) Capture(ctx context.Context, to *os.File, then func() error) error {
+	v.turning.Lock()
+	defer v.turning.Unlock()
+	if v.asleep() {
+		return errAsleepNow
+	}
+	err := v.still(ctx, to)
+	if err == nil {
+		err = then()
+	}
+	return errors.Join(err, v.goOn(ctx))
+}
+
+var errAsleepNow = errors.New("the machine sleeps")
+
+// still stops the machine's processors and writes its state to a file.
+func (v *VM) still(ctx context.Context, to *os.File) error {
+	q := v.monitor()
+	if err := q.checkRuns(ctx); err != nil {
+		return err
+	}
+	if err := v.machine.CheckSavable(); err != nil {
+		return err
+	}
+	if err := q.qmp.execute(ctx, "stop"); err != nil {
+		return err
+	}
+	if err := q.writeState(ctx, to, memoryWithin); err != nil {
+		return q.whyEnded(err)
+	}
+	return nil
+}
+
+func (q monitor) checkRuns(ctx context.Context) error {
+	var now struct {
+		Running bool `json:"running"`
+	}
+	if err := q.qmp.call(ctx, "query-status", nil, &now); err != nil {
+		return q.whyEnded(err)
+	}
+	if !now.Running {
+		return errStopped
+	}
+	return nil
+}
+
+// goOn lets a machine go on whose state is, or was being, written.
+func (v *VM) goOn(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goOnTimeout)
+	defer cancel()
+	q := v.monitor()
+	if err := q.abandon(ctx); err != nil {
+		return q.whyEnded(err)
+	}
+	return q.qmp.execute(ctx, "cont")
+}
+
+// abandon ends a migration that the caller has given up. It waits for the end: until then
+// QEMU does not let the machine go on.
+func (q monitor) abandon(ctx context.Context) error {
+	w, _ := q.watchMigration()
+	defer q.qmp.unwatch(w)
+	var info struct {
+		Status string `json:"status"`
+	}
+	if err := q.qmp.call(ctx, "query-migrate", nil, &info); err != nil {
+		return err
+	}
+	switch info.Status {
+	case "setup", "active", "device", "cancelling":
+	default:
+		return nil // It has ended, or was never begun.
+	}
+	if err := q.qmp.execute(ctx, "migrate_cancel"); err != nil {
+		return err
+	}
+	return q.qmp.awaitEvent(ctx, w)
+}
+
+// Sleep writes the machine's whole state to a file, calls commit, and ends QEMU, so that
+// the machine takes none of the host's memory. The machine does not end: its ports stay
+// open, and bytes wait in them until [VM.Wake]. After an error the machine goes on, and
+// the file is useless; but if QEMU ends after commit, the machine sleeps.
+func (v *VM) Sleep(ctx context.Context, to *os.File, commit func() error) error {
+	v.turning.Lock()
+	defer v.turning.Unlock()
+	if v.asleep() {
+		return errAsleepNow
+	}
+	if v.kept.agent == nil {
+		return &UnfitError{errors.New("its port is a socket that others use")}
+	}
+	err := v.still(ctx, to)
+	if err == nil {
+		if err = v.fallAsleep(); err == nil {
+			err = commit()
+		}
+	}
+	if err != nil {
+		v.stayAwake()
+		return errors.Join(err, v.goOn(ctx))
+	}
+	quit, cancel := context.WithTimeout(context.WithoutCancel(ctx), quitTimeout)
+	defer cancel()
+	q := v.monitor()
+	q.quit(quit)
+	_ = q.qmp.close() // QEMU has ended.
+	return nil
+}
+
+func (v *VM) asleep() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.woken != nil
+}
+
+// fallAsleep makes the end of QEMU the beginning of a sleep instead of the machine's end.
+func (v *VM) fallAsleep() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	select {
+	case <-v.mon.done:
+		return errEnded
+	default:
+		v.woken = make(chan struct{})
+		return nil
+	}
+}
+
+// stayAwake takes fallAsleep back.
+func (v *VM) stayAwake() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.risesLocked()
+}
+
+func (v *VM) risesLocked() {
+	if v.woken != nil {
+		close(v.woken)
+		v.woken = nil
+	}
+}
+
+// endSleep ends a machine that sleeps. A nil why is an end in order.
+func (v *VM) endSleep(why error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.woken == nil {
+		return
+	}
+	if why != nil {
+		v.cause.Store(&why)
+	}
+	v.risesLocked()
+}
+
+// awaitQEMU waits for the end of the last QEMU that has the machine.
+func (v *VM) awaitQEMU() {
+	for {
+		q := v.monitor()
+		<-q.done
+		woken, over := v.afterEnd(q)
+		if over {
+			return
+		}
+		<-woken
+	}
+}
+
+// afterEnd says what the end of a QEMU means: that the machine has ended, or that it
+// sleeps until a channel is closed.
+func (v *VM) afterEnd(q monitor) (woken <-chan struct{}, over bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.mon.process != q.process: // It has slept and was woken already.
+		now := make(chan struct{})
+		close(now)
+		return now, false
+	case v.woken == nil:
+		return nil, true
+	}
+	return v.woken, false
+}
+
+// Wake lets a machine that sleeps go on from the file that [VM.Sleep] has written. After an
+// error the machine sleeps on. As soon as it goes on its disks change, so that the file
+// does not fit them any more.
+func (v *VM) Wake(ctx context.Context, from *os.File) error {
+	v.turning.Lock()
+	defer v.turning.Unlock()
+	if !v.asleep() {
+		return errAwake
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	q, err := v.load(ctx, &Saved{State: from, Named: v.named})
+	if err == nil && !v.takeOver(q) {
+		err = errEnded
+	}
+	if err != nil && q.process != nil {
+		q.stop(0)
+	}
+	if err != nil && q.qmp != nil {
+		_ = q.qmp.close() // QEMU has ended.
+	}
+	return err
+}
+
+// load starts another QEMU with the machine's links and lets it run from a state.
+func (v *VM) load(ctx context.Context, from *Saved) (q monitor, err error) {
+	p, err := newPlan(v.machine, tools{qemu: v.program}, Options{From: from})
+	if err != nil {
+		return q, err
+	}
+	control, theirs, err := socketPair()
+	if err != nil {
+		return q, err
+	}
+	ends := descriptors{v.kept.agent, v.kept.console, theirs}
+	if v.machine.Records {
+		ends = append(ends, v.kept.records)
+	}
+	if _, err = from.State.Seek(0, 0); err == nil {
+		q, err = v.startQEMU(ctx, p.qemu, slices.Concat(ends, []*os.File{from.State}), control, func() { _ = theirs.Close() })
+	}
+	if err != nil {
+		_, _ = theirs.Close(), control.Close() // They carried nothing that counts.
+		return q, err
+	}
+	return q, q.restore(ctx, v.machine, from, p.stateFD)
+}
+
+// takeOver makes a QEMU the machine's, unless the machine was ended meanwhile.
+func (v *VM) takeOver(q monitor) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.woken == nil {
+		return false
+	}
+	v.mon = q
+	v.risesLocked()
+	return true
+}
