@@ -52,7 +52,7 @@ func clockError(t *testing.T, m *sandbox.Machine) time.Duration {
 	// Busybox's date has no parts of a second. The kernel stamps a new file by the clock.
 	output(t, m, "rm -f /tmp/now && : > /tmp/now")
 	after := time.Now()
-	info, err := m.Client().FS().Stat("/tmp/now")
+	info, err := m.Client().FS().Stat("tmp/now")
 	check(t, err)
 	return max(before.Sub(info.ModTime()), info.ModTime().Sub(after), 0)
 }
