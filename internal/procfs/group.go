@@ -22,8 +22,9 @@ type Command struct {
 	RSS       int64    `json:"rss_bytes"`
 }
 
-// Groups returns the control group of each process that an agent has started a command as.
-// It is empty where commands have none.
+// Groups returns the control group of each process that an agent has started, or that
+// descends from one. It is empty where commands have no groups: beside another init, and
+// without cgroup v2.
 func Groups(fsys fs.FS) map[int]string {
 	of := map[int]string{}
 	entries, _ := fs.ReadDir(fsys, workload) // Without control groups there are none.
