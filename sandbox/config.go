@@ -91,7 +91,8 @@ type Config struct {
 	Disks  []Disk  `json:"disks,omitempty"`
 
 	// TranslationMiB bounds the memory on the host for translated code in software
-	// emulation, 16 at least; 0 means QEMU's choice, up to 1 GiB.
+	// emulation, 16 at least; 0 means QEMU's choice, up to 1 GiB. A boot and a shell fit
+	// into 32; QEMU forgets all translated code when there is no room for more.
 	TranslationMiB int `json:"-"`
 	// Taps are network cards on interfaces of the host; they come after the card of
 	// Network.
