@@ -24,8 +24,8 @@ type Dialer func(ctx context.Context) (*Client, error)
 
 // Follow copies the outputs of a kept command to writers, nil to discard one, until the
 // command ends; its error is that of [Cmd.Wait]. If the link ends Follow connects again
-// and goes on where the outputs were: each byte is written once. It gives up when nobody
-// could be reached for a minute. When the context is done it leaves the command, which goes
+// and goes on where the outputs were: each byte is written once. It gives up when the first
+// attempt to connect fails, and when later nobody could be reached for a minute. When the context is done it leaves the command, which goes
 // on. The view is of the start; it must not have Write, because input that was on its way
 // when a link ended may be lost.
 func Follow(ctx context.Context, dial Dialer, name string, v View, stdout, stderr io.Writer) error {
@@ -33,7 +33,8 @@ func Follow(ctx context.Context, dial Dialer, name string, v View, stdout, stder
 		return errors.New("follow: the view has Write")
 	}
 	f := &follower{name: name, view: v, stdout: stdout, stderr: stderr}
-	reached, pause := time.Now(), followPause
+	var reached time.Time
+	pause := followPause
 	for {
 		c, err := dial(ctx)
 		if err == nil {
@@ -43,7 +44,7 @@ func Follow(ctx context.Context, dial Dialer, name string, v View, stdout, stder
 			}
 			reached, pause = time.Now(), followPause
 		}
-		if time.Since(reached) > followPatience {
+		if time.Since(reached) > followPatience { // Or never reached.
 			return fmt.Errorf("follow %s: %w", name, err)
 		}
 		select {

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"os/exec"
@@ -167,5 +168,17 @@ func TestFollowRefusesInput(t *testing.T) {
 	err := client.Follow(t.Context(), nil, "n", client.View{Write: true}, nil, nil)
 	if err == nil || !strings.Contains(err.Error(), "Write") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A machine that was never reached is an error at once.
+func TestFollowNeedsALink(t *testing.T) {
+	dialed := 0
+	err := client.Follow(t.Context(), func(context.Context) (*client.Client, error) {
+		dialed++
+		return nil, fs.ErrPermission
+	}, "n", client.View{}, nil, nil)
+	if !errors.Is(err, fs.ErrPermission) || dialed != 1 {
+		t.Errorf("%v after %d attempts", err, dialed)
 	}
 }
