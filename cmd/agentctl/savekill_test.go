@@ -54,7 +54,7 @@ var savingSteps = []savingStep{
 func TestKilledWhileSaving(t *testing.T) {
 	vmtest.Require(t)
 	if os.Getenv("AGENTD_LONG") != "1" || wire.Newest < wire.BarrierSince {
-		t.Skip("eighteen machines with AGENTD_LONG=1")
+		t.Skip("eighteen steps, each with some starts of machines: with AGENTD_LONG=1")
 	}
 	t.Setenv(sandbox.AgentVariable, vmtest.Agent(t))
 	p := newScene(t)
