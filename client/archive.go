@@ -177,7 +177,7 @@ func (p *upload) pour(from io.Reader) error {
 		buf, n := make([]byte, wire.DataHead+bulkRecord), 0
 		for !ended && n < bulkRecord {
 			m, err := from.Read(buf[wire.DataHead+n:])
-			if n += m; err != nil && err != io.EOF { //nolint:errorlint // See above.
+			if n += m; err != nil && err != io.EOF {
 				return err
 			}
 			ended = err != nil

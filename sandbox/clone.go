@@ -260,10 +260,10 @@ func CheckPause(dir, files string) error {
 
 // relocate changes the paths of disks in a directory that has another name now.
 func relocate(m *snapshot.Machine, from, to string) {
-	if to, err := filepath.Abs(to); err == nil && from != "" {
+	if dir, err := filepath.Abs(to); err == nil && from != "" {
 		for i, d := range m.VM.Disks {
 			if name, ok := cutDir(d.Path, from); ok {
-				m.VM.Disks[i].Path = filepath.Join(to, name)
+				m.VM.Disks[i].Path = filepath.Join(dir, name)
 			}
 		}
 	}

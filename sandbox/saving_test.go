@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ const counting = "i=0; while :; do echo $i; i=$((i+1)); done"
 func contiguous(r io.Reader, enough <-chan struct{}) (last int, err error) {
 	lines := bufio.NewScanner(r)
 	for n := 0; lines.Scan(); n++ {
-		if lines.Text() != fmt.Sprint(n) {
+		if lines.Text() != strconv.Itoa(n) {
 			return n, fmt.Errorf("%q comes after %d", lines.Text(), n-1)
 		}
 		select {

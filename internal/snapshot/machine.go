@@ -79,7 +79,7 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("it was made with %s %s, and here is %s: a machine goes on only with the same one", e.What, e.Had, e.Has)
 }
 
-// Check returns a [MismatchError] if machines of h cannot go on on another host. An empty
+// Check returns a [MismatchError] if machines of h cannot continue on another host. An empty
 // value of the other host is not compared.
 func (h Host) Check(here Host) error {
 	for _, c := range []struct{ what, had, has string }{

@@ -36,7 +36,7 @@ func (k *keptEnds) close() {
 
 // keepEnds keeps copies of QEMU's ends, for a machine that can be saved.
 func (v *VM) keepEnds(ends descriptors, o Options) (err error) {
-	if o.PortSocket != "" || v.machine.CheckSavable() != nil {
+	if savable := v.machine.CheckSavable() == nil; o.PortSocket != "" || !savable {
 		return nil
 	}
 	// The order of launch: agent, console, QMP, no shares, records.

@@ -196,9 +196,9 @@ func (v *VM) startShare(name string, words []string, ends *descriptors, u *undo)
 
 // whyNoGreeting returns the error of QEMU's end, if it has ended, instead of the error
 // of a link.
-func (m monitor) whyNoGreeting(err error) error {
-	if m.ended(2*pipeDelay) && m.err != nil {
-		return m.err
+func (q monitor) whyNoGreeting(err error) error {
+	if q.ended(2*pipeDelay) && q.err != nil {
+		return q.err
 	}
 	return err
 }

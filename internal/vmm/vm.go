@@ -133,17 +133,17 @@ func (v *VM) Quit(ctx context.Context) error {
 	return v.await(killWait)
 }
 
-func (m monitor) quit(ctx context.Context) {
-	if m.qmp.execute(ctx, "quit") == nil {
+func (q monitor) quit(ctx context.Context) {
+	if q.qmp.execute(ctx, "quit") == nil {
 		select {
-		case <-m.done:
+		case <-q.done:
 		case <-ctx.Done():
 		}
 	}
-	if !m.ended(0) {
-		m.terminate()
+	if !q.ended(0) {
+		q.terminate()
 	}
-	m.stop(termGrace)
+	q.stop(termGrace)
 }
 
 func (v *VM) await(d time.Duration) error {

@@ -38,9 +38,10 @@ func clientOf(t *testing.T, g wire.Generation, ready wire.Ready) *client.Client 
 	return c
 }
 
-// plant makes a tree with what can be made in a namespace.
-func plant(t *testing.T, top string) {
+// plant makes a tree /from with what can be made in a namespace.
+func plant(t *testing.T) {
 	t.Helper()
+	const top = "/from"
 	large := bytes.Repeat([]byte("large"), 1<<20)
 	err := errors.Join(
 		os.MkdirAll(top+"/d/e", 0o750),
@@ -88,7 +89,7 @@ func TestArchivesKeepEverything(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
 		c := extended(t, wire.BulkSince)
-		plant(t, "/from")
+		plant(t)
 		host, guest := transfer.Host{}, transfer.Guest{Client: c}
 		for _, step := range []struct{ from, to transfer.End }{
 			{transfer.End{Side: host, Name: "/from"}, transfer.End{Side: guest, Name: "/in"}},
@@ -115,7 +116,7 @@ func TestArchivesOfTrees(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
 		c := extended(t, wire.BulkSince)
-		plant(t, "/from")
+		plant(t)
 		p, err := carry(t.Context(), transfer.End{Side: transfer.Host{}, Name: "/from"}, transfer.End{Side: transfer.Guest{Client: c}, Name: "/in"}, transfer.Tree)
 		if err != nil || len(p.Odd) != 1 || !strings.Contains(p.Odd[0], "fifo") {
 			t.Fatal(err, p.Odd)
@@ -135,7 +136,7 @@ func TestArchiveOnFullDisk(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
 		c := extended(t, wire.BulkSince)
-		plant(t, "/from")
+		plant(t)
 		if err := errors.Join(os.Mkdir("/full", 0o700), syscall.Mount("tmpfs", "/full", "tmpfs", 0, "size=64k")); err != nil {
 			t.Fatal(err)
 		}
@@ -227,7 +228,7 @@ func TestTarKeepsEverything(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
 		c := extended(t, wire.BulkSince)
-		plant(t, "/from")
+		plant(t)
 		guest := transfer.Guest{Client: c}
 		var b bytes.Buffer
 		refuse := func(line string) { t.Error(line) }

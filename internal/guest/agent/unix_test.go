@@ -18,7 +18,8 @@ import (
 
 // Connections to sockets of a path and to abstract ones are as those of package net, by messages
 // and by raw records.
-func TestUnixConn(t *testing.T)     { nstest.Run(t, func() { unixConn(t, speaks, "/tmp/s") }) }
+func TestUnixConn(t *testing.T) { nstest.Run(t, func() { unixConn(t, speaks, "/tmp/s") }) }
+
 func TestUnixConnRaw(t *testing.T)  { nstest.Run(t, func() { unixConn(t, wire.BulkSince, "/tmp/s") }) }
 func TestAbstractConn(t *testing.T) { nstest.Run(t, func() { unixConn(t, wire.BulkSince, "@s") }) }
 
