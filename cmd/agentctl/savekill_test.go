@@ -38,7 +38,7 @@ var savingSteps = []savingStep{
 	{"snapshot create m t", "snapshots/t.tmp/state", "supervisor", "dead"},
 	{"snapshot create m t", "snapshots/t.tmp/state", "qemu", "failed stopped"},
 	{"snapshot create m t", "snapshots/t.tmp/disk1", "supervisor", "dead"},
-	{"snapshot create m t", "snapshots/t.tmp/disk2", "supervisor", "dead"},
+	{"snapshot create m t", "snapshots/t.tmp/disk0", "supervisor", "dead"},
 	{"snapshot create m t", "snapshots/t.tmp/manifest.json", "supervisor", "dead"},
 	{"snapshot create m t", "snapshots/t/manifest.json", "supervisor", "dead"},
 	{"restore --name n s", "machines/.new-*/files", "tool", "running"},
