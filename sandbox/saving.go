@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -74,6 +75,8 @@ var (
 func (m *Machine) CheckSavable() error {
 	err := m.layout.machine.CheckSavable()
 	switch {
+	case err != nil && m.saving.config.Warm != WarmTry && m.saving.config.Root == "" && len(m.saving.config.Shares)+len(m.saving.config.Mounts) == 0:
+		err = fmt.Errorf("%w; a machine that is started with Config.Warm, which is agentctl's --warm, has no such directory of its own", err)
 	case err != nil:
 	case m.saving.config.Init != "":
 		err = errors.New("another init owns its processes")
