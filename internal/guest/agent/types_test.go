@@ -27,7 +27,10 @@ func TestEveryType(t *testing.T) {
 			&wire.BulkCancel{Kind: wire.BulkTCP, Reason: wire.CancelCaller},
 			&wire.KeptAttach{Name: "nobody"}, &wire.KeptConsumed{}, &wire.KeptDetach{}, &wire.KeptList{}, &wire.KeptRelease{Name: "nobody"},
 		}
-		others := []wire.Type{wire.TypeInitAck, wire.TypeBootstrap, wire.TypeShutdown} // Of the boot and the end: other tests send them.
+		others := []wire.Type{ // Of the boot, the end and generation 9's barrier: other tests send them.
+			wire.TypeInitAck, wire.TypeBootstrap, wire.TypeShutdown,
+			wire.TypeWorkloadFreeze, wire.TypeWorkloadThaw, wire.TypeRootDiskPrepare, wire.TypeRootDiskGrow,
+		}
 		here := map[wire.Type]wire.Message{}
 		for _, m := range messages {
 			here[m.Type()] = m
