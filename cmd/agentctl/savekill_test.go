@@ -39,8 +39,7 @@ var savingSteps = []savingStep{
 	{"snapshot create m t", "snapshots/t.tmp/state", "qemu", "failed stopped"},
 	{"snapshot create m t", "snapshots/t.tmp/disk1", "supervisor", "dead"},
 	{"snapshot create m t", "snapshots/t.tmp/disk0", "supervisor", "dead"},
-	{"snapshot create m t", "snapshots/t.tmp/manifest.json", "supervisor", "dead"},
-	{"snapshot create m t", "snapshots/t/manifest.json", "supervisor", "dead"},
+	{"snapshot create m t", "snapshots/t*/manifest.json", "supervisor", "dead"}, // Its own moment is too short to see.
 	{"restore --name n s", "machines/.new-*/files", "tool", "running"},
 	{"restore --name n s", "machines/.new-*/paused.tmp/state", "tool", "running"},
 	{"restore --name n s", "machines/n/paused", "tool", "running"},
@@ -54,7 +53,7 @@ var savingSteps = []savingStep{
 func TestKilledWhileSaving(t *testing.T) {
 	vmtest.Require(t)
 	if os.Getenv("AGENTD_LONG") != "1" || wire.Newest < wire.BarrierSince {
-		t.Skip("eighteen steps, each with some starts of machines: with AGENTD_LONG=1")
+		t.Skip("seventeen steps, each with some starts of machines: with AGENTD_LONG=1")
 	}
 	t.Setenv(sandbox.AgentVariable, vmtest.Agent(t))
 	p := newScene(t)
@@ -67,6 +66,7 @@ func TestKilledWhileSaving(t *testing.T) {
 			p.judgeSaving(t, k)
 		})
 	}
+	p.agentctl(t, "rm -f m")
 }
 
 // running makes m run, and s a snapshot of it.

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+// The keys that leave are not passed on; all others are, also the first of the two alone
+// and twice, however the terminal splits them.
+func TestLeaveKeys(t *testing.T) {
+	const p, q = "\x10", "\x11"
+	for typed, want := range map[string]struct {
+		passed string
+		left   bool
+	}{
+		"ls\n":          {"ls\n", false},
+		"":              {"", false},
+		"a" + p + q:     {"a", true},
+		p + q + "lost":  {"", true},
+		p + "a":         {p + "a", false},
+		p + p + q:       {p, true},
+		p + p + "b":     {p + p + "b", false},
+		q + p + "x" + q: {q + p + "x" + q, false},
+		p:               {"", false}, // The terminal's end.
+	} {
+		for name, from := range map[string]io.Reader{
+			"at once": strings.NewReader(typed), "key by key": iotest.OneByteReader(strings.NewReader(typed)), "by halves": iotest.HalfReader(strings.NewReader(typed)),
+		} {
+			left := 0
+			got, err := io.ReadAll(&leaver{from: from, leave: func() { left++ }})
+			if err != nil || string(got) != want.passed || (left == 1) != want.left || left > 1 {
+				t.Errorf("%q %s: passed %q, left %d times, %v; want %q, %v", typed, name, got, left, err, want.passed, want.left)
+			}
+		}
+	}
+	if _, err := (&leaver{from: strings.NewReader("a")}).Read(make([]byte, 1)); !errors.Is(err, io.ErrShortBuffer) {
+		t.Errorf("a buffer without room: %v", err)
+	}
+}
