@@ -98,11 +98,17 @@ func readArchive(from io.Reader) (map[string][]byte, error) {
 		if err != nil {
 			return all, err
 		}
-		if h.Typeflag != tar.TypeReg {
-			continue
-		}
-		if all[path.Clean(h.Name)], err = io.ReadAll(r); err != nil {
-			return all, err
+		switch h.Typeflag {
+		case tar.TypeReg:
+			if all[path.Clean(h.Name)], err = io.ReadAll(r); err != nil {
+				return all, err
+			}
+		case tar.TypeLink:
+			first, there := all[path.Clean(h.Linkname)]
+			if !there {
+				return all, fmt.Errorf("%s is a link to %s, which the archive has not", h.Name, h.Linkname)
+			}
+			all[path.Clean(h.Name)] = first
 		}
 	}
 }
