@@ -184,6 +184,7 @@ func (a *Agent) afterReady(stop <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), greetingDeadline)
 	_ = a.writer.Drain(ctx) // A host that does not read gets heartbeats nevertheless.
 	cancel()
+	_ = sys.ReleaseProgram() // Without it the agent has the same memory as during the boot.
 	if a.exec.Procs != nil {
 		a.exec.Procs.Prepare()
 	}
