@@ -377,7 +377,7 @@ func freezeDescendants(h *Host) error {
 	}
 	return first(
 		func() error {
-			return h.says("while ! [ -s /tmp/tty -a -s /tmp/orphan ]; do sleep 0.05; done; cd /proc; cat self/cgroup $(cat /tmp/tty)/cgroup $(cat /tmp/orphan)/cgroup",
+			return h.says("while ! [ -s /tmp/tty -a -s /tmp/orphan ]; do sleep 0.05; done; cd /proc; cat self/cgroup $(cat /tmp/tty)/cgroup $(cat /tmp/orphan)/cgroup | sed 's,/[0-9]*$,,'", // Ours are in groups of their own below.
 				strings.Repeat("0::/microsandbox-workload\n", 3))
 		},
 		func() error { _, err := h.freezes("d"); return err },

@@ -126,7 +126,8 @@ func (l *Link) judgeLocked(r Received) error {
 	if r.Generation != l.generation {
 		return fmt.Errorf("%s of generation %d after others of %d", r.Type, r.Generation, l.generation)
 	}
-	if last, over := l.over[r.ID]; over && !l.repeats {
+	credit := r.Type == wire.TypeWorkloadTransportCredit // It has an id that a host may send nonsense on.
+	if last, over := l.over[r.ID]; over && !l.repeats && !credit {
 		return fmt.Errorf("%s after the terminal %s", r.Type, last)
 	}
 	if r.Flags&frame.Terminal != 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -153,7 +154,24 @@ func (v *VM) goOn(ctx context.Context) error {
 	if err := q.abandon(ctx); err != nil {
 		return q.whyEnded(err)
 	}
-	return q.qmp.execute(ctx, "cont")
+	return q.goOn(ctx)
+}
+
+// goOn starts the processors after a migration. QEMU says that it has completed some
+// milliseconds before it allows that, and has no event for it.
+func (q monitor) goOn(ctx context.Context) error {
+	const pause = 5 * time.Millisecond
+	for {
+		err := q.qmp.execute(ctx, "cont")
+		if refusal, ok := errors.AsType[*QMPError](err); !ok || !strings.Contains(refusal.Desc, "not finalized") {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
 }
 
 // abandon ends a migration that the caller has given up. It waits for the end: until then
