@@ -164,10 +164,27 @@ func (a *Agent) Serve(c Config, ready *wire.Ready) (End, error) {
 	if err != nil {
 		return 0, fmt.Errorf("send core.ready: %w", err)
 	}
-	stop := make(chan struct{})
-	defer close(stop)
-	go a.afterReady(stop)
+	defer a.beginAfterReady()()
 	return a.loop()
+}
+
+// beginAfterReady begins afterReady and returns what ends it. That waits for a heartbeat
+// that is being written, because its open file would keep the share mounted; but not for
+// long, because the share's server may have gone.
+func (a *Agent) beginAfterReady() (end func()) {
+	const patience = time.Second
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		a.afterReady(stop)
+	}()
+	return func() {
+		close(stop)
+		select {
+		case <-ended:
+		case <-time.After(patience):
+		}
+	}
 }
 
 // write sends queued frames until the port fails. If the host has gone (EPIPE) the reader
@@ -182,6 +199,13 @@ func (a *Agent) write() {
 // afterReady does the work that must not delay core.ready.
 func (a *Agent) afterReady(stop <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), greetingDeadline)
+	go func() {
+		select {
+		case <-stop:
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
 	_ = a.writer.Drain(ctx) // A host that does not read gets heartbeats nevertheless.
 	cancel()
 	_ = sys.ReleaseProgram() // Without it the agent has the same memory as during the boot.
