@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/agentd-go/agentd/internal/nstest"
 	"github.com/agentd-go/agentd/wire"
@@ -317,6 +318,9 @@ func TestKeptBounds(t *testing.T) {
 			h.see(99, nil)
 		}
 		list := h.listKept()
+		for start := time.Now(); len(list) > 64 && time.Since(start) < 10*time.Second; { // A client sees an end a moment before it is counted.
+			list = h.listKept()
+		}
 		if len(list) != 64 || !slices.ContainsFunc(list, func(c wire.KeptCommand) bool { return c.Name == "late2" }) {
 			t.Errorf("%d are kept", len(list))
 		}
