@@ -39,7 +39,7 @@ var may = map[string][]string{
 	"internal/guest/session/exec":  {"wire", "internal/mux", "internal/ring", "internal/guest/session", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys"},
 	"internal/guest/session/files": {"wire", "wire/frame", "internal/flow", "internal/pax", "internal/tree", "internal/guest/session", "internal/guest/sys"},
 	"internal/guest/session/tcp":   {"wire", "internal/guest/session", "internal/guest/sys"},
-	"internal/guest/agent":         {"wire", "wire/frame", "internal/mux", "internal/guest/session", "internal/guest/session/exec", "internal/guest/session/files", "internal/guest/session/tcp", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys"},
+	"internal/guest/agent":         {"wire", "wire/frame", "internal/mux", "internal/guest/session", "internal/guest/session/exec", "internal/guest/session/files", "internal/guest/session/tcp", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys", "internal/procfs"},
 	"internal/vmm":                 {},
 	"internal/snapshot":            {"internal/vmm"},
 	"internal/image":               {"internal/archive", "internal/image/erofs", "internal/image/oci"},

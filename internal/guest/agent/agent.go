@@ -18,6 +18,7 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/session/files"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/internal/procfs"
 	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
 )
@@ -208,7 +209,7 @@ func (a *Agent) afterReady(stop <-chan struct{}) {
 	}()
 	_ = a.writer.Drain(ctx) // A host that does not read gets heartbeats nevertheless.
 	cancel()
-	_ = sys.ReleaseProgram() // Without it the agent has the same memory as during the boot.
+	_ = procfs.ReleaseProgram() // Without it the agent has the same memory as during the boot.
 	if a.exec.Procs != nil {
 		a.exec.Procs.Prepare()
 	}

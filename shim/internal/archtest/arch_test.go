@@ -26,7 +26,7 @@ var may = map[string][]string{
 	"internal/cri":                  {"internal/raw"},
 	"internal/stream":               {},
 	"internal/plan":                 {"internal/pact"},
-	"internal/host":                 {"internal/pact", "internal/plan", "sandbox"},
+	"internal/host":                 {"internal/pact", "internal/plan", "internal/procfs", "sandbox"},
 	"internal/pod":                  {"internal/cri", "internal/host", "internal/options", "internal/pact", "internal/plan", "internal/stream", "client", "sandbox"},
 	"internal/service":              {"internal/cri", "internal/plan", "internal/pod", "internal/raw", "internal/stream"},
 	"internal/life":                 {"internal/host", "internal/options", "internal/pod", "internal/service"},
