@@ -174,13 +174,14 @@ func (a *Agent) Serve(c Config, ready *wire.Ready) (End, error) {
 // long, because the share's server may have gone.
 func (a *Agent) beginAfterReady() (end func()) {
 	const patience = time.Second
-	stop, ended := make(chan struct{}), make(chan struct{})
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		a.afterReady(stop)
+		a.afterReady(ctx)
 	}()
 	return func() {
-		close(stop)
+		stop()
 		select {
 		case <-ended:
 		case <-time.After(patience):
@@ -198,22 +199,15 @@ func (a *Agent) write() {
 }
 
 // afterReady does the work that must not delay core.ready.
-func (a *Agent) afterReady(stop <-chan struct{}) {
-	ctx, cancel := context.WithTimeout(context.Background(), greetingDeadline)
-	go func() {
-		select {
-		case <-stop:
-		case <-ctx.Done():
-		}
-		cancel()
-	}()
-	_ = a.writer.Drain(ctx) // A host that does not read gets heartbeats nevertheless.
+func (a *Agent) afterReady(ctx context.Context) {
+	sent, cancel := context.WithTimeout(ctx, greetingDeadline)
+	_ = a.writer.Drain(sent) // A host that does not read gets heartbeats nevertheless.
 	cancel()
 	_ = procfs.ReleaseProgram() // Without it the agent has the same memory as during the boot.
 	if a.exec.Procs != nil {
 		a.exec.Procs.Prepare()
 	}
-	beat(stop, &a.host.Activity, a.host.Pool, &a.barrier.still)
+	beat(ctx.Done(), &a.host.Activity, a.host.Pool, &a.barrier.still)
 }
 
 func (a *Agent) loop() (End, error) {
