@@ -36,18 +36,24 @@ that is a disk with ext4, XFS or btrfs is refused; you can copy its file instead
 					}
 					return c.SaveImages(ctx, to, say, args...)
 				}
-				if file != "" && file != "-" {
-					return writeWhole(file, save)
-				}
-				if term.IsTerminal(int(os.Stdout.Fd())) {
-					return errors.New("standard output is a terminal: name a file with -o")
-				}
-				return save(os.Stdout)
+				return writeOutput(file, save)
 			})
 		},
 	}
 	cmd.Flags().StringVarP(&file, "output", "o", "", "`file` to write instead of standard output")
 	return cmd
+}
+
+// writeOutput writes the file of -o, or to standard output for "" and "-" if that is no
+// terminal.
+func writeOutput(file string, write func(io.Writer) error) error {
+	if file != "" && file != "-" {
+		return writeWhole(file, write)
+	}
+	if term.IsTerminal(int(os.Stdout.Fd())) {
+		return errors.New("standard output is a terminal: name a file with -o")
+	}
+	return write(os.Stdout)
 }
 
 // writeWhole writes a file that gets its name only when it is complete.

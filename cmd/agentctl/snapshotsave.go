@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/agentd-go/agentd/internal/machines"
 )
@@ -29,13 +27,7 @@ all that the machine knew: keys and passwords in memory too.
 					return err
 				}
 				save := func(to io.Writer) error { return advise(store.ExportSnapshot(ctx, args[0], to)) }
-				if file != "" && file != "-" {
-					return writeWhole(file, save)
-				}
-				if term.IsTerminal(int(os.Stdout.Fd())) {
-					return errors.New("standard output is a terminal: name a file with -o")
-				}
-				return save(os.Stdout)
+				return writeOutput(file, save)
 			})
 		},
 	}
