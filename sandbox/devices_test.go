@@ -450,7 +450,7 @@ func badRoot(t *testing.T, cfg sandbox.Config, wants ...string) {
 	}
 }
 
-// allKernels returns the kernels of the user's cache.
+// allKernels returns the kernels of the user's cache for this host's processor.
 func allKernels() ([]sandbox.Kernel, error) {
 	c, err := sandbox.OpenCache("")
 	if err != nil {

@@ -75,7 +75,7 @@ var (
 func (m *Machine) CheckSavable() error {
 	err := m.layout.machine.CheckSavable()
 	switch {
-	case err != nil && m.saving.config.Warm != WarmTry && m.saving.config.Root == "" && len(m.saving.config.Shares)+len(m.saving.config.Mounts) == 0:
+	case err != nil && m.saving.config.Warm != WarmTry && !m.saving.config.hasShares():
 		err = fmt.Errorf("%w; a machine that is started with Config.Warm, which is agentctl's --warm, has no such directory of its own", err)
 	case err != nil:
 	case m.saving.config.Init != "":
@@ -106,9 +106,6 @@ func (l link) checkFreezes() error {
 func (m *Machine) Snapshot(ctx context.Context, dir string, record json.RawMessage) error {
 	m.saving.mu.Lock()
 	defer m.saving.mu.Unlock()
-	if m.saving.dir != "" {
-		return errSleeps
-	}
 	k, state, err := m.beginSaving(dir)
 	if err != nil {
 		return err
@@ -122,8 +119,12 @@ func (m *Machine) Snapshot(ctx context.Context, dir string, record json.RawMessa
 	return k.Commit(s)
 }
 
-// beginSaving makes the directory, if the machine can be saved.
+// beginSaving makes the directory, if the machine is awake and can be saved. The caller
+// holds saving.mu.
 func (m *Machine) beginSaving(dir string) (k *snapshot.Maker, state *os.File, err error) {
+	if m.saving.dir != "" {
+		return nil, nil, errSleeps
+	}
 	if err := m.CheckSavable(); err != nil {
 		return nil, nil, err
 	}
@@ -210,9 +211,6 @@ func linkDisks(k *snapshot.Maker, s *snapshot.Machine) error {
 func (m *Machine) Sleep(ctx context.Context, dir string, record json.RawMessage) error {
 	m.saving.mu.Lock()
 	defer m.saving.mu.Unlock()
-	if m.saving.dir != "" {
-		return errSleeps
-	}
 	k, state, err := m.beginSaving(dir)
 	if err != nil {
 		return err

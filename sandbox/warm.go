@@ -80,7 +80,7 @@ func (c Config) whyCold() error {
 		{c.Configuration != ByBootstrap, "a configuration by environment"},
 		{c.hooks.Bootstrap != nil, "a message of the caller's"},
 		{c.Generation != 0 && c.Generation < int(wire.Newest), "an older generation of the protocol"},
-		{c.Root != "" || c.Runtime != "" || len(c.Shares)+len(c.Mounts) > 0, "shared directories"},
+		{c.hasShares(), "shared directories"},
 		{len(c.Disks) > 0, "disks of its own"},
 		{len(c.Taps) > 0 || c.hooks.Card, "a network card other than the user network's"},
 		{c.Init != "", "an init of its own"},
@@ -97,6 +97,12 @@ func (c Config) whyCold() error {
 }
 
 func (r Resolver) empty() bool { return len(r.Servers)+len(r.Search)+len(r.Options) == 0 }
+
+// hasShares reports whether the configuration asks for directories that the machine shares
+// with the host.
+func (c Config) hasShares() bool {
+	return c.Root != "" || c.Runtime != "" || len(c.Shares)+len(c.Mounts) > 0
+}
 
 // whyCold names the file of an earlier life that excludes a template, or returns nil.
 func (l *layout) whyCold(cfg Config) error {
