@@ -55,7 +55,7 @@ func parse() (o options) {
 	flag.IntVar(&o.boots, "boots", 0, "measure this many boots of each agent, plain and full, and nothing else")
 	flag.IntVar(&o.repeat, "repeat", 1, "turns of each machine at each measure")
 	platform := flag.String("platform", "linux/"+runtime.GOARCH, "of the machines")
-	agents := flag.String("agents", "", "who is measured; NAME=FILE is an agent in a file (default: ours and the published ones of the platform)")
+	agents := flag.String("agents", "", "the agents to measure; NAME=FILE is an agent in a file (default: ours and the published ones of the platform)")
 	only := flag.String("only", "", "measures, of all; each begins with one of these words")
 	flag.BoolVar(&o.short, "short", false, "ours alone, once, and little; fail on what is not noise")
 	flag.StringVar(&o.profile, "profile", "", "a directory for CPU profiles of ours, one for each measure")

@@ -24,7 +24,7 @@ func (c *Client) canArchive() error {
 
 // PackOptions say what of a directory [Client.Pack] packs.
 type PackOptions struct {
-	// Names are the members to pack, relative to the directory, without what is below them.
+	// Names are the members to pack, relative to the directory. Files below them are not packed.
 	// Nil packs the whole tree.
 	Names []string
 
@@ -41,7 +41,7 @@ type PackOptions struct {
 	Xattrs    bool // With extended attributes.
 	Links     bool // Further names of a file as hard links; otherwise each is a file of its own.
 	Devices   bool // With devices and fifos; otherwise they are reported.
-	OneDevice bool // Without what is on other file systems than the directory.
+	OneDevice bool // Leaves out files on other file systems than the directory's.
 }
 
 // UnpackOptions say how [Client.Unpack] makes files.
@@ -52,7 +52,7 @@ type UnpackOptions struct {
 	Replace bool // A directory may replace another file, and another file an empty directory.
 }
 
-// An ArchiveReport says what was packed or unpacked.
+// An ArchiveReport counts the members that were packed or unpacked, and names those that failed.
 type ArchiveReport struct {
 	Entries  uint64  // Members, directories included.
 	Bytes    uint64  // Of contents, without holes.
@@ -131,7 +131,7 @@ func (a *Archive) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Report returns what was packed, after Next or Read has returned io.EOF.
+// Report returns the counts of the pack, after Next or Read has returned io.EOF.
 func (a *Archive) Report() ArchiveReport {
 	a.fetch.mu.Lock()
 	defer a.fetch.mu.Unlock()

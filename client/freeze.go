@@ -162,7 +162,8 @@ func (c *Client) takeTurn(ctx context.Context, m wire.Message) error {
 	}
 }
 
-// endTurn lets the next freeze or thaw begin, and what waits leave if the guest goes on.
+// endTurn lets the next freeze or thaw begin. If the guest goes on, waiting messages are sent
+// too.
 func (c *Client) endTurn() {
 	if c.freezer.attempt == "" {
 		c.writer.Unpark()

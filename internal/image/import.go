@@ -23,10 +23,9 @@ const (
 )
 
 // ImportKernel makes one kernel of the files and keeps it. Usually it is one
-// file: a libkrunfw library, a linux-image package, a bzImage, an ELF kernel or an
-// Image for arm64, which may be compressed;
-// several where a distribution packs modules apart (linux-modules). There must
-// be one image in them, and modules of its release only.
+// file: a libkrunfw library, a linux-image package, a bzImage, an ELF kernel or an Image
+// for arm64, which may be compressed; several where a distribution packs modules apart
+// (linux-modules). There must be one image in them, and modules of its release only.
 //
 // Importing a file again makes its kernel the newest again.
 func (c *Cache) ImportKernel(paths ...string) (Kernel, error) {
@@ -43,7 +42,6 @@ func (c *Cache) ImportKernel(paths ...string) (Kernel, error) {
 
 // importKernel keeps the import time of a kernel that is in the cache already, so that
 // booting a file once does not make it the default.
-
 func (c *Cache) importKernel(paths []string) (Kernel, error) {
 	key, err := importKey(paths)
 	if err != nil {
