@@ -64,7 +64,7 @@ func TestUnixRefused(t *testing.T) {
 		if _, err := c.Dial("unix", "relative"); !isAddrError(err) {
 			t.Error(err)
 		}
-		if _, err := newClient(t, wire.BulkSince).Dial("unix", "/tmp/s"); !errors.Is(err, errors.ErrUnsupported) {
+		if _, err := clientOf(t, wire.BulkSince, wire.Ready{}).Dial("unix", "/tmp/s"); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("an agent without the extension: %v", err)
 		}
 	})
