@@ -95,7 +95,7 @@ func TestPark(t *testing.T) {
 		}
 		put(o, "parked")
 		put(express, "express ")
-		if err := o.PutNow([]byte(" now")); err != nil {
+		if err := o.WriteNow([]byte(" now")); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

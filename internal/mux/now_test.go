@@ -10,9 +10,9 @@ import (
 	"github.com/agentd-go/agentd/internal/mux"
 )
 
-// If no goroutine is writing, PutNow returns after the frame was written. Otherwise the
-// frame leaves after the current batch, and PutNow does not wait.
-func TestPutNow(t *testing.T) {
+// If no goroutine is writing, WriteNow returns after the frame was written. Otherwise the
+// frame leaves after the current batch, and WriteNow does not wait.
+func TestWriteNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{open: make(chan struct{}, 10)}
 		w := mux.NewWriter(g, 0)
@@ -24,7 +24,7 @@ func TestPutNow(t *testing.T) {
 			t.Helper()
 			m := message(1, number, 100)
 			want = append(want, m...)
-			if err := o.PutNow(m); err != nil {
+			if err := o.WriteNow(m); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -51,7 +51,7 @@ func TestPutNow(t *testing.T) {
 }
 
 // A last frame is over when it has been taken to be written, and none comes after it.
-func TestPutLast(t *testing.T) {
+func TestWriteLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{open: make(chan struct{})}
 		w := mux.NewWriter(g, 0)
@@ -66,7 +66,7 @@ func TestPutLast(t *testing.T) {
 		if o.Over() {
 			t.Error("over before its last frame")
 		}
-		if err := o.PutLast(last); err != nil {
+		if err := o.WriteLast(last); err != nil {
 			t.Fatal(err)
 		}
 		if o.Over() {

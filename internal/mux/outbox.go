@@ -12,11 +12,11 @@ const DefaultOutbox = 2 * Quantum
 //
 // The ways to queue a frame differ in what they do without room, and in who writes:
 //
-//	Send, SendBuffer  wait for room
-//	SendUntil         waits for room until a channel is closed
-//	TrySend           refuses the frame
-//	Put               queues the frame past the bound
-//	PutNow, PutLast   as Put, and the caller writes it if no other goroutine is writing
+//	Send, SendBuffer     wait for room
+//	SendUntil            waits for room until a channel is closed
+//	TrySend              refuses the frame
+//	Put                  queues the frame past the bound
+//	WriteNow, WriteLast  as Put, and the caller writes it if no other goroutine is writing
 type Outbox struct {
 	w        *Writer
 	limit    int
@@ -183,14 +183,14 @@ func (o *Outbox) Put(frame []byte) error {
 	return o.queueLocked(queued{frame: frame})
 }
 
-// PutNow is Put for a caller that may wait for the link: if no other goroutine is
-// writing, PutNow writes the frame itself before it returns.
-func (o *Outbox) PutNow(frame []byte) error { return o.putNow(frame, false) }
+// WriteNow is Put for a caller that may wait for the link: if no other goroutine is
+// writing, WriteNow writes the frame itself before it returns.
+func (o *Outbox) WriteNow(frame []byte) error { return o.write(frame, false) }
 
-// PutLast is PutNow for an outbox's last frame: the outbox refuses further ones.
-func (o *Outbox) PutLast(frame []byte) error { return o.putNow(frame, true) }
+// WriteLast is WriteNow for an outbox's last frame: the outbox refuses further ones.
+func (o *Outbox) WriteLast(frame []byte) error { return o.write(frame, true) }
 
-func (o *Outbox) putNow(frame []byte, last bool) error {
+func (o *Outbox) write(frame []byte, last bool) error {
 	o.w.mu.Lock()
 	_, err := o.listLocked(queued{frame: frame})
 	if last {

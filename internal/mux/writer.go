@@ -55,7 +55,7 @@ type Writer struct {
 }
 
 // NewWriter returns a Writer for w whose outboxes together hold at most total
-// bytes (DefaultTotal if 0). Run must be running before the first PutNow; nothing
+// bytes (DefaultTotal if 0). Run must be running before the first WriteNow; nothing
 // else is written before it.
 func NewWriter(w io.Writer, total int) *Writer {
 	if total == 0 {

@@ -95,7 +95,7 @@ func (b *Base) End(self Session, last wire.Message) {
 			b.gauge.Add(-1)
 		}
 		b.ending.Forget(self)
-		b.queue(last, b.out.PutLast)
+		b.queue(last, b.out.WriteLast)
 		close(b.done)
 		b.out.Drain()
 		b.bulk.Drain()
@@ -106,8 +106,8 @@ func (b *Base) End(self Session, last wire.Message) {
 // Send queues a message and waits for room.
 func (b *Base) Send(m wire.Message) { b.queue(m, b.out.Send) }
 
-// SendNow sends a message at once. It is for the few messages that a client waits for.
-func (b *Base) SendNow(m wire.Message) { b.queue(m, b.out.PutNow) }
+// WriteNow writes a message at once, or queues it for the goroutine that is writing. It is for the few messages that a client waits for.
+func (b *Base) WriteNow(m wire.Message) { b.queue(m, b.out.WriteNow) }
 
 // Put queues a message without waiting.
 func (b *Base) Put(m wire.Message) { b.queue(m, b.out.Put) }

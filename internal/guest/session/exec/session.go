@@ -136,7 +136,7 @@ func (e *Session) started(pid uint32) {
 		e.kept.runs(pid)
 		return
 	}
-	e.SendNow(&wire.ExecStarted{PID: pid})
+	e.WriteNow(&wire.ExecStarted{PID: pid})
 }
 
 // pump moves an output until it ends.

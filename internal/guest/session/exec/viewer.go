@@ -105,7 +105,7 @@ func (v *Viewer) view() {
 	}}
 	k.mu.Unlock()
 	v.told.Store(started.Kept.Stdin)
-	v.SendNow(started)
+	v.WriteNow(started)
 	if k.tty && v.ask.Rows > 0 && v.ask.Cols > 0 {
 		k.session.repaint(v.ask.Rows, v.ask.Cols)
 	}
