@@ -22,8 +22,8 @@ import (
 var version = "0.1.0-dev"
 
 func main() {
-	if os.Args[0] == proc.RelayName {
-		os.Exit(proc.Relay(os.Args))
+	if os.Args[0] == proc.LauncherName {
+		os.Exit(proc.Launch(os.Args))
 	}
 	l := life.New(version)
 	run := l.Run

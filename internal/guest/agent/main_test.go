@@ -9,15 +9,15 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/proc"
 )
 
-// TestMain lets the test binary be the relay, as agentd's main does, and the
+// TestMain lets the test binary be the launcher, as agentd's main does, and the
 // server of the contract's connections.
 func TestMain(m *testing.M) {
 	if os.Args[0] == serverName {
 		fmt.Fprintln(os.Stderr, contract.Serve(func() { fmt.Println("ready") }))
 		os.Exit(1)
 	}
-	if os.Args[0] == proc.RelayName {
-		os.Exit(proc.Relay(os.Args))
+	if os.Args[0] == proc.LauncherName {
+		os.Exit(proc.Launch(os.Args))
 	}
 	os.Exit(m.Run())
 }

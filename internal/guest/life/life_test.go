@@ -23,10 +23,10 @@ import (
 // enough is for anything in these tests, on a busy host.
 const enough = 60 * time.Second
 
-// TestMain lets the test binary be the relay, as agentd's main does.
+// TestMain lets the test binary be the launcher, as agentd's main does.
 func TestMain(m *testing.M) {
-	if os.Args[0] == proc.RelayName {
-		os.Exit(proc.Relay(os.Args))
+	if os.Args[0] == proc.LauncherName {
+		os.Exit(proc.Launch(os.Args))
 	}
 	os.Exit(m.Run())
 }

@@ -35,7 +35,7 @@ func TestAttributes(t *testing.T) {
 		sys.Outlive() // As agentd: children must not inherit the handling of signals.
 		table := newTable(t, proc.Options{})
 		leak(t)
-		for way, limits := range map[string][]proc.Limit{"direct": nil, "by relay": {{Resource: core}}} {
+		for way, limits := range map[string][]proc.Limit{"direct": nil, "by launcher": {{Resource: core}}} {
 			t.Run(way, func(t *testing.T) { attributes(t, table, limits) })
 		}
 	})
@@ -109,7 +109,7 @@ func TestTerminal(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
 		table := newTable(t, proc.Options{})
-		for way, limits := range map[string][]proc.Limit{"direct": nil, "by relay": {{Resource: core}}} {
+		for way, limits := range map[string][]proc.Limit{"direct": nil, "by launcher": {{Resource: core}}} {
 			t.Run(way, func(t *testing.T) {
 				master, slave, err := sys.OpenPTY(33, 111)
 				if err != nil {
@@ -147,7 +147,7 @@ func TestUsers(t *testing.T) {
 		nstest.Root(t)
 		mkdir(t, "/closed", 0o700)
 		table := newTable(t, proc.Options{})
-		for way, limits := range map[string][]proc.Limit{"direct": nil, "by relay": {{Resource: core}}} {
+		for way, limits := range map[string][]proc.Limit{"direct": nil, "by launcher": {{Resource: core}}} {
 			t.Run("cannot enter its directory "+way, func(t *testing.T) {
 				s := shell("id -u; id -g; id -G; ls /closed 2>&1 || readlink /proc/self/cwd")
 				s.Dir, s.User, s.Limits = "/closed", credential(1000), limits
@@ -251,7 +251,7 @@ func TestRestricted(t *testing.T) {
 		nstest.Root(t)
 		table := newTable(t, proc.Options{Restricted: true})
 		const admin = 1 << 21 // CAP_SYS_ADMIN, capabilities(7).
-		for way, limits := range map[string][]proc.Limit{"direct": nil, "by relay": {{Resource: core}}} {
+		for way, limits := range map[string][]proc.Limit{"direct": nil, "by launcher": {{Resource: core}}} {
 			t.Run(way, func(t *testing.T) {
 				s := shell("cat /proc/self/status; mount -t tmpfs x /mnt 2>&1 || true")
 				s.Limits = limits

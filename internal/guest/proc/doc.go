@@ -15,7 +15,7 @@
 // that the user cannot enter works) and the restricted profile (no_new_privs,
 // capabilities). The spawner's thread has both of them. Resource limits of a single command
 // belong to a process; only for those agentd executes itself once more in between (see
-// [Relay]). A child that needs none of these starts from its caller's thread. Only one such
+// [Launch]). A child that needs none of these starts from its caller's thread. Only one such
 // start runs at a time, so a hung start costs one thread and never blocks the spawner.
 //
 // # States of a child

@@ -13,10 +13,10 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// TestMain lets the test binary be the relay, as agentd's main does.
+// TestMain lets the test binary be the launcher, as agentd's main does.
 func TestMain(m *testing.M) {
-	if os.Args[0] == proc.RelayName {
-		os.Exit(proc.Relay(os.Args))
+	if os.Args[0] == proc.LauncherName {
+		os.Exit(proc.Launch(os.Args))
 	}
 	os.Exit(m.Run())
 }

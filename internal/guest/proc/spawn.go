@@ -61,9 +61,9 @@ type job struct {
 }
 
 type result struct {
-	child *Child
-	relay *os.File // Where the relay reports; nil without one.
-	err   error
+	child    *Child
+	launcher *os.File // Where the launcher reports; nil without one.
+	err      error
 }
 
 // Start starts a child in a session of its own. The files of Stdio stay the
@@ -77,10 +77,10 @@ func (t *Table) Start(s *Spec) (*Child, error) {
 		return nil, ErrClosed
 	}
 	r := <-answer
-	if r.err != nil || r.relay == nil {
+	if r.err != nil || r.launcher == nil {
 		return r.child, r.err
 	}
-	if err := relayed(r.relay); err != nil {
+	if err := launched(r.launcher); err != nil {
 		r.child.forget()
 		return nil, err
 	}
@@ -192,7 +192,7 @@ func (t *Table) start(s *Spec) (r result) {
 		defer func() { _ = sys.Chdir("/") }()
 	}
 	if len(s.Limits) > 0 {
-		return t.startRelay(s)
+		return t.startLauncher(s)
 	}
 	r.err = search(s.Name, s.Env, func(path string) (err error) {
 		r.child, err = t.fork(path, s.Argv, s, &syscall.ProcAttr{})
@@ -202,7 +202,7 @@ func (t *Table) start(s *Spec) (r result) {
 }
 
 // attempt starts the program where the search finds it: the spawner by forking,
-// the relay by becoming it.
+// the launcher by becoming it.
 type attempt func(path string) error
 
 // search tries the places where name may be, as execvp(3) does: after a file that may not

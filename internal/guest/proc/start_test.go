@@ -99,7 +99,7 @@ type failure struct {
 	errno syscall.Errno
 }
 
-// check starts the command of f, with one more limit if it shall go by the relay.
+// check starts the command of f, with one more limit if it shall go by the launcher.
 func (f failure) check(t *testing.T, table *proc.Table, limits []proc.Limit) {
 	t.Helper()
 	s := f.spec
@@ -117,7 +117,7 @@ func (f failure) check(t *testing.T, table *proc.Table, limits []proc.Limit) {
 }
 
 // Every failure is the same whether the command is started directly or by the
-// relay.
+// launcher.
 func TestStartFailures(t *testing.T) {
 	nstest.Run(t, func() {
 		nstest.Root(t)
@@ -125,7 +125,7 @@ func TestStartFailures(t *testing.T) {
 		table := newTable(t, proc.Options{})
 		for _, f := range failures() {
 			t.Run(f.name, func(t *testing.T) { f.check(t, table, nil) })
-			t.Run(f.name+" by relay", func(t *testing.T) { f.check(t, table, []proc.Limit{{Resource: core}}) })
+			t.Run(f.name+" by launcher", func(t *testing.T) { f.check(t, table, []proc.Limit{{Resource: core}}) })
 		}
 	})
 }
@@ -148,7 +148,7 @@ func TestSearch(t *testing.T) {
 			{"a relative element", "here", "second", "/t", "here second/here\n"},
 			{"a directory of that name", "true", "/t/first:/bin", "/", ""},
 		} {
-			for way, limits := range map[string][]proc.Limit{"direct": nil, "by relay": {{Resource: core}}} {
+			for way, limits := range map[string][]proc.Limit{"direct": nil, "by launcher": {{Resource: core}}} {
 				t.Run(tt.name+" "+way, func(t *testing.T) {
 					s := &proc.Spec{
 						Name: tt.cmd, Argv: []string{tt.cmd}, Env: []string{"PATH=" + tt.path}, Dir: tt.dir, Limits: limits,

@@ -12,57 +12,57 @@ import (
 	"github.com/agentd-go/agentd/internal/guest/sys"
 )
 
-// RelayName is argv[0] of the copy of agentd that stands between it and a
+// LauncherName is argv[0] of the copy of agentd that stands between it and a
 // command with resource limits of its own. Limits belong to a process and must
 // be set after the change of user, so neither the spawner nor the command can.
-const RelayName = "agentd-relay"
+const LauncherName = "agentd-launcher"
 
-// reportFD is the descriptor for the relay's error; on success it closes unused.
+// reportFD is the descriptor for the launcher's error; on success it closes unused.
 const reportFD = 3
 
-// startRelay starts the relay instead of the command.
-func (t *Table) startRelay(s *Spec) result {
+// startLauncher starts the launcher instead of the command.
+func (t *Table) startLauncher(s *Spec) result {
 	ours, theirs, err := sys.ReadPipe()
 	if err != nil {
 		return result{err: &StartError{StageExec, s.Name, err}}
 	}
-	defer func() { _ = theirs.Close() }() // The relay has its own.
-	argv := append([]string{RelayName, encodeLimits(s.Limits), s.Name}, s.Argv...)
+	defer func() { _ = theirs.Close() }() // The launcher has its own.
+	argv := append([]string{LauncherName, encodeLimits(s.Limits), s.Name}, s.Argv...)
 	child, err := t.fork("/proc/self/exe", argv, s, &syscall.ProcAttr{Files: []uintptr{theirs.Fd()}}) // reportFD.
 	if err != nil {
 		_ = ours.Close()
 		return result{err: &StartError{StageExec, s.Name, err}}
 	}
-	return result{child: child, relay: ours}
+	return result{child: child, launcher: ours}
 }
 
-// relayed waits until the relay has become the command or said why not.
-func relayed(report *os.File) error {
+// launched waits until the launcher has become the command or said why not.
+func launched(report *os.File) error {
 	defer func() { _ = report.Close() }()
-	const most = 8 << 10 // A path name and two words; a relay writes once.
+	const most = 8 << 10 // A path name and two words; a launcher writes once.
 	b, err := io.ReadAll(io.LimitReader(report, most))
 	if err != nil || len(b) == 0 {
 		return err
 	}
 	fields := strings.SplitN(string(b), "\x00", 3)
 	if len(fields) != 3 {
-		return &StartError{StageExec, RelayName, errors.New("unreadable report")}
+		return &StartError{StageExec, LauncherName, errors.New("unreadable report")}
 	}
 	number, err := strconv.Atoi(fields[1])
 	if err != nil {
-		return &StartError{StageExec, RelayName, err}
+		return &StartError{StageExec, LauncherName, err}
 	}
 	return &StartError{Stage(fields[0]), fields[2], syscall.Errno(number)}
 }
 
-// Relay is the whole life of the relay: it sets the limits that its arguments
+// Launch is the whole life of the launcher: it sets the limits that its arguments
 // name and becomes the command. It returns the exit status only if that failed.
-func Relay(args []string) int {
+func Launch(args []string) int {
 	syscall.CloseOnExec(reportFD)
-	err := relay(args)
+	err := launch(args)
 	var failed *StartError
 	if !errors.As(err, &failed) {
-		failed = &StartError{StageExec, RelayName, syscall.EINVAL}
+		failed = &StartError{StageExec, LauncherName, syscall.EINVAL}
 	}
 	var errno syscall.Errno
 	if !errors.As(failed.Err, &errno) {
@@ -75,10 +75,10 @@ func Relay(args []string) int {
 	return notExecuted
 }
 
-func relay(args []string) error {
+func launch(args []string) error {
 	const limits, name, argv = 1, 2, 3
 	if len(args) <= argv {
-		return errors.New("the relay is not a command of its own")
+		return errors.New("the launcher is not a command of its own")
 	}
 	list, err := decodeLimits(args[limits])
 	if err != nil {
