@@ -14,9 +14,9 @@ const (
 	followPause     = 20 * time.Millisecond
 	followPauseMost = time.Second
 
-	// followPatience is how long connecting may fail before Follow gives up: as long as
+	// followTimeout is how long connecting may fail before Follow gives up: as long as
 	// hosts give a machine to boot.
-	followPatience = time.Minute
+	followTimeout = time.Minute
 )
 
 // A Dialer returns a new client of a machine, such as a call of [Connect].
@@ -44,7 +44,7 @@ func Follow(ctx context.Context, dial Dialer, name string, v View, stdout, stder
 			}
 			reached, pause = time.Now(), followPause
 		}
-		if time.Since(reached) > followPatience { // Or never reached.
+		if time.Since(reached) > followTimeout { // Or never reached.
 			return fmt.Errorf("follow %s: %w", name, err)
 		}
 		select {

@@ -48,8 +48,8 @@ func TestStreamKeepsToItsOwn(t *testing.T) {
 	}
 }
 
-// Patience ends a stream whose reader is stuck, and what was kept can be read.
-func TestStreamPatience(t *testing.T) {
+// A timeout ends a stream whose reader is stuck, and what was kept can be read.
+func TestStreamTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStream(10)
 		s.pushTimeout = time.Minute

@@ -173,7 +173,7 @@ func (a *Agent) Serve(c Config, ready *wire.Ready) (End, error) {
 // that is being written, because its open file would keep the share mounted; but not for
 // long, because the share's server may have gone.
 func (a *Agent) beginAfterReady() (end func()) {
-	const patience = time.Second
+	const timeout = time.Second
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -184,7 +184,7 @@ func (a *Agent) beginAfterReady() (end func()) {
 		stop()
 		select {
 		case <-ended:
-		case <-time.After(patience):
+		case <-time.After(timeout):
 		}
 	}
 }

@@ -16,9 +16,9 @@ const (
 	// alarmAfter is shorter than the steps from the start to the port.
 	alarmAfter = time.Millisecond
 
-	// clockPatience is how late the alarm may be. A host with hundreds of busy processes
+	// clockTimeout is how late the alarm may be. A host with hundreds of busy processes
 	// serves QEMU's own timers within a second.
-	clockPatience = 3 * time.Second
+	clockTimeout = 3 * time.Second
 
 	// clockStep is the most time that counts between two looks. The clock goes on while
 	// the host does not let the machine run, and no alarm can be seen then.
@@ -76,7 +76,7 @@ func awaitAlarm(wentOff func() (bool, error), now func() time.Duration) error {
 		passed += min(at-last, clockStep)
 		last = at
 		switch {
-		case passed > clockPatience:
+		case passed > clockTimeout:
 			return errNoTimer
 		case looks > standstillLooks && passed < time.Duration(looks)*lookTime:
 			return errStandstill

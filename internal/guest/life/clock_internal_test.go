@@ -22,7 +22,7 @@ func TestAwaitAlarm(t *testing.T) {
 		"the clock crawls":         {step: time.Nanosecond, want: errStandstill},
 		"the clock goes on alone":  {step: time.Microsecond, want: errNoTimer},
 		"a timer that is not one":  {err: broken, want: broken},
-		"a pause is no proof":      {rings: int(clockPatience / clockStep), step: time.Hour},
+		"a pause is no proof":      {rings: int(clockTimeout / clockStep), step: time.Hour},
 		"a clock that stumbles on": {step: time.Hour, want: errNoTimer},
 	} {
 		t.Run(name, func(t *testing.T) {
