@@ -35,14 +35,14 @@ type Frozen struct {
 
 // A freezer is what a client knows of the freezing of its guest.
 type freezer struct {
-	turn    chan struct{} // Holds a value while a freeze or thaw is under way.
+	busy    chan struct{} // Holds a value while a freeze or thaw is under way.
 	answers chan wire.Message
-	attempt string // The attempt that has frozen the guest, "" if none has. Of the turn's holder.
+	attempt string // The attempt that has frozen the guest, "" if none has. Guarded by busy.
 }
 
 func newFreezer() freezer {
 	// An answer and the one that it may cross; more than that are nobody's.
-	return freezer{turn: make(chan struct{}, 1), answers: make(chan wire.Message, 2)}
+	return freezer{busy: make(chan struct{}, 1), answers: make(chan wire.Message, 2)}
 }
 
 // Freeze stops all commands of the guest, syncs its disks and the named mounts, and holds
@@ -57,7 +57,7 @@ func newFreezer() freezer {
 // Only the guest's only host can do this: through a relay it returns [ErrRelayed]. Its
 // generation is at least 9. Close of a client whose guest is frozen ends the link as ever.
 func (c *Client) Freeze(ctx context.Context, attempt string, mounts ...string) (*Frozen, error) {
-	if err := c.takeTurn(ctx, new(wire.WorkloadFreeze)); err != nil {
+	if err := c.beginFreezing(ctx, new(wire.WorkloadFreeze)); err != nil {
 		return nil, fmt.Errorf("freeze: %w", err)
 	}
 	c.writer.Park()
@@ -67,7 +67,7 @@ func (c *Client) Freeze(ctx context.Context, attempt string, mounts ...string) (
 	}
 	err := c.express(&wire.WorkloadFreeze{AttemptID: attempt, HostInput: sent, ExternalMountTags: mounts})
 	if err != nil {
-		c.endTurn()
+		c.endFreezing()
 		return nil, fmt.Errorf("freeze: %w", err)
 	}
 	m, err := await[*wire.WorkloadFrozen](ctx, c, attempt, wire.TypeWorkloadFreeze)
@@ -77,7 +77,7 @@ func (c *Client) Freeze(ctx context.Context, attempt string, mounts ...string) (
 	}
 	c.credit.Grant(totals(m.InputCredit))
 	c.freezer.attempt = attempt
-	c.endTurn()
+	c.endFreezing()
 	return &Frozen{Synced: m.ExternalMountsSynced}, nil
 }
 
@@ -85,10 +85,10 @@ func (c *Client) Freeze(ctx context.Context, attempt string, mounts ...string) (
 // repeated. If ctx ends first, the guest may go on or not: repeat it.
 func (c *Client) Thaw(ctx context.Context, attempt string, mode ThawMode) error {
 	m := &wire.WorkloadThaw{AttemptID: attempt, Mode: wire.ThawMode(mode)}
-	if err := c.takeTurn(ctx, m); err != nil {
+	if err := c.beginFreezing(ctx, m); err != nil {
 		return fmt.Errorf("thaw: %w", err)
 	}
-	defer c.endTurn()
+	defer c.endFreezing()
 	err := c.express(m)
 	if err == nil {
 		_, err = await[*wire.WorkloadThawed](ctx, c, attempt, m.Type())
@@ -108,11 +108,11 @@ func (c *Client) wake(ctx context.Context) error {
 	if c.credit == nil {
 		return nil
 	}
-	if err := c.takeTurn(ctx, new(wire.WorkloadThaw)); err != nil {
+	if err := c.beginFreezing(ctx, new(wire.WorkloadThaw)); err != nil {
 		return err
 	}
 	attempt := c.freezer.attempt
-	c.endTurn()
+	c.endFreezing()
 	if attempt == "" {
 		return nil
 	}
@@ -123,11 +123,11 @@ func (c *Client) wake(ctx context.Context) error {
 // for that: the agent may be stopping commands.
 func (c *Client) undo(attempt string) {
 	if c.freezer.attempt != "" {
-		c.endTurn()
+		c.endFreezing()
 		return
 	}
 	c.loops.Go(func() {
-		defer c.endTurn()
+		defer c.endFreezing()
 		if c.express(&wire.WorkloadThaw{AttemptID: attempt, Mode: wire.ThawContinue}) == nil {
 			// Whether it is thawed, or was not frozen: an answer says that it goes on.
 			_, _ = await[*wire.WorkloadThawed](context.Background(), c, attempt, wire.TypeWorkloadThaw)
@@ -135,8 +135,8 @@ func (c *Client) undo(attempt string) {
 	})
 }
 
-// takeTurn waits for the freeze or thaw that is under way, and forgets late answers to it.
-func (c *Client) takeTurn(ctx context.Context, m wire.Message) error {
+// beginFreezing waits for the freeze or thaw that is under way, and forgets late answers to it.
+func (c *Client) beginFreezing(ctx context.Context, m wire.Message) error {
 	if c.relayed {
 		return ErrRelayed
 	}
@@ -147,7 +147,7 @@ func (c *Client) takeTurn(ctx context.Context, m wire.Message) error {
 		return &ProtocolError{Kind: KindUnavailable, Message: "the agent does not say that it can freeze commands"}
 	}
 	select {
-	case c.freezer.turn <- struct{}{}:
+	case c.freezer.busy <- struct{}{}:
 	case <-ctx.Done():
 		return causeOf(ctx)
 	case <-c.done:
@@ -162,13 +162,13 @@ func (c *Client) takeTurn(ctx context.Context, m wire.Message) error {
 	}
 }
 
-// endTurn lets the next freeze or thaw begin. If the guest goes on, waiting messages are sent
+// endFreezing lets the next freeze or thaw begin. If the guest goes on, waiting messages are sent
 // too.
-func (c *Client) endTurn() {
+func (c *Client) endFreezing() {
 	if c.freezer.attempt == "" {
 		c.writer.Unpark()
 	}
-	<-c.freezer.turn
+	<-c.freezer.busy
 }
 
 // express sends a message that is not counted and passes all others.
