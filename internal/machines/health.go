@@ -120,12 +120,12 @@ func (c *checker) end() {
 }
 
 // hold begins no check until release, for a machine that is about to be paused.
-func (c *checker) hold() { c.turn() }
+func (c *checker) hold() { c.count() }
 
 // release takes hold back.
-func (c *checker) release() { c.turn() }
+func (c *checker) release() { c.count() }
 
-func (c *checker) turn() {
+func (c *checker) count() {
 	if c != nil {
 		c.holds.Add(1)
 	}

@@ -89,7 +89,7 @@ func Up(p *plan.Plan, greet func(user string) error) (*Machine, error) {
 
 // step carries out one step, and undoes it if it fails.
 func (m *Machine) step(s plan.Step) error {
-	sys.NewTurn()
+	sys.Yield()
 	start, before := sys.BootTime(), len(m.undo)
 	err := m.open()
 	if err == nil {

@@ -144,12 +144,12 @@ func (c *Credit) Tell(tell func(wire.TransportCounters)) {
 }
 
 // Hush calls tell with the current limits, and stops Tell until Speak.
-func (c *Credit) Hush(tell func(wire.TransportCounters)) { c.turn(true, tell) }
+func (c *Credit) Hush(tell func(wire.TransportCounters)) { c.setSilent(true, tell) }
 
 // Speak calls tell with the current limits, and lets Tell go on.
-func (c *Credit) Speak(tell func(wire.TransportCounters)) { c.turn(false, tell) }
+func (c *Credit) Speak(tell func(wire.TransportCounters)) { c.setSilent(false, tell) }
 
-func (c *Credit) turn(silent bool, tell func(wire.TransportCounters)) {
+func (c *Credit) setSilent(silent bool, tell func(wire.TransportCounters)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.silent, c.told = silent, c.back

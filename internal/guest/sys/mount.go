@@ -184,7 +184,7 @@ func already(at int, fstype string) (bool, error) {
 
 // newMount makes a detached mount (fsopen(2), since Linux 5.2).
 func newMount(m Mount) (fd int, log string, err error) {
-	NewTurn()
+	Yield()
 	fs, err := unix.Fsopen(m.Type, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		if errors.Is(err, unix.ENODEV) {
@@ -226,7 +226,7 @@ func configure(fs int, m Mount) error {
 			return fmt.Errorf("option %s: %w", option, err)
 		}
 	}
-	NewTurn()
+	Yield()
 	return unix.FsconfigCreate(fs)
 }
 

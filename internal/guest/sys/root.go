@@ -147,7 +147,7 @@ func cutLast(rel string) (dir, base string) {
 // root.
 func mkdirAt(at int, part string, perm uint32, fresh bool) (int, error) {
 	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	NewTurn()
+	Yield()
 	for {
 		if fresh {
 			if err := unix.Mkdirat(at, part, perm); err != nil && !errors.Is(err, unix.EEXIST) {

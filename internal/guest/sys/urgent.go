@@ -81,11 +81,11 @@ func watcher() (int, error) {
 	return first, nil
 }
 
-// NewTurn starts a new time slice of the goroutine, before an operation that may take
+// Yield starts a new time slice of the goroutine, before an operation that may take
 // long. After a slice of 10 ms the runtime takes the processor away at the goroutine's
 // next system call and wakes another thread for it. A boot with a root of layers lost the
 // processor a hundred times, and waited to get it back.
-func NewTurn() { runtime.Gosched() }
+func Yield() { runtime.Gosched() }
 
 // threads returns the threads of this process.
 func threads() (all []int, err error) {
