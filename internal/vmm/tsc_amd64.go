@@ -3,9 +3,9 @@ package vmm
 import "time"
 
 const (
-	// tscWindow against a stamp that is good to a microsecond gives the clock to
+	// tscInterval against a stamp that is good to a microsecond gives the clock to
 	// 1 in 10,000, closer than a guest measures it in the same time.
-	tscWindow = 20 * time.Millisecond
+	tscInterval = 20 * time.Millisecond
 
 	// tscTries is the number of tries for one stamp; at least one of them should not be
 	// interrupted.
@@ -19,7 +19,7 @@ func rdtsc() uint64
 // emulation sees the same counter.
 func measureTSC() int {
 	ticks, at := stamp()
-	<-time.After(tscWindow)
+	<-time.After(tscInterval)
 	moreTicks, later := stamp()
 	return int((moreTicks - ticks) * uint64(time.Millisecond) / uint64(later.Sub(at)))
 }
