@@ -35,8 +35,8 @@ func (l *Link) Host(ctx context.Context) *Host {
 	return &Host{Link: l, Ctx: ctx, next: 1}
 }
 
-// Within returns the host for as long as ctx, and what gives the counts back.
-func (h *Host) Within(ctx context.Context) (in *Host, done func()) {
+// WithContext returns the same host with another context. done gives the counts back.
+func (h *Host) WithContext(ctx context.Context) (in *Host, done func()) {
 	in = &Host{Link: h.Link, Ctx: ctx, Sent: h.Sent, last: h.last, next: h.next}
 	return in, func() { h.Sent, h.last, h.next = in.Sent, in.last, in.next }
 }

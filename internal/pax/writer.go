@@ -186,10 +186,10 @@ func appendBlock(b []byte, h *Header, stored int64) []byte {
 	head := b[at:]
 	copy(fieldName.of(head), h.shortName())
 	putOctal(fieldMode.of(head), int64(h.Mode&0o7777))
-	putOctal(fieldUID.of(head), within(int64(h.UID), fieldUID))
-	putOctal(fieldGID.of(head), within(int64(h.GID), fieldGID))
-	putOctal(fieldSize.of(head), within(stored, fieldSize))
-	putOctal(fieldMtime.of(head), within(h.Sec, fieldMtime))
+	putOctal(fieldUID.of(head), orZero(int64(h.UID), fieldUID))
+	putOctal(fieldGID.of(head), orZero(int64(h.GID), fieldGID))
+	putOctal(fieldSize.of(head), orZero(stored, fieldSize))
+	putOctal(fieldMtime.of(head), orZero(h.Sec, fieldMtime))
 	head[atKind] = byte(h.Kind)
 	copy(fieldLink.of(head), h.Link)
 	copy(head[atMagic:], magic)
@@ -210,7 +210,8 @@ func (h *Header) shortName() string {
 	return h.slashed()
 }
 
-func within(n int64, f span) int64 {
+// orZero returns n if the field can hold it, else 0: a PAX record has the number then.
+func orZero(n int64, f span) int64 {
 	if fits(n, f) {
 		return n
 	}

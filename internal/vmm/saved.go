@@ -33,7 +33,7 @@ type Saved struct {
 // memory says where the memory is.
 func (s *Saved) memory() where {
 	if s.Memory == nil {
-		return memoryWithin
+		return memoryInState
 	}
 	return memoryApart
 }
@@ -148,8 +148,8 @@ type capability struct {
 type where bool
 
 const (
-	memoryApart  where = false // In a file of its own.
-	memoryWithin where = true  // In the state.
+	memoryApart   where = false // In a file of its own.
+	memoryInState where = true  // In the state.
 )
 
 // unlimited is a bandwidth in bytes per second that no disk has. QEMU 7.2 writes 128 MiB

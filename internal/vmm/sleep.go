@@ -127,7 +127,7 @@ func (v *VM) still(ctx context.Context, to *os.File) error {
 	if err := q.qmp.execute(ctx, "stop"); err != nil {
 		return err
 	}
-	if err := q.writeState(ctx, to, memoryWithin); err != nil {
+	if err := q.writeState(ctx, to, memoryInState); err != nil {
 		return q.whyEnded(err)
 	}
 	return nil

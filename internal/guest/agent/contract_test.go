@@ -93,7 +93,7 @@ func TestRules(t *testing.T) {
 			t.Run(r.Name, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
-				in, done := h.Within(ctx)
+				in, done := h.WithContext(ctx)
 				defer done()
 				if err := errors.Join(r.Check(in), h.Faults()); err != nil {
 					t.Error(err)

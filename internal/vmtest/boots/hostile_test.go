@@ -55,8 +55,8 @@ func planted(links map[string]string) func(dir string) error {
 	}
 }
 
-// within lists a directory of an ext4 disk, with what is in its files.
-func within(t *testing.T, disk, dir string) string {
+// listing lists a directory of an ext4 disk, with what is in its files.
+func listing(t *testing.T, disk, dir string) string {
 	t.Helper()
 	to := t.TempDir()
 	tool(t, "debugfs", "-R", "rdump "+dir+" "+to, disk)
@@ -109,7 +109,7 @@ func TestHostileImages(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			disk := vmtest.Disk(t, "ext4", hostileRoot(t, planted(tt.links)))
-			before := within(t, disk, outside)
+			before := listing(t, disk, outside)
 			failed := refused(t, hooks.With(sandbox.Config{Kernel: kernel, Disks: []sandbox.Disk{{Path: disk}}}, hooks.Machine{Bootstrap: &wire.Bootstrap{
 				BlockRoot:   &wire.DiskImage{Device: "/dev/vda"},
 				TmpfsMounts: []wire.TmpfsMount{{Path: "/data"}, {Path: "/srv/dir"}},
@@ -118,7 +118,7 @@ func TestHostileImages(t *testing.T) {
 				t.Errorf("reason %q (%q), want %q", failed.Reason, failed.Failure, tt.want)
 			}
 			clean(t, disk)
-			if after := within(t, disk, outside); after != before {
+			if after := listing(t, disk, outside); after != before {
 				t.Errorf("outside was\n%sand is\n%s", before, after)
 			}
 		})
@@ -174,7 +174,7 @@ func TestHostileFiles(t *testing.T) {
 				&wire.OCIErofs{Lower: "/dev/vda", Upper: &wire.UpperDevice{Device: "/dev/vdb", FSType: "ext4"}},
 			)}))
 			clean(t, upper)
-			if got := within(t, upper, "/upper"); strings.Contains(got, "outside") {
+			if got := listing(t, upper, "/upper"); strings.Contains(got, "outside") {
 				t.Errorf("the upper has\n%s", got)
 			}
 		})

@@ -87,7 +87,7 @@ func rebootLayers(t *testing.T, cfg sandbox.Config) {
 	hooks.Of(&cfg).Bootstrap = &message
 	reboot(t, cfg, func() string {
 		clean(t, upper)
-		return within(t, upper, "/upper/etc") + within(t, upper, "/upper/usr")
+		return listing(t, upper, "/upper/etc") + listing(t, upper, "/upper/usr")
 	})
 }
 
@@ -159,7 +159,7 @@ func TestHungShare(t *testing.T) {
 			t.Errorf("ended %v later", took)
 		}
 		clean(t, disk)
-		if got := within(t, disk, "/file"); !strings.Contains(got, `"kept\n"`) {
+		if got := listing(t, disk, "/file"); !strings.Contains(got, `"kept\n"`) {
 			t.Errorf("the disk has %s", got)
 		}
 	})

@@ -49,7 +49,7 @@ func onlyHost(t *testing.T, cfg sandbox.Config) *contract.Host {
 	h.ID()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	in, done := h.Within(ctx)
+	in, done := h.WithContext(ctx)
 	defer done()
 	if err := in.Put(in.ID(), &wire.Ping{}); err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func judgeRule(t *testing.T, h *contract.Host, r contract.Rule) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	in, done := h.Within(ctx)
+	in, done := h.WithContext(ctx)
 	err := r.Check(in)
 	done()
 	verdict(t, r.Name, errors.Join(err, h.Faults()))
