@@ -1,14 +1,14 @@
 // Command bench measures agents side by side: ours and the published ones, each
-// in a machine of the same kind, in one run and by turns. It prints a table of
+// in a machine of the same kind, in one run and in alternation. It prints a table of
 // medians with ratios to the first published agent, and one line for each target.
 //
 //	go run ./bench [-rounds N] [-repeat N] [-cpus N] [-size MiB] [-agents LIST] [-only LIST] [-short]
 //	go run ./bench -boots N [-agents LIST] [-only plain,full]
 //
 // A round boots one machine for each agent. All but one are paused at any time. The agents
-// take turns at each measure, so that other load on the host affects them equally. With
-// -repeat each measure has several turns. The effect of a change shows best in short turns
-// between the agent before it (-agents ours,before=FILE) and ours. Figures of two runs are
+// do each measure one after the other, so that other load on the host affects them equally.
+// With -repeat they do it several times. The effect of a change shows best in short
+// alternation between the agent before it (-agents ours,before=FILE) and ours. Figures of two runs are
 // not comparable; ratios within one run are.
 //
 // The host's side is the same for all: one goroutine that reads the port into one

@@ -53,7 +53,7 @@ func parse() (o options) {
 	flag.IntVar(&o.rounds, "rounds", 3, "machines of each agent")
 	flag.IntVar(&o.cpus, "cpus", 1, "virtual processors")
 	flag.IntVar(&o.boots, "boots", 0, "measure this many boots of each agent, plain and full, and nothing else")
-	flag.IntVar(&o.repeat, "repeat", 1, "turns of each machine at each measure")
+	flag.IntVar(&o.repeat, "repeat", 1, "how often each machine does each measure in a round")
 	platform := flag.String("platform", "linux/"+runtime.GOARCH, "of the machines")
 	agents := flag.String("agents", "", "the agents to measure; NAME=FILE is an agent in a file (default: ours and the published ones of the platform)")
 	only := flag.String("only", "", "measures, of all; each begins with one of these words")
@@ -159,7 +159,7 @@ func output(name string, args ...string) string {
 	return line
 }
 
-// round boots a machine for each agent and measures by turns.
+// round boots a machine for each agent and measures them in alternation.
 func (r *rig) round(ctx context.Context, o options, agents []*opponent, res *results) (err error) {
 	var all []*machine
 	defer func() {
@@ -187,11 +187,11 @@ func (r *rig) round(ctx context.Context, o options, agents []*opponent, res *res
 		}
 		for range o.repeat {
 			for i, m := range all {
-				if all[i], err = r.turn(ctx, o, what, m, res); err != nil {
+				if all[i], err = r.once(ctx, o, what, m, res); err != nil {
 					return err
 				}
 			}
-			// Who was first is last now.
+			// The first machine is the last one in the next repetition.
 			all = append(all[1:], all[0])
 		}
 	}
@@ -210,18 +210,18 @@ func (o options) wants(m measure) bool {
 	return len(o.only) == 0 || slices.ContainsFunc(o.only, func(word string) bool { return strings.HasPrefix(m.name, word) })
 }
 
-// turn lets one machine do one measure. A machine that cannot any more is
+// once lets one machine do one measure. A machine that cannot any more is
 // replaced.
-func (r *rig) turn(ctx context.Context, o options, what measure, m *machine, res *results) (*machine, error) {
+func (r *rig) once(ctx context.Context, o options, what measure, m *machine, res *results) (*machine, error) {
 	if err := m.vm.Resume(ctx); err != nil {
 		return m, err
 	}
 	limited, cancel := context.WithTimeout(ctx, measureDeadline)
 	defer cancel()
-	t := turn{limited, m, o.plan, res}
+	t := task{limited, m, o.plan, res}
 	do := what.do
 	if o.profile != "" && m.agent.name == ourName {
-		do = func(t turn) error { return t.profiled(o.profile, what) }
+		do = func(t task) error { return t.profiled(o.profile, what) }
 	}
 	spent := m.spent()
 	failed := do(t)

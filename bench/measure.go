@@ -17,26 +17,26 @@ type plan struct {
 	rounds int
 }
 
-// A turn is one measure on one machine.
-type turn struct {
-	context.Context //nolint:containedctx // A turn is a call of many arguments.
+// A task is one measure on one machine.
+type task struct {
+	context.Context //nolint:containedctx // A task is a call of many arguments.
 	*machine
 	plan
 	*results
 }
 
-// A measure is a task that each machine does in its turn.
+// A measure is work that all machines do, one after the other.
 type measure struct {
 	name  string
 	brief bool // Also in the short form.
-	do    func(t turn) error
+	do    func(t task) error
 }
 
-func (t turn) add(row string, values ...float64) { t.results.add(row, t.agent.name, values...) }
+func (t task) add(row string, values ...float64) { t.results.add(row, t.agent.name, values...) }
 
 // stream is a measure of one speed.
 func stream(name string, brief bool, f func(context.Context, *machine, int64) (float64, error)) measure {
-	return measure{name, brief, func(t turn) error {
+	return measure{name, brief, func(t task) error {
 		v, err := f(t, t.machine, t.size)
 		if err == nil {
 			t.add(name, v)
@@ -47,7 +47,7 @@ func stream(name string, brief bool, f func(context.Context, *machine, int64) (f
 
 // measures are in order: those that may kill an agent come last.
 var measures = []measure{
-	{"resident after boot", true, func(t turn) error { return t.memoryRow("resident after boot", "VmRSS") }},
+	{"resident after boot", true, func(t task) error { return t.memoryRow("resident after boot", "VmRSS") }},
 	stream("stdout", true, stdout),
 	stream("lines alone", false, linesAlone),
 	stream("lines", false, lines),
@@ -56,26 +56,26 @@ var measures = []measure{
 	stream("file read", true, fileRead),
 	stream("TCP out", true, tcpOut),
 	stream("TCP in", true, tcpIn),
-	{"true", true, func(t turn) error {
+	{"true", true, func(t task) error {
 		all, err := once(t, t.machine, 20)
 		if err == nil {
 			t.add("true", all...)
 		}
 		return err
 	}},
-	{"100 at once", true, func(t turn) error {
+	{"100 at once", true, func(t task) error {
 		v, err := burst(t, t.machine)
 		if err == nil {
 			t.add("100 at once", v)
 		}
 		return err
 	}},
-	{"stat", false, func(t turn) error {
+	{"stat", false, func(t task) error {
 		all, err := stats(t, t.machine, 100)
 		t.add("stat", all...)
 		return err
 	}},
-	{"small files", false, func(t turn) error {
+	{"small files", false, func(t task) error {
 		v, err := smallFiles(t, t.machine, t.small)
 		if err == nil {
 			t.add("small files", v)
@@ -83,28 +83,28 @@ var measures = []measure{
 		return err
 	}},
 	{"ping", false, pingsBeside},
-	{"beside a flood", true, func(t turn) error {
+	{"beside a flood", true, func(t task) error {
 		all, err := besideFlood(t, t.machine, 10)
 		if err == nil {
 			t.add("beside a flood", all...)
 		}
 		return err
 	}},
-	{"deaf host", true, func(t turn) error {
+	{"deaf host", true, func(t task) error {
 		if err := deafHost(t, t.machine, t.poured); err != nil {
 			return err
 		}
 		return t.memoryRow("peak", "VmHWM")
 	}},
 	{"beside 50 floods", true, shares},
-	{"beside unread input", true, func(t turn) error {
+	{"beside unread input", true, func(t task) error {
 		all, err := besideUnread(t, t.machine, 5)
 		if err == nil {
 			t.add("beside unread input", all...)
 		}
 		return err
 	}},
-	{"resident at the end", true, func(t turn) error {
+	{"resident at the end", true, func(t task) error {
 		if err := pause(t, settle); err != nil {
 			return err
 		}
@@ -112,7 +112,7 @@ var measures = []measure{
 	}},
 }
 
-func (t turn) memoryRow(row, key string) error {
+func (t task) memoryRow(row, key string) error {
 	v, err := t.memory(t, key)
 	if err == nil {
 		t.add(row, v)
@@ -121,7 +121,7 @@ func (t turn) memoryRow(row, key string) error {
 }
 
 // pingsBeside needs the file of "file write".
-func pingsBeside(t turn) error {
+func pingsBeside(t task) error {
 	if t.agent.generation < pingSince {
 		return nil
 	}
@@ -144,7 +144,7 @@ func pingsBeside(t turn) error {
 	return nil
 }
 
-func shares(t turn) error {
+func shares(t task) error {
 	s, err := besideFloods(t, t.machine, 5)
 	t.add("beside 50 floods", s.beside...)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 
 // profiled makes our agent, which must be built for it, write a CPU profile of a
 // measure, and prints how often its threads were switched.
-func (t turn) profiled(dir string, what measure) error {
+func (t task) profiled(dir string, what measure) error {
 	before, err := t.switches(t)
 	if err != nil {
 		return err
@@ -36,7 +36,7 @@ func (t turn) profiled(dir string, what measure) error {
 }
 
 // takeProfile waits for the profile in the machine's root.
-func (t turn) takeProfile(path string) error {
+func (t task) takeProfile(path string) error {
 	root := filepath.Join(t.machine.dir, "root")
 	for {
 		if _, err := os.Stat(filepath.Join(root, "agentd.pprof.done")); err == nil {
