@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/agentd-go/agentd/internal/filelock"
 )
 
 // CacheVariable names the environment variable that moves the cache.
@@ -90,7 +92,7 @@ func (c *Cache) sweep(t time.Time) {
 func abandoned(dir string, old bool) bool {
 	l, err := tryLock(filepath.Join(dir, lockFile))
 	if err != nil {
-		return old && !errors.Is(err, errLocked)
+		return old && !errors.Is(err, filelock.ErrHeld)
 	}
 	_ = l.Close() // Only the attempt to lock it counts.
 	return true

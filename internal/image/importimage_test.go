@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentd-go/agentd/internal/filelock"
 	"github.com/agentd-go/agentd/internal/image/erofs"
 	"github.com/agentd-go/agentd/internal/image/oci"
 	"github.com/agentd-go/agentd/internal/imagetest"
@@ -338,7 +339,7 @@ func TestRemoveDuringImport(t *testing.T) {
 	if !exists(i.Path) {
 		t.Error("content was removed under an import")
 	}
-	if _, err := c.PruneImages(); !errors.Is(err, errLocked) {
+	if _, err := c.PruneImages(); !errors.Is(err, filelock.ErrHeld) {
 		t.Errorf("prune: %v", err)
 	}
 	unlock()

@@ -6,37 +6,25 @@ import (
 	"errors"
 	"os"
 	"syscall"
+
+	"github.com/agentd-go/agentd/internal/filelock"
 )
 
-// errLocked says that another process holds the lock.
-var errLocked = errors.New("locked by another process")
-
 // newLock makes a file and locks it. The lock ends with Close, or with the process.
-func newLock(path string) (*os.File, error) {
-	return openLock(path, os.O_CREATE, syscall.LOCK_EX|syscall.LOCK_NB)
-}
+func newLock(path string) (*os.File, error) { return openLock(path, os.O_CREATE, filelock.Take) }
 
-// tryLock locks a file that exists, or reports errLocked.
-func tryLock(path string) (*os.File, error) {
-	return openLock(path, 0, syscall.LOCK_EX|syscall.LOCK_NB)
-}
+// tryLock locks a file that exists, or reports [filelock.ErrHeld].
+func tryLock(path string) (*os.File, error) { return openLock(path, 0, filelock.Take) }
 
 // shareLock waits for a shared lock of a file that exists. Many may hold it at once.
-func shareLock(path string) (*os.File, error) { return openLock(path, 0, syscall.LOCK_SH) }
+func shareLock(path string) (*os.File, error) { return openLock(path, 0, filelock.Share) }
 
-func openLock(path string, flags, how int) (*os.File, error) {
+func openLock(path string, flags int, lock func(*os.File) error) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|flags, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	err = syscall.Flock(int(f.Fd()), how)
-	for errors.Is(err, syscall.EINTR) { // The runtime's own signals.
-		err = syscall.Flock(int(f.Fd()), how)
-	}
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = errLocked
-	}
-	if err != nil {
+	if err := lock(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil

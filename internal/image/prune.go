@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/agentd-go/agentd/internal/filelock"
 )
 
 // lockImports takes the import lock in shared mode. It excludes removals, because
@@ -62,7 +64,7 @@ func (c *Cache) PruneImages(keep ...string) ([]Image, error) { return c.collect(
 func (c *Cache) collect(unnamed bool, keep ...string) (removed []Image, err error) {
 	path := filepath.Join(c.dir, importLock)
 	l, err := tryLock(path)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errLocked) && !unnamed {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, filelock.ErrHeld) && !unnamed {
 		return nil, nil
 	}
 	if err != nil {

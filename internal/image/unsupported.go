@@ -15,9 +15,6 @@ import (
 // links and locks of Unix.
 var errNotUnix = fmt.Errorf("kernels and images need a Unix host: %w", errors.ErrUnsupported)
 
-// errLocked says that another process holds a lock; there are none here.
-var errLocked = errors.New("locked by another process")
-
 func addTree(context.Context, *erofs.Writer, string) error { return errNotUnix }
 
 // CopyTree is not supported here.

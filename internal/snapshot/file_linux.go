@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"syscall"
+
+	"github.com/agentd-go/agentd/internal/filelock"
 )
 
 const (
@@ -124,12 +126,9 @@ func lockMaker(path string) (*os.File, error) {
 
 // lockOpen locks an open file, or returns [ErrBusy].
 func lockOpen(f *os.File) error {
-	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	for errors.Is(err, syscall.EINTR) { // The runtime's own signals.
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	}
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	err := filelock.Take(f)
+	if errors.Is(err, filelock.ErrHeld) {
 		return ErrBusy
 	}
-	return os.NewSyscallError("flock", err)
+	return err
 }

@@ -3,6 +3,8 @@ package vmm
 import (
 	"errors"
 	"os"
+
+	"github.com/agentd-go/agentd/internal/filelock"
 )
 
 // A HeldError says that another machine or program has a disk open.
@@ -23,7 +25,7 @@ func (v *VM) hold(m Machine, o Options, u *undo) error {
 			continue
 		}
 		f, err := lockDisk(d.Path)
-		if errors.Is(err, errHeld) {
+		if errors.Is(err, filelock.ErrHeld) {
 			return &HeldError{d.Path}
 		}
 		if _, unfit := errors.AsType[*UnfitError](err); unfit && o.From == nil {
@@ -44,9 +46,6 @@ func (v *VM) letGo() {
 	}
 	v.held = nil
 }
-
-// errHeld says that another process holds the lock.
-var errHeld = errors.New("locked by another process")
 
 func firstWritable(disks []Disk) string {
 	for _, d := range disks {

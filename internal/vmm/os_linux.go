@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/agentd-go/agentd/internal/filelock"
 )
 
 func childAttr() *syscall.SysProcAttr {
@@ -256,14 +258,7 @@ func lockFile(f *os.File) error {
 	case nfs, cifs, smb2, ninep:
 		return &UnfitError{fmt.Errorf("disk %s: it lies on a file server, where it cannot be locked", f.Name())}
 	}
-	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	for errors.Is(err, syscall.EINTR) { // The runtime's own signals.
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	}
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return errHeld
-	}
-	return os.NewSyscallError("flock", err)
+	return filelock.Take(f)
 }
 
 // FileID returns an identifier that changes when the file is changed or replaced; a
