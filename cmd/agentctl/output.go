@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/agentd-go/agentd/internal/machines"
+	"github.com/agentd-go/agentd/internal/trace"
 )
 
 // writeJSON writes one object, as described in docs/JSON.md.
@@ -127,14 +128,7 @@ func row(w *tabwriter.Writer, columns ...any) {
 }
 
 // plain replaces characters in a guest's text that could control a terminal.
-func plain(s string) string { return strings.Map(printable, s) }
-
-func printable(r rune) rune {
-	if unicode.IsPrint(r) {
-		return r
-	}
-	return '?'
-}
+func plain(s string) string { return strings.Map(trace.Printable, s) }
 
 // legible is plain for a text of several lines, such as a console.
 func legible(s string) string {
@@ -145,7 +139,7 @@ func legible(s string) string {
 		case '\r':
 			return -1
 		}
-		return printable(r)
+		return trace.Printable(r)
 	}, s)
 }
 

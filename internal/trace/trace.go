@@ -76,14 +76,14 @@ func (t *Tracer) pass(to io.Writer, from io.Reader, arrow string, before int64) 
 
 func (t *Tracer) say(arrow string, f frame.Frame) {
 	line := fmt.Sprintf("%9.3fms %s id %-8d %-3s %s\n",
-		float64(time.Since(t.start))/float64(time.Millisecond), arrow, f.ID, flags(f.Flags), strings.Map(printable, describe(f)))
+		float64(time.Since(t.start))/float64(time.Millisecond), arrow, f.ID, flags(f.Flags), strings.Map(Printable, describe(f)))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_, _ = io.WriteString(t.out, line) // A failed write of the trace must not stop the forwarding.
 }
 
-// printable replaces characters by which a guest could control the terminal.
-func printable(r rune) rune {
+// Printable replaces characters by which a guest could control the terminal.
+func Printable(r rune) rune {
 	if unicode.IsPrint(r) {
 		return r
 	}

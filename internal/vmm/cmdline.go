@@ -135,7 +135,7 @@ func checkWord(w string) error {
 	switch {
 	case w == "":
 		return errors.New("it is empty")
-	case !printable(strings.ReplaceAll(w, unitSeparator, " ")):
+	case !printableASCII(strings.ReplaceAll(w, unitSeparator, " ")):
 		return errors.New("it holds a byte that is not printable ASCII")
 	case strings.Contains(w, `"`):
 		return errors.New("it holds a quote, and the kernel has no way to escape one")

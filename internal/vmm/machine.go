@@ -249,7 +249,7 @@ func (m Machine) checkShares() error {
 
 func (s Share) check() error {
 	switch {
-	case s.Tag == "" || len(s.Tag) > tagLen || !printable(s.Tag):
+	case s.Tag == "" || len(s.Tag) > tagLen || !printableASCII(s.Tag):
 		return fmt.Errorf("share tag %q: want 1 to %d printable bytes", s.Tag, tagLen)
 	case !filepath.IsAbs(s.Dir):
 		return fmt.Errorf("share %s: directory %q: want an absolute path", s.Tag, s.Dir)
@@ -261,7 +261,7 @@ func (d Disk) check() error {
 	switch {
 	case !filepath.IsAbs(d.Path):
 		return fmt.Errorf("disk %q: want an absolute path", d.Path)
-	case len(d.Serial) > serialLen || !printable(d.Serial):
+	case len(d.Serial) > serialLen || !printableASCII(d.Serial):
 		return fmt.Errorf("disk %s: serial %q: want at most %d printable bytes", d.Path, d.Serial, serialLen)
 	case d.Format != Raw && d.Format != Qcow2:
 		return fmt.Errorf("disk %s: unknown format %d", d.Path, d.Format)
@@ -269,8 +269,8 @@ func (d Disk) check() error {
 	return nil
 }
 
-// printable reports whether s is plain ASCII without control bytes.
-func printable(s string) bool {
+// printableASCII reports whether s is plain ASCII without control bytes.
+func printableASCII(s string) bool {
 	for i := range len(s) {
 		if s[i] < 0x20 || s[i] > 0x7e {
 			return false
