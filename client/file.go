@@ -16,7 +16,7 @@ import (
 )
 
 // closeTimeout is how long Close waits for an answer, whatever the file's context
-// says: the agent's own bound for an operation that waits for its turn.
+// says: the agent's own bound for an operation that waits for a place.
 const closeTimeout = 30 * time.Second
 
 // A File is an open file or directory of the guest, in the shape of [os.File]. Its

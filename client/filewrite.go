@@ -15,7 +15,7 @@ import (
 const (
 	// fileChunk is how much of a file goes into one frame. Nothing can pass a
 	// frame that has begun to leave, and every frame is at least one operation of
-	// the guest's file system: four turns of the writer, a millisecond or so.
+	// the guest's file system: four writes to the port, a millisecond or so.
 	fileChunk = 4*mux.Quantum - wire.DataHead
 
 	// fileQueue holds two frames, one to fill while the other is written.

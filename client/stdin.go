@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// stdinChunk is how much input goes into one frame: as much as fits one turn
-	// of the writer and one write to a virtio port. Agents take up to 4 MiB, but
+	// stdinChunk is how much input goes into one frame: as much as one quantum
+	// of the writer, which is one write to a virtio port. Agents take up to 4 MiB, but
 	// nothing can pass a frame that has begun to leave, and the outbox, which
 	// holds two of these, fills one while the other is written.
 	stdinChunk = mux.Quantum - wire.DataHead

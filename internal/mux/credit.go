@@ -107,7 +107,7 @@ func (w *Writer) affordLocked(o *Outbox) (q queued, ok bool) {
 	return queued{}, false
 }
 
-// blockLocked takes the outbox whose turn it is out of its line until there is more credit.
+// blockLocked takes the first outbox out of its list until there is more credit.
 func (w *Writer) blockLocked(o *Outbox) {
 	from := &w.fresh
 	if from.empty() || from.front() != o {

@@ -109,7 +109,7 @@ func TestFreshSessionPassesFlood(t *testing.T) {
 		synctest.Wait()
 		w.Close()
 		at := bytes.Index(g.got.Bytes(), message(99, 0, 8))
-		// At most the turn that was under way when it spoke is before it.
+		// At most the quantum that was under way when it spoke is before it.
 		if most := (floods + 1) * mux.Quantum; at < 0 || at > most {
 			t.Errorf("the small frame left behind %d bytes, want at most %d", at, most)
 		}

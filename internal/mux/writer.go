@@ -13,7 +13,7 @@ var ErrClosed = errors.New("session link closed")
 const (
 	// Quantum is how many bytes one session may send before the next session is served.
 	// It is the most that a virtio console port takes in one write
-	// (drivers/char/virtio_console.c, port_fops_write: 32 KiB), so a turn is one write.
+	// (drivers/char/virtio_console.c, port_fops_write: 32 KiB).
 	Quantum = 32 << 10
 
 	// DefaultTotal bounds what all outboxes of one Writer hold together: two full

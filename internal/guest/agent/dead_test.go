@@ -51,7 +51,7 @@ func TestDeadMountDelaysNobody(t *testing.T) {
 		if _, r := h.response(other); !r.OK {
 			t.Errorf("another client: %s", contract.Outcome(r))
 		}
-		// What waits for its turn goes with the client, and so does what hangs.
+		// Operations that wait for a place end with the client, and so do those that hang.
 		start, end := frame.SlotRange(0)
 		h.send(0, &wire.ClientDisconnected{IDStart: start, IDEndExclusive: end})
 		h.pingOther(other + 7)

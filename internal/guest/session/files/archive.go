@@ -66,7 +66,7 @@ func (p *Pack) run(op *wire.OpPack, err error) {
 	p.End(p, fileResponse("pack: ", result, err))
 }
 
-// pass sends the archive. Each call that makes a part of it takes a turn among the calls.
+// pass sends the archive. Each call that makes a part of it takes a place among the calls.
 func (p *Pack) pass(op *wire.OpPack) (wire.FSResult, error) {
 	var packer *tree.Packer
 	var err error
@@ -115,7 +115,7 @@ type Unpack struct {
 
 	client *client
 	piece  []byte // The last piece of the archive, which is not yet counted as consumed.
-	inside bool   // A turn among the calls is held.
+	inside bool   // A place among the calls is held.
 }
 
 func startUnpack(base *session.Base, c *client, op *wire.OpUnpack, offer *wire.BulkOffer) *Unpack {
@@ -139,7 +139,7 @@ func (u *Unpack) run(op *wire.OpUnpack, err error) {
 	u.end(u, fileResponse("unpack: ", result, err))
 }
 
-// unpack unpacks in a turn among the calls, which it gives back while it waits for the host.
+// unpack unpacks in a place among the calls, which it gives back while it waits for the host.
 func (u *Unpack) unpack(op *wire.OpUnpack) (wire.FSResult, error) {
 	if err := u.enter(); err != nil {
 		return nil, err

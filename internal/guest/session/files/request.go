@@ -117,7 +117,7 @@ var errPathNUL = errors.New("file name contained an unexpected NUL byte")
 func named(prefix string, do func(*Request) (wire.FSResult, error), paths ...string) (job, error) {
 	for _, p := range paths {
 		// The kernel would refuse it too. But a thousand such requests that wait for
-		// their turn must not hold a frame each.
+		// a place must not hold a frame each.
 		if len(p) >= maxPath {
 			return job{prefix: prefix}, syscall.ENAMETOOLONG
 		}

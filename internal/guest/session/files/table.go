@@ -29,13 +29,13 @@ const (
 	maxClientCalls = maxCalls / 4
 
 	// maxClosers bounds the closing of files that gone clients have left, and of files
-	// that got no turn among the calls. Closing may hang too, so it has threads of its
+	// that got no place among the calls. Closing may hang too, so it has threads of its
 	// own; one client gets half.
 	maxClosers       = 4
 	maxClientClosers = maxClosers / 2
 
-	// callDeadline is how long an operation waits for its turn: as long as a connection
-	// may take. A turn lasts milliseconds if nothing hangs.
+	// callDeadline is how long an operation waits for a place: as long as a connection
+	// may take. A call lasts milliseconds if nothing hangs.
 	callDeadline = 30 * time.Second
 
 	// smallAnswer is the size above which an answer counts as large: as much as any
@@ -112,7 +112,7 @@ func (f *Table) client(slot int) *client {
 }
 
 // Disconnect closes all handles of the client in a slot, on goroutines of their own, and
-// ends its operations that wait for their turn.
+// ends its operations that wait for a place.
 func (f *Table) Disconnect(slot int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -156,7 +156,7 @@ func (f *Table) Close() {
 	}
 }
 
-// close closes a file in its turn among the calls. If no turn comes, it leaves the file
+// close closes a file in a place among the calls. If none becomes free, it leaves the file
 // to closeLater.
 func (c *client) close(file *os.File) {
 	if c.call(func() { discard(file) }) != nil {
@@ -324,7 +324,7 @@ func (h *handle) release() {
 	}
 }
 
-// io does one read or write on the handle's file. It takes a turn if the call can hang.
+// io does one read or write on the handle's file. It takes a place if the call can hang.
 func (h *handle) io(f func() (int, error)) (n int, err error) {
 	if h.polled {
 		return f()
@@ -336,8 +336,8 @@ func (h *handle) io(f func() (int, error)) (n int, err error) {
 	return n, err
 }
 
-// call runs f, which may hang in the kernel, when it gets a turn. The error says that no
-// turn came.
+// call runs f, which may hang in the kernel, when it gets a place. The error says that it
+// got none.
 func (c *client) call(f func()) error {
 	if err := c.takeCall(); err != nil {
 		return err
