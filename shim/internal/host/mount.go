@@ -181,7 +181,11 @@ func prepareBind(b plan.Bind, mount int) error {
 	if !b.ReadOnly {
 		return nil
 	}
-	if err := unix.MountSetattr(mount, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+	flags := uint(unix.AT_EMPTY_PATH)
+	if b.AllReadOnly {
+		flags |= unix.AT_RECURSIVE
+	}
+	if err := unix.MountSetattr(mount, "", flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
 		return fmt.Errorf("make it read-only: %w", err)
 	}
 	return nil

@@ -105,6 +105,34 @@ func TestGuestWritesNothingBesideTheMounts(t *testing.T) {
 	}
 }
 
+// A read-only volume holds for what is mounted below it if that was asked for.
+func TestReadOnlyVolumes(t *testing.T) {
+	if !inMounts(t) {
+		return
+	}
+	tree, outside := newTree(t)
+	below := filepath.Join(outside, "below")
+	if err := os.Mkdir(below, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("below", below, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = Unmount(below) })
+	binds := []plan.Bind{
+		{Source: outside, Name: "0", Recursive: true, ReadOnly: true},
+		{Source: outside, Name: "1", Recursive: true, ReadOnly: true, AllReadOnly: true},
+	}
+	if err := tree.Add(1, nil, outside, binds, []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	for place, want := range map[string]error{"0/x": unix.EROFS, "0/below/x": nil, "1/y": unix.EROFS, "1/below/y": unix.EROFS} {
+		if err := os.Mkdir(filepath.Join(tree.volumes(1), place), 0o700); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", place, err, want)
+		}
+	}
+}
+
 // A mount into a root file system stays in it, whatever links the image has.
 func TestMountsStayInTheirRoot(t *testing.T) {
 	if !inMounts(t) {

@@ -26,6 +26,8 @@ type Bind struct {
 	Name      string // Below the container's directory of volumes.
 	ReadOnly  bool
 	Recursive bool
+	// AllReadOnly extends ReadOnly to what is mounted below Source.
+	AllReadOnly bool
 }
 
 // A Request is what is planned.
@@ -198,10 +200,11 @@ func mounts(r Request) (binds []Bind, kept []specs.Mount) {
 		}
 		b := Bind{
 			Source: m.Source, Name: strconv.Itoa(len(binds)),
-			ReadOnly:  slices.Contains(m.Options, "ro"),
-			Recursive: !slices.Contains(m.Options, "bind"),
+			ReadOnly:    isReadOnly(m.Options),
+			Recursive:   !slices.Contains(m.Options, "bind"),
+			AllReadOnly: slices.Contains(m.Options, "rro"),
 		}
-		if b.ReadOnly && b.Recursive {
+		if b.ReadOnly && b.Recursive && !b.AllReadOnly {
 			// The host refuses the writes. In the guest what is mounted below is no mount of
 			// its own, and would become read-only too.
 			m.Options = slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "ro" })
@@ -211,6 +214,20 @@ func mounts(r Request) (binds []Bind, kept []specs.Mount) {
 		kept = append(kept, m)
 	}
 	return binds, kept
+}
+
+// isReadOnly takes the last of the options that speak of it, and "rro" for one that none
+// of them takes back (mount_setattr(2) comes after mount(2)).
+func isReadOnly(options []string) (read bool) {
+	for _, o := range options {
+		switch o {
+		case "ro":
+			read = true
+		case "rw":
+			read = false
+		}
+	}
+	return read || slices.Contains(options, "rro")
 }
 
 func isBind(m specs.Mount) bool {

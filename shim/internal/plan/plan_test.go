@@ -78,9 +78,16 @@ func TestMounts(t *testing.T) {
 		{Destination: "/etc/hosts", Type: "bind", Source: "/var/lib/hosts", Options: []string{"rbind", "ro"}},
 		{Destination: "/dev/shm", Type: "bind", Source: "/run/x/shm", Options: []string{"rbind"}},
 		{Destination: "/data", Type: "none", Source: "/srv", Options: []string{"bind", "ro"}},
+		{Destination: "/all", Type: "bind", Source: "/all", Options: []string{"rbind", "rro"}},
+		{Destination: "/back", Type: "bind", Source: "/back", Options: []string{"rbind", "ro", "rw"}},
 	}
 	r := make1(t, s, "b", "a")
-	want := []Bind{{"/var/lib/hosts", "0", true, true}, {"/srv", "1", true, false}}
+	want := []Bind{
+		{Source: "/var/lib/hosts", Name: "0", ReadOnly: true, Recursive: true},
+		{Source: "/srv", Name: "1", ReadOnly: true},
+		{Source: "/all", Name: "2", ReadOnly: true, Recursive: true, AllReadOnly: true},
+		{Source: "/back", Name: "3", Recursive: true},
+	}
 	if !slices.Equal(r.Binds, want) {
 		t.Errorf("binds %+v, want %+v", r.Binds, want)
 	}
@@ -88,7 +95,7 @@ func TestMounts(t *testing.T) {
 	if m[0].Source != "proc" || m[1].Source != "/run/agentd-volumes/3/0" || m[2].Source != pact.Shm || m[3].Source != "/run/agentd-volumes/3/1" {
 		t.Errorf("mounts %+v", m)
 	}
-	if slices.Contains(m[1].Options, "ro") || !slices.Contains(m[3].Options, "ro") {
+	if slices.Contains(m[1].Options, "ro") || !slices.Contains(m[4].Options, "rro") || !slices.Contains(m[3].Options, "ro") {
 		t.Errorf("options %v and %v", m[1].Options, m[3].Options)
 	}
 }

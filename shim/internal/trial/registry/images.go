@@ -78,9 +78,11 @@ func images(programs string) ([]image, error) {
 	const setID = 0o4755
 	web := layerOf(directory("var/run"), file("usr/sbin/nginx", binary, executable))
 	mark := func(word string) v1.Layer { return layerOf(file("image", []byte(word), plain)) }
+	pause := layerOf(file("pause", binary, executable))
 	httpd := v1.Config{Cmd: []string{"sh", "-c", "echo httpd; exec httpd -f -p 80 -h /www"}}
 	all := []image{
-		{[]string{"pause:3.9", "pause:3.10"}, []v1.Layer{layerOf(file("pause", binary, executable))}, v1.Config{Entrypoint: []string{"/pause"}}},
+		{[]string{"pause:3.9"}, []v1.Layer{pause}, v1.Config{Entrypoint: []string{"/pause"}}},
+		{[]string{"pause:3.10"}, []v1.Layer{pause, mark("pause:3.10")}, v1.Config{Entrypoint: []string{"/pause"}}},
 		{[]string{"containerd/busybox:1.28", "containerd/busybox:1.36", endToEnd + "busybox:1.29-2"}, []v1.Layer{base}, v1.Config{}},
 		{[]string{endToEnd + "nginx:1.14-2"}, []v1.Layer{base, web}, v1.Config{Cmd: []string{"/usr/sbin/nginx", "80"}}},
 		{[]string{staging + "hostnet-nginx-amd64:latest"}, []v1.Layer{base, web}, v1.Config{Cmd: []string{"/usr/sbin/nginx", "12003"}}},
