@@ -126,9 +126,10 @@ release:
 man:
 	$(GO) run -tags man ./cmd/agentctl man bin/man
 
-## lint: the lint set, as CI runs it
+## lint: the lint set, as CI runs it; the shim's module has the same
 lint:
 	$(LINT) run ./...
+	cd shim && ../scripts/go tool -modfile=../tools/go.mod golangci-lint run ./...
 
 vet:
 	$(GO) vet ./...

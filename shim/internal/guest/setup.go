@@ -18,7 +18,7 @@ const shmBytes = 64 << 20
 // setUp makes what all containers share.
 func setUp(start pact.Start) error {
 	for _, dir := range []string{pact.Run, stateDir, pact.Shm, pact.Volumes} {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
+		if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // The containers' users pass them.
 			return err
 		}
 	}

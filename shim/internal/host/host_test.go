@@ -9,11 +9,11 @@ import (
 
 func TestCgroupDirs(t *testing.T) {
 	const (
-		one = "30 20 0:26 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n" +
-			"31 20 0:27 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n" +
-			"32 20 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n" +
-			"33 20 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
-		two = "33 20 0:29 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n"
+		one = "30 20 0:26 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup none rw,cpu,cpuacct\n" +
+			"31 20 0:27 / /sys/fs/cgroup/freezer rw - cgroup none rw,freezer\n" +
+			"32 20 0:28 / /sys/fs/cgroup/memory rw - cgroup none rw,memory\n" +
+			"33 20 0:29 / /sys/fs/cgroup/unified rw - cgroup2 none rw\n"
+		two = "33 20 0:29 / /sys/fs/cgroup rw shared:4 - cgroup2 none rw\n"
 	)
 	for _, c := range []struct {
 		mounts, name string

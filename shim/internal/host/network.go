@@ -7,10 +7,10 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/agentd-go/agentd/sandbox"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/shim/internal/pact"
 )
 

@@ -33,7 +33,7 @@ func lastAnswer(t *testing.T) {
 			return &emptypb.Empty{}, nil
 		},
 	}})
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s")) //nolint:noctx // Listening does not wait.
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,7 +112,8 @@ func podDir(a Args, group string) string {
 func socket(dir string) string { return filepath.Join(dir, "shim.sock") }
 
 func lives(dir string) bool {
-	c, err := net.DialTimeout("unix", socket(dir), dialTime)
+	dialer := net.Dialer{Timeout: dialTime}
+	c, err := dialer.DialContext(context.Background(), "unix", socket(dir))
 	if err != nil {
 		return false
 	}

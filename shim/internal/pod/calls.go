@@ -56,7 +56,7 @@ func (m *machine) start(ctx context.Context, p *Process) error {
 func (m *machine) delete(ctx context.Context, p *Process) error {
 	_, err := m.tasks.Delete(ctx, &task.DeleteRequest{ID: p.Container, ExecID: p.Exec})
 	if m.alive() != nil || status.Code(err) == codes.NotFound || lost(ctx, err) {
-		return nil // It is gone.
+		return nil //nolint:nilerr // It is gone.
 	}
 	return InGuest(err)
 }

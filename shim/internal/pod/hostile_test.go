@@ -81,6 +81,7 @@ func TestHostileAnswers(t *testing.T) {
 }
 
 func hostile(t *testing.T, killed bool, answer func(io.WriteCloser)) {
+	t.Helper()
 	ours, theirs := net.Pipe()
 	defer func() { _ = theirs.Close() }()
 	ended := make(chan struct{})

@@ -12,12 +12,12 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/agentd-go/agentd/client"
+	"github.com/agentd-go/agentd/sandbox"
 	task "github.com/containerd/containerd/api/runtime/task/v2"
 	"github.com/containerd/ttrpc"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/agentd-go/agentd/client"
-	"github.com/agentd-go/agentd/sandbox"
 	"github.com/agentd-go/agentd/shim/internal/host"
 	"github.com/agentd-go/agentd/shim/internal/pact"
 )
@@ -65,7 +65,7 @@ func (p *Pod) boot(ctx context.Context, spec *specs.Spec, held *pact.Held) (*mac
 	p.mu.Lock()
 	p.machine = m
 	p.mu.Unlock()
-	go p.watch(m)
+	go p.watch(m) //nolint:gosec // It lasts as long as the machine, not as the call.
 	return m, nil
 }
 

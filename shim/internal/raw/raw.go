@@ -36,7 +36,7 @@ func Parse(b []byte) (Message, error) {
 }
 
 func (m Message) take(number protowire.Number, kind protowire.Type, b []byte) (n int) {
-	switch kind {
+	switch kind { //nolint:exhaustive // Of the other kinds a message has none.
 	case protowire.VarintType:
 		m.numbers[number], n = protowire.ConsumeVarint(b)
 	case protowire.BytesType:
@@ -73,7 +73,7 @@ func (m Message) Texts(number protowire.Number) (all []string) {
 }
 
 // Number is an integer of any size, not of the zigzag kinds.
-func (m Message) Number(number protowire.Number) int64 { return int64(m.numbers[number]) } //nolint:gosec // As protobuf has negative numbers.
+func (m Message) Number(number protowire.Number) int64 { return int64(m.numbers[number]) }
 
 // Message is a message within.
 func (m Message) Message(number protowire.Number) (Message, error) {

@@ -5,10 +5,9 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/agentd-go/agentd/shim/internal/raw"
 )

@@ -27,22 +27,26 @@ type logger struct {
 	done           chan struct{}
 }
 
+// closeFiles closes files of which some are not there, and to which nothing was written.
+func closeFiles(files ...*os.File) {
+	for _, f := range files {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+}
+
 // startLogger starts what binary:///PROGRAM?ARGUMENT=VALUE names.
 func startLogger(ctx context.Context, spec Spec) (*logger, error) {
 	cmd, err := loggerCommand(spec)
 	if err != nil {
 		return nil, err
 	}
-	var pipes [6]*os.File // Three times the reading and the writing end.
-	defer func() {
-		for _, f := range []*os.File{pipes[0], pipes[2], pipes[5]} {
-			if f != nil {
-				_ = f.Close() // The program has its own.
-			}
-		}
-	}()
+	var pipes [6]*os.File                                       // Three times the reading and the writing end.
+	defer func() { closeFiles(pipes[0], pipes[2], pipes[5]) }() // The program has its own.
 	for i := 0; i < len(pipes); i += 2 {
-		if pipes[i], pipes[i+1], err = os.Pipe(); err != nil {
+		if pipes[i], pipes[i+1], err = os.Pipe(); err != nil { //nolint:gosec // Their number is even.
+			closeFiles(pipes[1], pipes[3], pipes[4])
 			return nil, err
 		}
 	}

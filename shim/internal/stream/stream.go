@@ -192,13 +192,13 @@ func (s *Set) carryRest(conn net.Conn) error {
 		n := 0
 		var failed error
 		if err := raw.Read(func(fd uintptr) bool {
-			n, failed = unix.Read(int(fd), b) //nolint:gosec // A descriptor is small.
+			n, failed = unix.Read(int(fd), b)
 			return true
 		}); err != nil {
 			return err
 		}
 		if n <= 0 || failed != nil {
-			return nil
+			return nil //nolint:nilerr // There is no more.
 		}
 		if _, err := conn.Write(b[:n]); err != nil {
 			return err

@@ -81,7 +81,7 @@ func TestLogs(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "log")
 	script := "#!/bin/sh\nexec 5>&-\n{ echo \"$CONTAINER_NAMESPACE $CONTAINER_ID $1 $2\"; cat <&3; cat <&4; } >" + dir + "/got\n"
-	if err := os.WriteFile(program, []byte(script), 0o700); err != nil { //nolint:gosec // It is executed.
+	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for address, want := range map[string]string{
@@ -126,12 +126,12 @@ func TestOpenRefuses(t *testing.T) {
 
 func tcpPair(t *testing.T) (ours, theirs net.Conn) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // Listening does not wait.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	if ours, err = net.Dial("tcp", l.Addr().String()); err != nil { //nolint:noctx // It listens.
+	if ours, err = net.Dial("tcp", l.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
 	if theirs, err = l.Accept(); err != nil {

@@ -78,7 +78,7 @@ func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{bin: require(t)}
 	// Not below the test's name: a socket's path is short.
-	dir, err := os.MkdirTemp("/tmp", "pods-")
+	dir, err := os.MkdirTemp("/tmp", "pods-") //nolint:usetesting // Its path would be too long.
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,6 +213,7 @@ func (l *lateInput) Read(b []byte) (int, error) {
 }
 
 func (h *host) isRunning(t *testing.T) bool {
+	t.Helper()
 	out, err := h.ctr(t, "task", "ls")
 	return err == nil && strings.Contains(out, "RUNNING")
 }

@@ -71,7 +71,7 @@ func fakeRoot(t *testing.T, bin, script string) string {
 		t.Fatal(err)
 	}
 	words := "#!/bin/busybox sh\nPATH=/bin\n" + script + "\n"
-	if err := os.WriteFile(filepath.Join(dir, "sbin/agentd-pod"), []byte(words), 0o755); err != nil { //nolint:gosec // A program.
+	if err := os.WriteFile(filepath.Join(dir, "sbin/agentd-pod"), []byte(words), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return dir

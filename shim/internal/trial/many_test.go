@@ -90,6 +90,7 @@ func (m *many) make(t *testing.T, from, to int) {
 // pod is one life. In every tenth a part is killed: at once after the start, or
 // while the pod starts.
 func (m *many) pod(t *testing.T, i int) {
+	t.Helper()
 	id := fmt.Sprintf("p%d", i)
 	victim := ""
 	if i%10 == 0 {
@@ -116,6 +117,7 @@ func (m *many) chance() bool {
 }
 
 func (m *many) killAfterStart(t *testing.T, id, victim string) {
+	t.Helper()
 	m.h.run(t, id)
 	if victim == "" {
 		if got := m.h.exec(t, id, "echo", id); got != id {
@@ -132,6 +134,7 @@ func (m *many) killAfterStart(t *testing.T, id, victim string) {
 // killWhileStarting needs no outcome of the start: containerd tells of a failure, or
 // the part was killed too late.
 func (m *many) killWhileStarting(t *testing.T, id, victim string) {
+	t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -143,6 +146,7 @@ func (m *many) killWhileStarting(t *testing.T, id, victim string) {
 }
 
 func (m *many) kill(t *testing.T, id, victim string) {
+	t.Helper()
 	pids := podMembers(t, m.h, id, victim)
 	if len(pids) == 0 {
 		t.Errorf("no %s of %s runs", victim, id)

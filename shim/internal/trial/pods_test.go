@@ -23,6 +23,7 @@ func TestContainers(t *testing.T) {
 
 // oneShot looks at the streams, the status and what the specification asks for.
 func oneShot(t *testing.T, h *host) {
+	t.Helper()
 	script := `echo ready; cat; echo error >&2; grep CapBnd /proc/self/status; touch /x; touch /tmp/x; touch /data/y; exit 7`
 	share := t.TempDir()
 	out, err := h.ctrInput(t, "input\n", "run", "--rm", "--runtime", runtimeName, "--read-only", "--cap-drop", "CAP_CHOWN", "--seccomp",
@@ -45,6 +46,7 @@ func oneShot(t *testing.T, h *host) {
 
 // refusals must name the reason and leave nothing, so that their ids can be used again.
 func refusals(t *testing.T, h *host) {
+	t.Helper()
 	for name, c := range map[string]struct {
 		flags []string
 		words []string
@@ -63,6 +65,7 @@ func refusals(t *testing.T, h *host) {
 
 // podOfTwo has two containers in one machine, that share what a pod's containers do.
 func podOfTwo(t *testing.T, h *host) {
+	t.Helper()
 	share := t.TempDir()
 	mount := []string{"--mount", "type=bind,src=" + share + ",dst=/data,options=rbind:rw"}
 	h.run(t, "first", append(mount, "--memory-limit", "67108864")...)
@@ -150,6 +153,7 @@ func restart(t *testing.T, h *host) {
 // killed kills the parts of a pod: containerd hears of it, and newHost's end looks for
 // what is left.
 func killed(t *testing.T, h *host) {
+	t.Helper()
 	for _, victim := range []string{"containerd-shim", "qemu-system-x86", "virtiofsd"} {
 		id := "without-" + victim
 		h.run(t, id)

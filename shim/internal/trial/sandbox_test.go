@@ -36,7 +36,7 @@ type caller struct {
 
 func (c *caller) shim(t *testing.T, dir, id string, words ...string) []byte {
 	t.Helper()
-	cmd := exec.CommandContext(context.Background(), filepath.Join(c.bin, "containerd-shim-agentd-v2"), //nolint:gosec // Ours.
+	cmd := exec.CommandContext(context.Background(), filepath.Join(c.bin, "containerd-shim-agentd-v2"),
 		append([]string{"-namespace", "trial", "-id", id, "-address", filepath.Join(c.dir, "none")}, words...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TTRPC_ADDRESS="+filepath.Join(c.dir, "events"), "AGENTD_SHIM_RUN="+filepath.Join(c.dir, "run"))
@@ -59,7 +59,7 @@ func (c *caller) Forward(_ context.Context, r *eventsapi.ForwardRequest) (*empty
 func newCaller(t *testing.T) *caller {
 	t.Helper()
 	bin := require(t)
-	dir, err := os.MkdirTemp("/tmp", "box-")
+	dir, err := os.MkdirTemp("/tmp", "box-") //nolint:usetesting // A socket's path is short.
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func newCaller(t *testing.T) *caller {
 
 func listen(t *testing.T, socket string, events eventsapi.TTRPCEventsService) {
 	t.Helper()
-	l, err := net.Listen("unix", socket) //nolint:noctx // Listening does not wait.
+	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -87,7 +87,7 @@ func busybox() (v1.Layer, error) {
 		return nil, fmt.Errorf("%s --list: %w", binary, err)
 	}
 	var all []entry
-	for _, d := range strings.Fields("bin etc root home usr usr/bin usr/sbin var var/www dev proc sys run www") {
+	for d := range strings.FieldsSeq("bin etc root home usr usr/bin usr/sbin var var/www dev proc sys run www") {
 		all = append(all, directory(d))
 	}
 	all = append(all,
