@@ -32,7 +32,7 @@ bin/agentd-$(FOREIGN): $(SOURCES)
 bin/agentctl: bin/agentd bin/agentd-$(FOREIGN)
 	cp bin/agentd sandbox/agentd
 	GOARCH= $(GO) run sandbox/compress.go bin/agentd-$(FOREIGN) sandbox/agentd.foreign.zst
-	CGO_ENABLED=0 $(GO) build -tags embed_agentd $(STRIP) -o $@ ./cmd/agentctl
+	CGO_ENABLED=0 $(GO) build -tags "embed_agentd embed_foreign" $(STRIP) -o $@ ./cmd/agentctl
 
 PREFIX  ?= /usr/local
 SHIMSRC = $(shell find shim -name '*.go') shim/go.mod shim/go.sum

@@ -9,8 +9,3 @@ import _ "embed"
 //
 //go:embed agentd
 var embedded []byte
-
-// embeddedForeign is that for the other architecture, compressed by zstd.
-//
-//go:embed agentd.foreign.zst
-var embeddedForeign []byte

@@ -2,5 +2,5 @@
 
 package sandbox
 
-// embedded and embeddedForeign are empty in a build without the guest's binaries.
-var embedded, embeddedForeign []byte
+// embedded is empty in a build without the guest's binary.
+var embedded []byte

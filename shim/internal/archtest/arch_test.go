@@ -95,3 +95,11 @@ func TestShimLinksNoServer(t *testing.T) {
 		}
 	}
 }
+
+// The shim boots machines of its host's architecture, and contains no agent of another.
+func TestShimContainsOneAgent(t *testing.T) {
+	got := list(t, "../..", "{{.EmbedPatterns}}", "-e", "-tags", "embed_agentd", root+"/sandbox")
+	if !slices.Equal(got, []string{"[agentd]"}) {
+		t.Errorf("embedded are %v", got)
+	}
+}
