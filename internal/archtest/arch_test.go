@@ -61,6 +61,7 @@ var may = map[string][]string{
 	"cmd/agentctl":                 {"sandbox", "client", "internal/machines", "internal/pods", "internal/procfs", "internal/transfer", "internal/trace"},
 
 	// Only tests import these.
+	"internal/doctest":        {},
 	"internal/nstest":         {},
 	"internal/imagetest/scan": {},
 	"internal/imagetest":      {},

@@ -1,0 +1,107 @@
+package wire
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/agentd-go/agentd/internal/doctest"
+	"github.com/agentd-go/agentd/wire/frame"
+)
+
+const protocol = "docs/PROTOCOL.md"
+
+var arrows = map[Direction]string{HostToGuest: "h→g", GuestToHost: "g→h", Both: "both"}
+
+// The message index of the document has the types, directions, generations and flags of
+// ours, and the section of kept commands those of the extension.
+func TestDocumentIndex(t *testing.T) {
+	t.Parallel()
+	var index, kept [][]string
+	for _, i := range Types() {
+		name, flags := "`"+string(i.Type)+"`", strconv.Itoa(int(i.Flags))
+		if i.Since == Vendor {
+			kept = append(kept, []string{name, arrows[i.Direction], flags})
+			continue
+		}
+		index = append(index, []string{name, arrows[i.Direction], strconv.Itoa(int(i.Since)), flags})
+	}
+	compareFirst(t, "4", 7, index)
+	compareFirst(t, "8.12", 4, kept)
+}
+
+// compareFirst compares the first cells of the rows that are of one message each.
+func compareFirst(t *testing.T, section string, columns int, want [][]string) {
+	t.Helper()
+	var got [][]string
+	for _, row := range doctest.Open(t, protocol, section).Rows(columns) {
+		if strings.HasPrefix(row[0], "`core.") && !strings.Contains(row[0], "*") {
+			got = append(got, row[:len(want[0])])
+		}
+	}
+	if !slices.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("section %s has\n%q\nwant\n%q", section, got, want)
+	}
+}
+
+// A document names each field of each message.
+func TestDocumentFields(t *testing.T) {
+	t.Parallel()
+	words := doctest.Open(t, protocol, "").Words()
+	boot := doctest.Open(t, "docs/BOOT.md", "").Words()
+	schemas, err := filepath.Glob("testdata/schema/*.txt")
+	if err != nil || len(schemas) == 0 {
+		t.Fatal(schemas, err)
+	}
+	for _, name := range schemas {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			field, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+			field = strings.TrimRight(field, ":\n")
+			if strings.HasPrefix(line, " ") && !words[field] && !boot[field] {
+				t.Errorf("%s: neither PROTOCOL.md nor BOOT.md names the field %s", name, field)
+			}
+		}
+	}
+}
+
+// The document has the limits of decoding and of records.
+func TestDocumentLimits(t *testing.T) {
+	t.Parallel()
+	for section, sentences := range map[string][]string{
+		"2": {"5 … " + strconv.Itoa(frame.MaxLength), "at most " + doctest.Size(frame.MaxLength)},
+		"3": {
+			"nesting " + strconv.Itoa(maxDepth), "list elements " + strconv.Itoa(maxElements) + " in one payload",
+			"one text " + doctest.Size(maxText), "name of a type " + strconv.Itoa(maxTypeName) + " bytes",
+		},
+		"5.1":  {"cut into " + strconv.Itoa(frame.Slots) + " slots"},
+		"6":    {"the smaller of " + strconv.Itoa(int(Newest)) + " and the message's own", strconv.Itoa(int(Newest)) + " to hosts of " + strconv.Itoa(int(Newest)) + " and later"},
+		"7.9":  {"1 to " + strconv.Itoa(MaxExtensionName) + " of the letters", "look at the first " + strconv.Itoa(MaxExtensions) + " names"},
+		"8.11": {"64 at most", "1 to " + strconv.Itoa(maxWeight)},
+		"8.12": {
+			"1 to " + strconv.Itoa(MaxKeptName) + " letters", "at most " + doctest.Size(MaxKeptMemory), "at most " + doctest.Size(MaxKeptDisk),
+			"at most " + strconv.Itoa(MaxKeptAge/(24*60*60)) + " days",
+		},
+		"12.1": {"length = " + strconv.Itoa(RecordHead+frame.HeaderSize-4) + " + data", doctest.Size(MaxRecordData) + " at most"},
+	} {
+		doctest.Open(t, protocol, section).Says(t, sentences...)
+	}
+}
+
+// The document names all extensions, and no others.
+func TestDocumentExtensions(t *testing.T) {
+	t.Parallel()
+	var got []string
+	for _, row := range doctest.Open(t, protocol, "7.9").Rows(3)[1:] {
+		got = append(got, strings.Trim(row[0], "`"))
+	}
+	if want := []string{ExtensionArchive, ExtensionKept, ExtensionLimits, ExtensionUnix}; !slices.Equal(got, want) {
+		t.Errorf("the document has %q, want %q", got, want)
+	}
+}
