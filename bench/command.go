@@ -11,7 +11,7 @@ import (
 )
 
 // keptText is how much of a command's output is kept.
-const keptText = 8 << 10
+const keptText = 64 << 10
 
 // A command is a command in a machine; its output is counted on arrival.
 type command struct {

@@ -4,6 +4,7 @@
 //
 //	go run ./bench [-rounds N] [-repeat N] [-cpus N] [-size MiB] [-agents LIST] [-only LIST] [-short]
 //	go run ./bench -boots N [-agents LIST] [-only plain,full]
+//	go run ./bench -count N [-agents LIST] [-only LIST]
 //
 // A round boots one machine for each agent. All but one are paused at any time. The agents
 // do each measure one after the other, so that other load on the host affects them equally.
@@ -20,6 +21,12 @@
 // with a layered root, eight mounts, a network and a certificate authority. Ours boots
 // in both ways, configured by variables and by a message, and is compared with the
 // agents that are configured in the same way.
+//
+// With -count nothing is timed. A plug-in of QEMU (plugin/counter.c, built by gcc) counts what
+// the guest does for a boot and for each small operation: instructions of user space and of the
+// kernel, steps of repeated string instructions, switches and wakes of threads, requests to
+// servers of files, and system calls by name. A line has the medians of N batches. Other work on the
+// host changes these figures little.
 //
 // Exit status: 0, or 1 after a failure. With -short, which is for CI, failures are
 // missed bounds that noise cannot explain (memory, blocked commands, lost bytes);

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,9 @@ type rig struct {
 	dir    string // For all files; removed at the end.
 	cpus   int
 	tool   []byte // bench/guest.
+
+	qemu  string   // The emulator; "" for the usual one.
+	words []string // More of the kernel's command line.
 }
 
 // A machine runs one agent.
@@ -95,7 +99,7 @@ func (r *rig) startWith(ctx context.Context, program []byte, words []string, fur
 		Kernel:    r.kernel.Path,
 		CPUs:      r.cpus,
 		MemoryMiB: memoryMiB,
-		Cmdline:   append([]string{"root=/dev/root", "rootfstype=virtiofs", "rw", "init=/init.krun"}, words...),
+		Cmdline:   append([]string{"root=/dev/root", "rootfstype=virtiofs", "rw", "init=/init.krun"}, append(slices.Clone(words), r.words...)...),
 		Shares: []vmm.Share{
 			{Tag: "msb_runtime", Dir: share, Private: true},
 			{Tag: "/dev/root", Dir: root, Private: true, Steady: true},
@@ -106,7 +110,7 @@ func (r *rig) startWith(ctx context.Context, program []byte, words []string, fur
 			return nil, errors.Join(err, os.RemoveAll(dir))
 		}
 	}
-	vm, err := vmm.Start(ctx, config, vmm.Options{})
+	vm, err := vmm.Start(ctx, config, vmm.Options{QEMU: r.qemu})
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

@@ -31,12 +31,14 @@ func main() {
 // options are the command's flags.
 type options struct {
 	plan
-	cpus   int
-	boots  int // Of each agent and load; 0 for the measures of a machine that runs.
-	agents []string
-	only   []string
-	short  bool
-	repeat int
+	cpus  int
+	boots int // Of each agent and load; 0 for the measures of a machine that runs.
+	// Batches of each operation that are counted by the emulator's plug-in; 0 for measures.
+	batches int
+	agents  []string
+	only    []string
+	short   bool
+	repeat  int
 
 	architecture string // Of the machines, by Go's name.
 
@@ -53,6 +55,7 @@ func parse() (o options) {
 	flag.IntVar(&o.rounds, "rounds", 3, "machines of each agent")
 	flag.IntVar(&o.cpus, "cpus", 1, "virtual processors")
 	flag.IntVar(&o.boots, "boots", 0, "measure this many boots of each agent, plain and full, and nothing else")
+	flag.IntVar(&o.batches, "count", 0, "count instructions, switches and system calls, in this many batches of each operation, and measure nothing")
 	flag.IntVar(&o.repeat, "repeat", 1, "how often each machine does each measure in a round")
 	platform := flag.String("platform", "linux/"+runtime.GOARCH, "of the machines")
 	agents := flag.String("agents", "", "the agents to measure; NAME=FILE is an agent in a file (default: ours and the published ones of the platform)")
@@ -84,6 +87,9 @@ func run(ctx context.Context) error {
 		return err
 	}
 	r.print()
+	if o.batches > 0 {
+		return r.count(ctx, o, agents)
+	}
 	if o.boots > 0 {
 		return r.boots(ctx, o, agents)
 	}
