@@ -1,0 +1,54 @@
+package session
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+
+	"github.com/agentd-go/agentd/internal/doctest"
+	"github.com/agentd-go/agentd/internal/mux"
+)
+
+const protocol = "docs/PROTOCOL.md"
+
+// The document has the text of each error number that the agent names by itself.
+func TestDocumentErrors(t *testing.T) {
+	t.Parallel()
+	section := doctest.Open(t, protocol, "8.9")
+	var have [][]string
+	for _, row := range section.Rows(4)[1:] {
+		have = append(have, row[:2], row[2:])
+	}
+	texts := map[string]string{}
+	for _, pair := range have {
+		texts[pair[0]] = pair[1]
+	}
+	for _, e := range errnos {
+		if n := strconv.Itoa(int(e.errno)); texts[n] != e.text {
+			t.Errorf("%s: the document has %q, want %q", n, texts[n], e.text)
+		}
+	}
+	if len(texts) != len(errnos) {
+		t.Errorf("the document has %d texts, want %d", len(texts), len(errnos))
+	}
+}
+
+// The document has the bounds of what sessions hold.
+func TestDocumentBounds(t *testing.T) {
+	t.Parallel()
+	memory, all := doctest.Size(InputMemory), doctest.Size(InputBudget)
+	for section, sentences := range map[string][]string{
+		"8.5":  {fmt.Sprintf("up to %s of a command's unread input in memory (%s for all), then up to %s", memory, all, doctest.Size(inputStored))},
+		"11":   {fmt.Sprintf("each session has %s of queue, all together %s", doctest.Size(mux.DefaultOutbox), doctest.Size(mux.DefaultTotal)), doctest.Size(mux.Quantum) + " each"},
+		"12.2": {"grants all flows together " + doctest.Size(windowBudget), doctest.Size(minWindow) + " at least"},
+		"15.1": {fmt.Sprintf("told at once when %s or %d frames were handed back", doctest.Size(creditBytes), creditFrames), "else " + doctest.Time(creditDelay)},
+	} {
+		doctest.Open(t, protocol, section).Says(t, sentences...)
+	}
+	doctest.Open(t, "ARCHITECTURE.md", "What never happens").Says(t,
+		fmt.Sprintf("Outboxes: %s each, %s together", doctest.Size(mux.DefaultOutbox), doctest.Size(mux.DefaultTotal)),
+		fmt.Sprintf("%d frames of more than 4 KiB", lentFrames),
+		fmt.Sprintf("Inboxes: %s each and %s together in memory, %s each on disk", memory, all, doctest.Size(inputStored)),
+		fmt.Sprintf("Windows of raw flows into the guest: %s together", doctest.Size(windowBudget)),
+	)
+}
