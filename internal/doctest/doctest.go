@@ -4,6 +4,7 @@ package doctest
 
 import (
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -102,6 +103,9 @@ func (s Section) Words() map[string]bool {
 	}
 	return all
 }
+
+// Lines are the lines of the section.
+func (s Section) Lines() iter.Seq[string] { return strings.Lines(s.text) }
 
 func folded(s string) string { return strings.Join(strings.Fields(s), " ") }
 
