@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -99,6 +100,8 @@ type countRun struct {
 	*counter
 	found map[string]map[string]tally
 	order []string
+
+	profile string // See options.
 }
 
 // count counts each agent's boot and operations, and prints them.
@@ -107,9 +110,9 @@ func (r *rig) count(ctx context.Context, o options, agents []*opponent) error {
 		return errors.New("-count: the counters are those of one virtual processor")
 	}
 	r.words = []string{"nokaslr"} // Functions stay at the addresses of the list.
-	c := &countRun{rig: r, found: map[string]map[string]tally{}}
+	c := &countRun{rig: r, found: map[string]map[string]tally{}, profile: o.profile}
 	var err error
-	if c.counter, err = r.newCounter(ctx, agents[0]); err != nil {
+	if c.counter, err = r.newCounter(ctx, agents[0], o.profile != ""); err != nil {
 		return err
 	}
 	for _, a := range agents {
@@ -148,7 +151,7 @@ func (c *countRun) agent(ctx context.Context, o options, a *opponent) (err error
 	return nil
 }
 
-// operation notes the median of all batches for each counter.
+// operation notes the least of all batches for each counter.
 func (c *countRun) operation(ctx context.Context, batches int, m *machine, op countable) error {
 	do := func(times int) error {
 		for range times {
@@ -161,6 +164,7 @@ func (c *countRun) operation(ctx context.Context, batches int, m *machine, op co
 	if err := do(op.warm); err != nil {
 		return err
 	}
+	c.clearBlocks()
 	var all []tally
 	for range batches {
 		before := c.read()
@@ -169,8 +173,11 @@ func (c *countRun) operation(ctx context.Context, batches int, m *machine, op co
 		}
 		all = append(all, c.read().since(before, op.times*op.of))
 	}
-	c.note(op.name, m.agent, medianTally(all))
-	return nil
+	c.note(op.name, m.agent, leastTally(all))
+	if c.profile == "" || m.agent.name != ourName {
+		return nil
+	}
+	return c.hotspots(filepath.Join(c.profile, op.name+".txt"), m.agent.binary, batches*op.times*op.of)
 }
 
 func (c *countRun) note(name string, a *opponent, t tally) {

@@ -46,16 +46,14 @@ func (t tally) since(before tally, operations int) tally {
 	return d
 }
 
-// medianTally is the median for each counter.
-func medianTally(all []tally) tally {
-	m := make(tally, len(all[0]))
-	for i := range m {
-		var s []float64
-		for _, t := range all {
-			s = append(s, t[i])
+// leastTally is the least for each counter: other work on the host lets the guest's scheduler
+// do more, and never less.
+func leastTally(all []tally) tally {
+	m := slices.Clone(all[0])
+	for _, t := range all[1:] {
+		for i := range m {
+			m[i] = min(m[i], t[i])
 		}
-		slices.Sort(s)
-		m[i] = median(s)
 	}
 	return m
 }
@@ -64,11 +62,12 @@ func medianTally(all []tally) tally {
 type counter struct {
 	functions []string // Those that are watched.
 	memory    []byte
+	blocks    []byte // See hotspots; empty without a profile.
 }
 
 // newCounter builds the plug-in and makes all further machines of the rig use it. The agent
 // is booted once without it, for the addresses of the kernel's functions.
-func (r *rig) newCounter(ctx context.Context, a *opponent) (*counter, error) {
+func (r *rig) newCounter(ctx context.Context, a *opponent, profiled bool) (*counter, error) {
 	dir, err := os.MkdirTemp(r.dir, "counter-")
 	if err != nil {
 		return nil, err
@@ -91,16 +90,20 @@ func (r *rig) newCounter(ctx context.Context, a *opponent) (*counter, error) {
 	}
 	counts, list, script := filepath.Join(dir, "counts"), filepath.Join(dir, "table"), filepath.Join(dir, "qemu")
 	r.qemu = script
+	more := ""
+	if profiled {
+		more = ",blocks=" + counts + ".blocks"
+	}
 	return c, errors.Join(
 		os.WriteFile(list, []byte(table), 0o600),
-		os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nexec %s \"$@\" -plugin %s,counts=%s,table=%s\n", qemu, plugin, counts, list), 0o700), //nolint:gosec // G306: a program.
-		c.share(counts),
+		os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nexec %s \"$@\" -plugin %s,counts=%s,table=%s%s\n", qemu, plugin, counts, list, more), 0o700), //nolint:gosec // G306: a program.
+		mapFile(&c.memory, counts, (watchedFirst+len(c.functions))*8),
+		mapFile(&c.blocks, counts+".blocks", blockRoom*blockSize),
 	)
 }
 
-// share makes and maps the file of the counters.
-func (c *counter) share(path string) error {
-	size := (watchedFirst + len(c.functions)) * 8
+// mapFile makes and maps a file for the plug-in.
+func mapFile(memory *[]byte, path string, size int) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
@@ -109,7 +112,7 @@ func (c *counter) share(path string) error {
 	if err := f.Truncate(int64(size)); err != nil {
 		return err
 	}
-	c.memory, err = syscall.Mmap(int(f.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	*memory, err = syscall.Mmap(int(f.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	return err
 }
 

@@ -25,7 +25,7 @@
 // With -count nothing is timed. A plug-in of QEMU (plugin/counter.c, built by gcc) counts what
 // the guest does for a boot and for each small operation: instructions of user space and of the
 // kernel, steps of repeated string instructions, switches and wakes of threads, requests to
-// servers of files, and system calls by name. A line has the medians of N batches. Other work on the
+// servers of files, and system calls by name. A line has the least of N batches. Other work on the
 // host changes these figures little.
 //
 // Exit status: 0, or 1 after a failure. With -short, which is for CI, failures are

@@ -61,7 +61,7 @@ func parse() (o options) {
 	agents := flag.String("agents", "", "the agents to measure; NAME=FILE is an agent in a file (default: ours and the published ones of the platform)")
 	only := flag.String("only", "", "measures, of all; each begins with one of these words")
 	flag.BoolVar(&o.short, "short", false, "ours alone, once, and little; fail on what is not noise")
-	flag.StringVar(&o.profile, "profile", "", "a directory for CPU profiles of ours, one for each measure")
+	flag.StringVar(&o.profile, "profile", "", "an existing directory for CPU profiles of ours, one for each measure; with -count for lists of its functions")
 	flag.Parse()
 	o.size, o.poured = *size<<20, *flood<<20
 	o.architecture = strings.TrimPrefix(*platform, "linux/")
@@ -124,7 +124,7 @@ func prepare(ctx context.Context, dir string, o options) (*rig, []*opponent, err
 	if err != nil {
 		return nil, nil, err
 	}
-	tool, err := buildGuest(ctx, dir, o.architecture, "./bench/guest", "")
+	tool, err := buildGuest(ctx, dir, o.architecture, "./bench/guest", "", false)
 	return &rig{architecture: vmm.Architecture(o.architecture), cache: cache, kernel: kernel, dir: dir, cpus: o.cpus, tool: tool}, agents, err
 }
 
@@ -253,8 +253,11 @@ func (r *rig) once(ctx context.Context, o options, what measure, m *machine, res
 
 // tags are what our agent is built with.
 func (o options) tags() string {
-	if o.profile != "" {
+	if o.profile != "" && o.batches == 0 {
 		return "profile" // See cmd/agentd/profile.go.
 	}
 	return ""
 }
+
+// symbols reports whether our agent is built with symbols.
+func (o options) symbols() bool { return o.profile != "" && o.batches > 0 }

@@ -50,7 +50,7 @@ func opponents(ctx context.Context, cache *image.Cache, dir string, opt options)
 		case given:
 			o.binary, err = os.ReadFile(path)
 		case name == ourName:
-			o.binary, err = buildGuest(ctx, dir, opt.architecture, "./cmd/agentd", opt.tags())
+			o.binary, err = buildGuest(ctx, dir, opt.architecture, "./cmd/agentd", opt.tags(), opt.symbols())
 		default:
 			o.binary, err = published(ctx, cache, opt.architecture, name)
 		}
@@ -62,10 +62,13 @@ func opponents(ctx context.Context, cache *image.Cache, dir string, opt options)
 	return all, nil
 }
 
-// buildGuest builds a program for the guest as a release is built.
-func buildGuest(ctx context.Context, dir, architecture, what, tags string) ([]byte, error) {
-	path := filepath.Join(dir, filepath.Base(what))
-	cmd := exec.CommandContext(ctx, "go", "build", "-tags", tags, "-trimpath", "-ldflags", "-s -w", "-o", path, what)
+// buildGuest builds a program for the guest as a release is built, with symbols if they are asked for.
+func buildGuest(ctx context.Context, dir, architecture, what, tags string, symbols bool) ([]byte, error) {
+	path, linker := filepath.Join(dir, filepath.Base(what)), "-s -w"
+	if symbols {
+		linker = "-w"
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", tags, "-trimpath", "-ldflags", linker, "-o", path, what)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build %s: %w\n%s", what, err, out)

@@ -4,6 +4,8 @@
  *
  *   counts=FILE   the counters, an array of 64-bit numbers that is shared with the reader
  *   table=FILE    one line for each watched function: its address (hexadecimal) and its counter
+ *   blocks=FILE   pairs of an address and the instructions of the blocks of user space there, as
+ *                 many as the file has room for; optional
  *
  * Counters 0, 1 and 2 are the instructions of user space, those of the kernel, and the steps of
  * repeated string instructions, each of which costs little. A block that an exception leaves
@@ -45,6 +47,22 @@ static uint64_t places; /* In counts. */
 /* Watched functions by address: open addressing. */
 static struct { uint64_t address, counter; } watched[PLACES];
 
+/* Blocks of user space by address, in the same way. */
+static struct { uint64_t address, instructions; } *blocks;
+static size_t room;
+
+static void *block(uint64_t address)
+{
+	size_t at = (address * 0x9e3779b97f4a7c15u >> 20) % room;
+	for (size_t tries = 0; tries < 64; tries++, at = (at + 1) % room) {
+		if (!blocks[at].address)
+			blocks[at].address = address;
+		if (blocks[at].address == address)
+			return &blocks[at].instructions;
+	}
+	return NULL; /* Full: not counted. */
+}
+
 static size_t place(uint64_t address)
 {
 	size_t at = (address >> 4) % PLACES;
@@ -82,17 +100,20 @@ static void count(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	}
 	if (plain)
 		qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &counts[kernel ? KERNEL : USER], plain);
+	void *here = plain && !kernel && room ? block(qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0))) : NULL;
+	if (here)
+		qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, here, plain);
 }
 
-static int share(const char *path)
+/* share maps a file. */
+static void *share(const char *path, size_t *size)
 {
 	struct stat s;
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &s))
-		return -1;
-	places = (uint64_t)s.st_size / sizeof *counts;
-	counts = mmap(NULL, (size_t)s.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	return counts == MAP_FAILED || places <= STRINGS ? -1 : 0;
+		return MAP_FAILED;
+	*size = (size_t)s.st_size;
+	return mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 }
 
 static int watch(const char *path)
@@ -113,15 +134,21 @@ static int watch(const char *path)
 
 __attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv)
 {
-	const char *file = NULL, *table = NULL;
+	const char *table = NULL;
+	size_t size = 0;
 	for (int i = 0; i < argc; i++) {
-		if (!strncmp(argv[i], "counts=", 7))
-			file = argv[i] + 7;
-		else if (!strncmp(argv[i], "table=", 6))
+		if (!strncmp(argv[i], "counts=", 7)) {
+			counts = share(argv[i] + 7, &size);
+			places = size / sizeof *counts;
+		} else if (!strncmp(argv[i], "table=", 6)) {
 			table = argv[i] + 6;
+		} else if (!strncmp(argv[i], "blocks=", 7)) {
+			blocks = share(argv[i] + 7, &size);
+			room = size / sizeof *blocks;
+		}
 	}
-	if (!file || !table || share(file) || watch(table)) {
-		fprintf(stderr, "counter: bad counts= or table=\n");
+	if (counts == MAP_FAILED || blocks == MAP_FAILED || places <= STRINGS || !table || watch(table)) {
+		fprintf(stderr, "counter: bad counts=, table= or blocks=\n");
 		return -1;
 	}
 	qemu_plugin_register_vcpu_tb_trans_cb(id, count);
