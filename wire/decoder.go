@@ -191,22 +191,38 @@ func (d *decoder) takeNull() bool {
 	return true
 }
 
-// each calls f for every entry of the array or map with head h. It does not check the
-// count against the input, because f fails at the end of the input.
-func (d *decoder) each(h head, f func() error) error {
+// items walks over the entries of an array or map. The count is not checked against the
+// input, because what reads an entry fails at the end of the input.
+type items struct {
+	head head
+	seen uint64
+}
+
+// enter begins the array or map with head h.
+func (d *decoder) enter(h head) (items, error) {
 	if d.depth++; d.depth > maxDepth {
-		return errDepth
+		return items{}, errDepth
 	}
-	for i := uint64(0); h.indefinite() || i < h.arg; i++ {
-		if h.indefinite() && d.takeBreak() {
-			break
-		}
-		if err := f(); err != nil {
-			return err
-		}
+	return items{head: h}, nil
+}
+
+// more reports whether there is one more entry, and leaves the array or map if not.
+func (d *decoder) more(in *items) bool {
+	if in.head.indefinite() && d.takeBreak() || !in.head.indefinite() && in.seen == in.head.arg {
+		d.depth--
+		return false
 	}
-	d.depth--
-	return nil
+	in.seen++
+	return true
+}
+
+// each calls f for every entry of the array or map with head h.
+func (d *decoder) each(h head, f func() error) error {
+	in, err := d.enter(h)
+	for err == nil && d.more(&in) {
+		err = f()
+	}
+	return err
 }
 
 // skip skips one whole item. It checks the structure and allocates nothing.

@@ -82,13 +82,17 @@ func (e *encoder) null() {
 	e.b = append(e.b, cborNull)
 }
 
-// nested appends the output of f as a byte string. The length is known only after f, so
-// nested leaves room for the longest head and closes the gap later.
-func (e *encoder) nested(f func()) {
+// open begins a byte string whose length is known only at its end: it leaves room for the
+// longest head. The string begins where the result says.
+func (e *encoder) open() (start int) {
 	var room [maxHead]byte
-	start := len(e.b)
+	start = len(e.b)
 	e.b = append(e.b, room[:]...)
-	f()
+	return start
+}
+
+// close ends the byte string that open began, and closes the gap before it.
+func (e *encoder) close(start int) {
 	n := len(e.b) - start - maxHead
 	content := start + headSize(n)
 	copy(e.b[content:], e.b[start+maxHead:])

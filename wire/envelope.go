@@ -81,7 +81,11 @@ func (v *envelopeReader) decode(d *decoder) error {
 	if h.major != majorMap {
 		return errNotMap
 	}
-	if err := d.each(h, func() error { return v.entry(d) }); err != nil {
+	in, err := d.enter(h)
+	for err == nil && d.more(&in) {
+		err = v.entry(d)
+	}
+	if err != nil {
 		return err
 	}
 	for i, name := range envelopeNames {
@@ -162,12 +166,6 @@ func decodeType(d *decoder) (Type, error) {
 		return rows[i].Type, nil
 	}
 	return Type(bytes.Clone(name)), nil
-}
-
-// envelope appends an envelope whose payload is the output of f.
-func (e *encoder) envelope(gen Generation, t Type, payload func()) {
-	e.b = appendEnvelopeHead(e.b, gen, t)
-	e.nested(payload)
 }
 
 // appendEnvelopeHead appends an envelope up to the payload.

@@ -7,24 +7,25 @@ import (
 	"strings"
 )
 
-// value is one item of CBOR bound to the place in memory that holds it.
+// value is one item of CBOR bound to the place in memory that holds it. The values that
+// most messages have are one pointer, so that an interface holds them without an allocation.
 type value interface {
 	encode(e *encoder)
 	decode(d *decoder) error
+	absent() bool // Whether there is nothing to write.
 }
 
-// omittable is a value that may be absent.
-type omittable interface {
-	value
-	absent() bool
-}
+// always is part of a value that is never absent.
+type always struct{}
+
+func (always) absent() bool { return false }
 
 // field is one entry of a record.
 type field struct {
 	name     string
 	value    value
 	required bool       // refuse the record when the field is missing
-	omitted  bool       // leave the field out when its value, an omittable, is absent
+	omitted  bool       // leave the field out when its value is absent
 	gen      Generation // first generation with the field; 0: as old as its message
 }
 
@@ -40,7 +41,7 @@ func defaulted(name string, v value) field {
 }
 
 // omitted describes a field that is left out rather than written as null or empty.
-func omitted(name string, v omittable) field {
+func omitted(name string, v value) field {
 	return field{name: name, value: v, omitted: true}
 }
 
@@ -58,33 +59,36 @@ type record interface {
 // entries is a record's map, in the order in which it is written.
 type entries []field
 
-func object(r record) value { return entries(r.fields()) }
+// inner is a record as a value.
+type inner struct{ record }
+
+func object(r record) value { return inner{r} }
+
+func (inner) absent() bool              { return false }
+func (i inner) encode(e *encoder)       { entries(i.fields()).encode(e) }
+func (i inner) decode(d *decoder) error { return entries(i.fields()).decode(d) }
+
+func (es entries) absent() bool { return false }
 
 func (es entries) encode(e *encoder) {
 	n := 0
-	for _, f := range es {
-		if f.present() {
+	for i := range es {
+		if es[i].present() {
 			n++
 		}
 	}
 	e.head(majorMap, uint64(n))
-	for _, f := range es {
-		if f.present() {
-			f.encode(e)
+	for i := range es {
+		if es[i].present() {
+			es[i].encode(e)
 		}
 	}
 }
 
 // present reports whether the field is written.
-func (f field) present() bool {
-	if !f.omitted {
-		return true
-	}
-	v, ok := f.value.(omittable)
-	return !ok || !v.absent()
-}
+func (f *field) present() bool { return !f.omitted || !f.value.absent() }
 
-func (f field) encode(e *encoder) {
+func (f *field) encode(e *encoder) {
 	e.head(majorText, uint64(len(f.name))) // Ours, so it is valid.
 	e.b = append(e.b, f.name...)
 	e.encodeField(f.name, f.value)
@@ -99,12 +103,16 @@ func (es entries) decode(d *decoder) error {
 		return errNotMap
 	}
 	var seen fieldSet
-	if err := d.each(h, func() error { return es.decodeOne(d, &seen) }); err != nil {
+	in, err := d.enter(h)
+	for err == nil && d.more(&in) {
+		seen, err = es.decodeOne(d, seen)
+	}
+	if err != nil {
 		return err
 	}
-	for i, f := range es {
-		if f.required && !seen.has(i) {
-			return inField(f.name, errMissing)
+	for i := range es {
+		if es[i].required && !seen.has(i) {
+			return inField(es[i].name, errMissing)
 		}
 	}
 	return nil
@@ -112,23 +120,33 @@ func (es entries) decode(d *decoder) error {
 
 // decodeOne reads one key and its value. It skips unknown keys: later generations may
 // add fields.
-func (es entries) decodeOne(d *decoder, seen *fieldSet) error {
+func (es entries) decodeOne(d *decoder, seen fieldSet) (fieldSet, error) {
 	key, err := d.key()
 	if err != nil {
-		return err
+		return seen, err
 	}
-	i := slices.IndexFunc(es, func(f field) bool { return f.name == string(key) })
+	i := es.find(key)
 	if i < 0 {
-		return d.skip()
+		return seen, d.skip()
 	}
 	if seen.has(i) {
-		return inField(es[i].name, errDuplicate)
+		return seen, inField(es[i].name, errDuplicate)
 	}
 	seen.add(i)
 	if err := es[i].value.decode(d); err != nil {
-		return inField(es[i].name, err)
+		return seen, inField(es[i].name, err)
 	}
-	return nil
+	return seen, nil
+}
+
+// find returns the index of the field with a name, -1 without one.
+func (es entries) find(name []byte) int {
+	for i := range es {
+		if es[i].name == string(name) {
+			return i
+		}
+	}
+	return -1
 }
 
 // fieldSet has a bit for each field of a record that has been read. The longest record
@@ -155,44 +173,50 @@ func inField(name string, err error) error {
 	return &fieldError{path: name, err: err}
 }
 
-// word is text. If it has a closed set, other text is refused.
+// words is any text.
+type words[T ~string] struct{ p *T }
+
+func text[T ~string](p *T) value { return words[T]{p} }
+
+func (w words[T]) absent() bool { return *w.p == "" }
+
+func (w words[T]) encode(e *encoder) { e.text(string(*w.p)) }
+
+func (w words[T]) decode(d *decoder) error {
+	p, err := d.text(maxText)
+	if err == nil {
+		*w.p = T(p)
+	}
+	return err
+}
+
+// word is text of a closed set. Other text is refused.
 type word[T ~string] struct {
-	p   *T
+	words[T]
 	set []T
 }
 
-func text[T ~string](p *T) omittable            { return word[T]{p: p} }
-func oneOf[T ~string](p *T, set ...T) omittable { return word[T]{p: p, set: set} }
-
-func (w word[T]) absent() bool { return *w.p == "" }
+func oneOf[T ~string](p *T, set ...T) value { return word[T]{words[T]{p}, set} }
 
 func (w word[T]) encode(e *encoder) {
-	if !w.allows(*w.p) {
+	if !slices.Contains(w.set, *w.p) {
 		e.fail(errUnknown)
 	}
-	e.text(string(*w.p))
+	w.words.encode(e)
 }
 
 func (w word[T]) decode(d *decoder) error {
-	p, err := d.text(maxText)
-	if err != nil {
-		return err
+	before := *w.p
+	err := w.words.decode(d)
+	if err == nil && !slices.Contains(w.set, *w.p) {
+		*w.p, err = before, errUnknown
 	}
-	s := T(p)
-	if !w.allows(s) {
-		return errUnknown
-	}
-	*w.p = s
-	return nil
-}
-
-func (w word[T]) allows(s T) bool {
-	return w.set == nil || slices.Contains(w.set, s)
+	return err
 }
 
 type boolean struct{ p *bool }
 
-func truth(p *bool) boolean { return boolean{p} }
+func truth(p *bool) value { return boolean{p} }
 
 func (b boolean) absent() bool { return !*b.p }
 
@@ -220,19 +244,14 @@ type integer interface {
 	~uint8 | ~uint16 | ~uint32 | ~uint64 | ~int32 | ~int64
 }
 
-// number is an integer. If it has a range, other integers are refused.
-type number[T integer] struct {
-	p           *T
-	least, most T // both 0: all values of T
-}
+// number is any integer of its type.
+type number[T integer] struct{ p *T }
 
-func num[T integer](p *T) value                    { return number[T]{p: p} }
-func between[T integer](p *T, least, most T) value { return number[T]{p, least, most} }
+func num[T integer](p *T) value { return number[T]{p} }
+
+func (n number[T]) absent() bool { return false }
 
 func (n number[T]) encode(e *encoder) {
-	if !n.allows(*n.p) {
-		e.fail(errUnknown)
-	}
 	if *n.p < 0 {
 		e.head(majorNegative, uint64(-1-int64(*n.p)))
 	} else {
@@ -241,14 +260,45 @@ func (n number[T]) encode(e *encoder) {
 }
 
 func (n number[T]) decode(d *decoder) error {
+	v, err := decodeNumber[T](d)
+	if err == nil {
+		*n.p = v
+	}
+	return err
+}
+
+func decodeNumber[T integer](d *decoder) (v T, err error) {
 	negative, arg, err := d.integer()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	v, fits := narrow[T](negative, arg)
+	if !fits {
+		return 0, errRange
+	}
+	return v, nil
+}
+
+// ranged is an integer of a range. Other integers are refused.
+type ranged[T integer] struct {
+	number[T]
+	least, most T
+}
+
+func between[T integer](p *T, least, most T) value { return ranged[T]{number[T]{p}, least, most} }
+
+func (n ranged[T]) encode(e *encoder) {
+	if !n.allows(*n.p) {
+		e.fail(errUnknown)
+	}
+	n.number.encode(e)
+}
+
+func (n ranged[T]) decode(d *decoder) error {
+	v, err := decodeNumber[T](d)
 	switch {
-	case !fits:
-		return errRange
+	case err != nil:
+		return err
 	case !n.allows(v):
 		return errUnknown
 	}
@@ -256,9 +306,7 @@ func (n number[T]) decode(d *decoder) error {
 	return nil
 }
 
-func (n number[T]) allows(v T) bool {
-	return n.least == n.most || n.least <= v && v <= n.most
-}
+func (n ranged[T]) allows(v T) bool { return n.least <= v && v <= n.most }
 
 // narrow converts n, or -1-n if negative, to T. It reports whether T has that value.
 func narrow[T integer](negative bool, n uint64) (v T, fits bool) {
@@ -274,6 +322,8 @@ func narrow[T integer](negative bool, n uint64) (v T, fits bool) {
 }
 
 type octets struct{ p *[]byte }
+
+func (octets) absent() bool { return false }
 
 func data(p *[]byte) value { return octets{p} }
 
@@ -292,9 +342,12 @@ func (o octets) decode(d *decoder) error {
 }
 
 // fixed is a byte array of fixed size; it is written as an array of integers.
-type fixed struct{ b []byte }
+type fixed struct {
+	always
+	b []byte
+}
 
-func array(b []byte) value { return fixed{b} }
+func array(b []byte) value { return fixed{b: b} }
 
 func (f fixed) encode(e *encoder) {
 	e.head(majorArray, uint64(len(f.b)))
@@ -321,18 +374,34 @@ type option[T any] struct {
 	of func(*T) value
 }
 
-func optionalText(p **string) omittable                  { return option[string]{p, stringValue} }
-func optionalNumber[T integer](p **T) omittable          { return option[T]{p, num[T]} }
-func optional[T any](p **T, of func(*T) value) omittable { return option[T]{p, of} }
+func optional[T any](p **T, of func(*T) value) value { return option[T]{p, of} }
+
+// maybeText is text that may be null.
+type maybeText struct{ p **string }
+
+func optionalText(p **string) value { return maybeText{p} }
+
+func (o maybeText) absent() bool            { return *o.p == nil }
+func (o maybeText) encode(e *encoder)       { option[string]{o.p, stringValue}.encode(e) }
+func (o maybeText) decode(d *decoder) error { return option[string]{o.p, stringValue}.decode(d) }
 
 func stringValue(p *string) value { return text(p) }
+
+// maybeNumber is an integer that may be null.
+type maybeNumber[T integer] struct{ p **T }
+
+func optionalNumber[T integer](p **T) value { return maybeNumber[T]{p} }
+
+func (o maybeNumber[T]) absent() bool            { return *o.p == nil }
+func (o maybeNumber[T]) encode(e *encoder)       { option[T]{o.p, num[T]}.encode(e) }
+func (o maybeNumber[T]) decode(d *decoder) error { return option[T]{o.p, num[T]}.decode(d) }
 
 // optionalObject is a record that may be null.
 func optionalObject[T any, P interface {
 	*T
 	record
 }](p **T,
-) omittable {
+) value {
 	return option[T]{p, func(t *T) value { return object(P(t)) }}
 }
 
@@ -365,15 +434,15 @@ type list[T any] struct {
 	of func(*T) value
 }
 
-func texts(p *[]string) omittable { return list[string]{p, stringValue} }
+func texts(p *[]string) value { return list[string]{p, stringValue} }
 
 // objects is an array of records.
 func objects[T any, P interface {
 	*T
 	record
 }](p *[]T,
-) omittable {
-	return list[T]{p, func(t *T) value { return object(P(t)) }}
+) value {
+	return list[T]{p, func(t *T) value { return entries(P(t).fields()) }} // Described once: see encode.
 }
 
 func (l list[T]) absent() bool { return len(*l.p) == 0 }

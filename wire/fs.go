@@ -12,7 +12,7 @@ func (*FSRequest) Type() Type { return TypeFSRequest }
 
 func (m *FSRequest) fields() []field {
 	return []field{
-		required("op", external[FSOp]{p: &m.Op, open: FSOp.op, all: fsOps, more: fsExtensions}),
+		required("op", external[FSOp]{&m.Op, &fsOpUnion}),
 		omitted("bulk", optionalObject(&m.Bulk)).since(8),
 	}
 }
@@ -31,7 +31,7 @@ func (m *FSResponse) fields() []field {
 	return []field{
 		required("ok", truth(&m.OK)),
 		defaulted("error", optionalText(&m.Error)),
-		defaulted("data", external[FSResult]{p: &m.Data, open: FSResult.result, all: fsResults, more: fsExtensionResults, nullable: true}),
+		defaulted("data", external[FSResult]{&m.Data, &fsResultUnion}),
 	}
 }
 
@@ -40,6 +40,11 @@ func (m *FSResponse) fields() []field {
 type FSResult interface {
 	result() (name string, content value)
 }
+
+var (
+	fsOpUnion     = union[FSOp]{open: FSOp.op, all: fsOps, more: fsExtensions}
+	fsResultUnion = union[FSResult]{open: FSResult.result, all: fsResults, more: fsExtensionResults, nullable: true}
+)
 
 var fsResults = alternatives[FSResult]{
 	{"Path", func() FSResult { return new(ResultPath) }},

@@ -172,8 +172,12 @@ var rows = []row{
 // differ in length, a search is as quick as a map, and it costs nothing when a program
 // starts.
 func place(t Type) int {
-	for i := range rows {
-		if rows[i].Type == t {
+	last := len(t) - 1
+	if last < 0 {
+		return -1
+	}
+	for i := range rows { // Most rows differ in the length or in the last letter.
+		if r := rows[i].Type; len(r) == len(t) && r[last] == t[last] && r == t {
 			return i
 		}
 	}

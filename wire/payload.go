@@ -58,7 +58,7 @@ func Decode(e Envelope) (Message, error) {
 	if e.Type == TypeShutdown {
 		return m, nil // whatever its payload is: it must never fail to be heard
 	}
-	if err := object(m).decode(&decoder{b: e.Payload}); err != nil {
+	if err := entries(m.fields()).decode(&decoder{b: e.Payload}); err != nil {
 		return nil, payloadError(e.Type, err)
 	}
 	return m, nil
@@ -79,7 +79,10 @@ func AppendFrame(dst []byte, gen Generation, id uint32, m Message) ([]byte, erro
 	start := len(dst)
 	var room [frame.HeaderSize]byte
 	e := encoder{b: append(dst, room[:]...)}
-	e.envelope(gen, info.Type, func() { e.payload(m) })
+	e.b = appendEnvelopeHead(e.b, gen, info.Type)
+	payload := e.open()
+	e.payload(m)
+	e.close(payload)
 	if e.err != nil {
 		return dst, payloadError(info.Type, e.err)
 	}
@@ -96,5 +99,5 @@ func (e *encoder) payload(m Message) {
 		e.null()
 		return
 	}
-	object(m).encode(e)
+	entries(m.fields()).encode(e)
 }

@@ -116,10 +116,9 @@ func describe(v any) described {
 	return d
 }
 
+func (words[T]) kind() string { return "text" }
+
 func (w word[T]) kind() string {
-	if w.set == nil {
-		return "text"
-	}
 	quoted := make([]string, len(w.set))
 	for i, s := range w.set {
 		quoted[i] = fmt.Sprintf("%q", string(s))
@@ -127,14 +126,12 @@ func (w word[T]) kind() string {
 	return strings.Join(quoted, " or ")
 }
 
-func (n number[T]) kind() string {
+func (number[T]) kind() string {
 	k := reflect.TypeFor[T]().Kind().String()
-	k = strings.Replace(strings.Replace(k, "uint", "u", 1), "int", "i", 1)
-	if n.least != n.most {
-		k += fmt.Sprintf(" %d-%d", n.least, n.most)
-	}
-	return k
+	return strings.Replace(strings.Replace(k, "uint", "u", 1), "int", "i", 1)
 }
+
+func (n ranged[T]) kind() string { return n.number.kind() + fmt.Sprintf(" %d-%d", n.least, n.most) }
 
 func (boolean) kind() string   { return "bool" }
 func (octets) kind() string    { return "bytes" }
@@ -154,11 +151,19 @@ func (x external[V]) kind() string {
 func (o option[T]) kind() string { return describe(o.of(new(T))).kind() + " or null" }
 func (l list[T]) kind() string   { return "list of " + describe(l.of(new(T))).kind() }
 
-func (word[T]) inside(*printer)   {}
+func (words[T]) inside(*printer)  {}
 func (number[T]) inside(*printer) {}
 func (boolean) inside(*printer)   {}
 func (octets) inside(*printer)    {}
 func (fixed) inside(*printer)     {}
+
+func (maybeText) kind() string         { return "text or null" }
+func (maybeText) inside(*printer)      {}
+func (maybeNumber[T]) kind() string    { return number[T]{}.kind() + " or null" }
+func (maybeNumber[T]) inside(*printer) {}
+
+func (inner) kind() string        { return "map" }
+func (i inner) inside(p *printer) { p.fields(i.fields()) }
 
 func (es entries) inside(p *printer)    { p.fields(es) }
 func (o option[T]) inside(p *printer)   { describe(o.of(new(T))).inside(p) }

@@ -21,7 +21,13 @@ func (a alternatives[V]) find(name string) func() V {
 
 // external is a tagged value written as a map of one entry, {Name: content}.
 type external[V comparable] struct {
-	p        *V
+	p *V
+	*union[V]
+}
+
+// A union describes the members of a tagged value.
+type union[V comparable] struct {
+	always
 	open     func(V) (string, value)
 	all      alternatives[V]
 	more     alternatives[V] // Those of extensions, which no generation has.
@@ -54,14 +60,14 @@ func (x external[V]) decode(d *decoder) error {
 	if h.major != majorMap {
 		return errNotVariant
 	}
-	n := 0
-	err = d.each(h, func() error {
-		if n++; n > 1 {
+	in, err := d.enter(h)
+	for err == nil && d.more(&in) {
+		if in.seen > 1 {
 			return errNotVariant
 		}
-		return x.decodeOne(d)
-	})
-	if err == nil && n == 0 {
+		err = x.decodeOne(d)
+	}
+	if err == nil && in.seen == 0 {
 		return errNotVariant
 	}
 	return err
