@@ -80,7 +80,7 @@ var may = map[string][]string{
 
 // testOnly are packages that no shipped program may link.
 var testOnly = []string{
-	"internal/nstest", "internal/doctest", "internal/imagetest", "internal/imagetest/scan", "internal/fault", "internal/fault/init", "internal/reference",
+	"internal/nstest", "internal/doctest", "internal/imagetest", "internal/imagetest/scan", "internal/calls", "internal/fault", "internal/fault/init", "internal/reference",
 	"internal/contract", "internal/vmtest", "internal/vmtest/suite", "internal/vmtest/boots", "bench", "bench/guest", "bench/warm",
 }
 
