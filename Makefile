@@ -56,10 +56,10 @@ bin/pod/bin/busybox: /bin/busybox
 	install -m 755 /bin/busybox $@
 	cd $(@D) && for a in $$(./busybox --list); do [ $$a = busybox ] || ln -sf busybox $$a; done
 
-## install-shim: the shim where containerd finds it, below PREFIX (/usr/local)
+## install-shim: the shim where containerd finds it, and agentctl to look into pods, below PREFIX (/usr/local)
 install-shim: shim
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/agentd
-	install -m 755 bin/containerd-shim-agentd-v2 $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 bin/containerd-shim-agentd-v2 bin/agentctl $(DESTDIR)$(PREFIX)/bin/
 	rm -rf $(DESTDIR)$(PREFIX)/lib/agentd/pod
 	cp -a bin/pod $(DESTDIR)$(PREFIX)/lib/agentd/pod
 

@@ -34,6 +34,7 @@ var may = map[string][]string{
 	"internal/archtest":             {},
 	"internal/trial":                {},
 	"internal/trial/registry":       {},
+	"internal/trial/liar":           {"wire", "wire/frame"},
 	"cmd/agentd-pod":                {"internal/guest", "internal/pact"},
 	"cmd/containerd-shim-agentd-v2": {"internal/life"},
 }

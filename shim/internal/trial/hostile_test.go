@@ -2,6 +2,7 @@ package trial
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -75,4 +76,76 @@ func fakeRoot(t *testing.T, bin, script string) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// agentLies are what an agent says that lies (package liar), and what the shim must say of
+// that. Those that are long are for AGENTD_LONG.
+var agentLies = map[string]struct {
+	want string
+	long bool
+}{
+	"end":     {"", false},
+	"noise":   {"", false},
+	"zeros":   {"", true},
+	"giant":   {"", true},
+	"early":   {"core.init.resolved", true},
+	"flood":   {"", true},
+	"answers": {"bad frame from agent", false},
+	"after":   {"", true},
+	"mute":    {"deadline exceeded", true},
+}
+
+// TestHostileAgents boots machines with such agents, beside a pod with ours. Each ends its
+// own pod, in words that are bounded and hold no control characters, and the other goes on.
+func TestHostileAgents(t *testing.T) {
+	require(t)
+	good := newCaller(t)
+	pid := good.boot(t)
+	for lie, want := range agentLies {
+		if want.long && os.Getenv("AGENTD_LONG") == "" {
+			continue
+		}
+		t.Run(lie, func(t *testing.T) {
+			t.Setenv("AGENTCTL_AGENTD", liar(t, lie))
+			c := newCaller(t)
+			if _, err := c.box.CreateSandbox(t.Context(), &sandboxapi.CreateSandboxRequest{SandboxID: "box"}); err != nil {
+				t.Fatal(err)
+			}
+			_, err := c.box.StartSandbox(t.Context(), &sandboxapi.StartSandboxRequest{SandboxID: "box"})
+			if err == nil {
+				t.Fatal("the pod was started")
+			}
+			if !strings.Contains(err.Error(), want.want) || len(err.Error()) > 16<<10 || strings.ContainsRune(err.Error(), 0x1b) {
+				t.Errorf("%.1000v, want %q", err, want.want)
+			}
+			t.Logf("%.300v", err)
+		})
+	}
+	if got := good.run(t, "after", pid, "echo on"); got != "on" {
+		t.Errorf("the pod beside them says %q", got)
+	}
+}
+
+// boot makes the sandbox, and returns the number of its process.
+func (c *caller) boot(t *testing.T) uint32 {
+	t.Helper()
+	if _, err := c.box.CreateSandbox(t.Context(), &sandboxapi.CreateSandboxRequest{SandboxID: "box"}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.box.StartSandbox(t.Context(), &sandboxapi.StartSandboxRequest{SandboxID: "box"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.GetPid()
+}
+
+func liar(t *testing.T, lie string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "liar")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w -X main.lie="+lie, "-o", file, "./liar")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return file
 }
