@@ -135,9 +135,14 @@ func (p *Pod) describe(spec *specs.Spec) (sandbox.Config, error) {
 }
 
 // startPod starts agentd-pod and opens its control connection.
-func (m *machine) startPod(ctx context.Context, start pact.Start, log func(string, ...any)) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTime)
+func (m *machine) startPod(ctx context.Context, start pact.Start, log func(string, ...any)) (err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyTime, fmt.Errorf("the machine has not started %s within %v", pact.Program, readyTime))
 	defer cancel()
+	defer func() {
+		if err != nil && ctx.Err() != nil { // The machine was killed; the error says how that looks.
+			err = errors.Join(context.Cause(ctx), err)
+		}
+	}()
 	silent := context.AfterFunc(ctx, func() { _ = m.vm.Kill() }) // So that no step waits for ever.
 	defer silent()
 	m.pod = m.vm.Client().Command(pact.Program)

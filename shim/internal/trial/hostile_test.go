@@ -92,7 +92,7 @@ var agentLies = map[string]struct {
 	"flood":   {"", true},
 	"answers": {"bad frame from agent", false},
 	"after":   {"", true},
-	"mute":    {"deadline exceeded", true},
+	"mute":    {"the machine has not started /sbin/agentd-pod within", true},
 }
 
 // TestHostileAgents boots machines with such agents, beside a pod with ours. Each ends its
