@@ -48,7 +48,7 @@ type Cmd struct {
 
 	// Stdin is copied to the command by a goroutine, and Wait waits for that
 	// unless Stdin is an *os.File: a Read of a terminal cannot be interrupted, so
-	// Wait leaves it behind, and the file's next bytes with it. nil is an empty
+	// Wait does not wait for it, and that Read takes the file's next bytes. nil is an empty
 	// input.
 	Stdin io.Reader
 

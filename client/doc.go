@@ -39,8 +39,8 @@
 // # Flow
 //
 // One goroutine reads the link and routes each frame by its id. Another one writes to it,
-// fairly among the sessions. Protocol generations up to 7 have no credit, so a client
-// cannot slow down one stream alone. Therefore:
+// fairly among the sessions. Data messages have no credit, so a client cannot slow down
+// one stream alone. Therefore:
 //
 //	files        are asked for in pieces, at most 2 MiB of a file ahead of its
 //	             reader, and written in pieces, at most 2 MiB without an answer
@@ -48,6 +48,10 @@
 //	             10 s at most (UnreadTimeout): a connection that is not read for
 //	             so long is given up
 //	commands     queue 1 MiB for each output (StreamLimit); then the link waits
+//
+// Agents of generation 8 and later move the contents of large files and of connections as
+// raw records, with credit for each: what is not read here waits in the guest, and nothing
+// else does (see [Bulk]). Commands' outputs have no credit in any generation.
 //
 // While the link waits, every other answer on it waits too. So read what you have asked
 // for, or close the pipe, which discards the rest. If you cannot guarantee that, open a

@@ -26,6 +26,22 @@
 // mount points). An emulated machine may miss changes that others make in that
 // directory while it runs, because its kernel may cache what it has read.
 //
+// # What a machine can have
+//
+// [Config.Image] boots a container image in place of a root directory: it becomes a
+// read-only disk, and [Config.Upper] takes the writes. [Config.Mounts] show directories of
+// this host, [Config.Disks] attach disk images, and [Config.Network] gives a network card.
+// [Config.Socket] lets other programs connect to the machine while it runs (client.Connect).
+// [Config.Init] makes another program the first process, with the agent beside it.
+//
+// # Saved machines
+//
+// With [Config.Warm] a machine starts from a template: the memory of a machine that waits
+// for its configuration. [Machine.Sleep] saves a running machine and frees its memory, and
+// [Machine.Wake] continues it. [Machine.Snapshot] saves a copy and lets the machine go on.
+// [Clone] and [Restore] make machines of a snapshot, in this program or a later one.
+// docs/SNAPSHOTS.md says what such a machine shares with others and what is renewed.
+//
 // # Stability
 //
 // This is version 0: names and behaviour may change with each 0.x release. CHANGELOG.md

@@ -380,7 +380,7 @@ func RemoveFiles(dir string) error {
 	if !errors.Is(err, fs.ErrPermission) || os.Getuid() == 0 {
 		return err
 	}
-	again := exec.Command("unshare", "--map-root-user", "--map-auto", "rm", "-rf", "--", dir) //nolint:noctx // At the end of the machine's life, whoever waits.
+	again := exec.Command("unshare", "--map-root-user", "--map-auto", "rm", "-rf", "--", dir) //nolint:noctx // The files must go at the end of a machine, even if no caller waits.
 	if out, failed := again.CombinedOutput(); failed != nil {
 		return fmt.Errorf("remove %s: %w; %s", dir, err, out)
 	}

@@ -22,7 +22,8 @@
 //
 // Every encoded byte is determined: definite lengths, shortest heads, fields in the
 // order of their description. A released generation never changes: fields are only
-// added, as optional ones, and a new message type needs a new generation.
+// added, as optional ones, and a new message type needs a new generation, or the name of
+// an extension that this project's agent announces ([Ready.Extensions]).
 //
 //	b, err := wire.AppendFrame(nil, wire.Newest, id, &wire.Ping{})
 //

@@ -20,7 +20,7 @@ func (m *FSRequest) fields() []field {
 // FSResponse is the outcome of a file system operation.
 type FSResponse struct {
 	OK    bool
-	Error *string  // the reason, if Ok is false
+	Error *string  // the reason, if OK is false
 	Data  FSResult // nil for operations that return none
 }
 

@@ -18,7 +18,7 @@ func TestDocumentBounds(t *testing.T) {
 		"must be known to the end: "+doctest.Size(l.KeptBytes),
 		fmt.Sprintf("a zstd window of %s, an xz dictionary of %s", doctest.Size(zstdWindow), doctest.Size(xzDictionary)),
 		"linked files: "+doctest.Size(treeRoom),
-		map[int]string{3: "three"}[fetchesAtOnce] + " layers at a time",
+		map[int]string{3: "three"}[fetchesAtOnce]+" layers at a time",
 	)
 	doctest.Open(t, "docs/SECURITY.md", "What each may do").Says(t, "files together "+doctest.Size(l.Bytes))
 }

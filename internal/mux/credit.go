@@ -138,8 +138,8 @@ func (w *Writer) againLocked() {
 	w.blocked = w.blocked[:0]
 }
 
-// DropData drops the frames of data that wait in an outbox of a Writer with credit: those
-// who sent them have gone, and what follows may overtake them.
+// DropData drops the frames of data that wait in an outbox of a Writer with credit. Their
+// senders have gone, and later frames may overtake such frames.
 func (o *Outbox) DropData() {
 	o.w.mu.Lock()
 	defer o.w.mu.Unlock()

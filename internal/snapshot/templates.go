@@ -26,7 +26,7 @@ const (
 	leastRoom = 1 << 30
 
 	// failedFor is how long a template that could not be made, or that did no good, is
-	// not tried again: whoever starts machines pays for each attempt.
+	// not tried again: each attempt makes the start of a machine longer.
 	failedFor = time.Hour
 
 	lockName = "lock"

@@ -81,7 +81,7 @@ func (p *Tap) Early() int {
 	return p.heard
 }
 
-// read gives the guest's frames to who they are for, until the port ends.
+// read gives each of the guest's frames to its reader, until the port ends.
 func (p *Tap) read(client net.Conn) {
 	defer func() { _ = client.Close() }() // The client reads the end.
 	frames := frame.NewReader(p.port)

@@ -69,8 +69,8 @@ func attributes(t *testing.T, table *proc.Table, limits []proc.Limit) {
 			t.Errorf("%s %s, want %s", key, got, want)
 		}
 	}
-	// Signals 32 and 33 are the C library's own: who was started by its posix_spawn,
-	// as from make, ignores them. The kernel starts PID 1 with none ignored.
+	// Signals 32 and 33 are the C library's own: a process that its posix_spawn
+	// starts, as under make, ignores them. The kernel starts PID 1 with none ignored.
 	const libraries = 1<<31 | 1<<32
 	if got, err := strconv.ParseUint(fieldOf(status, "SigIgn:"), 16, 64); err != nil || got&^libraries != 0 {
 		t.Errorf("SigIgn: %x (%v), want no signal but the C library's", got, err)

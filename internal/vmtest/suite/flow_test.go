@@ -25,7 +25,7 @@ const (
 	promptly = silence * time.Second / 2
 )
 
-// flows are much data, and who it delays (sections 8.5, 8.6 and 11).
+// flows move much data, and show which sessions that delays (sections 8.5, 8.6 and 11).
 //
 //holds:wire 8: started, output, exited; 200 MB in order, also with a slow host
 //holds:wire 8: one that never reads delays nobody by 100 ms; bounded memory

@@ -63,7 +63,8 @@ func (p *process) closeTheirs() {
 	}
 }
 
-// closeStreams closes what nobody has taken: who has taken a stream closes it.
+// closeStreams closes the streams that nobody has taken. A stream that was taken is closed
+// by its taker.
 func (p *process) closeStreams() {
 	p.closeTheirs()
 	p.mu.Lock()

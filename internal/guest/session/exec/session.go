@@ -85,7 +85,7 @@ func (e *Session) run(req *wire.ExecRequest) {
 	})
 	e.running(c)
 	status := c.child.Status()
-	e.in.Settle() // Whoever has the input now is not waited for.
+	e.in.Settle() // Give the credit back at once: the input may have another sender now.
 	endGrace()
 	heard()
 	e.in.Drop()
@@ -333,7 +333,7 @@ func (e *Session) Detach() {
 // EndInput ends the command's input after what has come.
 func (e *Session) EndInput() {
 	e.in.End()
-	e.in.Settle() // Nobody is waited for who would be told.
+	e.in.Settle() // Give the credit back at once: the sender of the input has gone.
 }
 
 // feed writes the input to the command until the input ends. A failed write is reported,
