@@ -13,7 +13,7 @@ func TestDocumentNumbers(t *testing.T) {
 	for section, sentences := range map[string][]string{
 		"3": {
 			fmt.Sprintf("reserve %d threads and one for each processor", spareThreads), "start a timer of " + doctest.Time(alarmAfter),
-			doctest.Time(clockTimeout) + " in which the machine ran",
+			"until the machine has run for " + doctest.Time(clockTimeout),
 		},
 		"22": {"begun anew at " + doctest.Size(logSize), "`/" + ownGroup + "` of cgroup2"},
 		"26": {
