@@ -113,7 +113,7 @@ func costs(t *testing.T, b *bareHost, dir string) []cost {
 }
 
 // countedAllocations are the most allocations of one operation.
-var countedAllocations = map[string]float64{"ping": 4, "stat": 50, "read": 45, "write": 42, "true": 141, "echo": 146}
+var countedAllocations = map[string]float64{"ping": 4, "stat": 32, "read": 38, "write": 36, "true": 118, "echo": 123}
 
 // TestAllocations holds the allocations of the operations that are done most.
 func TestAllocations(t *testing.T) {

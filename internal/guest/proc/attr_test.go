@@ -118,7 +118,7 @@ func TestTerminal(t *testing.T) {
 				defer func() { _ = master.Close() }()
 				// The shell opens its controlling terminal by the name that means it.
 				s := shell("tty >/dev/null && stty size && ls /proc/self/fd | wc -l && exec 3</dev/pts/$(basename $(tty)) && echo open")
-				s.TTY, s.Stdio, s.Limits = true, [3]*os.File{slave, slave, slave}, limits
+				s.TTY, s.Stdio, s.Limits = true, [3]proc.Descriptor{slave, slave, slave}, limits
 				child, err := table.Start(s)
 				if err := errors.Join(err, slave.Close()); err != nil {
 					t.Fatal(err)

@@ -57,7 +57,7 @@ func start(t *testing.T, table *proc.Table, s *proc.Spec) (*run, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Stdio = [3]*os.File{null, theirs, theirs}
+	s.Stdio = [3]proc.Descriptor{null, theirs, theirs}
 	child, err := table.Start(s)
 	if closed := errors.Join(null.Close(), theirs.Close()); closed != nil {
 		t.Error(closed)

@@ -105,12 +105,12 @@ func (t *Table) reap() {
 func (t *Table) reapSome() bool {
 	t.forking.Lock()
 	defer t.forking.Unlock()
-	return t.takeLocked()
+	return t.takeLocked(reapBatch)
 }
 
-// takeLocked reaps one batch, with forking held.
-func (t *Table) takeLocked() (more bool) {
-	for range reapBatch {
+// takeLocked reaps at most so many, with forking held. It reports whether there may be more.
+func (t *Table) takeLocked(most int) (more bool) {
+	for range most {
 		e, ok := sys.Reap()
 		if !ok {
 			return false
@@ -120,14 +120,14 @@ func (t *Table) takeLocked() (more bool) {
 	return true
 }
 
-// Look reaps children that have ended. Call it when a child has probably ended: SIGCHLD is
+// Look reaps a child that has ended. Call it when a child has probably ended: SIGCHLD is
 // delivered late, over three threads. Look does not wait for a start that is under way.
 func (t *Table) Look() {
 	if !t.forking.TryLock() {
 		return
 	}
 	defer t.forking.Unlock()
-	t.takeLocked() // The reaper takes the rest: it gets the signal too.
+	t.takeLocked(1) // The reaper takes the rest: it gets the signal too.
 }
 
 // ended notes the end of a child. A process without an entry is an orphan, and needs

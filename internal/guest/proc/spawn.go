@@ -39,14 +39,17 @@ type Limit struct {
 	Soft, Hard uint64
 }
 
+// A Descriptor is an open file that a child gets. It stays the caller's.
+type Descriptor interface{ Fd() uintptr }
+
 // A Spec says what to start.
 type Spec struct {
 	Name   string   // A path, or a name to search for in the PATH of Env.
 	Argv   []string // From argv[0] on.
 	Env    []string
 	Dir    string
-	Stdio  [3]*os.File // The child's descriptors 0, 1 and 2.
-	TTY    bool        // Descriptor 0 becomes the controlling terminal.
+	Stdio  [3]Descriptor // The child's descriptors 0, 1 and 2.
+	TTY    bool          // Descriptor 0 becomes the controlling terminal.
 	User   *syscall.Credential
 	Limits []Limit // Set after the change of user, so a user's own limits hold.
 

@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"sync"
 
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/internal/mux"
@@ -41,6 +42,7 @@ type Host struct {
 	// Incarnation returns the connection that owns an id, for the second port.
 	Incarnation func(id uint32) [16]byte
 
+	littles    sync.Pool // Of *littleFrame.
 	turns      turns
 	goroutines goroutines
 

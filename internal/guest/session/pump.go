@@ -34,6 +34,18 @@ const (
 	pipe = 64 << 10
 )
 
+// A littleFrame has the room for the first read of an output.
+type littleFrame [wire.DataHead + minRead]byte
+
+// little returns a little frame with arbitrary content. Most of what a short command made the
+// agent allocate was these.
+func (h *Host) little() *littleFrame {
+	if b, ok := h.littles.Get().(*littleFrame); ok {
+		return b
+	}
+	return new(littleFrame)
+}
+
 // NewPool returns the pool of large frames of one agent's sessions.
 func NewPool() *mux.Pool { return mux.NewPool(maxFrame, lentFrames) }
 
@@ -82,7 +94,9 @@ func (p *Pump) Run() error {
 	p.turn.of = &p.Host.turns
 	defer p.turn.end()
 	// Outside floods a session holds this buffer only.
-	little := make([]byte, wire.DataHead+minRead)
+	lent := p.Host.little()
+	defer p.Host.littles.Put(lent)
+	little := lent[:]
 	for {
 		n, err := p.from.Read(little[wire.DataHead:])
 		if p.kind == wire.TypeExecStderr {

@@ -3,7 +3,6 @@ package sys
 import (
 	"errors"
 	"io"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -68,7 +67,7 @@ func (r *Reader) Try(b []byte) (n int, err error) {
 func (r *Reader) Grow(size int) (grown bool) { return growPipe(r.raw, size) }
 
 // GrowPipe is Grow for a pipe that the agent writes.
-func GrowPipe(w *os.File, size int) (grown bool) {
+func GrowPipe(w syscall.Conn, size int) (grown bool) {
 	raw, err := w.SyscallConn()
 	return err == nil && growPipe(raw, size)
 }

@@ -3,7 +3,6 @@ package exec
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -159,7 +158,7 @@ const (
 
 // widen enlarges the pipe to a command, unless too many are large. The caller calls
 // narrow when the pipe is closed.
-func (r *Runner) widen(w *os.File) (narrow func()) {
+func (r *Runner) widen(w syscall.Conn) (narrow func()) {
 	if r.wide.Add(1) <= maxWide {
 		sys.GrowPipe(w, widePipe)
 	}

@@ -165,8 +165,14 @@ func exited(s proc.Status, reportSignal bool) *wire.ExecExited {
 type command struct {
 	child   *proc.Child
 	master  *os.File
-	input   *os.File
+	input   input
 	outputs []output
+}
+
+// An input is written to a command: a pipe or a terminal.
+type input interface {
+	io.WriteCloser
+	syscall.Conn
 }
 
 type output struct {
@@ -339,7 +345,7 @@ func (e *Session) EndInput() {
 // feed writes the input to the command until the input ends. A failed write is reported,
 // and the session goes on. After EPIPE the rest of the input is dropped, so that the host
 // gets one error however much is waiting; a host whose credit bounds that gets one for each frame.
-func (e *Session) feed(w *os.File) {
+func (e *Session) feed(w input) {
 	narrow := func() {}
 	defer func() { narrow() }()
 	for first := true; ; {

@@ -2,6 +2,7 @@ package exec
 
 import (
 	"errors"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -134,8 +135,15 @@ func limits(list []wire.Rlimit) (all []proc.Limit) {
 	return all
 }
 
-// files are opened for one command and closed together.
-type files []*os.File
+// A file is open for one command: ours, or the end of a pipe that the command gets.
+type file interface {
+	proc.Descriptor
+	Chown(uid, gid int) error
+	Close() error
+}
+
+// files are closed together.
+type files []io.Closer
 
 func (f files) close() {
 	for _, file := range f {
@@ -144,23 +152,33 @@ func (f files) close() {
 }
 
 func (e *Session) startPipes(spec *proc.Spec) (c *command, err error) {
-	var ours, theirs files
+	var ours files
+	var theirs []sys.End
 	defer func() {
-		theirs.close() // The child has its own.
+		for _, end := range theirs {
+			_ = end.Close() // The child has its own.
+		}
 		if err != nil {
 			ours.close()
 		}
 	}()
-	for i, open := range []func() (*os.File, *os.File, error){sys.WritePipe, sys.ReadPipe, sys.ReadPipe} {
-		o, t, err := open()
-		if err != nil {
+	input, end, err := sys.InputPipe()
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs = append(ours, input), append(theirs, end)
+	var read [2]*os.File
+	for i := range read {
+		if read[i], end, err = sys.OutputPipe(); err != nil {
 			return nil, err
 		}
-		ours, theirs = append(ours, o), append(theirs, t)
-		give(t, spec.User)
-		spec.Stdio[i] = t
+		ours, theirs = append(ours, read[i]), append(theirs, end)
 	}
-	outputs, err := outputs(ours[1:], wire.TypeExecStdout, wire.TypeExecStderr)
+	for i, end := range theirs {
+		give(end, spec.User)
+		spec.Stdio[i] = end
+	}
+	outputs, err := outputs(read[:], wire.TypeExecStdout, wire.TypeExecStderr)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +186,7 @@ func (e *Session) startPipes(spec *proc.Spec) (c *command, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &command{child: child, input: ours[0], outputs: outputs}, nil
+	return &command{child: child, input: input, outputs: outputs}, nil
 }
 
 func (e *Session) startTTY(req *wire.ExecRequest, spec *proc.Spec) (*command, error) {
@@ -179,8 +197,8 @@ func (e *Session) startTTY(req *wire.ExecRequest, spec *proc.Spec) (*command, er
 	defer func() { _ = slave.Close() }()
 	give(slave, spec.User)
 	spec.TTY = true
-	spec.Stdio = [3]*os.File{slave, slave, slave}
-	outputs, err := outputs(files{master}, wire.TypeExecStdout)
+	spec.Stdio = [3]proc.Descriptor{slave, slave, slave}
+	outputs, err := outputs([]*os.File{master}, wire.TypeExecStdout)
 	if err != nil {
 		return nil, errors.Join(err, master.Close())
 	}
@@ -194,14 +212,14 @@ func (e *Session) startTTY(req *wire.ExecRequest, spec *proc.Spec) (*command, er
 // give makes a command's user the owner of a pipe or a terminal, so that the command
 // can open it by name (/dev/stdout, /dev/tty), as after a login. The command can run
 // without that, so errors are ignored.
-func give(file *os.File, user *syscall.Credential) {
+func give(file file, user *syscall.Credential) {
 	if user != nil {
 		_ = file.Chown(int(user.Uid), -1)
 	}
 }
 
 // outputs pairs the files that the agent reads with the types of their messages.
-func outputs(ours files, kinds ...wire.Type) (all []output, err error) {
+func outputs(ours []*os.File, kinds ...wire.Type) (all []output, err error) {
 	for i, file := range ours {
 		from, err := sys.NewReader(file)
 		if err != nil {
