@@ -1,6 +1,9 @@
 package wire
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,4 +107,51 @@ func TestDocumentExtensions(t *testing.T) {
 	if want := []string{ExtensionArchive, ExtensionKept, ExtensionLimits, ExtensionUnix}; !slices.Equal(got, want) {
 		t.Errorf("the document has %q, want %q", got, want)
 	}
+}
+
+// The document names each kind of error and each kind of failure, and no other.
+func TestDocumentKinds(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		file, of, section string
+		columns           int
+	}{
+		{"core.go", "ErrorKind", "7.8", 3},
+		{"exec.go", "FailureKind", "8.8", 2},
+	} {
+		want := valuesOf(t, tt.file, tt.of)
+		var got []string
+		for _, row := range doctest.Open(t, protocol, tt.section).Rows(tt.columns) {
+			if name := strings.Trim(row[0], "`"); slices.Contains(want, name) || strings.HasPrefix(row[0], "`") && tt.columns == 3 {
+				got = append(got, name)
+			}
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("section %s has the kinds %q, want %q", tt.section, got, want)
+		}
+	}
+}
+
+// valuesOf are the values of the constants of a type that a file declares.
+func valuesOf(t *testing.T, file, of string) (values []string) {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(f, func(n ast.Node) bool {
+		s, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		if typ, ok := s.Type.(*ast.Ident); ok && typ.Name == of {
+			if v, ok := s.Values[0].(*ast.BasicLit); ok {
+				values = append(values, strings.Trim(v.Value, `"`))
+			}
+		}
+		return true
+	})
+	return values
 }

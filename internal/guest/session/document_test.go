@@ -3,10 +3,12 @@ package session
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/agentd-go/agentd/internal/doctest"
 	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/wire"
 )
 
 const protocol = "docs/PROTOCOL.md"
@@ -51,4 +53,25 @@ func TestDocumentBounds(t *testing.T) {
 		fmt.Sprintf("Inboxes: %s each and %s together in memory, %s each on disk", memory, all, doctest.Size(inputStored)),
 		fmt.Sprintf("Windows of raw flows into the guest: %s together", doctest.Size(windowBudget)),
 	)
+}
+
+// The document has the kind of each error number with a name, and the names of all.
+func TestDocumentFailures(t *testing.T) {
+	t.Parallel()
+	section := doctest.Open(t, protocol, "8.8")
+	kinds, words := map[string]string{}, section.Words()
+	for _, row := range section.Rows(2) {
+		kinds[strings.Trim(row[0], "`")] += " " + row[1]
+	}
+	for _, e := range errnos {
+		if e.name == "" || e.name == "EBADF" { // Only core.exec.stdin.error has its name.
+			continue
+		}
+		if !words[e.name] {
+			t.Errorf("section 8.8 does not have the name %s", e.name)
+		}
+		if e.kind != wire.FailureOther && !strings.Contains(kinds[string(e.kind)], e.name) {
+			t.Errorf("section 8.8 does not have %s as %s: %s", e.name, e.kind, kinds[string(e.kind)])
+		}
+	}
 }
