@@ -102,6 +102,8 @@ type Cmd struct {
 	cancellable bool  // Made by CommandContext.
 	view        *View // Made by Attach.
 
+	again *Reconnector // Of a command that goes on over several links; nil for others.
+
 	stdin          *stream // Of StdinPipe.
 	stdout, stderr *stream // Of StdoutPipe and StderrPipe.
 
@@ -142,7 +144,7 @@ func (c *Cmd) Run() error {
 // if the guest could not start it. Wait must follow if there is none.
 func (c *Cmd) Start() error {
 	switch {
-	case c.client == nil:
+	case c.client == nil && c.again == nil:
 		return errors.New("command was not made by a client")
 	case c.used:
 		return errors.New("command already started")
@@ -164,13 +166,9 @@ func (c *Cmd) start() error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
-	req, err := c.opening()
-	if err != nil {
-		return err
-	}
 	p := &process{kept: c.keptState(), stdin: c.stdin, labelled: c.Sink != nil}
 	p.stdout, p.stderr = c.outputs()
-	if err := c.client.exec(p, req, c.Path); err != nil {
+	if err := c.ask(p); err != nil {
 		return err
 	}
 	if err := p.awaitStart(c.ctx); err != nil {
@@ -180,6 +178,29 @@ func (c *Cmd) start() error {
 	c.copyAll()
 	c.watch = c.watchContext()
 	return nil
+}
+
+// ask sends the first message, by a link that is up if the command has one after the other.
+func (c *Cmd) ask(p *process) error {
+	for {
+		var err error
+		if c.again != nil {
+			if c.client, err = c.again.Client(c.ctx); err != nil {
+				return err
+			}
+		}
+		first, err := c.opening()
+		if err != nil {
+			return err
+		}
+		if c.view != nil {
+			p.attached = c.Path
+		}
+		p.back = c.comeback(first)
+		if err = c.client.exec(p, first, c.Path); err == nil || c.again == nil || !isLinkEnd(err) {
+			return err
+		}
+	}
 }
 
 // opening makes the first message: a request for a new command, or one to attach.
@@ -200,9 +221,9 @@ func (c *Cmd) opening() (wire.Message, error) {
 func (c *Cmd) keptState() *keptState {
 	switch {
 	case c.view != nil:
-		return &keptState{gap: c.view.Gap}
+		return &keptState{gap: c.view.Gap, wants: [2]bool{!c.view.NoStdout, !c.view.NoStderr}}
 	case c.Keep != nil:
-		return new(keptState)
+		return &keptState{wants: [2]bool{true, true}}
 	}
 	return nil
 }
@@ -333,6 +354,7 @@ func (c *Cmd) Resize(rows, cols uint16) error {
 	if c.proc == nil {
 		return errNotStarted
 	}
+	c.proc.back.resize(rows, cols)
 	return c.proc.sendAlive(&wire.ExecResize{Rows: rows, Cols: cols})
 }
 

@@ -109,6 +109,8 @@ type writing struct {
 	open   *upload
 	closed []*upload
 	long   bool // Enough is written that raw records pay off.
+
+	inOrder bool // One upload at a time: the file's length is what has arrived.
 }
 
 // flush waits for all answers, and returns the first error.
@@ -148,7 +150,7 @@ func (f *File) upload() (*upload, error) {
 		return nil, err
 	}
 	allowed := 1
-	if f.append {
+	if f.append || w.inOrder {
 		allowed = 0 // Two concurrent appends would interleave.
 	}
 	for len(w.closed) > allowed {

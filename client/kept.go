@@ -84,8 +84,14 @@ func (c *Client) Attach(ctx context.Context, name string, v View) *Cmd {
 
 // attach makes the protocol's request for a view.
 func (c *Cmd) attach() *wire.KeptAttach {
-	v := c.view
-	m := &wire.KeptAttach{Name: c.Path, Stdout: v.Stdout, Stderr: v.Stderr, Write: v.Write, Rows: c.Rows, Cols: c.Cols}
+	m := c.view.message(c.Path)
+	m.Rows, m.Cols = c.Rows, c.Cols
+	return m
+}
+
+// message makes the protocol's request for a view of a command.
+func (v *View) message(name string) *wire.KeptAttach {
+	m := &wire.KeptAttach{Name: name, Stdout: v.Stdout, Stderr: v.Stderr, Write: v.Write}
 	if !v.NoStdout {
 		m.Streams |= wire.KeptStdout
 	}

@@ -10,6 +10,7 @@ import (
 type keptState struct {
 	start wire.KeptStart // Set before the process has started.
 	gap   func(stderr bool, offset uint64)
+	wants [2]bool // The outputs that the client reads.
 
 	mu    sync.Mutex
 	got   [2]uint64 // How far the outputs have come.
@@ -23,6 +24,19 @@ func (k *keptState) begin(s *wire.KeptStart) {
 	defer k.mu.Unlock()
 	k.got = [2]uint64{s.Stdout, s.Stderr}
 	k.acked = k.got
+}
+
+// resume compares the agent's word on where the outputs go on with what has come.
+func (k *keptState) resume(s *wire.KeptStart) error {
+	for i, offset := range [2]uint64{s.Stdout, s.Stderr} {
+		if !k.wants[i] {
+			continue
+		}
+		if err := k.skip(&wire.KeptGap{Stream: wire.KeptStreams(1 << i), Offset: offset}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (k *keptState) offsets() (stdout, stderr uint64) {
@@ -56,15 +70,13 @@ func (k *keptState) skip(m *wire.KeptGap) error {
 	stderr := m.Stream == wire.KeptStderr
 	k.mu.Lock()
 	i := index(stderr)
-	back := m.Offset < k.got[i]
-	if !back {
-		k.got[i] = m.Offset
-	}
+	before := k.got[i]
+	k.got[i] = max(before, m.Offset)
 	k.mu.Unlock()
-	if back {
+	if m.Offset < before {
 		return errUnexpected
 	}
-	if k.gap != nil {
+	if m.Offset > before && k.gap != nil {
 		k.gap(stderr, m.Offset)
 	}
 	return nil
@@ -79,6 +91,7 @@ func (p *process) receiveKept(m wire.Message) error {
 	case *wire.KeptGap:
 		return p.kept.skip(m)
 	case *wire.KeptInput:
+		p.back.taken(m.Offset)
 		return nil
 	case *wire.KeptDetached:
 		p.finish(ErrDetached)
@@ -93,8 +106,6 @@ func (p *process) acknowledge(stderr bool, n int) {
 		return
 	}
 	if m := p.kept.took(stderr, n); m != nil {
-		if b, err := p.client.encode(p.id, m); err == nil {
-			_ = p.ctl.Put(b) // Fails only if the link has ended.
-		}
+		p.at.Load().put(m)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,14 +24,14 @@ const sigkill = 9
 //	    `-------- failed, a bad frame, the link's end --------^
 //
 // Its id stays in use until the terminal frame, also after its user has given it up:
-// frames that still come are discarded.
+// frames that still come are discarded. A kept command of a [Session] does not fail at the
+// link's end: it gets a seat on the next link.
 type process struct {
-	client *Client
-	id     uint32
-	path   string
+	path     string
+	attached string // The name of the kept command that it attaches to; "" for a new one.
 
-	ctl *mux.Outbox // The request, signals, sizes: they overtake input.
-	in  *mux.Outbox // Input; discarded as soon as the command cannot read it any more.
+	at   atomic.Pointer[seat]
+	back *comeback // How it goes on at the link's end; nil for a process that does not.
 
 	stdin          *stream    // Of a StdinPipe; nil for any other input.
 	stdout, stderr *stream    // nil: discarded. The same, if one writer takes both.
@@ -50,35 +51,60 @@ type process struct {
 	stdinErr error
 }
 
+// A seat is a process's place on one link.
+type seat struct {
+	client   *Client
+	id       uint32
+	attaches bool // Its first message attaches.
+	started  bool // The agent has said that the command runs. The reading goroutine's.
+
+	ctl *mux.Outbox // The request, signals, sizes: they overtake input.
+	in  *mux.Outbox // Input; discarded as soon as the command cannot read it any more.
+}
+
 // exec asks for a command, whose streams the caller has filled in.
 func (c *Client) exec(p *process, req wire.Message, path string) error {
-	p.client, p.path = c, path
-	p.ctl, p.in = c.writer.Outbox(0), c.writer.Outbox(0)
+	p.path = path
 	p.started, p.done = make(chan struct{}), make(chan struct{})
+	return p.sit(c, req)
+}
+
+// sit gives a process a place on a link, and sends its first message.
+func (p *process) sit(c *Client, first wire.Message) error {
+	s := &seat{client: c, ctl: c.writer.Outbox(0), in: c.writer.Outbox(0)}
+	_, s.attaches = first.(*wire.KeptAttach)
 	err := c.calls.add(func(id uint32) receiver {
-		p.id = id
+		s.id = id
+		p.at.Store(s)
 		return p
 	})
 	if err != nil {
 		return err
 	}
-	if err := p.send(req); err != nil {
-		c.calls.remove(p.id, p)
+	if err := s.send(first); err != nil {
+		c.calls.remove(s.id, p)
 		return err
 	}
 	return nil
 }
 
 // send queues a message and waits while the queue is full.
-func (p *process) send(m wire.Message) error {
-	b, err := p.client.encode(p.id, m)
+func (s *seat) send(m wire.Message) error {
+	b, err := s.client.encode(s.id, m)
 	if err != nil {
 		return err
 	}
-	if err := p.ctl.Send(b); err != nil {
-		return p.client.reason() // This outbox is never closed on its own.
+	if err := s.ctl.Send(b); err != nil {
+		return s.client.reason() // This outbox is never closed on its own.
 	}
 	return nil
+}
+
+// put queues a message without waiting. It fails only if the link has ended.
+func (s *seat) put(m wire.Message) {
+	if b, err := s.client.encode(s.id, m); err == nil {
+		_ = s.ctl.Put(b)
+	}
 }
 
 // receive takes one message; see receiver.
@@ -99,7 +125,9 @@ func (p *process) receive(e wire.Envelope) error {
 	case *wire.ExecStdinError:
 		p.refuseStdin(m)
 	case *wire.ExecFailed:
-		p.finish(newStartError(p.path, m))
+		if !p.back.startFailed(p, m) {
+			p.finish(newStartError(p.path, m))
+		}
 	case *wire.ExecExited:
 		return p.exit(m)
 	default:
@@ -134,6 +162,13 @@ func (p *process) isRunning() bool {
 }
 
 func (p *process) start(m *wire.ExecStarted) error {
+	s := p.at.Load()
+	if s.started {
+		return errUnexpected
+	}
+	if s.started = true; p.isRunning() {
+		return p.restart(m)
+	}
 	if (m.Kept == nil) != (p.kept == nil) {
 		return errUnexpected
 	}
@@ -141,17 +176,17 @@ func (p *process) start(m *wire.ExecStarted) error {
 		p.kept.begin(m.Kept)
 	}
 	p.mu.Lock()
-	again, late := p.running, p.over
+	late := p.over
 	p.running, p.pid = true, int(m.PID)
 	p.mu.Unlock()
-	switch {
-	case again:
-		return errUnexpected
-	case late:
+	if late {
 		p.giveUp() // The first signal may have come before the command ran.
-	default:
-		close(p.started)
+		return nil
 	}
+	if m.Kept != nil {
+		p.takeUpInput(m.Kept.Stdin)
+	}
+	close(p.started)
 	return nil
 }
 
@@ -183,7 +218,8 @@ func (p *process) refuseStdin(m *wire.ExecStdinError) {
 }
 
 func (p *process) closeStdin() {
-	p.in.Discard()
+	p.at.Load().in.Discard()
+	p.back.dropInput()
 	if p.stdin != nil {
 		_ = p.stdin.Close() // A stream's Close has no error.
 	}
@@ -192,6 +228,9 @@ func (p *process) closeStdin() {
 // fail ends a command whose terminal frame cannot be received any more. It kills the command
 // before the caller can learn of the failure and send another request.
 func (p *process) fail(err error) {
+	if p.back.takes(p, err) {
+		return
+	}
 	if !p.isOver() {
 		p.giveUp()
 	}
@@ -204,9 +243,7 @@ func (p *process) giveUp() {
 		p.kill()
 		return
 	}
-	if b, err := p.client.encode(p.id, new(wire.KeptDetach)); err == nil {
-		_ = p.ctl.Put(b) // Fails only if the link has ended.
-	}
+	p.at.Load().put(new(wire.KeptDetach))
 }
 
 // finish ends a command: with nil for code 0, an *ExitError for another code, or the reason
@@ -255,12 +292,11 @@ func (p *process) kill() {
 	p.mu.Lock()
 	p.killed = true
 	p.mu.Unlock()
-	if p.ctl.Queued() > mux.DefaultOutbox {
+	s := p.at.Load()
+	if s.ctl.Queued() > mux.DefaultOutbox {
 		return
 	}
-	if b, err := p.client.encode(p.id, &wire.ExecSignal{Signal: sigkill, Kept: p.kept != nil}); err == nil {
-		_ = p.ctl.Put(b) // Fails only if the link has ended.
-	}
+	s.put(&wire.ExecSignal{Signal: sigkill, Kept: p.kept != nil})
 }
 
 func (p *process) wasKilled() bool {
@@ -310,6 +346,17 @@ func (p *process) sendAlive(m wire.Message) error {
 		return os.ErrProcessDone
 	}
 	return p.send(m)
+}
+
+// send sends a message. A process that is between two links waits for the next one.
+func (p *process) send(m wire.Message) error {
+	for {
+		s := p.at.Load()
+		err := s.send(m)
+		if err == nil || !p.back.awaitSeat(p, s, err) {
+			return err
+		}
+	}
 }
 
 func (p *process) killAlive() error {

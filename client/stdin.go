@@ -59,6 +59,12 @@ func (in *input) copyFrom(r io.Reader) error {
 // pieces are copied to memory of their size.
 func (in *input) send(buf []byte, n int) []byte {
 	in.midLine = buf[wire.DataHead+n-1] != '\n'
+	if b := in.p.back; b != nil {
+		if !b.input.append(buf[wire.DataHead:][:n]) {
+			return nil
+		}
+		return buf
+	}
 	out, next := buf, buf
 	if n < stdinChunk/2 {
 		out = make([]byte, wire.DataHead+n)
@@ -66,8 +72,9 @@ func (in *input) send(buf []byte, n int) []byte {
 	} else {
 		next = make([]byte, len(buf))
 	}
-	start := wire.PutDataHead(out, own, in.p.id, wire.TypeExecStdin, n)
-	if in.p.in.Send(out[start:wire.DataHead+n]) != nil {
+	s := in.p.at.Load()
+	start := wire.PutDataHead(out, own, s.id, wire.TypeExecStdin, n)
+	if s.in.Send(out[start:wire.DataHead+n]) != nil {
 		return nil
 	}
 	return next
@@ -83,8 +90,15 @@ func (in *input) end() {
 			last = append(last, terminalEOF)
 		}
 	}
-	if b, err := in.p.client.encode(in.p.id, &wire.ExecStdin{Data: last}); err == nil {
-		_ = in.p.in.Send(b) // Fails only if the command takes no more.
+	if b := in.p.back; b != nil {
+		if b.input.append(last) && !in.terminal {
+			b.input.end()
+		}
+		return
+	}
+	s := in.p.at.Load()
+	if b, err := s.client.encode(s.id, &wire.ExecStdin{Data: last}); err == nil {
+		_ = s.in.Send(b) // Fails only if the command takes no more.
 	}
 }
 

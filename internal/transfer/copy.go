@@ -118,7 +118,39 @@ func (p *Plan) copyFile(ctx context.Context, i item, done *Progress) error {
 	if err != nil {
 		return err
 	}
-	size, err := copyData(ctx, to, from, done)
+	if err := p.fill(ctx, i, to, from, done); err != nil {
+		return errors.Join(named(err, i.to), to.Abort())
+	}
+	if err := to.Commit(); err != nil {
+		return err
+	}
+	done.Files.Add(1)
+	return nil
+}
+
+// fill writes a file. When the link to the target ends it goes on, on the next one, after what
+// has arrived.
+func (p *Plan) fill(ctx context.Context, i item, to Writer, from Reader, done *Progress) error {
+	at := int64(0)
+	for {
+		size, err := p.fillFrom(ctx, i, to, from, at, done)
+		f, ok := to.(*guestFile)
+		if !ok || !f.resumes(err) {
+			return err
+		}
+		if at, err = f.resume(ctx); err != nil {
+			return err
+		}
+		if _, err = from.Seek(at, io.SeekStart); err != nil {
+			return err
+		}
+		done.Bytes.Add(at - size)
+	}
+}
+
+// fillFrom writes what follows in a file, and describes it. It returns how far it has come.
+func (p *Plan) fillFrom(ctx context.Context, i item, to Writer, from Reader, at int64, done *Progress) (int64, error) {
+	size, err := copyData(ctx, to, from, at, done)
 	if err == nil {
 		err = p.complete(ctx, i, size)
 	}
@@ -128,14 +160,7 @@ func (p *Plan) copyFile(ctx context.Context, i item, done *Progress) error {
 	if err == nil {
 		err = to.Describe(i.mode, i.mtime)
 	}
-	if err != nil {
-		return errors.Join(named(err, i.to), to.Abort())
-	}
-	if err := to.Commit(); err != nil {
-		return err
-	}
-	done.Files.Add(1)
-	return nil
+	return size, err
 }
 
 // complete compares the number of copied bytes with the file's size. A file may have
@@ -192,8 +217,9 @@ var (
 	buffers = sync.Pool{New: func() any { return new([chunk]byte) }}
 )
 
-// copyData copies a file, makes holes of zeros, and returns its size.
-func copyData(ctx context.Context, to Writer, from Reader, done *Progress) (size int64, err error) {
+// copyData copies a file from an offset on, at which both stand, makes holes of zeros, and
+// returns its size.
+func copyData(ctx context.Context, to Writer, from Reader, size int64, done *Progress) (int64, error) {
 	buf, _ := buffers.Get().(*[chunk]byte)
 	defer buffers.Put(buf)
 	var hole int64 // Zeros at the end that are not written yet.

@@ -30,8 +30,8 @@ type listed struct {
 // list lists both trees, each in one request, where they are a machine's whose agent can.
 func (p *Plan) list(ctx context.Context) error {
 	// A directory into which only the contents go may have far more in it than the copy.
-	if to, ok := p.to.(*guestTarget); ok && !p.contents && to.c.Archives() {
-		there, err := listTree(ctx, Guest{to.c}, to.dir)
+	if to, ok := p.to.(*guestTarget); ok && !p.contents && to.g.archives() {
+		there, err := listTree(ctx, to.g, to.dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -40,7 +40,7 @@ func (p *Plan) list(ctx context.Context) error {
 		}
 	}
 	g, ok := p.from.(Guest)
-	if !ok || !g.Client.Archives() {
+	if !ok || !g.archives() {
 		return nil
 	}
 	l, err := listTree(ctx, g, p.source)
@@ -62,7 +62,9 @@ func listTree(ctx context.Context, g Guest, top string) (*listed, error) {
 }
 
 func (l *listed) read(ctx context.Context) error {
-	from, err := l.Client.Pack(ctx, l.top, client.PackOptions{Bare: true, Devices: true})
+	from, err := from(ctx, l.Guest, func(c *client.Client) (*client.Archive, error) {
+		return c.Pack(ctx, l.top, client.PackOptions{Bare: true, Devices: true})
+	})
 	if err != nil {
 		return err
 	}

@@ -3,11 +3,14 @@ package transfer
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/agentd-go/agentd/client"
 )
 
 // A killed machine loses the data that its kernel has not written to its disks. It may
@@ -92,16 +95,29 @@ func (t *guestTarget) settle(ctx context.Context) error {
 		return err
 	}
 	each(context.WithoutCancel(ctx), names, func(name string) {
-		if err := t.c.Rename(ctx, parts[name], name); err != nil {
-			errs.add(errors.Join(err, removePart(ctx, t.c, parts[name])))
+		if err := t.rename(ctx, parts[name], name); err != nil {
+			errs.add(errors.Join(err, removePart(ctx, t.g, parts[name])))
 		}
 	})
 	return errs.err()
 }
 
+// rename gives a file its name. When it is repeated on another link the file may have it.
+func (t *guestTarget) rename(ctx context.Context, part, name string) error {
+	asked := false
+	return t.g.do(ctx, func(c *client.Client) error {
+		err := c.Rename(ctx, part, name)
+		if asked && errors.Is(err, fs.ErrNotExist) {
+			_, err = c.Lstat(ctx, name)
+		}
+		asked = true
+		return err
+	})
+}
+
 // drop removes parts that get no name. If the link has ended, they stay in the machine.
 func (t *guestTarget) drop(ctx context.Context, parts map[string]string, names []string) {
-	each(context.WithoutCancel(ctx), names, func(name string) { _ = removePart(ctx, t.c, parts[name]) })
+	each(context.WithoutCancel(ctx), names, func(name string) { _ = removePart(ctx, t.g, parts[name]) })
 }
 
 // sync writes the file systems of the files' directories to disk.
@@ -109,7 +125,7 @@ func (t *guestTarget) sync(ctx context.Context, names []string) error {
 	last := ""
 	for _, name := range names {
 		if dir := path.Dir(name); dir != last {
-			if err := t.c.Sync(ctx, dir); err != nil {
+			if err := t.syncDir(ctx, dir); err != nil {
 				return err
 			}
 			last = dir
@@ -118,11 +134,15 @@ func (t *guestTarget) sync(ctx context.Context, names []string) error {
 	return nil
 }
 
+func (t *guestTarget) syncDir(ctx context.Context, dir string) error {
+	return t.g.do(ctx, func(c *client.Client) error { return c.Sync(ctx, dir) })
+}
+
 // Settle settles the batch and syncs, so that the copy is on the machine's disk.
 func (t *guestTarget) Settle(ctx context.Context) error {
 	err := t.settle(ctx)
 	if err == nil {
-		err = t.c.Sync(ctx, t.dir)
+		err = t.syncDir(ctx, t.dir)
 	}
 	return err
 }

@@ -88,35 +88,79 @@ func (Host) Base(name string) string { return filepath.Base(name) }
 func (Host) Dir(name string) string { return filepath.Dir(name) }
 
 // Guest is a machine's files.
-type Guest struct{ Client *client.Client }
+type Guest struct {
+	Client *client.Client
+
+	// Again, if set, is used in place of Client: operations are repeated on the next link
+	// when a link ends, and files go on where they were.
+	Again *client.Reconnector
+}
+
+// do calls f with a client, and again on the next link.
+func (g Guest) do(ctx context.Context, f func(c *client.Client) error) error {
+	if g.Again == nil {
+		return f(g.Client)
+	}
+	return g.Again.Do(ctx, f)
+}
+
+// from returns what f returns of a client, by do.
+func from[T any](ctx context.Context, g Guest, f func(c *client.Client) (T, error)) (v T, err error) {
+	err = g.do(ctx, func(c *client.Client) error {
+		v, err = f(c)
+		return err
+	})
+	return v, err
+}
+
+// client returns a client whose link is up, as far as is known.
+func (g Guest) client(ctx context.Context) (*client.Client, error) {
+	if g.Again == nil {
+		return g.Client, nil
+	}
+	return g.Again.Client(ctx)
+}
+
+// archives reports whether the machine's agent has archives.
+func (g Guest) archives() bool {
+	c, err := g.client(context.Background())
+	return err == nil && c.Archives()
+}
 
 // Stat describes a file, links followed.
 func (g Guest) Stat(ctx context.Context, name string) (fs.FileInfo, error) {
-	return g.Client.Stat(ctx, name)
+	return from(ctx, g, func(c *client.Client) (fs.FileInfo, error) { return c.Stat(ctx, name) })
 }
 
 // Lstat describes a file or a link.
 func (g Guest) Lstat(ctx context.Context, name string) (fs.FileInfo, error) {
-	return g.Client.Lstat(ctx, name)
+	return from(ctx, g, func(c *client.Client) (fs.FileInfo, error) { return c.Lstat(ctx, name) })
 }
 
 // ReadDir lists a directory.
 func (g Guest) ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error) {
-	return g.Client.ReadDir(ctx, name)
+	return from(ctx, g, func(c *client.Client) ([]fs.DirEntry, error) { return c.ReadDir(ctx, name) })
 }
 
 // ReadLink returns what a link says.
 func (g Guest) ReadLink(ctx context.Context, name string) (string, error) {
-	return g.Client.ReadLink(ctx, name)
+	return from(ctx, g, func(c *client.Client) (string, error) { return c.ReadLink(ctx, name) })
 }
 
 // RealPath is a name without links.
 func (g Guest) RealPath(ctx context.Context, name string) (string, error) {
-	return g.Client.RealPath(ctx, name)
+	return from(ctx, g, func(c *client.Client) (string, error) { return c.RealPath(ctx, name) })
 }
 
 // Open opens a file for reading.
 func (g Guest) Open(ctx context.Context, name string) (Reader, error) {
+	if g.Again != nil {
+		f, err := g.Again.Open(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		return f, nil
+	}
 	f, err := g.Client.Open(ctx, name)
 	if err != nil {
 		return nil, err
@@ -126,7 +170,7 @@ func (g Guest) Open(ctx context.Context, name string) (Reader, error) {
 
 // Through opens an existing device or pipe for writing.
 func (g Guest) Through(ctx context.Context, name string) (io.WriteCloser, error) {
-	f, err := g.Client.OpenFile(ctx, name, os.O_WRONLY, 0)
+	f, err := from(ctx, g, func(c *client.Client) (*client.File, error) { return c.OpenFile(ctx, name, os.O_WRONLY, 0) })
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func (p *Plan) mayStream() bool {
 	to, toGuest := p.to.(*guestTarget)
 	from, fromGuest := p.from.(*listed)
 	_, fromHost := p.from.(Host)
-	if toGuest && !to.c.Archives() || fromGuest && !from.Client.Archives() {
+	if toGuest && !to.g.archives() || fromGuest && !from.archives() {
 		return false
 	}
 	if (toHost || fromHost) && !tree.Possible {
@@ -52,7 +52,7 @@ func (p *Plan) stream(ctx context.Context, done *Progress) error {
 	var err error
 	switch from := p.from.(type) {
 	case *listed:
-		err = s.receive(ctx, from.Client)
+		err = s.receive(ctx, from.Guest)
 	default:
 		err = s.send(ctx)
 	}
@@ -111,7 +111,11 @@ func (f readFunc) Read(b []byte) (int, error) { return f(b) }
 // unpack lets the target's machine unpack an archive.
 func (s *stream) unpack(ctx context.Context, from io.Reader) error {
 	to, _ := s.p.to.(*guestTarget)
-	r, err := to.c.Unpack(ctx, to.dir, from, client.UnpackOptions{
+	c, err := to.g.client(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := c.Unpack(ctx, to.dir, from, client.UnpackOptions{
 		Owners: s.p.archive, Xattrs: s.p.archive, Devices: s.p.archive,
 	})
 	s.p.failed.report(r, to.dir)
@@ -137,12 +141,12 @@ func (s *stream) count(h *pax.Header) {
 }
 
 // receive asks the source's machine for an archive, and unpacks what the plan has of it.
-func (s *stream) receive(ctx context.Context, c *client.Client) error {
+func (s *stream) receive(ctx context.Context, g Guest) error {
 	o := client.PackOptions{Xattrs: s.p.archive, Links: s.p.archive, Devices: s.p.archive}
 	if names := s.p.names(); s.p.Skipped > 0 && mayAsk(names) {
 		o.Names = names
 	}
-	from, err := c.Pack(ctx, s.p.source, o)
+	from, err := from(ctx, g, func(c *client.Client) (*client.Archive, error) { return c.Pack(ctx, s.p.source, o) })
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,11 @@ import (
 // streamOut writes the archive that a machine packs, with members below a name. It has all
 // that a tar archive can have: owners, nanoseconds, hard links, holes, extended attributes and
 // devices.
-func streamOut(ctx context.Context, to io.Writer, from End, c *client.Client, name string) error {
+func streamOut(ctx context.Context, to io.Writer, from End, g Guest, name string) error {
+	c, err := g.client(ctx)
+	if err != nil {
+		return err
+	}
 	a, err := c.Pack(ctx, from.Name, client.PackOptions{Xattrs: true, Links: true, Devices: true})
 	if err != nil {
 		return err
@@ -56,7 +60,11 @@ func below(name string) func(h *pax.Header) bool {
 
 // streamIn lets a machine unpack any archive: the machine knows only one form, so it is read
 // here and written again.
-func streamIn(ctx context.Context, to End, c *client.Client, from io.Reader, report Reporter) error {
+func streamIn(ctx context.Context, to End, g Guest, from io.Reader, report Reporter) error {
+	c, err := g.client(ctx)
+	if err != nil {
+		return err
+	}
 	r, w := io.Pipe()
 	go func() { _ = w.CloseWithError(rewrite(w, archive.NewReader(from), report)) }()
 	got, err := c.Unpack(ctx, to.Name, r, client.UnpackOptions{Owners: true, Xattrs: true, Devices: true, Replace: true})

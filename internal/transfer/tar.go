@@ -34,8 +34,8 @@ func WriteTar(ctx context.Context, to io.Writer, from End, report Reporter) erro
 	if name == "/" || strings.HasSuffix(from.Name, "/.") {
 		name = "."
 	}
-	if g, ok := from.Side.(Guest); ok && info.IsDir() && g.Client.Archives() {
-		return streamOut(ctx, to, from, g.Client, name)
+	if g, ok := from.Side.(Guest); ok && info.IsDir() && g.archives() {
+		return streamOut(ctx, to, from, g, name)
 	}
 	if err := a.member(ctx, from.Name, name, info); err != nil {
 		return err
@@ -159,8 +159,8 @@ func (plain) Sys() any { return nil }
 // pipes, which no side can make, and leaves them out. It also reports a hard link that
 // became a copy.
 func ReadTar(ctx context.Context, to End, from io.Reader, report Reporter) (err error) {
-	if g, ok := to.Side.(Guest); ok && g.Client.Archives() {
-		return streamIn(ctx, to, g.Client, from, report)
+	if g, ok := to.Side.(Guest); ok && g.archives() {
+		return streamIn(ctx, to, g, from, report)
 	}
 	r := archive.NewReader(from)
 	u := unpacking{to: to.Side.Below(to.Name), real: map[string]bool{".": true}, report: report}

@@ -256,7 +256,7 @@ func (f *hostFile) Abort() error { return errors.Join(f.Close(), f.root.Remove(f
 // guestTarget is a directory of a machine. Links in the guest may lead anywhere: all
 // files there are the guest's own.
 type guestTarget struct {
-	c     *client.Client
+	g     Guest
 	dir   string
 	batch batch
 	there *listed // What is there already; nil if that was not listed.
@@ -265,29 +265,32 @@ type guestTarget struct {
 func (t *guestTarget) path(name string) string { return path.Join(t.dir, name) }
 
 func (t *guestTarget) Lstat(ctx context.Context, name string) (fs.FileInfo, error) {
-	return t.c.Lstat(ctx, t.at(name))
+	return t.g.Lstat(ctx, t.at(name))
 }
 
 func (t *guestTarget) ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error) {
 	if t.there != nil {
 		return t.there.ReadDir(ctx, t.path(name))
 	}
-	return t.c.ReadDir(ctx, t.path(name))
+	return t.g.ReadDir(ctx, t.path(name))
 }
 
 func (t *guestTarget) ReadLink(ctx context.Context, name string) (string, error) {
 	if t.there != nil {
 		return t.there.ReadLink(ctx, t.path(name))
 	}
-	return t.c.ReadLink(ctx, t.path(name))
+	return t.g.ReadLink(ctx, t.path(name))
 }
 
 func (t *guestTarget) Create(ctx context.Context, name string) (Writer, error) {
 	if err := t.free(ctx, name); err != nil {
 		return nil, err
 	}
-	part := partName(t.path(name))
-	f, err := t.c.OpenFile(ctx, part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, earlyFile)
+	var part string
+	f, err := from(ctx, t.g, func(c *client.Client) (*client.File, error) {
+		part = partName(t.path(name)) // The one before may be there.
+		return c.CreatePart(ctx, part, earlyFile)
+	})
 	if err != nil {
 		return nil, named(err, t.path(name))
 	}
@@ -295,15 +298,22 @@ func (t *guestTarget) Create(ctx context.Context, name string) (Writer, error) {
 }
 
 func (t *guestTarget) Mkdir(ctx context.Context, name string) error {
-	return t.c.MkdirAll(ctx, t.path(name), earlyDir)
+	return t.g.do(ctx, func(c *client.Client) error { return c.MkdirAll(ctx, t.path(name), earlyDir) })
 }
 
 func (t *guestTarget) Symlink(ctx context.Context, target, name string, mtime time.Time) error {
-	if err := t.c.Symlink(ctx, target, t.path(name)); err != nil {
+	return t.g.do(ctx, func(c *client.Client) error {
+		err := c.Symlink(ctx, target, t.path(name))
+		if errors.Is(err, fs.ErrExist) {
+			if says, _ := c.ReadLink(ctx, t.path(name)); says == target { // It was made over the link before.
+				err = nil
+			}
+		}
+		if err == nil {
+			_ = c.Lchtimes(ctx, t.path(name), time.Time{}, mtime) // As on this host.
+		}
 		return err
-	}
-	_ = t.c.Lchtimes(ctx, t.path(name), time.Time{}, mtime) // As on this host.
-	return nil
+	})
 }
 
 // Link makes a copy, because the protocol has no hard links.
@@ -311,13 +321,13 @@ func (t *guestTarget) Link(ctx context.Context, old, name string) (bool, error) 
 	part := partName(t.path(name))
 	info, err := t.Lstat(ctx, old)
 	if err == nil {
-		err = t.c.Copy(ctx, t.at(old), part)
+		err = t.g.do(ctx, func(c *client.Client) error { return c.Copy(ctx, t.at(old), part) })
 	}
 	if err == nil {
-		err = t.c.Chtimes(ctx, part, time.Time{}, info.ModTime())
+		err = t.g.do(ctx, func(c *client.Client) error { return c.Chtimes(ctx, part, time.Time{}, info.ModTime()) })
 	}
 	if err != nil {
-		return false, errors.Join(err, removePart(ctx, t.c, part))
+		return false, errors.Join(err, removePart(ctx, t.g, part))
 	}
 	return false, t.commit(ctx, part, t.path(name))
 }
@@ -326,14 +336,24 @@ func (t *guestTarget) Remove(ctx context.Context, name string) error {
 	if err := t.free(ctx, name); err != nil {
 		return err
 	}
-	return t.c.Remove(ctx, t.path(name))
+	asked := false
+	return t.g.do(ctx, func(c *client.Client) error {
+		err := c.Remove(ctx, t.path(name))
+		if asked && errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		asked = true
+		return err
+	})
 }
 
 func (t *guestTarget) Describe(ctx context.Context, name string, mode fs.FileMode, mtime time.Time) error {
-	if err := t.c.Chmod(ctx, t.at(name), mode&permissions); err != nil {
-		return err
-	}
-	return t.c.Chtimes(ctx, t.at(name), time.Time{}, mtime)
+	return t.g.do(ctx, func(c *client.Client) error {
+		if err := c.Chmod(ctx, t.at(name), mode&permissions); err != nil {
+			return err
+		}
+		return c.Chtimes(ctx, t.at(name), time.Time{}, mtime)
+	})
 }
 
 func (*guestTarget) Close() error { return nil } // The caller closes the client.
@@ -358,7 +378,7 @@ func (f *guestFile) Own(like fs.FileInfo) error {
 }
 
 func (f *guestFile) Commit() error {
-	if err := f.Close(); err != nil {
+	if err := f.Close(); err != nil && !f.resumes(err) { // All had arrived before.
 		return errors.Join(err, f.remove())
 	}
 	return f.to.commit(f.ctx, f.part, f.name)
@@ -366,14 +386,31 @@ func (f *guestFile) Commit() error {
 
 func (f *guestFile) Abort() error { return errors.Join(f.Close(), f.remove()) }
 
-func (f *guestFile) remove() error { return removePart(f.ctx, f.to.c, f.part) }
+func (f *guestFile) remove() error { return removePart(f.ctx, f.to.g, f.part) }
+
+// resume opens the file again on the next link. What follows at is to be written again.
+func (f *guestFile) resume(ctx context.Context) (at int64, err error) {
+	_ = f.Close() // Says that the link has ended.
+	err = f.to.g.do(ctx, func(c *client.Client) error {
+		f.File, at, err = c.ReopenPart(f.ctx, f.part)
+		return err
+	})
+	return at, err
+}
+
+// resumes reports whether a file goes on after an error: its link has ended.
+func (f *guestFile) resumes(err error) bool {
+	_, ended := errors.AsType[*client.LinkError](err)
+	_, gaveUp := errors.AsType[*client.ReconnectError](err)
+	return f.to.g.Again != nil && ended && !gaveUp
+}
 
 // removePart also works after the end of a copy's context, for up to cleanWait. If the
 // link has ended, the part stays in the machine.
-func removePart(ctx context.Context, c *client.Client, part string) error {
+func removePart(ctx context.Context, g Guest, part string) error {
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanWait)
 	defer cancel()
-	if err := c.Remove(clean, part); !errors.Is(err, fs.ErrNotExist) {
+	if err := g.do(clean, func(c *client.Client) error { return c.Remove(clean, part) }); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -389,4 +426,4 @@ func (Host) Top(dir string) Target { return &hostTarget{dir: filepath.Clean(dir)
 func (g Guest) Top(dir string) Target { return g.Below(dir) }
 
 // Below returns the machine's directory as a target.
-func (g Guest) Below(dir string) Target { return &guestTarget{c: g.Client, dir: dir} }
+func (g Guest) Below(dir string) Target { return &guestTarget{g: g, dir: dir} }
