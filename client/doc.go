@@ -20,7 +20,8 @@
 // reports the end of a command only after the command's output has ended.
 //
 // A command with a [Keep] goes on without its client. [Client.Attach] is a Cmd for such a
-// command, and [Follow] copies its outputs over as many links as it takes.
+// command, and [Follow] copies its outputs over as many links as it takes. A [Reconnector]
+// connects again when its link ends, and carries kept commands, files and listeners over.
 //
 // Files have the shape of package os. A function of os is a method of [Client] with
 // a context before its arguments: [Client.Open], [Client.Stat], [Client.Rename].
@@ -72,7 +73,9 @@
 // while another is taken, or during a wait for the link or a caller. Three locks are held
 // for a whole operation: File.mu while a file's position is used, File.dirMu while a
 // directory is listed, and Conn.writing during a Write. A deadline's mu is held while it
-// sets a stopChan.
+// sets a stopChan. replay.mu guards the input of one command, and comeback.mu its way from
+// link to link; neither is held during another wait or lock. ResumedFile.mu is held for a
+// whole operation, before File.mu. A Reconnector's busy is held while it connects.
 //
 // # Stability
 //

@@ -25,7 +25,11 @@ func newExec() *cobra.Command {
 		Use:   "exec [flags] NAME [--] COMMAND [ARG...]",
 		Short: "Run a command in a running machine",
 		Long: `Run a command in a running machine. If agentctl ends first, the command is killed,
-except with -d. With -i the command gets standard input; without -i it is not read.
+except with -d and --name. With -i the command gets standard input; without -i it is not read.
+
+With --name and without -d the command is kept too, and shown until it ends: when the link
+to the machine ends it is made again, and no byte is lost. If agentctl ends first the
+command goes on.
 
 With -d the command's output and end are kept until 'agentctl rm --cmd', for a day, or
 until 64 others have ended. Of each output the last 16 MiB are kept.
@@ -60,13 +64,16 @@ argument is the command.
 			if detached {
 				return f.detachExec(cmd.Context(), dial, name, kept, args)
 			}
+			if kept != "" {
+				return f.foreground(cmd.Context(), dial, kept, args)
+			}
 			return f.exec(cmd.Context(), dial, args)
 		},
 	}
 	f.register(cmd.Flags())
 	registerBounds(cmd.Flags(), &f.bounds)
 	cmd.Flags().BoolVarP(&detached, "detach", "d", false, "start the command, print its name and return; it runs on at most until the machine ends, and 'attach', 'logs', 'wait' and 'ps' have its output and its end")
-	cmd.Flags().StringVar(&kept, "name", "", "with -d, the `NAME` of the command (default: c1, c2, …)")
+	cmd.Flags().StringVar(&kept, "name", "", "keep the command under a `NAME` (with -d the default is c1, c2, …)")
 	cmd.Flags().StringVar(&socket, "socket", "", "the machine's socket, instead of a name")
 	cmd.Flags().StringArrayVar(&f.envFiles, "env-file", nil, "`file` of variables, one a line")
 	cmd.Flags().BoolVar(&privileged, "privileged", false, "accepted for compatibility; commands of root have all privileges in the machine")

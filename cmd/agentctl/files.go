@@ -33,7 +33,9 @@ func splitPlace(s string) (name, path string, inMachine bool) {
 }
 
 // places resolves the ends of copies, with one client for each machine.
-type places struct{ clients map[string]*client.Client }
+type places struct {
+	clients map[string]*client.Reconnector
+}
 
 func (p *places) end(ctx context.Context, s string) (transfer.End, error) {
 	name, path, inMachine := splitPlace(s)
@@ -41,16 +43,16 @@ func (p *places) end(ctx context.Context, s string) (transfer.End, error) {
 		return transfer.End{Side: transfer.Host{}, Name: path}, nil
 	}
 	if p.clients[name] == nil {
-		c, err := connect(ctx, name)
+		c, err := reconnector(ctx, name)
 		if err != nil {
 			return transfer.End{}, err
 		}
 		if p.clients == nil {
-			p.clients = map[string]*client.Client{}
+			p.clients = map[string]*client.Reconnector{}
 		}
 		p.clients[name] = c
 	}
-	return transfer.End{Side: transfer.Guest{Client: p.clients[name]}, Name: path}, nil
+	return transfer.End{Side: transfer.Guest{Again: p.clients[name]}, Name: path}, nil
 }
 
 func (p *places) close() {
@@ -172,15 +174,48 @@ func (f *copier) stream(ctx context.Context, p *places, sources []string, target
 	return transfer.ReadTar(ctx, to, standardInput(ctx), sayPlain)
 }
 
+// fruitless bounds the links that end one after the other without a file that was copied.
+const fruitless = 5
+
+// one copies one source. A file goes on when a link ends; a tree is planned again on the next
+// link, so that what is there is skipped.
 func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult) error {
+	skipped, odd := sum.Skipped, sum.Odd
+	for failed := 0; ; failed++ {
+		files := sum.Files
+		becomes, err := f.once(ctx, from, to, sum)
+		if sum.Files > files {
+			failed = 0
+		}
+		if ctx.Err() != nil || !linkEnded(err) || failed >= fruitless {
+			return err
+		}
+		say("the link to the machine has ended; the copy goes on over the next one")
+		if becomes {
+			from.Name = strings.TrimSuffix(from.Name, "/") + "/."
+		}
+		sum.Skipped, sum.Odd = skipped, odd // What was copied is skipped now.
+	}
+}
+
+// linkEnded reports whether an error is the end of a link, after which another can be made.
+func linkEnded(err error) bool {
+	_, ended := errors.AsType[*client.LinkError](err)
+	_, gaveUp := errors.AsType[*client.ReconnectError](err)
+	return ended && !gaveUp
+}
+
+// once copies one source until the copy or a link ends. becomes says that the source has become
+// the target, so that the same copy would go into it.
+func (f *copier) once(ctx context.Context, from, to transfer.End, sum *copyResult) (becomes bool, err error) {
 	finish := f.progress(func(time.Time) string { return "listing " + plain(from.Name) })
 	plan, err := transfer.New(ctx, from, to, f.how())
 	finish("")
 	if errors.Is(err, transfer.ErrDirectory) {
-		return fmt.Errorf("%w; -r copies it", err)
+		return false, fmt.Errorf("%w; -r copies it", err)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { _ = plan.Close() }() // Close writes nothing.
 	for _, odd := range plan.Odd {
@@ -203,9 +238,9 @@ func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult
 		if plan.Becomes {
 			next += fmt.Sprintf(" with %s/. in place of %s", from.Name, from.Name)
 		}
-		return fmt.Errorf("interrupted after %d of %d files; %s", done.Files.Load(), plan.Files, next)
+		return plan.Becomes, fmt.Errorf("interrupted after %d of %d files; %s", done.Files.Load(), plan.Files, next)
 	}
-	return err
+	return plan.Becomes, err
 }
 
 // progress draws a line until the copy ends, unless standard error is no terminal or
@@ -227,7 +262,7 @@ func place(s string) (name, path string, err error) {
 }
 
 // inMachine makes a command whose arguments are paths in machines.
-func inMachine(cmd *cobra.Command, args []string, f func(ctx context.Context, c *client.Client, path string) error) (err error) {
+func inMachine(cmd *cobra.Command, args []string, f func(ctx context.Context, r *client.Reconnector, path string) error) (err error) {
 	for _, arg := range args { // Check all arguments before the first action.
 		if _, _, bad := place(arg); bad != nil {
 			return bad
@@ -235,7 +270,7 @@ func inMachine(cmd *cobra.Command, args []string, f func(ctx context.Context, c 
 	}
 	for _, arg := range args {
 		name, path, _ := splitPlace(arg)
-		err = errors.Join(err, withClient(cmd, name, func(ctx context.Context, c *client.Client) error { return f(ctx, c, path) }))
+		err = errors.Join(err, withReconnector(cmd, name, func(ctx context.Context, r *client.Reconnector) error { return f(ctx, r, path) }))
 	}
 	return err
 }
@@ -259,8 +294,8 @@ func newLs() *cobra.Command {
 		Long:  "List a directory of a machine, or show one file.\n" + exitHelp(plainExit),
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return inMachine(cmd, args, func(ctx context.Context, c *client.Client, path string) error {
-				lines, err := list(ctx, transfer.Guest{Client: c}, path)
+			return inMachine(cmd, args, func(ctx context.Context, r *client.Reconnector, path string) error {
+				lines, err := list(ctx, transfer.Guest{Again: r}, path)
 				if err != nil {
 					return err
 				}
@@ -343,8 +378,8 @@ func newCat() *cobra.Command {
 		Long:  "Write files of machines to standard output, one after the other.\n" + exitHelp(plainExit),
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return inMachine(cmd, args, func(ctx context.Context, c *client.Client, path string) error {
-				f, err := c.Open(ctx, path)
+			return inMachine(cmd, args, func(ctx context.Context, r *client.Reconnector, path string) error {
+				f, err := r.Open(ctx, path)
 				if err != nil {
 					return err
 				}
@@ -367,8 +402,8 @@ func newPut() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return inMachine(cmd, args, func(ctx context.Context, c *client.Client, path string) error {
-				return transfer.Put(ctx, transfer.End{Side: transfer.Guest{Client: c}, Name: path}, standardInput(ctx), bits)
+			return inMachine(cmd, args, func(ctx context.Context, r *client.Reconnector, path string) error {
+				return transfer.Put(ctx, transfer.End{Side: transfer.Guest{Again: r}, Name: path}, standardInput(ctx), bits)
 			})
 		},
 	}
@@ -428,8 +463,8 @@ archive from standard input below a directory of a machine.
   tar c . | agentctl tar -x dev:/work`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return inMachine(cmd, args, func(ctx context.Context, c *client.Client, path string) error {
-				end := transfer.End{Side: transfer.Guest{Client: c}, Name: path}
+			return inMachine(cmd, args, func(ctx context.Context, r *client.Reconnector, path string) error {
+				end := transfer.End{Side: transfer.Guest{Again: r}, Name: path}
 				if extract {
 					return transfer.ReadTar(ctx, end, standardInput(ctx), sayPlain)
 				}

@@ -86,8 +86,12 @@ func listKept(ctx context.Context, c *client.Client, asJSON bool) error {
 }
 
 // findKept returns a kept command.
-func findKept(ctx context.Context, c *client.Client, name string) (k client.KeptCommand, err error) {
-	all, err := c.Kept(ctx)
+func findKept(ctx context.Context, r *client.Reconnector, name string) (k client.KeptCommand, err error) {
+	var all []client.KeptCommand
+	err = r.Do(ctx, func(c *client.Client) (err error) {
+		all, err = c.Kept(ctx)
+		return err
+	})
 	for _, k := range all {
 		if k.Name == name {
 			return k, nil
@@ -110,6 +114,34 @@ func (f *commandFlags) startKept(ctx context.Context, in *client.Client, name st
 	return nil
 }
 
+// foreground starts a command that is kept, and shows it until it ends. A link that ends on the
+// way is made again; if this process ends first the command goes on.
+func (f *commandFlags) foreground(ctx context.Context, dial client.Dialer, name string, args []string) (err error) {
+	if f.env, err = environmentOf(f.envFiles, f.env); err != nil {
+		return err
+	}
+	if err := f.checkTerminal(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
+	defer cancel(nil)
+	signals := catchSignals(cancel)
+	defer signals.stop()
+	in, err := reconnect(ctx, dial)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	defer func() { _ = in.Close() }() // It is no longer needed.
+	return f.runCommand(ctx, f.described(in.Command(ctx, args[0], args[1:]...), name), signals)
+}
+
+// described fills in a command that is kept under a name.
+func (f *commandFlags) described(c *client.Cmd, name string) *client.Cmd {
+	c.Keep = &client.Keep{Name: name}
+	c.Cancel = c.Detach
+	return f.describe(c)
+}
+
 // A keptView is how attach looks at a kept command.
 type keptView struct {
 	since string // An offset of stdout, or "".
@@ -118,16 +150,16 @@ type keptView struct {
 }
 
 // attach shows a kept command until it ends or is left.
-func (v *keptView) attach(ctx context.Context, dial func(context.Context) (*client.Client, error), name string) error {
+func (v *keptView) attach(ctx context.Context, dial client.Dialer, name string) error {
 	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
 	defer cancel(nil)
 	signals := catchSignals(cancel)
 	defer signals.stop()
-	in, err := dial(ctx)
+	in, err := reconnect(ctx, dial)
 	if err != nil {
 		return ended(ctx, err)
 	}
-	defer func() { _ = in.Close() }() // The client is no longer needed.
+	defer func() { _ = in.Close() }() // It is no longer needed.
 	k, err := findKept(ctx, in, name)
 	if err != nil {
 		return ended(ctx, err)
@@ -158,7 +190,7 @@ func (v *keptView) attach(ctx context.Context, dial func(context.Context) (*clie
 }
 
 // command returns the client's side of a kept command.
-func (v *keptView) command(ctx context.Context, in *client.Client, name string) (*client.Cmd, error) {
+func (v *keptView) command(ctx context.Context, in *client.Reconnector, name string) (*client.Cmd, error) {
 	view := client.View{Write: v.input, Gap: func(stderr bool, offset uint64) {
 		say(fmt.Sprintf("%s: bytes before %d are not kept any more", outputName(stderr), offset))
 	}}
@@ -240,7 +272,7 @@ func (l *leaver) Read(p []byte) (int, error) {
 }
 
 // waitKept waits for a kept command, and returns its status.
-func waitKept(ctx context.Context, in *client.Client, name string) (int, error) {
+func waitKept(ctx context.Context, in *client.Reconnector, name string) (int, error) {
 	c := in.Attach(ctx, name, client.View{NoStdout: true, NoStderr: true})
 	if err := c.Start(); err != nil {
 		return 0, err
@@ -253,7 +285,7 @@ func waitKept(ctx context.Context, in *client.Client, name string) (int, error) 
 }
 
 // logsOfKept prints what is kept of a command, and with follow what comes.
-func logsOfKept(ctx context.Context, in *client.Client, name string, follow bool) error {
+func logsOfKept(ctx context.Context, in *client.Reconnector, name string, follow bool) error {
 	k, err := findKept(ctx, in, name)
 	if err != nil {
 		return err

@@ -57,8 +57,8 @@ before now (10m).
 			ctx, stop := interruptible(cmd)
 			defer stop()
 			if f.cmd != "" {
-				return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error {
-					return logsOfKept(ctx, c, f.cmd, f.follow)
+				return withReconnector(cmd, args[0], func(ctx context.Context, r *client.Reconnector) error {
+					return logsOfKept(ctx, r, f.cmd, f.follow)
 				})
 			}
 			if isPod(args[0]) {

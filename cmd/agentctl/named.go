@@ -78,7 +78,49 @@ func connect(ctx context.Context, name string) (*client.Client, error) {
 	return c, nil
 }
 
+// errNotRunning says that a machine does not run, and will not by itself.
+var errNotRunning = errors.New("not running")
+
+// reconnector returns a client of a running machine that connects again when its link ends,
+// until the machine has ended. The caller closes it.
+func reconnector(ctx context.Context, name string) (*client.Reconnector, error) {
+	return reconnect(ctx, func(ctx context.Context) (*client.Client, error) { return connect(ctx, name) })
+}
+
+// reconnect is reconnector for any way to connect.
+func reconnect(ctx context.Context, dial client.Dialer) (*client.Reconnector, error) {
+	final := func(err error) bool { return errors.Is(err, errNotRunning) || errors.Is(err, machines.ErrNotFound) }
+	return client.Reconnect(ctx, dial, client.Retry{Final: final})
+}
+
+// withReconnector is withClient for what goes on when a link ends.
+func withReconnector(cmd *cobra.Command, name string, f func(ctx context.Context, r *client.Reconnector) error) error {
+	ctx, stop := interruptible(cmd)
+	defer stop()
+	r, err := reconnector(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }() // It is no longer needed.
+	return f(ctx, r)
+}
+
+// A stateError says in which state a machine is that does not run.
+type stateError struct {
+	text  string
+	alive bool // It may run soon.
+}
+
+func (e *stateError) Error() string { return e.text }
+
+// Is reports whether target is errNotRunning, for a machine that will not run by itself.
+func (e *stateError) Is(target error) bool { return target == errNotRunning && !e.alive }
+
 func notRunning(name string, s machines.Status) error {
+	return &stateError{notRunningText(name, s), s.Alive}
+}
+
+func notRunningText(name string, s machines.Status) string {
 	why := "it is " + string(s.Phase)
 	if s.Phase == machines.Dead {
 		why = "its supervisor was killed"
@@ -87,12 +129,12 @@ func notRunning(name string, s machines.Status) error {
 		why += " (" + plain(words) + ")"
 	}
 	if s.Phase == machines.Paused {
-		return fmt.Errorf("machine %s: %s; 'agentctl resume %s' continues it", name, why, name)
+		return fmt.Sprintf("machine %s: %s; 'agentctl resume %s' continues it", name, why, name)
 	}
 	if s.Alive {
-		return fmt.Errorf("machine %s: %s; try again in a moment", name, why)
+		return fmt.Sprintf("machine %s: %s; try again in a moment", name, why)
 	}
-	return fmt.Errorf("machine %s: %s; 'agentctl start %s' starts it", name, why, name)
+	return fmt.Sprintf("machine %s: %s; 'agentctl start %s' starts it", name, why, name)
 }
 
 // interruptible returns a context that ^C and SIGTERM end. A second signal ends the
@@ -500,8 +542,8 @@ first. Its status is printed.
 			ctx, stop := interruptible(cmd)
 			defer stop()
 			asJSON, all := wantsJSON(cmd), []outcome{}
-			if len(args) == 2 && isKept(args[1]) && !asJSON {
-				return awaitKept(cmd, args[0], args[1])
+			if len(args) == 2 && isKept(args[1]) {
+				return awaitKept(cmd, args[0], args[1], asJSON)
 			}
 			for _, name := range args {
 				o, failed := await(ctx, name)
@@ -528,14 +570,25 @@ func isKept(word string) bool {
 }
 
 // awaitKept waits for a kept command and prints its status.
-func awaitKept(cmd *cobra.Command, machine, name string) error {
-	return withClient(cmd, machine, func(ctx context.Context, c *client.Client) error {
-		status, err := waitKept(ctx, c, name)
-		if err == nil {
-			fmt.Println(status)
+func awaitKept(cmd *cobra.Command, machine, name string, asJSON bool) error {
+	return withReconnector(cmd, machine, func(ctx context.Context, r *client.Reconnector) error {
+		status, err := waitKept(ctx, r, name)
+		switch {
+		case err != nil:
+			return err
+		case asJSON:
+			return writeJSON(os.Stdout, []keptEnd{{Machine: machine, Name: name, Exit: status}})
 		}
-		return err
+		fmt.Println(status)
+		return nil
 	})
+}
+
+// A keptEnd is the end of a kept command in the output of wait --json.
+type keptEnd struct {
+	Machine string `json:"machine"`
+	Name    string `json:"name"`
+	Exit    int    `json:"exit"`
 }
 
 // await waits for one machine. It returns an error if the machine has failed.

@@ -56,7 +56,6 @@ type need struct{ command, flag, other, why string }
 
 var needs = []need{
 	{"run", "json", "detach", "standard output is the command's without it"},
-	{"exec", "name", "detach", "a command that is not left has no name"},
 }
 
 // A constant is a switch that is always on. It exists for users of other tools.

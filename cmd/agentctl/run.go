@@ -259,7 +259,11 @@ func worse(result, end error) error {
 
 // command runs the command and translates its end into our exit status.
 func (f *commandFlags) command(ctx context.Context, in *client.Client, args []string, signals *signals) error {
-	c := f.prepare(ctx, in, args)
+	return f.runCommand(ctx, f.prepare(ctx, in, args), signals)
+}
+
+// runCommand is command for one that is described.
+func (f *commandFlags) runCommand(ctx context.Context, c *client.Cmd, signals *signals) error {
 	c.Stdout, c.Stderr = output{os.Stdout, signals}, output{os.Stderr, signals}
 	restore, err := f.connectInput(c)
 	if err != nil {
@@ -267,7 +271,7 @@ func (f *commandFlags) command(ctx context.Context, in *client.Client, args []st
 	}
 	defer restore()
 	if err := c.Start(); err != nil {
-		return ended(ctx, machines.StartError(args[0], err))
+		return ended(ctx, machines.StartError(c.Path, err))
 	}
 	signals.to(func(sig syscall.Signal) { _ = c.Signal(sig) }) // A command that has ended gets no signals.
 	return ended(ctx, commandError(settle(ctx, c)))
@@ -275,7 +279,11 @@ func (f *commandFlags) command(ctx context.Context, in *client.Client, args []st
 
 // prepare returns the command that the flags describe.
 func (f *commandFlags) prepare(ctx context.Context, in *client.Client, args []string) *client.Cmd {
-	c := in.CommandContext(ctx, args[0], args[1:]...)
+	return f.describe(in.CommandContext(ctx, args[0], args[1:]...))
+}
+
+// describe fills in a command.
+func (f *commandFlags) describe(c *client.Cmd) *client.Cmd {
 	c.AddEnv, c.User, c.Dir, c.Resources = f.env, sandbox.PlainUser(f.user), f.dir, f.bounds
 	return c
 }

@@ -28,7 +28,7 @@ const schemas = "../../docs/schema"
 
 // outputs are what is written as JSON, by the names of their schemas.
 var outputs = map[string]any{
-	"error": failure{}, "machines": []machineLine{}, "changes": []change{}, "outcomes": []outcome{}, "log-line": logLine{},
+	"error": failure{}, "machines": []machineLine{}, "changes": []change{}, "outcomes": []outcome{}, "kept-ends": []keptEnd{}, "log-line": logLine{},
 	"processes": []procfs.Process{}, "kept": []keptLine{}, "inspect": []inspection{}, "stats": procfs.Rates{}, "stats-list": []machineStats{}, "why": hang{}, "stacks": []stack{},
 	"plan": []planStep{}, "copy": copyResult{}, "files": []fileLine{}, "boot-times": bootTimes{}, "ports": []machines.Port{},
 	"image": sandbox.Image{}, "images": []sandbox.Image{}, "image-removals": []imageRemoval{},

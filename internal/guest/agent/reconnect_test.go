@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/internal/nstest"
+	"github.com/agentd-go/agentd/internal/transfer"
 )
 
 // A cutter makes links that end after a number of bytes, and counts the bytes.
@@ -164,6 +166,60 @@ func TestReconnectFiles(t *testing.T) {
 		}
 		if all, err := os.ReadDir("/"); err != nil || strings.Contains(fmt.Sprint(all), ".part-") {
 			t.Errorf("%v, %v", all, err)
+		}
+	})
+}
+
+// A copied file goes on after a cut, both ways, with its holes, mode and time; a source that
+// changes meanwhile is refused.
+func TestReconnectCopy(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		const size = 24 << 20
+		c := &cutter{s: newSocket(t), every: size / 8}
+		r := c.again(t, 5)
+		if err := os.Mkdir("/host", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		want := make([]byte, size)
+		_, _ = io.ReadFull(&numbers{size: size}, want[:size/2])
+		_, _ = io.ReadFull(&numbers{size: size}, want[size/2+4<<20:])
+		if err := os.WriteFile("/host/file", want, 0o751); err != nil {
+			t.Fatal(err)
+		}
+		guest := transfer.Guest{Again: r}
+		copyFile := func(from, to transfer.End) {
+			t.Helper()
+			c.left.Store(5)
+			if _, err := carry(t.Context(), from, to, transfer.Files); err != nil {
+				t.Fatal(err)
+			}
+			if left := c.left.Load(); left > 0 {
+				t.Errorf("%d cuts are left", left)
+			}
+			got, err := os.ReadFile(to.Name)
+			info, _ := os.Stat(to.Name)
+			if err != nil || !bytes.Equal(got, want) || info.Mode().Perm() != 0o751 {
+				t.Errorf("%v, %d bytes, %v", err, len(got), info.Mode())
+			}
+		}
+		copyFile(transfer.End{Side: transfer.Host{}, Name: "/host/file"}, transfer.End{Side: guest, Name: "/in"})
+		copyFile(transfer.End{Side: guest, Name: "/in"}, transfer.End{Side: transfer.Host{}, Name: "/host/out"})
+		for _, dir := range []string{"/", "/host"} {
+			if left, _ := filepath.Glob(dir + "/.agentctl-*"); left != nil {
+				t.Errorf("left: %v", left)
+			}
+		}
+		f, err := r.Open(t.Context(), "/in")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile("/in", want[1:], 0o751); err != nil {
+			t.Fatal(err)
+		}
+		c.left.Store(1)
+		if _, err := io.Copy(io.Discard, f); !errors.Is(err, client.ErrChanged) {
+			t.Errorf("a file that has changed: %v", err)
 		}
 	})
 }
