@@ -256,7 +256,7 @@ func (c *Cmd) request() (*wire.ExecRequest, error) {
 		TTY:     c.TTY,
 		Rows:    cmp.Or(c.Rows, defaultRows),
 		Cols:    cmp.Or(c.Cols, defaultCols),
-		Rlimits: limits(c.Limits),
+		Rlimits: wire.RlimitsOf(c.Limits),
 
 		ReportSignal: true,
 		Limits:       group,
@@ -274,13 +274,6 @@ type Limit struct {
 	// Soft and Hard are in the unit of the resource: bytes, seconds, a count.
 	Soft uint64 `json:"soft"`
 	Hard uint64 `json:"hard"`
-}
-
-func limits(all []Limit) (l []wire.Rlimit) {
-	for _, limit := range all {
-		l = append(l, wire.Rlimit(limit))
-	}
-	return l
 }
 
 func optional(s string) *string {

@@ -264,14 +264,6 @@ func (c Config) words() (words []string, err error) {
 	return append(words, c.hooks.ExtraWords...), nil
 }
 
-// rlimits converts limits to the protocol's type.
-func rlimits(all []client.Limit) (l []wire.Rlimit) {
-	for _, limit := range all {
-		l = append(l, wire.Rlimit(limit))
-	}
-	return l
-}
-
 // bootstrap returns the configuration as a message.
 func (c Config) bootstrap() *wire.Bootstrap {
 	if c.hooks.Bootstrap != nil {
@@ -281,7 +273,7 @@ func (c Config) bootstrap() *wire.Bootstrap {
 		Hostname:   optional(c.Hostname),
 		User:       optional(PlainUser(c.User)),
 		DefaultCwd: optional(c.Dir),
-		Rlimits:    rlimits(c.Limits),
+		Rlimits:    wire.RlimitsOf(c.Limits),
 
 		StoredCredit: true, // Clients of one machine must not wait for each other's commands.
 	}
