@@ -70,6 +70,7 @@ pod: shim
 ## test-shim: the shim's tests, beneath a real containerd too
 test-shim: shim
 	cd shim && ../scripts/go vet ./... && AGENTD_REQUIRE_PODS=1 ../scripts/go test -count=1 ./...
+	cd shim/internal/trial/manifests && ../../../../scripts/go test ./...
 
 ## test-trixie: a machine by Debian 13's kernel, QEMU and virtiofsd, on any Debian
 test-trixie: setup
