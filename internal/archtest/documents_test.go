@@ -148,3 +148,37 @@ func TestVariables(t *testing.T) {
 		}
 	}
 }
+
+// outside are names in documents that other programs have: containerd's client tests, and
+// go-containerregistry.
+var outside = []string{"TestContainer", "TestRegressionIssue", "TestTask", "extractFileFromTar"}
+
+// Names of functions, types and tests that documents have in code are in a Go file.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	word, camel := regexp.MustCompile(`\w+`), regexp.MustCompile(`\b[A-Za-z]*[a-z][A-Z]\w*\b|\bTest[A-Z]\w*\b`)
+	known := map[string]bool{}
+	err := filepath.WalkDir(repository(t), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, w := range word.FindAllString(string(b), -1) {
+			known[w] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := regexp.MustCompile("`[^`\n]*`")
+	for name, text := range readDocuments(t) {
+		for _, words := range code.FindAllString(text, -1) {
+			for _, w := range camel.FindAllString(words, -1) {
+				if !known[w] && !slices.Contains(outside, w) {
+					t.Errorf("%s: nothing has the name %s: %s", name, w, words)
+				}
+			}
+		}
+	}
+}
