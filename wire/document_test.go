@@ -155,3 +155,39 @@ func valuesOf(t *testing.T, file, of string) (values []string) {
 	})
 	return values
 }
+
+// The test vectors of the document are those of the golden file, and so is their number.
+func TestDocumentVectors(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("testdata/golden/frames.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden := map[string]string{} // By the name, "G01".
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && !strings.HasPrefix(line, "#") {
+			golden[f[0]] = f[len(f)-1]
+		}
+	}
+	section := doctest.Open(t, protocol, "19")
+	section.Says(t, "has "+strconv.Itoa(len(golden))+" complete frames")
+	shown, name := map[string]string{}, ""
+	for line := range section.Lines() {
+		f := strings.Fields(line)
+		if !strings.HasPrefix(line, "    ") {
+			continue
+		}
+		if golden[f[0]] != "" {
+			name = f[0]
+		}
+		shown[name] += f[len(f)-1]
+	}
+	if len(shown) == 0 {
+		t.Error("the document has no vectors")
+	}
+	for name, frame := range shown {
+		if golden[name] != frame {
+			t.Errorf("%s is %s in the document, and %s in the golden file", name, frame, golden[name])
+		}
+	}
+}

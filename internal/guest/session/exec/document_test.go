@@ -23,6 +23,9 @@ func TestDocumentBounds(t *testing.T) {
 	} {
 		doctest.Open(t, "docs/PROTOCOL.md", section).Says(t, sentences...)
 	}
+	doctest.Open(t, "docs/AGENTCTL.md", "Machines that stay").Says(t,
+		fmt.Sprintf("the last %s of each stream on the machine's disk and %s in memory", doctest.Size(usualKeptDisk), doctest.Size(usualKeptMemory)),
+		fmt.Sprintf("or when %d others have ended", maxKeptEnded))
 	doctest.Open(t, "ARCHITECTURE.md", "What never happens").Says(t,
 		fmt.Sprintf("Requests of more than %s whose commands have not started: %s", doctest.Size(longRequest), doctest.Size(maxWaiting)),
 		fmt.Sprintf("Kept commands: %d that run, %d that have ended; their output: %s", maxKeptRunning, maxKeptEnded, doctest.Size(keptMemory)),
