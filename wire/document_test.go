@@ -77,6 +77,7 @@ func TestDocumentFields(t *testing.T) {
 // The document has the limits of decoding and of records.
 func TestDocumentLimits(t *testing.T) {
 	t.Parallel()
+	names := LimitNames()
 	for section, sentences := range map[string][]string{
 		"2": {"5 … " + strconv.Itoa(frame.MaxLength), "at most " + doctest.Size(frame.MaxLength)},
 		"3": {
@@ -86,6 +87,7 @@ func TestDocumentLimits(t *testing.T) {
 		"5.1":  {"cut into " + strconv.Itoa(frame.Slots) + " slots"},
 		"6":    {"the smaller of " + strconv.Itoa(int(Newest)) + " and the message's own", strconv.Itoa(int(Newest)) + " to hosts of " + strconv.Itoa(int(Newest)) + " and later"},
 		"7.9":  {"1 to " + strconv.Itoa(MaxExtensionName) + " of the letters", "look at the first " + strconv.Itoa(MaxExtensions) + " names"},
+		"8.4":  {"`" + strings.Join(names[:], " ") + "`"},
 		"8.11": {"64 at most", "1 to " + strconv.Itoa(maxWeight)},
 		"8.12": {
 			"1 to " + strconv.Itoa(MaxKeptName) + " letters", "at most " + doctest.Size(MaxKeptMemory), "at most " + doctest.Size(MaxKeptDisk),
@@ -95,6 +97,13 @@ func TestDocumentLimits(t *testing.T) {
 	} {
 		doctest.Open(t, protocol, section).Says(t, sentences...)
 	}
+}
+
+// BOOT.md has the names of limits too.
+func TestDocumentLimitNames(t *testing.T) {
+	t.Parallel()
+	names := LimitNames()
+	doctest.Open(t, "docs/BOOT.md", "4.4").Says(t, "`"+strings.Join(names[:], " ")+"`")
 }
 
 // The document names all extensions, and no others.

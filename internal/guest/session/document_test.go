@@ -42,7 +42,7 @@ func TestDocumentBounds(t *testing.T) {
 	for section, sentences := range map[string][]string{
 		"8.5":  {fmt.Sprintf("up to %s of a command's unread input in memory (%s for all), then up to %s", memory, all, doctest.Size(inputStored))},
 		"11":   {fmt.Sprintf("each session has %s of queue, all together %s", doctest.Size(mux.DefaultOutbox), doctest.Size(mux.DefaultTotal)), doctest.Size(mux.Quantum) + " each"},
-		"12.2": {"grants all flows together " + doctest.Size(windowBudget), doctest.Size(minWindow) + " at least"},
+		"12.2": {"All flows together get " + doctest.Size(windowBudget), "never less than " + doctest.Size(minWindow), "within 1 and 8 MiB"},
 		"15.1": {fmt.Sprintf("at once when %s or %d frames have come back", doctest.Size(creditBytes), creditFrames), "else " + doctest.Time(creditDelay)},
 	} {
 		doctest.Open(t, protocol, section).Says(t, sentences...)
