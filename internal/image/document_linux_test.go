@@ -20,5 +20,6 @@ func TestDocumentBounds(t *testing.T) {
 		"linked files: "+doctest.Size(treeRoom),
 		map[int]string{3: "three"}[fetchesAtOnce]+" layers at a time",
 	)
+	doctest.Open(t, "README.md", "Troubleshooting").Says(t, fmt.Sprintf("`%v to boot by default`", ErrNoKernel))
 	doctest.Open(t, "docs/SECURITY.md", "What each may do").Says(t, "files together "+doctest.Size(l.Bytes))
 }
