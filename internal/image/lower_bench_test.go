@@ -10,11 +10,11 @@ import (
 	"github.com/agentd-go/agentd/internal/image/oci"
 )
 
-// benchRoot is a root to make images of: the directory that AGENTD_ROOT_DIR names,
+// benchRoot is a root to make images of: the directory that AGENTD_DEBIAN names,
 // or the one that scripts/setup has made for the tests.
 func benchRoot(b *testing.B) string {
 	b.Helper()
-	dir := os.Getenv("AGENTD_ROOT_DIR")
+	dir := os.Getenv("AGENTD_DEBIAN")
 	if dir == "" {
 		c, err := Open("")
 		must(b, err)
