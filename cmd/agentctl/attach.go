@@ -75,9 +75,7 @@ func attach(ctx context.Context, m *machines.Machine, proxy bool) error {
 	case !m.HasOutput():
 		return fmt.Errorf("machine %s: its command has the terminal of 'agentctl run'", m.Name())
 	}
-	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
-	defer cancel(nil)
-	signals := catchSignals(cancel)
+	ctx, signals := catchSignals(ctx)
 	defer signals.stop()
 	if proxy {
 		signals.to(func(sig syscall.Signal) {
@@ -122,7 +120,7 @@ func (f *commandFlags) detachExec(ctx context.Context, dial func(context.Context
 	if f.env, err = environmentOf(f.envFiles, f.env); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(contextOrBackground(ctx), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	c, err := dial(ctx)
 	if err != nil {

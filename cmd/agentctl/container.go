@@ -71,7 +71,7 @@ func (f *containerFlags) apply(cfg *sandbox.Config) (err error) {
 		}
 		cfg.Tmpfs = append(cfg.Tmpfs, shm)
 	}
-	if cfg.Hosts, err = parseAll(f.names, parseHost); err != nil {
+	if cfg.Hosts, err = collect(f.names, parseHost); err != nil {
 		return err
 	}
 	cfg.Resolver = f.resolver

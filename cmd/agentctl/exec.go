@@ -107,9 +107,7 @@ func (f *commandFlags) exec(ctx context.Context, dial func(context.Context) (*cl
 	if err := f.checkTerminal(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
-	defer cancel(nil)
-	signals := catchSignals(cancel)
+	ctx, signals := catchSignals(ctx)
 	defer signals.stop()
 	c, err := dial(ctx)
 	if err != nil {

@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"text/template"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 )
 
 // formatHelp is the help of flags that take a template.
@@ -112,8 +115,8 @@ func (f format) each(out io.Writer, views []any, head any) error {
 	return w.Flush()
 }
 
-// printEach writes what a format makes of each value's view.
-func printEach[T any](out io.Writer, text string, all []T, view func(T) any) error {
+// printEach writes what a format makes of each value's view; head is the header of a table, nil for none.
+func printEach[T any](out io.Writer, text string, all []T, view func(T) any, head any) error {
 	as, err := parseFormat(text)
 	if err != nil {
 		return err
@@ -122,7 +125,27 @@ func printEach[T any](out io.Writer, text string, all []T, view func(T) any) err
 	for i, v := range all {
 		views[i] = view(v)
 	}
-	return as.each(out, views, nil)
+	return as.each(out, views, head)
+}
+
+// offerDetails completes a command that prints all about what its words name: as JSON,
+// or as a template has it.
+func offerDetails[T any](cmd *cobra.Command, find func(name string) (T, error), view func(T) any) *cobra.Command {
+	var text string
+	cmd.Args = cobra.MinimumNArgs(1)
+	cmd.RunE = func(_ *cobra.Command, names []string) error {
+		all, err := collect(names, find)
+		if err != nil {
+			return err
+		}
+		if text == "" {
+			return writeJSON(os.Stdout, all)
+		}
+		return printEach(os.Stdout, text, all, view, nil)
+	}
+	cmd.Flags().StringVarP(&text, "format", "f", "", formatHelp)
+	cmd.Flags().Bool("json", true, "accepted for compatibility; the output is always JSON without -f")
+	return cmd
 }
 
 func (f format) lines(out io.Writer, views []any) error {

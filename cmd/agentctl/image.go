@@ -27,9 +27,7 @@ func newImage() *cobra.Command {
 
 // untilSignal runs do with a context that the first ^C ends.
 func untilSignal(ctx context.Context, do func(context.Context) error) error {
-	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
-	defer cancel(nil)
-	signals := catchSignals(cancel)
+	ctx, signals := catchSignals(ctx)
 	defer signals.stop()
 	return ended(ctx, do(ctx))
 }
@@ -42,8 +40,7 @@ func shortID(id string) string {
 }
 
 func newImageInspect() *cobra.Command {
-	var text string
-	cmd := &cobra.Command{
+	return offerDetails(&cobra.Command{
 		Use:   "inspect [-f TEMPLATE] NAME...",
 		Short: "Print all details of images",
 		Long: `Print images as a JSON array, or each by a template. The fields are id, names, fstype,
@@ -51,25 +48,7 @@ size, source, imported, path, layers, and config with user, env, entrypoint, cmd
 working_dir, labels, volumes, exposed_ports, stop_signal and healthcheck. NAME is a
 name, or the first eight or more digits of an ID.
 ` + exitHelp(plainExit),
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			var all []sandbox.Image
-			for _, name := range args {
-				i, err := findImage(name)
-				if err != nil {
-					return err
-				}
-				all = append(all, i)
-			}
-			if text == "" {
-				return writeJSON(os.Stdout, all)
-			}
-			return printEach(os.Stdout, text, all, func(i sandbox.Image) any { return imageDetails{i} })
-		},
-	}
-	cmd.Flags().StringVarP(&text, "format", "f", "", formatHelp)
-	cmd.Flags().Bool("json", true, "as JSON; it always is without -f")
-	return cmd
+	}, findImage, func(i sandbox.Image) any { return imageDetails{i} })
 }
 
 func newImageRemove() *cobra.Command {
@@ -82,15 +61,8 @@ its names. Without -f an image is refused if a machine is made from it. With -f 
 machine continues to run, but cannot be started again.
 ` + exitHelp(plainExit),
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			gone := []imageRemoval{}
-			for _, name := range args {
-				r, failed := removeImage(name, force)
-				if failed == nil {
-					gone = append(gone, r)
-				}
-				err = errors.Join(err, failed)
-			}
+		RunE: func(cmd *cobra.Command, args []string) error {
+			gone, err := forEach(args, func(name string) (imageRemoval, error) { return removeImage(name, force) })
 			if wantsJSON(cmd) {
 				err = errors.Join(err, writeJSON(os.Stdout, gone))
 			}

@@ -75,11 +75,12 @@ func (f *imageListFlags) list(out io.Writer, asJSON bool) error {
 	for i := range lines {
 		lines[i].whole = f.whole
 	}
+	view := func(v imageView) any { return v }
 	switch {
 	case asJSON:
 		return writeJSON(out, imagesOf(lines))
 	case f.format != "":
-		return printImages(out, f.format, lines)
+		return printEach(out, f.format, lines, view, imageHead{})
 	case f.quiet:
 		for _, i := range imagesOf(lines) {
 			if _, err := fmt.Fprintln(out, imageView{Image: i, whole: f.whole}.ID()); err != nil {
@@ -92,7 +93,7 @@ func (f *imageListFlags) list(out io.Writer, asJSON bool) error {
 	if f.digests {
 		columns = imageDigests
 	}
-	return printImages(out, columns, lines)
+	return printEach(out, columns, lines, view, imageHead{})
 }
 
 // The columns of image ls without --format.
@@ -100,18 +101,6 @@ const (
 	imageColumns = `table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.Platform}}\t{{.CreatedSince}}\t{{.Size}}`
 	imageDigests = `table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.Platform}}\t{{.CreatedSince}}\t{{.Size}}`
 )
-
-func printImages(out io.Writer, text string, lines []imageView) error {
-	as, err := parseFormat(text)
-	if err != nil {
-		return err
-	}
-	views := make([]any, len(lines))
-	for i, l := range lines {
-		views[i] = l
-	}
-	return as.each(out, views, imageHead{})
-}
 
 // An imageView is one name of an image for a template. It has Docker's names as
 // methods; its JSON is an object of image ls --json.

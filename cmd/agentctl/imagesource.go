@@ -121,7 +121,7 @@ before are not fetched again. The credentials of 'docker login' are used.
 			if args[0] == byStream {
 				return misuse(errors.New("pull: -: want a reference; 'agentctl image import -' reads standard input"))
 			}
-			cmd.SetContext(quietly(contextOrBackground(cmd.Context()), quiet))
+			cmd.SetContext(quietly(cmd.Context(), quiet))
 			return f.take(cmd, args[0], "")
 		},
 	}

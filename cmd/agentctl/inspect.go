@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,7 +18,6 @@ type inspection struct {
 }
 
 func newInspect() *cobra.Command {
-	var text string
 	cmd := &cobra.Command{
 		Use:   "inspect [-f TEMPLATE] NAME...",
 		Short: "Show all that is known of machines, as JSON",
@@ -27,34 +25,9 @@ func newInspect() *cobra.Command {
 ` + exitHelp(plainExit),
 		Example: `  agentctl inspect -f '{{.State.ExitCode}} {{.State.Reason}}' web
   agentctl inspect -f '{{json .config}}' web`,
-		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
-		RunE: func(_ *cobra.Command, args []string) error {
-			var all []inspection
-			for _, name := range args {
-				i, err := inspect(name)
-				if err != nil {
-					return err
-				}
-				all = append(all, i)
-			}
-			if text == "" {
-				return writeJSON(os.Stdout, all)
-			}
-			as, err := parseFormat(text)
-			if err != nil {
-				return err
-			}
-			views := make([]any, len(all))
-			for i, one := range all {
-				views[i] = inspectView{one, stateView{one.State}}
-			}
-			return as.each(os.Stdout, views, nil)
-		},
 	}
-	cmd.Flags().StringVarP(&text, "format", "f", "", formatHelp)
-	cmd.Flags().Bool("json", true, "accepted for compatibility; the output is always JSON without -f")
-	return cmd
+	return offerDetails(cmd, inspect, func(i inspection) any { return inspectView{i, stateView{i.State}} })
 }
 
 func inspect(name string) (i inspection, err error) {

@@ -123,9 +123,7 @@ func (f *commandFlags) foreground(ctx context.Context, dial client.Dialer, name 
 	if err := f.checkTerminal(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
-	defer cancel(nil)
-	signals := catchSignals(cancel)
+	ctx, signals := catchSignals(ctx)
 	defer signals.stop()
 	in, err := reconnect(ctx, dial)
 	if err != nil {
@@ -151,9 +149,7 @@ type keptView struct {
 
 // attach shows a kept command until it ends or is left.
 func (v *keptView) attach(ctx context.Context, dial client.Dialer, name string) error {
-	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
-	defer cancel(nil)
-	signals := catchSignals(cancel)
+	ctx, signals := catchSignals(ctx)
 	defer signals.stop()
 	in, err := reconnect(ctx, dial)
 	if err != nil {

@@ -62,7 +62,7 @@ processor than this host's the program of the small root is fetched too.
 				return misuse(fmt.Errorf("--%w", err))
 			}
 			return showImported(cmd)(inCache(func(c *sandbox.Cache) (sandbox.Kernel, error) {
-				return c.FetchKernelFor(contextOrBackground(cmd.Context()), platform)
+				return c.FetchKernelFor(cmd.Context(), platform)
 			}))
 		},
 	}
@@ -117,15 +117,8 @@ kernel is refused if a machine uses it by name (--kernel). With -f such a machin
 continues to run, but cannot be started again.
 ` + exitHelp(plainExit),
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			gone := []sandbox.Kernel{}
-			for _, name := range args {
-				k, failed := removeKernel(name, force)
-				if failed == nil {
-					gone = append(gone, k)
-				}
-				err = errors.Join(err, failed)
-			}
+		RunE: func(cmd *cobra.Command, args []string) error {
+			gone, err := forEach(args, func(name string) (sandbox.Kernel, error) { return removeKernel(name, force) })
 			if wantsJSON(cmd) {
 				return errors.Join(err, writeJSON(os.Stdout, gone))
 			}

@@ -131,22 +131,23 @@ func (f *machineFlags) parseUpper() (u sandbox.Upper, err error) {
 
 // devices parses the flags that may be repeated.
 func (f *machineFlags) devices(cfg *sandbox.Config) (err error) {
-	if cfg.Mounts, err = parseAll(f.mounts, parseVolume); err != nil {
+	if cfg.Mounts, err = collect(f.mounts, parseVolume); err != nil {
 		return err
 	}
-	if cfg.Tmpfs, err = parseAll(f.tmpfs, machines.ParseTmpfs); err != nil {
+	if cfg.Tmpfs, err = collect(f.tmpfs, machines.ParseTmpfs); err != nil {
 		return err
 	}
-	if cfg.Disks, err = parseAll(f.disks, machines.ParseDisk); err != nil {
+	if cfg.Disks, err = collect(f.disks, machines.ParseDisk); err != nil {
 		return err
 	}
-	cfg.Limits, err = parseAll(f.limits, machines.ParseLimit)
+	cfg.Limits, err = collect(f.limits, machines.ParseLimit)
 	return err
 }
 
-func parseAll[T any](texts []string, parse func(string) (T, error)) (all []T, err error) {
-	for _, s := range texts {
-		v, err := parse(s)
+// collect returns what do makes of each word, until the first error.
+func collect[T any](words []string, do func(string) (T, error)) (all []T, err error) {
+	for _, w := range words {
+		v, err := do(w)
 		if err != nil {
 			return nil, err
 		}
@@ -172,7 +173,7 @@ func parseLabels(texts []string) (labels map[string]string, err error) {
 
 // parsePorts reads ports and ranges of them.
 func parsePorts(texts []string) ([]machines.Port, error) {
-	all, err := parseAll(texts, machines.ParsePorts)
+	all, err := collect(texts, machines.ParsePorts)
 	return slices.Concat(all...), err
 }
 

@@ -140,7 +140,7 @@ func notRunningText(name string, s machines.Status) string {
 // interruptible returns a context that ^C and SIGTERM end. A second signal ends the
 // program at once.
 func interruptible(cmd *cobra.Command) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(contextOrBackground(cmd.Context()), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
 }

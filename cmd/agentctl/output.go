@@ -109,6 +109,46 @@ func tellMade(name string, asJSON bool) error {
 	return writeJSON(os.Stdout, []change{c})
 }
 
+// tell prints values as JSON, or a line for each.
+func tell[T any](cmd *cobra.Command, all []T, line func(T) string) error {
+	if wantsJSON(cmd) {
+		return writeJSON(os.Stdout, append([]T{}, all...))
+	}
+	for _, v := range all {
+		fmt.Println(line(v))
+	}
+	return nil
+}
+
+// forEach calls do for each name, and continues after errors. It returns the values of
+// the calls that succeed. The passed errors are none.
+func forEach[T any](names []string, do func(name string) (T, error), passed ...error) (done []T, err error) {
+	done = []T{}
+	for _, name := range names {
+		v, failed := do(name)
+		if failed == nil {
+			done = append(done, v)
+		} else if !slices.ContainsFunc(passed, func(p error) bool { return errors.Is(failed, p) }) {
+			err = errors.Join(err, failed)
+		}
+	}
+	return done, err
+}
+
+// A removal is an object in the output of snapshot rm, volume rm and volume prune as JSON.
+type removal struct {
+	Name string `json:"name"`
+}
+
+// removeEach removes objects and prints their names. With force a missing one is no error.
+func removeEach(cmd *cobra.Command, names []string, remove func(name string) error, force bool, missing error) error {
+	if !force {
+		missing = nil
+	}
+	gone, err := forEach(names, func(name string) (removal, error) { return removal{name}, remove(name) }, missing)
+	return errors.Join(err, tell(cmd, gone, func(r removal) string { return r.Name }))
+}
+
 // table writes columns; Flush returns the errors.
 func table(columns ...string) *tabwriter.Writer {
 	const gap = 3

@@ -102,7 +102,7 @@ func newRun() *cobra.Command {
 			if err := r.checkUse(args); err != nil {
 				return err
 			}
-			cmd.SetContext(quietly(contextOrBackground(cmd.Context()), r.quiet))
+			cmd.SetContext(quietly(cmd.Context(), r.quiet))
 			if r.detach {
 				return r.background(cmd, args)
 			}
@@ -157,9 +157,7 @@ func (r *runner) background(cmd *cobra.Command, command []string) (err error) {
 }
 
 func (r *runner) run(ctx context.Context, args []string) (err error) {
-	ctx, cancel := context.WithCancelCause(contextOrBackground(ctx))
-	defer cancel(nil)
-	signals := catchSignals(cancel)
+	ctx, signals := catchSignals(ctx)
 	defer signals.stop()
 	if args, err = r.ownCommand(ctx, args); err != nil {
 		return ended(ctx, err)
@@ -173,7 +171,7 @@ func (r *runner) run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	if r.timeout > 0 {
-		timer := time.AfterFunc(r.timeout, func() { cancel(errTimeout) })
+		timer := time.AfterFunc(r.timeout, func() { signals.cancel(errTimeout) })
 		defer timer.Stop()
 	}
 	finished := awaiting("starting the machine")
@@ -351,11 +349,4 @@ func note(m *sandbox.Machine) {
 	for _, line := range machines.Notes(m) {
 		say(line)
 	}
-}
-
-func contextOrBackground(ctx context.Context) context.Context {
-	if ctx == nil {
-		return context.Background()
-	}
-	return ctx
 }

@@ -34,8 +34,8 @@ var outputs = map[string]any{
 	"image": sandbox.Image{}, "images": []sandbox.Image{}, "image-removals": []imageRemoval{},
 	"usage": []usage{}, "pruning": pruning{},
 	"kernel": sandbox.Kernel{}, "kernels": []sandbox.Kernel{}, "config": sandbox.Config{},
-	"version": build{}, "volumes": []machines.Volume{}, "volume-removals": []volumeRemoval{},
-	"snapshots": []machines.Snapshot{}, "snapshot-removals": []snapshotRemoval{},
+	"version": build{}, "volumes": []machines.Volume{}, "volume-removals": []removal{},
+	"snapshots": []machines.Snapshot{}, "snapshot-removals": []removal{},
 }
 
 // valid is SCHEMA...: the last command's output is a value of each of them, in this

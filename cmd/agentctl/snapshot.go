@@ -38,13 +38,9 @@ func newSnapshotCreate() *cobra.Command {
 If that fails they go on too, and there is no snapshot.
 ` + savedNote + exitHelp(plainExit),
 		Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, args []string) error {
 			ctx, stop := interruptible(cmd)
 			defer stop()
-			store, err := machines.Open("")
-			if err != nil {
-				return err
-			}
 			m, err := lookup(args[0])
 			if err != nil {
 				return err
@@ -56,27 +52,17 @@ If that fails they go on too, and there is no snapshot.
 				return advise(err)
 			}
 			return tellSnapshots(cmd, store, args[1:])
-		},
+		}),
 	})
 }
 
 // tellSnapshots prints the names of snapshots, or all about them as JSON.
 func tellSnapshots(cmd *cobra.Command, store *machines.Store, names []string) error {
-	all := []machines.Snapshot{}
-	for _, name := range names {
-		s, err := store.Snapshot(name)
-		if err != nil {
-			return advise(err)
-		}
-		all = append(all, s)
+	all, err := collect(names, store.Snapshot)
+	if err != nil {
+		return advise(err)
 	}
-	if wantsJSON(cmd) {
-		return writeJSON(os.Stdout, all)
-	}
-	for _, s := range all {
-		fmt.Println(s.Name)
-	}
-	return nil
+	return tell(cmd, all, func(s machines.Snapshot) string { return s.Name })
 }
 
 func newSnapshotList() *cobra.Command {
@@ -86,28 +72,17 @@ func newSnapshotList() *cobra.Command {
 		Short: "List the snapshots",
 		Long:  "List the snapshots, the oldest first. One that cannot be read is an error, after the list of the others.\n" + exitHelp(plainExit),
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			store, err := machines.Open("")
-			if err != nil {
-				return err
+		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, _ []string) error {
+			all, err := store.Snapshots()
+			if quiet || wantsJSON(cmd) {
+				return errors.Join(tell(cmd, all, func(s machines.Snapshot) string { return s.Name }), err)
 			}
-			all, failed := store.Snapshots()
-			switch {
-			case wantsJSON(cmd):
-				err = writeJSON(os.Stdout, append([]machines.Snapshot{}, all...))
-			case quiet:
-				for _, s := range all {
-					fmt.Println(s.Name)
-				}
-			default:
-				w := table("NAME", "MACHINE", "MADE", "MEMORY", "SIZE", "IMAGE")
-				for _, s := range all {
-					row(w, s.Name, s.Machine, ago(s.Made), fmt.Sprint(s.MemoryMiB, "m"), transfer.Size(s.Size), s.Image)
-				}
-				err = w.Flush()
+			w := table("NAME", "MACHINE", "MADE", "MEMORY", "SIZE", "IMAGE")
+			for _, s := range all {
+				row(w, s.Name, s.Machine, ago(s.Made), fmt.Sprint(s.MemoryMiB, "m"), transfer.Size(s.Size), s.Image)
 			}
-			return errors.Join(err, failed)
-		},
+			return errors.Join(w.Flush(), err)
+		}),
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "names only")
 	return offerJSON(cmd)
@@ -119,29 +94,16 @@ func newSnapshotInspect() *cobra.Command {
 		Short: "Print all details of snapshots",
 		Long:  "Print a list of snapshots as JSON, with the QEMU and the processor that they need.\n" + exitHelp(plainExit),
 		Args:  cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			store, err := machines.Open("")
+		RunE: inStore(func(_ *cobra.Command, store *machines.Store, args []string) error {
+			all, err := collect(args, store.Snapshot)
 			if err != nil {
-				return err
-			}
-			var all []machines.Snapshot
-			for _, name := range args {
-				s, err := store.Snapshot(name)
-				if err != nil {
-					return advise(err)
-				}
-				all = append(all, s)
+				return advise(err)
 			}
 			return writeJSON(os.Stdout, all)
-		},
+		}),
 	}
 	cmd.Flags().Bool("json", true, "as JSON; it always is")
 	return cmd
-}
-
-// A snapshotRemoval is a snapshot in the output of snapshot rm --json.
-type snapshotRemoval struct {
-	Name string `json:"name"`
 }
 
 func newSnapshotRemove() *cobra.Command {
@@ -151,30 +113,9 @@ func newSnapshotRemove() *cobra.Command {
 		Short: "Remove snapshots",
 		Long:  "Remove snapshots. Machines that were made of one stay as they are.\n" + exitHelp(plainExit),
 		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			store, err := machines.Open("")
-			if err != nil {
-				return err
-			}
-			gone := []snapshotRemoval{}
-			for _, name := range args {
-				failed := store.RemoveSnapshot(name)
-				if force && errors.Is(failed, machines.ErrNoSnapshot) {
-					continue
-				}
-				if failed == nil {
-					gone = append(gone, snapshotRemoval{name})
-				}
-				err = errors.Join(err, advise(failed))
-			}
-			if wantsJSON(cmd) {
-				return errors.Join(err, writeJSON(os.Stdout, gone))
-			}
-			for _, s := range gone {
-				fmt.Println(s.Name)
-			}
-			return err
-		},
+		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, args []string) error {
+			return removeEach(cmd, args, func(name string) error { return advise(store.RemoveSnapshot(name)) }, force, machines.ErrNoSnapshot)
+		}),
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "a missing snapshot is no error")
 	return offerJSON(cmd)
@@ -211,15 +152,10 @@ All files are checked first. A snapshot that was made with another QEMU, kernel 
 processor is refused. The snapshot stays as it is.
 ` + twinNote + exitHelp(startExit),
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, args []string) (err error) {
 			q := machines.RestoreRequest{Name: name, Hostname: hostname, MachineID: f.machineID}
-			var err error
 			if q.Ports, err = parsePorts(ports); err != nil {
 				return misuse(err)
-			}
-			store, err := machines.Open("")
-			if err != nil {
-				return err
 			}
 			ctx, stop := interruptible(cmd)
 			defer stop()
@@ -234,7 +170,7 @@ processor is refused. The snapshot stays as it is.
 				return advise(err)
 			}
 			return tellMade(q.Name, wantsJSON(cmd))
-		},
+		}),
 	}
 	cmd.Flags().StringVar(&name, "name", "", "`name` of the machine (default: one is made up)")
 	cmd.Flags().StringVar(&hostname, "hostname", "", "host `name` of the machine (default: the machine's name)")
@@ -266,13 +202,9 @@ machine itself goes on.
 ` + twinNote + savedNote + exitHelp(startExit),
 		Args:              cobra.MinimumNArgs(2),
 		ValidArgsFunction: completeNames,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, args []string) error {
 			ctx, stop := interruptible(cmd)
 			defer stop()
-			store, err := machines.Open("")
-			if err != nil {
-				return err
-			}
 			m, err := lookup(args[0])
 			if err != nil {
 				return err
@@ -287,38 +219,24 @@ machine itself goes on.
 			if err != nil {
 				return advise(err)
 			}
-			made, err := f.forks(ctx, store, snap, args[1:])
+			made, err := forEach(args[1:], func(name string) (string, error) {
+				return name, f.restore(ctx, store, snap, machines.RestoreRequest{Name: name, MachineID: f.machineID})
+			})
 			return errors.Join(advise(err), discard(), tellForks(cmd, made))
-		},
+		}),
 	}
 	f.register(cmd)
 	return offerJSON(cmd)
 }
 
-// forks makes a machine for each name, and goes on after errors.
-func (f *restoreFlags) forks(ctx context.Context, store *machines.Store, snap machines.Snapshot, names []string) (made []string, err error) {
-	for _, name := range names {
-		failed := f.restore(ctx, store, snap, machines.RestoreRequest{Name: name, MachineID: f.machineID})
-		if failed == nil {
-			made = append(made, name)
-		}
-		err = errors.Join(err, failed)
-	}
-	return made, err
-}
-
-func tellForks(cmd *cobra.Command, made []string) (err error) {
+func tellForks(cmd *cobra.Command, made []string) error {
 	if !wantsJSON(cmd) {
 		for _, name := range made {
 			fmt.Println(name)
 		}
 		return nil
 	}
-	all := []change{}
-	for _, name := range made {
-		c, failed := changed(name)
-		all, err = append(all, c), errors.Join(err, failed)
-	}
+	all, err := forEach(made, changed)
 	return errors.Join(err, writeJSON(os.Stdout, all))
 }
 

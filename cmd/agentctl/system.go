@@ -73,7 +73,7 @@ were not used for a day. Files of other users may be missing in the figures.
 			case wantsJSON(cmd):
 				return writeJSON(os.Stdout, lines)
 			case text != "":
-				return printUsages(text, lines)
+				return printEach(os.Stdout, text, lines, func(u usage) any { return usageView{u} }, usageHead)
 			}
 			w := table("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE")
 			for _, l := range lines {
@@ -86,19 +86,8 @@ were not used for a day. Files of other users may be missing in the figures.
 	return offerJSON(cmd)
 }
 
-func printUsages(text string, lines []usage) error {
-	as, err := parseFormat(text)
-	if err != nil {
-		return err
-	}
-	views := make([]any, len(lines))
-	for i, l := range lines {
-		views[i] = usageView{l}
-	}
-	return as.each(os.Stdout, views, map[string]string{
-		"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE",
-	})
-}
+// usageHead has the headers of a table of usages.
+var usageHead = map[string]string{"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"}
 
 // usages returns the lines of all types.
 func usages() ([]usage, error) {

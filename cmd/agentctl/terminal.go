@@ -78,7 +78,9 @@ type signals struct {
 	pressed int
 }
 
-func catchSignals(cancel context.CancelCauseFunc) *signals {
+// catchSignals handles signals until stop. They may end the context that it returns.
+func catchSignals(ctx context.Context) (context.Context, *signals) {
+	ctx, cancel := context.WithCancelCause(ctx)
 	s := &signals{ch: make(chan os.Signal, 1), pipes: make(chan os.Signal, 1), cancel: cancel}
 	signal.Notify(s.ch, interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	signal.Notify(s.pipes, syscall.SIGPIPE)
@@ -90,7 +92,7 @@ func catchSignals(cancel context.CancelCauseFunc) *signals {
 			}
 		}
 	}()
-	return s
+	return ctx, s
 }
 
 // to sets the function that gets the signals from now on.
@@ -117,6 +119,7 @@ func (s *signals) stop() {
 	signal.Stop(s.pipes)
 	signal.Stop(s.ch)
 	close(s.ch)
+	s.cancel(nil)
 }
 
 // An output passes a command's output on. If its reader has gone, we end with the

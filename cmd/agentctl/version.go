@@ -65,7 +65,7 @@ func newVersion() *cobra.Command {
 				return writeJSON(os.Stdout, thisVersion())
 			}
 			if text != "" {
-				return printEach(os.Stdout, text, []build{thisVersion()}, func(v build) any { return versionView{v} })
+				return printEach(os.Stdout, text, []build{thisVersion()}, func(v build) any { return versionView{v} }, nil)
 			}
 			_, err := fmt.Println(thisVersion())
 			return err

@@ -28,14 +28,10 @@ func newVolumeCreate() *cobra.Command {
 		Short: "Make a volume, unless it exists",
 		Long:  "Make a volume, unless it exists, and print its name. -v NAME:PATH makes it too.\n" + exitHelp(plainExit),
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, args []string) error {
 			all, err := parseLabels(labels)
 			if err != nil {
 				return misuse(err)
-			}
-			store, err := machines.Open("")
-			if err != nil {
-				return err
 			}
 			v, made, err := store.MakeVolume(args[0], all)
 			if err == nil && !made && len(all) > 0 {
@@ -44,16 +40,14 @@ func newVolumeCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if wantsJSON(cmd) {
-				return writeJSON(os.Stdout, []machines.Volume{v})
-			}
-			fmt.Println(v.Name)
-			return nil
-		},
+			return tell(cmd, []machines.Volume{v}, volumeName)
+		}),
 	}
 	cmd.Flags().StringArrayVarP(&labels, "label", "l", nil, "label it: `KEY=VALUE`")
 	return offerJSON(cmd)
 }
+
+func volumeName(v machines.Volume) string { return v.Name }
 
 func newVolumeList() *cobra.Command {
 	var quiet bool
@@ -68,11 +62,7 @@ A filter is name=TEXT (a part of the name), label=KEY[=VALUE], dangling=true|fal
 machine uses the volume) or driver=local, which all volumes have.
 ` + exitHelp(plainExit),
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			store, err := machines.Open("")
-			if err != nil {
-				return err
-			}
+		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, _ []string) error {
 			all, err := store.Volumes()
 			if err == nil {
 				all, err = filterVolumes(all, filters)
@@ -80,14 +70,18 @@ machine uses the volume) or driver=local, which all volumes have.
 			if err != nil {
 				return err
 			}
-			if wantsJSON(cmd) {
-				return writeJSON(os.Stdout, append([]machines.Volume{}, all...))
+			switch {
+			case quiet, wantsJSON(cmd):
+				return tell(cmd, all, volumeName)
+			case text != "":
+				return printEach(os.Stdout, text, all, func(v machines.Volume) any { return volumeView{v} }, volumeHead{})
 			}
-			if text != "" {
-				return printVolumes(os.Stdout, text, all)
+			w := table("NAME", "CREATED", "MACHINES")
+			for _, v := range all {
+				row(w, v.Name, ago(v.Created), len(v.Used))
 			}
-			return listVolumes(all, quiet)
-		},
+			return w.Flush()
+		}),
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "names only")
 	cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, "only volumes with `KEY=VALUE`: name, label, dangling or driver")
@@ -96,56 +90,22 @@ machine uses the volume) or driver=local, which all volumes have.
 	return cmd
 }
 
-func listVolumes(all []machines.Volume, quiet bool) error {
-	if quiet {
-		for _, v := range all {
-			fmt.Println(v.Name)
-		}
-		return nil
-	}
-	w := table("NAME", "CREATED", "MACHINES")
-	for _, v := range all {
-		row(w, v.Name, ago(v.Created), len(v.Used))
-	}
-	return w.Flush()
-}
-
 func newVolumeInspect() *cobra.Command {
-	var text string
-	cmd := &cobra.Command{
+	return offerDetails(&cobra.Command{
 		Use:   "inspect [-f TEMPLATE] NAME...",
 		Short: "Print all details of volumes",
 		Long: `Print volumes as a JSON array, or each by a template. The fields are name, created,
 labels, path and machines.
 ` + exitHelp(plainExit),
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			store, err := machines.Open("")
-			if err != nil {
-				return err
-			}
-			var all []machines.Volume
-			for _, name := range args {
-				v, err := store.Volume(name)
-				if err != nil {
-					return err
-				}
-				all = append(all, v)
-			}
-			if text != "" {
-				return printEach(os.Stdout, text, all, func(v machines.Volume) any { return volumeDetails{v} })
-			}
-			return writeJSON(os.Stdout, all)
-		},
-	}
-	cmd.Flags().StringVarP(&text, "format", "f", "", formatHelp)
-	cmd.Flags().Bool("json", true, "as JSON; it always is without -f")
-	return cmd
+	}, findVolume, func(v machines.Volume) any { return volumeDetails{v} })
 }
 
-// A volumeRemoval is a volume in the output of volume rm and prune --json.
-type volumeRemoval struct {
-	Name string `json:"name"`
+func findVolume(name string) (v machines.Volume, err error) {
+	store, err := machines.Open("")
+	if err != nil {
+		return v, err
+	}
+	return store.Volume(name)
 }
 
 func newVolumeRemove() *cobra.Command {
@@ -155,38 +115,12 @@ func newVolumeRemove() *cobra.Command {
 		Short: "Remove volumes with all their files",
 		Long:  "Remove volumes with all their files. A volume that a machine uses is refused.\n" + exitHelp(plainExit),
 		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			store, err := machines.Open("")
-			if err != nil {
-				return err
-			}
-			return removeVolumes(cmd, store, args, force)
-		},
+		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, args []string) error {
+			return removeEach(cmd, args, store.RemoveVolume, force, machines.ErrNoVolume)
+		}),
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "a missing volume is no error")
 	return offerJSON(cmd)
-}
-
-// removeVolumes continues after errors. It prints the names of removed volumes.
-func removeVolumes(cmd *cobra.Command, store *machines.Store, names []string, force bool) (err error) {
-	gone := []volumeRemoval{}
-	for _, name := range names {
-		failed := store.RemoveVolume(name)
-		if force && errors.Is(failed, machines.ErrNoVolume) {
-			continue
-		}
-		if failed == nil {
-			gone = append(gone, volumeRemoval{name})
-		}
-		err = errors.Join(err, failed)
-	}
-	if wantsJSON(cmd) {
-		return errors.Join(err, writeJSON(os.Stdout, gone))
-	}
-	for _, v := range gone {
-		fmt.Println(v.Name)
-	}
-	return err
 }
 
 func newVolumePrune() *cobra.Command {
@@ -198,26 +132,16 @@ func newVolumePrune() *cobra.Command {
 volumes with a name are removed only with -a; here all volumes have one.
 ` + exitHelp(plainExit),
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, _ []string) error {
 			if !all {
 				return misuse(errors.New("volume prune: all volumes have names; -a removes those that no machine is made with"))
 			}
-			store, err := machines.Open("")
+			unused, err := unusedVolumes(store, nil)
 			if err != nil {
 				return err
 			}
-			volumes, err := store.Volumes()
-			if err != nil {
-				return err
-			}
-			var unused []string
-			for _, v := range volumes {
-				if len(v.Used) == 0 {
-					unused = append(unused, v.Name)
-				}
-			}
-			return removeVolumes(cmd, store, unused, false)
-		},
+			return removeEach(cmd, unused, store.RemoveVolume, false, nil)
+		}),
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "include volumes with a name; all volumes have names")
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "accepted for compatibility; it never asks")

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,18 +61,6 @@ func volumeFilter(key, value string) (func(machines.Volume) bool, error) {
 
 // localDriver is what containers' tools call directories of this host.
 const localDriver = "local"
-
-func printVolumes(out io.Writer, text string, all []machines.Volume) error {
-	as, err := parseFormat(text)
-	if err != nil {
-		return err
-	}
-	views := make([]any, len(all))
-	for i, v := range all {
-		views[i] = volumeView{v}
-	}
-	return as.each(out, views, volumeHead{})
-}
 
 // A volumeView is a volume for a template of volume ls: with Docker's names, and as JSON
 // what volume ls --json has.
