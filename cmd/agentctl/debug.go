@@ -19,12 +19,8 @@ import (
 )
 
 func newDebug() *cobra.Command {
-	debug := &cobra.Command{
-		Use:   "debug",
-		Short: "Show the internals of a machine",
-	}
-	debug.AddCommand(newDebugFrames(), newDebugPlan(), newDebugStacks(), newDebugCmdline())
-	return debug
+	return group("debug", "Show the internals of a machine", "",
+		newDebugFrames(), newDebugPlan(), newDebugStacks(), newDebugCmdline())
 }
 
 func newDebugFrames() *cobra.Command {

@@ -9,13 +9,8 @@ import (
 )
 
 func newDisk() *cobra.Command {
-	disk := &cobra.Command{
-		Use:   "disk",
-		Short: "Manage the disks of running machines",
-		Long:  "Manage the disks of running machines.",
-	}
-	disk.AddCommand(newDiskGrow())
-	return disk
+	return group("disk", "Manage the disks of running machines", "Manage the disks of running machines.",
+		newDiskGrow())
 }
 
 func newDiskGrow() *cobra.Command {

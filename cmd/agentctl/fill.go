@@ -53,9 +53,7 @@ func (f *creator) uncopied() (targets []string) {
 // fillVolume copies the image's files at a path to a volume without files.
 func fillVolume(ctx context.Context, store *machines.Store, name string, image sandbox.Image, at string) error {
 	if image.FSType != "erofs" {
-		if !isQuiet(ctx) {
-			say(fmt.Sprintf("volume %s: the image is a disk with %s, so nothing of it is copied there", name, image.FSType))
-		}
+		tellNotes(ctx, fmt.Sprintf("volume %s: the image is a disk with %s, so nothing of it is copied there", name, image.FSType))
 		return nil
 	}
 	var left []string
@@ -67,9 +65,7 @@ func fillVolume(ctx context.Context, store *machines.Store, name string, image s
 		return err
 	})
 	for _, line := range left {
-		if !isQuiet(ctx) {
-			say(fmt.Sprintf("volume %s: %s", name, line))
-		}
+		tellNotes(ctx, fmt.Sprintf("volume %s: %s", name, line))
 	}
 	return err
 }

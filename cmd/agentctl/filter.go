@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -12,9 +13,42 @@ import (
 	"github.com/agentd-go/agentd/internal/machines"
 )
 
-// psFilters are the values of --filter by key. A machine must have every label, and one
-// of the values of each other key.
-type psFilters map[string][]string
+// filterBy leaves the values that have one of the wanted values of each key, and every
+// label. filter makes the test for a KEY=VALUE.
+func filterBy[T any](all []T, texts []string, filter func(key, value string) (func(T) bool, error)) ([]T, error) {
+	keys := map[string][]func(T) bool{}
+	for n, text := range texts {
+		key, value, _ := strings.Cut(text, "=")
+		match, err := filter(key, value)
+		if value == "" {
+			err = misuse(errors.New("want KEY=VALUE"))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--filter %q: %w", text, err)
+		}
+		if key == "label" {
+			key += strconv.Itoa(n) // All of them.
+		}
+		keys[key] = append(keys[key], match)
+	}
+	return slices.DeleteFunc(all, func(v T) bool {
+		for _, values := range keys {
+			if !slices.ContainsFunc(values, func(match func(T) bool) bool { return match(v) }) {
+				return true
+			}
+		}
+		return false
+	}), nil
+}
+
+// danglingFilter tests for things that nothing names or uses.
+func danglingFilter[T any](value string, dangles func(T) bool) (func(T) bool, error) {
+	want, err := strconv.ParseBool(value)
+	if err != nil {
+		return nil, misuse(errors.New("want true or false"))
+	}
+	return func(v T) bool { return dangles(v) == want }, nil
+}
 
 // healthWord is the key for the health status, and noHealth the value for a machine
 // without a check.
@@ -28,36 +62,32 @@ var healths = []machines.HealthStatus{machines.HealthStarting, machines.Healthy,
 // exitedWord is the name in container tools for a machine that has ended.
 const exitedWord = "exited"
 
-// parseFilters checks KEY=VALUE.
-func parseFilters(texts []string) (psFilters, error) {
-	f := psFilters{}
-	for _, text := range texts {
-		key, value, ok := strings.Cut(text, "=")
-		var err error
-		switch {
-		case !ok || value == "":
-			err = fmt.Errorf("--filter %q: want KEY=VALUE", text)
-		case key == "name":
-			if _, bad := regexp.Compile(value); bad != nil {
-				err = fmt.Errorf("--filter %q: %w", text, bad)
-			}
-		case key == "status" && value != exitedWord && !slices.Contains(phases, machines.Phase(value)):
-			err = fmt.Errorf("--filter %q: want one of %v or %s", text, phases, exitedWord)
-		case key == exitedWord:
-			if _, bad := strconv.Atoi(value); bad != nil {
-				err = fmt.Errorf("--filter %q: want a command's status", text)
-			}
-		case key == healthWord && !slices.Contains(healths, machines.HealthStatus(value)):
-			err = fmt.Errorf("--filter %q: want one of %v", text, healths)
-		case key != "status" && key != "label" && key != healthWord:
-			err = fmt.Errorf("--filter %q: unknown key %q; want name=, status=, label=, health= or exited=", text, key)
+func machineFilter(key, value string) (func(machineLine) bool, error) {
+	switch key {
+	case "name":
+		name, err := regexp.Compile(value)
+		return func(l machineLine) bool { return name.MatchString(l.Name) }, misuse(err)
+	case "status":
+		if value != exitedWord && !slices.Contains(phases, machines.Phase(value)) {
+			return nil, misuse(fmt.Errorf("want one of %v or %s", phases, exitedWord))
 		}
-		if err != nil {
-			return nil, err
+		return func(l machineLine) bool {
+			return string(l.Phase) == value || value == exitedWord && (l.Phase == machines.Stopped || l.Phase == machines.Failed)
+		}, nil
+	case exitedWord:
+		if _, err := strconv.Atoi(value); err != nil {
+			return nil, misuse(errors.New("want a command's status"))
 		}
-		f[key] = append(f[key], value)
+		return func(l machineLine) bool { return l.Exit != nil && strconv.Itoa(*l.Exit) == value }, nil
+	case healthWord:
+		if !slices.Contains(healths, machines.HealthStatus(value)) {
+			return nil, misuse(fmt.Errorf("want one of %v", healths))
+		}
+		return func(l machineLine) bool { return cmp.Or(string(l.Health), noHealth) == value }, nil
+	case "label":
+		return func(l machineLine) bool { return hasLabel(l.Labels, value) }, nil
 	}
-	return f, nil
+	return nil, misuse(fmt.Errorf("unknown key %q; want name=, status=, label=, health= or exited=", key))
 }
 
 // phases are all phases, in the order of a life.
@@ -65,22 +95,9 @@ var phases = []machines.Phase{
 	machines.Created, machines.Starting, machines.Running, machines.Paused, machines.Restarting, machines.Stopping, machines.Stopped, machines.Failed, machines.Dead,
 }
 
-// all reports whether the filters select machines that have ended.
-func (f psFilters) all() bool { return len(f["status"])+len(f[exitedWord]) > 0 }
-
-func (f psFilters) match(l machineLine) bool {
-	return f.any("name", func(want string) bool { return regexp.MustCompile(want).MatchString(l.Name) }) &&
-		f.any("status", func(want string) bool {
-			return string(l.Phase) == want || want == exitedWord && (l.Phase == machines.Stopped || l.Phase == machines.Failed)
-		}) &&
-		f.any(healthWord, func(want string) bool { return cmp.Or(string(l.Health), noHealth) == want }) &&
-		f.any(exitedWord, func(want string) bool { return l.Exit != nil && strconv.Itoa(*l.Exit) == want }) &&
-		!slices.ContainsFunc(f["label"], func(want string) bool { return !hasLabel(l.Labels, want) })
-}
-
-// any reports whether one value of a key fits, or the key was not given.
-func (f psFilters) any(key string, right func(want string) bool) bool {
-	return len(f[key]) == 0 || slices.ContainsFunc(f[key], right)
+// ofEnded reports whether a filter selects machines that have ended.
+func ofEnded(filter string) bool {
+	return strings.HasPrefix(filter, "status=") || strings.HasPrefix(filter, exitedWord+"=")
 }
 
 // hasLabel reports whether there is the label KEY, or KEY=VALUE.

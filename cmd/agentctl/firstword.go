@@ -59,3 +59,12 @@ func isQuiet(ctx context.Context) bool {
 	quiet, _ := ctx.Value(quietKey{}).(bool)
 	return quiet
 }
+
+// tellNotes says lines, unless only errors are printed.
+func tellNotes(ctx context.Context, lines ...string) {
+	for _, line := range lines {
+		if !isQuiet(ctx) {
+			say(line)
+		}
+	}
+}

@@ -92,18 +92,6 @@ func templateError(err error) string {
 // each writes an object for each view. A view has Docker's names as methods; other
 // names are the fields of its JSON. head is the header of a table, nil for none.
 func (f format) each(out io.Writer, views []any, head any) error {
-	if f.json {
-		for _, v := range views {
-			text, err := jsonText(v)
-			if err != nil {
-				return err
-			}
-			if _, err := fmt.Fprintln(out, text); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	if !f.table {
 		return f.lines(out, views)
 	}
@@ -154,7 +142,7 @@ func (f format) lines(out io.Writer, views []any) error {
 		if err != nil {
 			return fmt.Errorf("--format: %s", templateError(err))
 		}
-		if _, err := fmt.Fprintln(out, legible(text)); err != nil {
+		if _, err := fmt.Fprintln(out, text); err != nil {
 			return err
 		}
 	}
@@ -162,10 +150,13 @@ func (f format) lines(out io.Writer, views []any) error {
 }
 
 func (f format) execute(view any) (string, error) {
+	if f.json {
+		return jsonText(view)
+	}
 	var b strings.Builder
 	err := f.template.Execute(&b, view)
 	if err == nil {
-		return b.String(), nil
+		return legible(b.String()), nil
 	}
 	text, failed := jsonText(view)
 	if failed != nil {
@@ -179,7 +170,7 @@ func (f format) execute(view any) (string, error) {
 	}
 	b.Reset()
 	if f.template.Execute(&b, fields) == nil {
-		return b.String(), nil
+		return legible(b.String()), nil
 	}
 	return "", err
 }

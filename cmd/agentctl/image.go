@@ -17,12 +17,8 @@ import (
 )
 
 func newImage() *cobra.Command {
-	image := &cobra.Command{
-		Use:   "image",
-		Short: "Manage the images that machines start from",
-	}
-	image.AddCommand(newImageImport(), newPull(), newImageTag(), newImageSave(), newImageList(), newImageInspect(), newImageRemove(), newImagePrune())
-	return image
+	return group("image", "Manage the images that machines start from", "",
+		newImageImport(), newPull(), newImageTag(), newImageSave(), newImageList(), newImageInspect(), newImageRemove(), newImagePrune())
 }
 
 // untilSignal runs do with a context that the first ^C ends.

@@ -2,13 +2,11 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -68,7 +66,7 @@ func (f *imageListFlags) list(out io.Writer, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	lines, err := filterImages(imageLines(all), f.filters)
+	lines, err := filterBy(imageLines(all), f.filters, imageFilter)
 	if err != nil {
 		return err
 	}
@@ -206,49 +204,13 @@ func (imageHead) CreatedAt() string    { return "CREATED AT" }
 func (imageHead) Platform() string     { return "PLATFORM" }
 func (imageHead) Size() string         { return "SIZE" }
 
-// filterImages returns the lines that have one of the values of each key, and every
-// label.
-func filterImages(lines []imageView, texts []string) ([]imageView, error) {
-	keys := map[string][]func(imageView) bool{}
-	for n, text := range texts {
-		key, value, _ := strings.Cut(text, "=")
-		match, err := imageFilter(key, value)
-		if err != nil {
-			err = fmt.Errorf("--filter %q: %w", text, err)
-			if key != "before" && key != "since" { // Of these the image is not there.
-				err = misuse(err)
-			}
-			return nil, err
-		}
-		if key == "label" {
-			key += strconv.Itoa(n) // All of them.
-		}
-		keys[key] = append(keys[key], match)
-	}
-	return slices.DeleteFunc(lines, func(l imageView) bool {
-		for _, values := range keys {
-			if !slices.ContainsFunc(values, func(match func(imageView) bool) bool { return match(l) }) {
-				return true
-			}
-		}
-		return false
-	}), nil
-}
-
 func imageFilter(key, value string) (func(imageView) bool, error) {
-	if value == "" {
-		return nil, errors.New("want KEY=VALUE")
-	}
 	switch key {
 	case "reference":
 		_, err := path.Match(value, "")
-		return func(l imageView) bool { return l.isNamed(value) }, err
+		return func(l imageView) bool { return l.isNamed(value) }, misuse(err)
 	case "dangling":
-		want, err := strconv.ParseBool(value)
-		if err != nil {
-			return nil, errors.New("want true or false")
-		}
-		return func(l imageView) bool { return (l.name == "") == want }, nil
+		return danglingFilter(value, func(l imageView) bool { return l.name == "" })
 	case "label":
 		return func(l imageView) bool { return hasLabel(l.Config.Labels, value) }, nil
 	case "before", "since":
@@ -259,7 +221,7 @@ func imageFilter(key, value string) (func(imageView) bool, error) {
 			return key == "before" && at.Before(border) || key == "since" && at.After(border)
 		}, err
 	}
-	return nil, fmt.Errorf("unknown key %q; want reference=, dangling=, label=, before= or since=", key)
+	return nil, misuse(fmt.Errorf("unknown key %q; want reference=, dangling=, label=, before= or since=", key))
 }
 
 // isNamed reports whether a pattern matches the whole name or its repository.

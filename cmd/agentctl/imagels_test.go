@@ -45,7 +45,7 @@ func TestFilterImages(t *testing.T) {
 		{[]string{"label=k=v", "label=l", "reference=a:1"}, "[a:1]"},
 		{[]string{"label=k=v", "label=m"}, "[]"},
 	} {
-		lines, err := filterImages(imageLines(images), tt.filters)
+		lines, err := filterBy(imageLines(images), tt.filters, imageFilter)
 		names := []string{}
 		for _, l := range lines {
 			names = append(names, l.name)

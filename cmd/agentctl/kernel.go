@@ -15,12 +15,8 @@ import (
 const plainExit = "  0  done\n  2  the arguments or flags are wrong; nothing was done\n  125  failed; the error is on standard error\n"
 
 func newKernel() *cobra.Command {
-	kernel := &cobra.Command{
-		Use:   "kernel",
-		Short: "Manage the kernels that machines boot",
-	}
-	kernel.AddCommand(newKernelImport(), newKernelFetch(), newKernelList(), newKernelRemove())
-	return kernel
+	return group("kernel", "Manage the kernels that machines boot", "",
+		newKernelImport(), newKernelFetch(), newKernelList(), newKernelRemove())
 }
 
 func newKernelImport() *cobra.Command {

@@ -297,21 +297,13 @@ func provide(ctx context.Context, cfg sandbox.Config) error {
 	if err != nil {
 		return err
 	}
-	return c.Provide(ctx, cfg, func(line string) {
-		if !isQuiet(ctx) {
-			say(line)
-		}
-	})
+	return c.Provide(ctx, cfg, func(line string) { tellNotes(ctx, line) })
 }
 
 // applyImage adds the image's settings for its command.
 func (f *creator) applyImage(ctx context.Context, r *machines.Record, image *sandbox.Image) error {
 	notes, err := f.use.apply(r, image)
-	for _, line := range notes {
-		if !isQuiet(ctx) {
-			say(line)
-		}
-	}
+	tellNotes(ctx, notes...)
 	return err
 }
 
@@ -365,11 +357,7 @@ func launch(ctx context.Context, m *machines.Machine) error {
 	finished := awaiting("starting " + m.Name())
 	notes, err := m.Launch(ctx, self, "supervise", m.Name())
 	finished()
-	for _, line := range notes {
-		if !isQuiet(ctx) {
-			say(line)
-		}
-	}
+	tellNotes(ctx, notes...)
 	return err
 }
 

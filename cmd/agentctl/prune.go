@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -208,15 +209,26 @@ func (p pruning) confirm(asJSON bool) error {
 // errors.
 func (p pruning) carryOut(ctx context.Context, store *machines.Store, templatesSince time.Time) (done pruning, err error) {
 	done = nothing()
-	for _, name := range p.Machines {
-		size, failed := removeEnded(ctx, store, name)
-		if failed == nil {
-			done.Machines, done.Size = append(done.Machines, name), done.Size+size
-		} else if !errors.Is(failed, machines.ErrRunning) && !errors.Is(failed, machines.ErrNotFound) { // It was started or removed meanwhile.
-			err = errors.Join(err, failed)
-		}
+	users := sync.OnceValues(usersOfImages) // Once the machines are removed.
+	for _, kind := range []struct {
+		done  *[]string
+		names []string
+		take  func(name string) (size int64, err error)
+	}{
+		{&done.Machines, p.Machines, func(name string) (int64, error) { return removeEnded(ctx, store, name) }},
+		{&done.Images, p.Images, func(id string) (int64, error) { return removeUnusedImage(users, id) }},
+		{&done.Volumes, p.Volumes, func(name string) (int64, error) { return removeVolume(store, name) }},
+		{&done.Snapshots, p.Snapshots, func(name string) (int64, error) { return removeSnapshot(store, name) }},
+	} {
+		gone, failed := forEach(kind.names, func(name string) (string, error) {
+			size, err := kind.take(name)
+			if err == nil {
+				done.Size += size
+			}
+			return name, err
+		}, machines.ErrRunning, machines.ErrNotFound, machines.ErrNoVolume, machines.ErrNoSnapshot, sandbox.ErrImageNotFound) // Started or removed meanwhile.
+		*kind.done, err = gone, errors.Join(err, failed)
 	}
-	err = errors.Join(err, done.images(p.Images), done.volumes(store, p.Volumes), done.snapshots(store, p.Snapshots))
 	gone, failed := pruneInitramfs(false)
 	done.Initramfs, done.Size = gone.Count, done.Size+gone.Size
 	templates, stayed := pruneTemplates(templatesSince, false)
@@ -235,54 +247,33 @@ func removeEnded(ctx context.Context, store *machines.Store, name string) (size 
 	return size, m.Remove(ctx)
 }
 
-// images removes the images with these IDs, except those that a machine uses by now.
-func (p *pruning) images(ids []string) error {
+// removeUnusedImage removes an image, except one that a machine uses by now.
+func removeUnusedImage(usersOfImages func() (map[string][]string, error), id string) (size int64, err error) {
 	users, err := usersOfImages()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	for _, id := range ids {
-		i, failed := findImage(id)
-		if errors.Is(failed, sandbox.ErrImageNotFound) || users[id] != nil {
-			continue
-		}
-		if failed == nil {
-			failed = deleteImage(id)
-		}
-		if failed == nil {
-			p.Images, p.Size = append(p.Images, id), p.Size+i.Size
-		}
-		err = errors.Join(err, failed)
+	if users[id] != nil {
+		return 0, machines.ErrRunning
 	}
-	return err
+	i, err := findImage(id)
+	if err != nil {
+		return 0, err
+	}
+	return i.Size, deleteImage(id)
 }
 
-func (p *pruning) snapshots(store *machines.Store, names []string) (err error) {
-	for _, name := range names {
-		s, failed := store.Snapshot(name)
-		if failed == nil {
-			failed = store.RemoveSnapshot(name)
-		}
-		if failed == nil {
-			p.Snapshots, p.Size = append(p.Snapshots, name), p.Size+s.Size
-		} else if !errors.Is(failed, machines.ErrNoSnapshot) { // Removed meanwhile.
-			err = errors.Join(err, failed)
-		}
+func removeSnapshot(store *machines.Store, name string) (size int64, err error) {
+	s, err := store.Snapshot(name)
+	if err != nil {
+		return 0, err
 	}
-	return err
+	return s.Size, store.RemoveSnapshot(name)
 }
 
-func (p *pruning) volumes(store *machines.Store, names []string) (err error) {
-	for _, name := range names {
-		size, failed := sandbox.DiskUse(store.VolumePath(name))
-		if failed == nil {
-			failed = store.RemoveVolume(name) // Fails for a volume that is used by now.
-		}
-		if failed == nil {
-			p.Volumes, p.Size = append(p.Volumes, name), p.Size+size
-		} else if !errors.Is(failed, machines.ErrNoVolume) {
-			err = errors.Join(err, failed)
-		}
+func removeVolume(store *machines.Store, name string) (size int64, err error) {
+	if size, err = sandbox.DiskUse(store.VolumePath(name)); err != nil {
+		return 0, err
 	}
-	return err
+	return size, store.RemoveVolume(name) // Fails for a volume that is used by now.
 }

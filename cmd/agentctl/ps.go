@@ -111,18 +111,6 @@ func onlyFor(what string, cmd *cobra.Command, names ...string) error {
 }
 
 func (f *psFlags) machines() error {
-	filters, err := parseFilters(f.filters)
-	if err != nil {
-		return misuse(err)
-	}
-	var as *format
-	if f.format != "" {
-		parsed, err := parseFormat(f.format)
-		if err != nil {
-			return err
-		}
-		as = &parsed
-	}
 	if f.latest {
 		f.last = 1
 	}
@@ -132,17 +120,17 @@ func (f *psFlags) machines() error {
 	}
 	// An unreadable machine must not hide the others.
 	all, failed := list()
-	lines := []machineLine{}
-	for _, l := range all {
-		ended := l.Phase == machines.Created || l.Phase == machines.Stopped || l.Phase == machines.Failed
-		if (f.all || f.last >= 0 || filters.all() || !ended) && filters.match(l) {
-			lines = append(lines, l)
-		}
+	lines, err := filterBy(all, f.filters, machineFilter)
+	if err != nil {
+		return err
+	}
+	if !f.all && f.last < 0 && !slices.ContainsFunc(f.filters, ofEnded) {
+		lines = slices.DeleteFunc(lines, machineLine.ended)
 	}
 	if f.last >= 0 {
 		lines = lines[max(0, len(lines)-f.last):]
 	}
-	return errors.Join(f.print(lines, as), failed)
+	return errors.Join(f.print(lines), failed)
 }
 
 // ownMachines are those of agentctl's own.
@@ -181,16 +169,17 @@ func describe(r machines.Record, s machines.Status) machineLine {
 	return l
 }
 
-func (f *psFlags) print(lines []machineLine, as *format) error {
+// ended reports whether the machine does not run, and was not killed.
+func (l machineLine) ended() bool {
+	return l.Phase == machines.Created || l.Phase == machines.Stopped || l.Phase == machines.Failed
+}
+
+func (f *psFlags) print(lines []machineLine) error {
 	switch {
-	case as != nil:
-		views := make([]any, len(lines))
-		for i, l := range lines {
-			views[i] = psView{l}
-		}
-		return as.each(os.Stdout, views, psHead{})
+	case f.format != "":
+		return printEach(os.Stdout, f.format, lines, func(l machineLine) any { return psView{l} }, psHead{})
 	case f.json:
-		return writeJSON(os.Stdout, lines)
+		return writeJSON(os.Stdout, append([]machineLine{}, lines...))
 	case f.quiet:
 		for _, l := range lines {
 			fmt.Println(l.Name)

@@ -103,6 +103,13 @@ func strict(cmd *cobra.Command) {
 	}
 }
 
+// group makes a command of subcommands. What long says of it is the short text if it is "".
+func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Long: long}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
 // nearest is how many letters may differ between a word and a suggested command.
 const nearest = 2
 

@@ -13,15 +13,10 @@ import (
 )
 
 func newSnapshot() *cobra.Command {
-	snapshot := &cobra.Command{
-		Use:   "snapshot",
-		Short: "Manage snapshots of machines: their memory, devices and disks at one moment",
-		Long: `Manage snapshots of machines. A snapshot has a machine's memory, its devices and copies
+	return group("snapshot", "Manage snapshots of machines: their memory, devices and disks at one moment", `Manage snapshots of machines. A snapshot has a machine's memory, its devices and copies
 of its disks at one moment. 'agentctl restore' makes machines of it, as many as wanted.
 It has all that the machine knew: keys and passwords in memory too.`,
-	}
-	snapshot.AddCommand(newSnapshotCreate(), newSnapshotList(), newSnapshotInspect(), newSnapshotRemove(), newSnapshotExport(), newSnapshotImport())
-	return snapshot
+		newSnapshotCreate(), newSnapshotList(), newSnapshotInspect(), newSnapshotRemove(), newSnapshotExport(), newSnapshotImport())
 }
 
 // savedNote is the part of the help about which machines can be saved.
@@ -286,10 +281,6 @@ func resume(ctx context.Context, m *machines.Machine) error {
 		return err
 	}
 	notes, err := m.Resume(ctx, self, "supervise", m.Name())
-	if !isQuiet(ctx) {
-		for _, line := range notes {
-			say(line)
-		}
-	}
+	tellNotes(ctx, notes...)
 	return err
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -58,12 +57,7 @@ A machine that does not answer within 5 seconds is left out if it was not named.
 					if asJSON {
 						return writeJSON(os.Stdout, r)
 					}
-					shown := statsText(args[0], r)
-					if live {
-						shown = screen(shown, terminalSize(os.Stdout))
-					}
-					_, err := io.WriteString(os.Stdout, shown)
-					return err
+					return show(statsText(args[0], r), live)
 				})
 			})
 		},

@@ -146,9 +146,8 @@ func runningNames() (names []string, err error) {
 
 // statsOfAll shows a line for each machine: every period on a terminal, otherwise once.
 func statsOfAll(ctx context.Context, names []string, text string, asJSON, once bool) error {
-	as, err := parseFormat(text)
-	if err != nil {
-		return err
+	if _, err := parseFormat(text); err != nil {
+		return err // Before the first sample.
 	}
 	if len(names) == 0 {
 		names = nil // All.
@@ -169,7 +168,7 @@ func statsOfAll(ctx context.Context, names []string, text string, asJSON, once b
 		case asJSON:
 			return writeJSON(os.Stdout, w.stats())
 		default:
-			if err := showStats(as, w.stats(), live); err != nil || !live {
+			if err := showStats(text, w.stats(), live); err != nil || !live {
 				return err
 			}
 		}
@@ -181,16 +180,16 @@ func statsOfAll(ctx context.Context, names []string, text string, asJSON, once b
 	}
 }
 
-func showStats(as format, all []machineStats, live bool) error {
-	views := make([]any, len(all))
-	for i, s := range all {
-		views[i] = statsView{s}
-	}
+func showStats(format string, all []machineStats, live bool) error {
 	var b bytes.Buffer
-	if err := as.each(&b, views, statsHead{}); err != nil {
+	if err := printEach(&b, format, all, func(s machineStats) any { return statsView{s} }, statsHead{}); err != nil {
 		return err
 	}
-	text := b.String()
+	return show(b.String(), live)
+}
+
+// show prints a text, or replaces the previous one on the terminal.
+func show(text string, live bool) error {
 	if live {
 		text = screen(text, terminalSize(os.Stdout))
 	}

@@ -15,12 +15,8 @@ import (
 )
 
 func newSystem() *cobra.Command {
-	system := &cobra.Command{
-		Use:   "system",
-		Short: "Show and free the disk space of machines and images",
-	}
-	system.AddCommand(newSystemDf(), newSystemPrune())
-	return system
+	return group("system", "Show and free the disk space of machines and images", "",
+		newSystemDf(), newSystemPrune())
 }
 
 // A usage is a line of system df.

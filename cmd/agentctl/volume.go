@@ -11,14 +11,9 @@ import (
 )
 
 func newVolume() *cobra.Command {
-	volume := &cobra.Command{
-		Use:   "volume",
-		Short: "Manage the volumes that machines share",
-		Long: `Manage volumes: directories of this host with names, which machines mount with
+	return group("volume", "Manage the volumes that machines share", `Manage volumes: directories of this host with names, which machines mount with
 -v NAME:PATH. They outlive machines, and several machines may use one at once.`,
-	}
-	volume.AddCommand(newVolumeCreate(), newVolumeList(), newVolumeInspect(), newVolumeRemove(), newVolumePrune())
-	return volume
+		newVolumeCreate(), newVolumeList(), newVolumeInspect(), newVolumeRemove(), newVolumePrune())
 }
 
 func newVolumeCreate() *cobra.Command {
@@ -65,7 +60,7 @@ machine uses the volume) or driver=local, which all volumes have.
 		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, _ []string) error {
 			all, err := store.Volumes()
 			if err == nil {
-				all, err = filterVolumes(all, filters)
+				all, err = filterBy(all, filters, volumeFilter)
 			}
 			if err != nil {
 				return err

@@ -2,10 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,34 +11,7 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// filterVolumes leaves the volumes that have one value of each key, and every label.
-func filterVolumes(all []machines.Volume, texts []string) ([]machines.Volume, error) {
-	keys := map[string][]func(machines.Volume) bool{}
-	for n, text := range texts {
-		key, value, _ := strings.Cut(text, "=")
-		match, err := volumeFilter(key, value)
-		if err != nil {
-			return nil, misuse(fmt.Errorf("--filter %q: %w", text, err))
-		}
-		if key == "label" {
-			key += strconv.Itoa(n) // All of them.
-		}
-		keys[key] = append(keys[key], match)
-	}
-	return slices.DeleteFunc(all, func(v machines.Volume) bool {
-		for _, values := range keys {
-			if !slices.ContainsFunc(values, func(match func(machines.Volume) bool) bool { return match(v) }) {
-				return true
-			}
-		}
-		return false
-	}), nil
-}
-
 func volumeFilter(key, value string) (func(machines.Volume) bool, error) {
-	if value == "" {
-		return nil, errors.New("want KEY=VALUE")
-	}
 	switch key {
 	case "name":
 		return func(v machines.Volume) bool { return strings.Contains(v.Name, value) }, nil
@@ -50,13 +20,9 @@ func volumeFilter(key, value string) (func(machines.Volume) bool, error) {
 	case "driver":
 		return func(machines.Volume) bool { return value == localDriver }, nil
 	case "dangling":
-		want, err := strconv.ParseBool(value)
-		if err != nil {
-			return nil, errors.New("want true or false")
-		}
-		return func(v machines.Volume) bool { return (len(v.Used) == 0) == want }, nil
+		return danglingFilter(value, func(v machines.Volume) bool { return len(v.Used) == 0 })
 	}
-	return nil, fmt.Errorf("unknown key %q; want name=, label=, dangling= or driver=", key)
+	return nil, misuse(fmt.Errorf("unknown key %q; want name=, label=, dangling= or driver=", key))
 }
 
 // localDriver is what containers' tools call directories of this host.
