@@ -33,11 +33,7 @@ func DiskUse(path string) (int64, error) { return image.DiskUse(path) }
 // PruneInitramfs removes initramfs files from which no machine has started since a time,
 // and returns their use. With pretend it removes nothing.
 func (c *Cache) PruneInitramfs(since time.Time, pretend bool) (Use, error) {
-	prune := c.files.PruneInitramfs
-	if pretend {
-		prune = c.files.UnusedInitramfs
-	}
-	u, err := prune(since)
+	u, err := c.files.PruneInitramfs(since, pretend)
 	return Use(u), err
 }
 

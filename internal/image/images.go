@@ -69,13 +69,13 @@ func (c *Cache) Images() ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(filepath.Join(c.dir, imageKind))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	dirs, err := c.entriesOf(imageKind)
+	if err != nil {
 		return nil, err
 	}
 	var all []Image
-	for _, e := range entries {
-		i, err := c.loadImage(e.Name(), names)
+	for _, dir := range dirs {
+		i, err := c.loadImage(dir, names)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // Removed meanwhile.
 		}
@@ -90,22 +90,21 @@ func (c *Cache) Images() ([]Image, error) {
 	return all, nil
 }
 
-func (c *Cache) loadImage(key string, names []nameEntry) (Image, error) {
-	name := filepath.Join(c.dir, imageKind, key, imageRecord)
-	e, err := readJSON[imageEntry](name)
+func (c *Cache) loadImage(dir string, names []nameEntry) (Image, error) {
+	e, err := readRecord[imageEntry](dir, imageRecord)
 	if err != nil {
 		return Image{}, err
 	}
-	if !filepath.IsLocal(e.Content) || filepath.Base(e.File) != e.File || e.ID != "sha256:"+key {
-		return Image{}, fmt.Errorf("damaged cache entry (remove %s): content %q", filepath.Dir(name), e.Content)
+	if !filepath.IsLocal(e.Content) || filepath.Base(e.File) != e.File || e.ID != "sha256:"+filepath.Base(dir) {
+		return Image{}, damaged(dir, fmt.Errorf("content %q", e.Content))
 	}
 	i := Image{ID: e.ID, Config: e.Config, Layers: e.Layers, Source: e.Source, FSType: e.FSType, Path: filepath.Join(c.dir, e.Content, e.File)}
 	info, err := os.Stat(i.Path)
 	if err != nil {
-		return Image{}, fmt.Errorf("damaged cache entry (remove %s): %w", filepath.Dir(name), err)
+		return Image{}, damaged(dir, err)
 	}
 	i.Size, i.Imported = allocated(info), info.ModTime()
-	if info, err := os.Stat(name); err == nil {
+	if info, err := os.Stat(filepath.Join(dir, imageRecord)); err == nil {
 		i.Imported = info.ModTime()
 	}
 	for _, n := range names {
@@ -129,7 +128,7 @@ func (c *Cache) imageNames() ([]nameEntry, error) {
 		if filepath.Ext(p) != ".json" {
 			continue
 		}
-		n, err := readJSON[nameEntry](p)
+		n, err := readRecord[nameEntry](p, "")
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // Removed meanwhile.
 		}
@@ -141,15 +140,33 @@ func (c *Cache) imageNames() ([]nameEntry, error) {
 	return all, nil
 }
 
-func readJSON[T any](path string) (v T, err error) {
-	b, err := os.ReadFile(path)
+// readRecord reads the record of an entry of the cache: a file in its directory, or "" for an
+// entry that is a file.
+func readRecord[T any](entry, file string) (v T, err error) {
+	b, err := os.ReadFile(filepath.Join(entry, file)) //nolint:gosec // G703: in the cache.
+	if err == nil {
+		err = json.Unmarshal(b, &v)
+	}
 	if err != nil {
-		return v, err
+		err = damaged(entry, err)
 	}
-	if err := json.Unmarshal(b, &v); err != nil {
-		return v, fmt.Errorf("damaged cache entry (remove %s): %w", path, err)
+	return v, err
+}
+
+func damaged(entry string, err error) error {
+	return fmt.Errorf("damaged cache entry (remove %s): %w", entry, err)
+}
+
+// writeRecord writes a record to a new file, and waits until it is on the disk.
+func writeRecord(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
 	}
-	return v, nil
+	return writeNew(path, func(w io.Writer) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	})
 }
 
 // Image is [Cache.ImageFor] for this host's architecture.
@@ -226,10 +243,6 @@ func (c *Cache) TagImage(nameOrID, name string) (Image, error) {
 // tag gives an image a name, and takes it from the image of the same architecture that
 // had it.
 func (c *Cache) tag(name, id string, config oci.Config) error {
-	b, err := json.Marshal(nameEntry{name, id})
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(filepath.Join(c.dir, nameKind), 0o750); err != nil {
 		return err
 	}
@@ -239,10 +252,7 @@ func (c *Cache) tag(name, id string, config oci.Config) error {
 	}
 	defer tmp.remove()
 	file := filepath.Join(tmp.dir, "name")
-	err = writeNew(file, func(w io.Writer) error {
-		_, err := w.Write(append(b, '\n'))
-		return err
-	})
+	err = writeRecord(file, nameEntry{name, id})
 	return errors.Join(err, os.Rename(file, c.nameFile(name, Image{Config: config}.architecture())))
 }
 
@@ -279,15 +289,6 @@ func (c *Cache) record(e imageEntry) error {
 	if _, err := hex.DecodeString(digits); !ok || err != nil {
 		return fmt.Errorf("image ID %q: not a digest", e.ID)
 	}
-	b, err := json.MarshalIndent(e, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = c.Dir(imageKind, digits, func(dir string) error {
-		return writeNew(filepath.Join(dir, imageRecord), func(w io.Writer) error {
-			_, err := w.Write(append(b, '\n'))
-			return err
-		})
-	})
+	_, err := c.Dir(imageKind, digits, func(dir string) error { return writeRecord(filepath.Join(dir, imageRecord), e) })
 	return err
 }

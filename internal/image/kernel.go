@@ -2,11 +2,9 @@ package image
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -47,13 +45,13 @@ func (k Kernel) Since(major, minor int) bool {
 
 // Kernels lists the kernels of the cache, the newest import first.
 func (c *Cache) Kernels() ([]Kernel, error) {
-	entries, err := os.ReadDir(filepath.Join(c.dir, kernelKind))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	dirs, err := c.entriesOf(kernelKind)
+	if err != nil {
 		return nil, err
 	}
 	var all []Kernel
-	for _, e := range entries {
-		k, err := c.loadKernel(filepath.Join(c.dir, kernelKind, e.Name()))
+	for _, dir := range dirs {
+		k, err := c.loadKernel(dir)
 		if err != nil {
 			return nil, err
 		}
@@ -67,18 +65,13 @@ func (c *Cache) Kernels() ([]Kernel, error) {
 
 // loadKernel reads one kernel of the cache.
 func (c *Cache) loadKernel(dir string) (Kernel, error) {
-	name := filepath.Join(dir, kernelRecord)
-	b, err := os.ReadFile(name) //nolint:gosec // G703: in the cache.
-	if err != nil {
-		return Kernel{}, fmt.Errorf("damaged cache entry (remove %s): %w", dir, err)
-	}
-	info, err := os.Stat(name) //nolint:gosec // G703: in the cache.
+	r, err := readRecord[record](dir, kernelRecord)
 	if err != nil {
 		return Kernel{}, err
 	}
-	var r record
-	if err := json.Unmarshal(b, &r); err != nil {
-		return Kernel{}, fmt.Errorf("damaged cache entry (remove %s): %w", dir, err)
+	info, err := os.Stat(filepath.Join(dir, kernelRecord)) //nolint:gosec // G703: in the cache.
+	if err != nil {
+		return Kernel{}, err
 	}
 	k := r.kernel(filepath.Join(dir, filepath.Base(r.File)))
 	k.ID, k.Imported = filepath.Base(dir), info.ModTime()

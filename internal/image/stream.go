@@ -71,15 +71,19 @@ func spool(ctx context.Context, path string, in io.Reader) error {
 	stop := context.AfterFunc(ctx, func() { _ = r.CloseWithError(context.Cause(ctx)) })
 	defer stop()
 	defer func() { _ = r.Close() }() // The copy ends with its next byte.
-	limited := &io.LimitedReader{R: r, N: erofs.DefaultLimits.Bytes}
-	if err := copySparse(path, limited); err != nil {
-		return errors.Join(context.Cause(ctx), err)
+	n, err := keepBounded(path, r)
+	if err == nil && n == 0 {
+		err = errors.New("the stream is empty")
 	}
-	switch limited.N {
-	case 0:
-		return fmt.Errorf("%w (%d bytes)", ErrTooLarge, erofs.DefaultLimits.Bytes)
-	case erofs.DefaultLimits.Bytes:
-		return errors.New("the stream is empty")
+	return errors.Join(context.Cause(ctx), err)
+}
+
+// keepBounded copies r to a new file, at most as much as an image may have.
+func keepBounded(path string, r io.Reader) (n int64, err error) {
+	most := erofs.DefaultLimits.Bytes
+	limited := &io.LimitedReader{R: r, N: most}
+	if err = copySparse(path, limited); err == nil && limited.N == 0 {
+		err = fmt.Errorf("%w (%d bytes)", ErrTooLarge, most)
 	}
-	return context.Cause(ctx)
+	return most - limited.N, err
 }

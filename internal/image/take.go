@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/agentd-go/agentd/internal/image/erofs"
 	"github.com/agentd-go/agentd/internal/image/oci"
 )
 
@@ -228,12 +227,8 @@ func (c *Cache) takeCompressed(ctx context.Context, f *os.File, w oci.Want) ([]t
 	}
 	defer func() { _ = d.Close() }()
 	path := filepath.Join(tmp.dir, "archive")
-	limited := &io.LimitedReader{R: d, N: erofs.DefaultLimits.Bytes}
-	if err := copySparse(path, limited); err != nil {
+	if _, err := keepBounded(path, d); err != nil {
 		return nil, err
-	}
-	if limited.N == 0 {
-		return nil, fmt.Errorf("%w (%d bytes)", ErrTooLarge, erofs.DefaultLimits.Bytes)
 	}
 	inside, err := os.Open(path)
 	if err != nil {

@@ -103,12 +103,13 @@ func (c *Cache) discard(dir string) error {
 }
 
 // PruneInitramfs removes initramfs files from which no machine has started since a
-// time. The next machine that needs one makes it again.
-func (c *Cache) PruneInitramfs(since time.Time) (gone Use, err error) {
+// time, and returns their use. With pretend it removes nothing. The next machine that
+// needs one makes it again.
+func (c *Cache) PruneInitramfs(since time.Time, pretend bool) (gone Use, err error) {
 	dirs, err := c.unusedInitramfs(since)
 	for _, dir := range dirs {
 		size, failed := DiskUse(dir)
-		if failed == nil {
+		if failed == nil && !pretend {
 			failed = c.discard(dir)
 		}
 		if failed == nil {
@@ -118,16 +119,6 @@ func (c *Cache) PruneInitramfs(since time.Time) (gone Use, err error) {
 		}
 	}
 	return gone, err
-}
-
-// UnusedInitramfs returns the use of the files that PruneInitramfs would remove.
-func (c *Cache) UnusedInitramfs(since time.Time) (u Use, err error) {
-	dirs, err := c.unusedInitramfs(since)
-	for _, dir := range dirs {
-		size, failed := DiskUse(dir)
-		u.Count, u.Size, err = u.Count+1, u.Size+size, errors.Join(err, failed)
-	}
-	return u, err
 }
 
 func (c *Cache) unusedInitramfs(since time.Time) (unused []string, err error) {

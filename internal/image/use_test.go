@@ -57,8 +57,8 @@ func TestPruneInitramfs(t *testing.T) {
 	}
 	_, err := c.Initramfs([]byte("two"), Kernel{Initrd: true})
 	must(t, err)
-	for _, prune := range []func(time.Time) (Use, error){c.UnusedInitramfs, c.PruneInitramfs} {
-		if u, err := prune(old.Add(time.Minute)); u.Count != 1 || u.Size == 0 || err != nil {
+	for _, pretend := range []bool{true, false} {
+		if u, err := c.PruneInitramfs(old.Add(time.Minute), pretend); u.Count != 1 || u.Size == 0 || err != nil {
 			t.Error(u, err)
 		}
 	}

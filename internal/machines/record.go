@@ -31,8 +31,8 @@ const (
 // recordFormat is increased when an older agentctl could misread a record.
 const recordFormat = 1
 
-// A Record is the configuration of a machine. Its file holds a storedRecord; the JSON names
-// here are those of agentctl inspect.
+// A Record is the configuration of a machine. Its JSON names are those of its file, which
+// holds a storedRecord, and of agentctl inspect.
 type Record struct {
 	Format  int       `json:"format"`
 	Name    string    `json:"name"`

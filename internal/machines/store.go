@@ -208,7 +208,7 @@ func (s *Store) sweep() (err error) {
 	return err
 }
 
-// discard removes a machine's directory. The caller holds the store's lock.
+// discard removes the directory of a machine or a volume. The caller holds the store's lock.
 func (s *Store) discard(dir string) error {
 	old, err := os.MkdirTemp(filepath.Dir(dir), hidden+"old-")
 	if err != nil {

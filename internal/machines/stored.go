@@ -2,7 +2,7 @@ package machines
 
 import (
 	"fmt"
-	"time"
+	"reflect"
 
 	"github.com/agentd-go/agentd/client"
 	"github.com/agentd-go/agentd/sandbox"
@@ -12,24 +12,9 @@ import (
 // the names of package sandbox: a field is renamed or given another meaning only with a
 // new format, and added with a zero value that older records mean.
 type storedRecord struct {
-	Format  int       `json:"format"`
-	Name    string    `json:"name"`
-	Created time.Time `json:"created"`
+	Record
 
-	Passing bool              `json:"passing,omitempty"`
-	Command []string          `json:"command,omitempty"`
-	Timeout time.Duration     `json:"timeout_ns,omitempty"`
-	Labels  map[string]string `json:"labels,omitempty"`
-	Ports   []Port            `json:"ports,omitempty"`
-	Socket  string            `json:"socket,omitempty"`
-	PIDs    uint64            `json:"pids_limit,omitempty"`
-
-	Restart     RestartPolicy        `json:"restart,omitempty"`
-	StopSignal  string               `json:"stop_signal,omitempty"`
-	StopTimeout *time.Duration       `json:"stop_timeout_ns,omitempty"`
-	Health      *sandbox.Healthcheck `json:"healthcheck,omitempty"`
-
-	Config storedConfig `json:"config"`
+	Config storedConfig `json:"config"` // In place of the record's own.
 }
 
 // A storedConfig is what of a [sandbox.Config] belongs to the machine. The rest belongs
@@ -73,13 +58,10 @@ type storedConfig struct {
 	Keep          bool                  `json:"keep,omitempty"`
 }
 
-func storeRecord(r Record) storedRecord {
-	return storedRecord{
-		Format: r.Format, Name: r.Name, Created: r.Created,
-		Passing: r.Passing, Command: r.Command, Timeout: r.Timeout, Labels: r.Labels, Ports: r.Ports, Socket: r.Socket, PIDs: r.PIDs,
-		Restart: r.Restart, StopSignal: r.StopSignal, StopTimeout: r.StopTimeout, Health: r.Health,
-		Config: storeConfig(r.Config),
-	}
+func storeRecord(r Record) (s storedRecord) {
+	s.Record = r
+	copyFields(&s.Config, &r.Config)
+	return s
 }
 
 // record refuses another format than ours.
@@ -87,34 +69,15 @@ func (s *storedRecord) record() (Record, error) {
 	if s.Format != recordFormat {
 		return Record{}, fmt.Errorf("its record has format %d, and this agentctl knows %d", s.Format, recordFormat)
 	}
-	return Record{
-		Format: s.Format, Name: s.Name, Created: s.Created,
-		Passing: s.Passing, Command: s.Command, Timeout: s.Timeout, Labels: s.Labels, Ports: s.Ports, Socket: s.Socket, PIDs: s.PIDs,
-		Restart: s.Restart, StopSignal: s.StopSignal, StopTimeout: s.StopTimeout, Health: s.Health,
-		Config: s.Config.config(),
-	}, nil
+	r := s.Record
+	copyFields(&r.Config, &s.Config)
+	return r, nil
 }
 
-func storeConfig(c sandbox.Config) storedConfig {
-	return storedConfig{
-		Platform: c.Platform, Kernel: c.Kernel, Root: c.Root, OwnRoot: c.OwnRoot, Image: c.Image, Upper: c.Upper, CPUs: c.CPUs,
-		MemoryMiB: c.MemoryMiB, Accel: c.Accel, Warm: c.Warm, Shares: c.Shares, Mounts: c.Mounts, Tmpfs: c.Tmpfs,
-		Disks: c.Disks, Modules: c.Modules, Runtime: c.Runtime, Network: c.Network, ReadOnlyRoot: c.ReadOnlyRoot,
-		Hosts: c.Hosts, Resolver: c.Resolver, Hostname: c.Hostname, User: c.User, Dir: c.Dir, Env: c.Env,
-		Limits: c.Limits, Restricted: c.Restricted, Configuration: c.Configuration, Generation: c.Generation,
-		Init: c.Init, InitArgs: c.InitArgs, InitEnv: c.InitEnv, InitDir: c.InitDir, ConsoleFile: c.ConsoleFile,
-		Debug: c.Debug, Affinity: c.Affinity, Keep: c.Keep,
-	}
-}
-
-func (s *storedConfig) config() sandbox.Config {
-	return sandbox.Config{
-		Platform: s.Platform, Kernel: s.Kernel, Root: s.Root, OwnRoot: s.OwnRoot, Image: s.Image, Upper: s.Upper, CPUs: s.CPUs,
-		MemoryMiB: s.MemoryMiB, Accel: s.Accel, Warm: s.Warm, Shares: s.Shares, Mounts: s.Mounts, Tmpfs: s.Tmpfs,
-		Disks: s.Disks, Modules: s.Modules, Runtime: s.Runtime, Network: s.Network, ReadOnlyRoot: s.ReadOnlyRoot,
-		Hosts: s.Hosts, Resolver: s.Resolver, Hostname: s.Hostname, User: s.User, Dir: s.Dir, Env: s.Env,
-		Limits: s.Limits, Restricted: s.Restricted, Configuration: s.Configuration, Generation: s.Generation,
-		Init: s.Init, InitArgs: s.InitArgs, InitEnv: s.InitEnv, InitDir: s.InitDir, ConsoleFile: s.ConsoleFile,
-		Debug: s.Debug, Affinity: s.Affinity, Keep: s.Keep,
+// copyFields copies the fields of a storedConfig from one configuration to another.
+func copyFields(to, from any) {
+	a, b := reflect.ValueOf(to).Elem(), reflect.ValueOf(from).Elem()
+	for f := range reflect.TypeFor[storedConfig]().Fields() {
+		a.FieldByName(f.Name).Set(b.FieldByName(f.Name))
 	}
 }

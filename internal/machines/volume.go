@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/agentd-go/agentd/sandbox"
 )
 
 // ErrNoVolume says that there is no volume of that name.
@@ -182,13 +180,6 @@ func (s *Store) RemoveVolume(name string) error {
 		if len(v.Used) > 0 {
 			return fmt.Errorf("volume %s: machine %s is made with it", name, strings.Join(v.Used, ", "))
 		}
-		old, err := os.MkdirTemp(s.volumePath(), hidden+"old-")
-		if err != nil {
-			return err
-		}
-		if err := os.Rename(s.volumePath(name), filepath.Join(old, volumeData)); err != nil {
-			return err
-		}
-		return sandbox.RemoveFiles(old)
+		return s.discard(s.volumePath(name))
 	})
 }
