@@ -16,12 +16,18 @@ const (
 	// clockJump the time is sent at once: the host has slept, or its clock was set.
 	clockCheck = 2 * time.Second
 	clockJump  = 6 * time.Second
+
+	// clockStarved is how long an emulated machine may have waited for a processor of the
+	// host until the time is sent at once. A guest that counts timer interrupts (refined-jiffies)
+	// loses as much at most.
+	clockStarved = 50 * time.Millisecond
 )
 
-// A reading holds both clocks of the host at one time.
+// A reading holds both clocks of the host at one time, and how long the machine had waited
+// for a processor of the host by then.
 type reading struct {
-	wall time.Time
-	mono time.Duration
+	wall          time.Time
+	mono, starved time.Duration
 }
 
 // jumped reports whether the wall clock has moved differently from the monotonic clock
@@ -33,23 +39,33 @@ func (r reading) jumped(since reading) bool {
 // due reports whether the time must be sent again; told is the reading of the last time
 // sent.
 func (r reading) due(told reading) bool {
-	return r.jumped(told) || r.mono-told.mono >= clockPeriod
+	return r.jumped(told) || r.mono-told.mono >= clockPeriod || (r.starved-told.starved).Abs() >= clockStarved
 }
 
-// hostClocks returns a function that reads both clocks; the monotonic one starts now.
-func hostClocks() func() reading {
+// hostClocks returns a function that reads both clocks and starved; the monotonic clock
+// starts now.
+func hostClocks(starved func() time.Duration) func() reading {
 	start := time.Now()
 	return func() reading {
-		now := time.Now()
-		return reading{wall: now.Round(0), mono: now.Sub(start)}
+		waited, now := starved(), time.Now()
+		return reading{now.Round(0), now.Sub(start), waited}
 	}
+}
+
+// starved returns how long the machine has waited for a processor of the host, if its
+// guest's clock depends on that. It is less than before after a pause.
+func (m *Machine) starved() time.Duration {
+	if !m.Emulated() {
+		return 0
+	}
+	return m.vm.Starved()
 }
 
 // keepTime sends the time to the guest: at once, because the guest's hardware clock is
 // only exact to the second, and then whenever it is due, until done. If the guest does
 // not read, it tries again at the next check.
-func keepTime(done <-chan struct{}, tell func(now time.Time) error) {
-	clocks := hostClocks()
+func keepTime(done <-chan struct{}, starved func() time.Duration, tell func(now time.Time) error) {
+	clocks := hostClocks(starved)
 	told := clocks()
 	ok := tell(told.wall) == nil
 	tick := time.NewTicker(clockCheck)

@@ -306,7 +306,7 @@ func (m *Machine) serve(cfg Config, h *handshake) error {
 		}
 		tell = m.tellTime
 	}
-	m.loops.Go(func() { keepTime(m.vm.Done(), tell) })
+	m.loops.Go(func() { keepTime(m.vm.Done(), m.starved, tell) })
 	return nil
 }
 

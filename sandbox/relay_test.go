@@ -73,23 +73,27 @@ func TestIsCommand(t *testing.T) {
 	}
 }
 
-// The host sends the time to the guest each minute, and when the host's clocks disagree.
+// The host sends the time to the guest each minute, when the host's clocks disagree, and
+// when an emulated machine may have lost time.
 func TestDue(t *testing.T) {
 	base := reading{wall: time.Unix(1795464998, 0)}
 	for _, tt := range []struct {
-		wall, mono time.Duration
-		want       bool
+		wall, mono, starved time.Duration
+		want                bool
 	}{
-		{2 * time.Second, 2 * time.Second, false},
-		{7 * time.Second, 2 * time.Second, false},
-		{8 * time.Second, 2 * time.Second, true}, // The host has slept, or its clock was set.
-		{-4 * time.Second, 2 * time.Second, true},
-		{58 * time.Second, 58 * time.Second, false},
-		{60 * time.Second, 60 * time.Second, true},
+		{2 * time.Second, 2 * time.Second, 0, false},
+		{7 * time.Second, 2 * time.Second, 0, false},
+		{8 * time.Second, 2 * time.Second, 0, true}, // The host has slept, or its clock was set.
+		{-4 * time.Second, 2 * time.Second, 0, true},
+		{58 * time.Second, 58 * time.Second, 0, false},
+		{60 * time.Second, 60 * time.Second, 0, true},
+		{2 * time.Second, 2 * time.Second, 49 * time.Millisecond, false},
+		{2 * time.Second, 2 * time.Second, 50 * time.Millisecond, true},
+		{2 * time.Second, 2 * time.Second, -time.Minute, true}, // Another QEMU, after a pause.
 	} {
-		now := reading{wall: base.wall.Add(tt.wall), mono: tt.mono}
+		now := reading{base.wall.Add(tt.wall), tt.mono, tt.starved}
 		if got := now.due(base); got != tt.want {
-			t.Errorf("after %v on the wall and %v: %t", tt.wall, tt.mono, got)
+			t.Errorf("after %v on the wall, %v, and %v without a processor: %t", tt.wall, tt.mono, tt.starved, got)
 		}
 	}
 }
@@ -101,7 +105,7 @@ func TestKeepTime(t *testing.T) {
 		done, ended := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(ended)
-			keepTime(done, func(now time.Time) error {
+			keepTime(done, func() time.Duration { return 0 }, func(now time.Time) error {
 				told = append(told, now.Sub(start))
 				if len(told) == 2 {
 					return errClock // It is sent again at the next check.

@@ -179,7 +179,7 @@ func (r *restoring) goOn(ctx context.Context, m *Machine) error {
 		return err
 	}
 	m.timings.Ready = time.Since(start)
-	m.loops.Go(func() { keepTime(m.vm.Done(), m.tellTime) })
+	m.loops.Go(func() { keepTime(m.vm.Done(), m.starved, m.tellTime) })
 	return nil
 }
 
