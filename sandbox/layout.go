@@ -106,9 +106,7 @@ func (l *layout) choose(ctx context.Context, cfg Config, cache *image.Cache) (er
 	if accel == vmm.TCG {
 		l.tsc = later(func() int { return vmm.MeasureTSC(cfg.architecture()) })
 	}
-	if l.cold = cmp.Or(cfg.whyCold(), l.whyCold(cfg)); l.cold != nil && cfg.Warm == WarmTry {
-		l.cold = &TemplateError{l.cold}
-	}
+	l.mayWarm(cfg)
 	l.shareless = l.cold == nil || l.hasUpper(cfg)
 	if !l.shareless && cfg.needsNoShares() {
 		l.sharing, l.unshared = vmm.FindSharing(ctx, vmm.Options{})

@@ -75,8 +75,8 @@ var (
 func (m *Machine) CheckSavable() error {
 	err := m.layout.machine.CheckSavable()
 	switch {
-	case err != nil && m.saving.config.Warm != WarmTry && !m.saving.config.hasShares():
-		err = fmt.Errorf("%w; a machine that is started with Config.Warm, which is agentctl's --warm, has no such directory of its own", err)
+	case err != nil && !m.saving.config.hasShares():
+		err = fmt.Errorf("%w; a machine that is made to start from a template (agentctl's --warm) has no such directory of its own", err)
 	case err != nil:
 	case m.saving.config.Init != "":
 		err = errors.New("another init owns its processes")

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -21,10 +22,10 @@ import (
 // made when it is missing, and kept in the cache.
 type WarmStart string
 
-// The values of a WarmStart. WarmAuto boots at present, like WarmNone, but may use
-// templates in a later version.
+// The values of a WarmStart. WarmAuto and WarmTry differ only where hardware virtualization
+// executes the machine: nobody has tried templates there, and a boot is short.
 const (
-	WarmAuto WarmStart = ""     // The machine boots, at present.
+	WarmAuto WarmStart = ""     // The machine starts from a template if it is emulated and the configuration allows it.
 	WarmTry  WarmStart = "try"  // The machine starts from a template if the configuration allows it.
 	WarmNone WarmStart = "none" // The machine boots.
 )
@@ -75,7 +76,7 @@ func (c Config) whyCold() error {
 		there bool
 		what  string
 	}{
-		{c.Warm != WarmTry, "not wanted"},
+		{c.Warm == WarmNone, "not wanted"},
 		{c.hooks.Foreign, "another agent than ours"},
 		{c.Configuration != ByBootstrap, "a configuration by environment"},
 		{c.hooks.Bootstrap != nil, "a message of the caller's"},
@@ -94,6 +95,21 @@ func (c Config) whyCold() error {
 		}
 	}
 	return nil
+}
+
+// mayWarm decides whether the machine may start from a template; cold then says why not. It
+// is a [TemplateError] if it is news for somebody who wants a template.
+func (l *layout) mayWarm(cfg Config) {
+	accel := l.machine.Accel
+	obstacle, earlier := cfg.whyCold(), l.whyCold(cfg)
+	switch {
+	case obstacle != nil && cfg.Warm != WarmNone, earlier != nil && cfg.Warm == WarmTry:
+		l.cold = &TemplateError{cmp.Or(obstacle, earlier)}
+	case cfg.Warm == WarmAuto && accel != vmm.TCG:
+		l.cold = fmt.Errorf("templates with %v are used only when they are asked for", accel)
+	default:
+		l.cold = cmp.Or(obstacle, earlier)
+	}
 }
 
 func (r Resolver) empty() bool { return len(r.Servers)+len(r.Search)+len(r.Options) == 0 }

@@ -418,8 +418,8 @@ func TestWhyCold(t *testing.T) {
 	if err := fine.WhyCold(); err != nil {
 		t.Error(err)
 	}
-	if fine.Warm = sandbox.WarmAuto; fine.WhyCold() == nil {
-		t.Error("a machine starts from a template though nobody asks for it")
+	if fine.Warm = sandbox.WarmAuto; fine.WhyCold() != nil {
+		t.Errorf("a machine does not start from a template by itself: %v", fine.WhyCold())
 	}
 	if err := (sandbox.Config{Warm: "hot"}).Check(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", "hot")) {
 		t.Errorf("warm start hot: %v", err)

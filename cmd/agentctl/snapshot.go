@@ -21,7 +21,7 @@ It has all that the machine knew: keys and passwords in memory too.`,
 
 // savedNote is the part of the help about which machines can be saved.
 const savedNote = `
-The machine may have no directories of this host (-v, --root, and without --warm also
+The machine may have no directories of this host (-v, --root, and with --cold also
 those of its own), no TAP cards and no --init, and needs a cgroup v2 in its kernel.
 `
 

@@ -48,13 +48,15 @@ func Start(t *testing.T, cfg sandbox.Config) *Machine {
 	return m
 }
 
-// Config completes cfg with the agent under test.
+// Config completes cfg with the agent under test. The machine boots unless cfg says how it
+// starts: the suites are about boots too, and a template for each of their sizes would push
+// the user's out of the cache.
 func Config(t *testing.T, cfg sandbox.Config) sandbox.Config {
 	t.Helper()
 	if cfg.Agent == "" {
 		cfg.Agent = Agent(t)
 	}
-	cfg.Platform = cmp.Or(cfg.Platform, Platform())
+	cfg.Platform, cfg.Warm = cmp.Or(cfg.Platform, Platform()), cmp.Or(cfg.Warm, sandbox.WarmNone)
 	hooks.Of(&cfg).Foreign = Version() != ""
 	return cfg
 }
