@@ -17,6 +17,8 @@
 // and [Machine.Wait] returns how it ended. A machine ends with the program that started
 // it.
 //
+// A [Pool] keeps machines ready for programs that need them at once.
+//
 // Kernels and images are in a [Cache]: the user's, or one of the program's own. The
 // first machine needs a kernel there: run "agentctl kernel fetch" or
 // [Cache.FetchKernel]. [Supported] reports what a host lacks.

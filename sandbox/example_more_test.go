@@ -115,3 +115,29 @@ func prepareExamples() (dir string, err error) {
 	}
 	return site, nil
 }
+
+// A server that needs a machine for each request, and does not wait for its start.
+func ExamplePool() {
+	ctx := context.Background()
+	p, err := sandbox.NewPool(sandbox.PoolConfig{
+		Machine: sandbox.Config{MemoryMiB: 256},
+		Spares:  1,
+		Log:     func(err error) { log.Print(err) },
+	})
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	defer func() { _ = p.Close() }()
+	m, err := p.Get(ctx)
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	defer func() { _ = m.Close() }()
+	out, err := m.Client().CommandContext(ctx, "echo", "at once").Output()
+	fmt.Print(string(out), err)
+	// Output:
+	// at once
+	// <nil>
+}
