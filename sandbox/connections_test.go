@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,7 @@ func TestConnectionsOfBefore(t *testing.T) {
 			c := connected(t, m)
 			dir := filepath.Join(t.TempDir(), "snapshot")
 			check(t, m.Snapshot(t.Context(), dir, nil))
+			moveInitrd(t, dir)
 			twin, err := sandbox.Restore(t.Context(), dir, sandbox.RestoreConfig{})
 			check(t, err)
 			t.Cleanup(func() { stop(t, twin) })
@@ -73,6 +75,16 @@ func TestConnectionsOfBefore(t *testing.T) {
 			refusesOtherQEMU(t, dir)
 		})
 	}
+}
+
+// moveInitrd has the snapshot name an initramfs that is not there, as on another host or
+// after "agentctl system prune".
+func moveInitrd(t *testing.T, dir string) {
+	t.Helper()
+	manifest := filepath.Join(dir, "manifest.json")
+	b, err := os.ReadFile(manifest)
+	check(t, err)
+	check(t, os.WriteFile(manifest, regexp.MustCompile(`("[Ii]nitrd": ")[^"]+"`).ReplaceAll(b, []byte(`${1}/none/initramfs"`)), 0o600))
 }
 
 // refusesOtherQEMU changes the snapshot to one of another QEMU.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -69,6 +70,7 @@ func restorePause(ctx context.Context, l *layout, dir string, cfg RestoreConfig)
 	if err := fits(&r.saved, "", nil); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
+	forgetInitrd(&r.saved.VM)
 	state, err := r.saved.OpenFiles(dir)
 	if err != nil {
 		return nil, err
@@ -85,6 +87,14 @@ func restorePause(ctx context.Context, l *layout, dir string, cfg RestoreConfig)
 		m.runHooks(ctx, r.log)
 	}
 	return m, nil
+}
+
+// forgetInitrd removes the machine's initramfs if the cache has it no longer: its content
+// has been in the guest's memory since the boot.
+func forgetInitrd(m *vmm.Machine) {
+	if _, err := os.Stat(m.Initrd); errors.Is(err, fs.ErrNotExist) {
+		m.Initrd = ""
+	}
 }
 
 const (
