@@ -11,6 +11,7 @@ import (
 // ones of this project, do not have them.
 const (
 	ExtensionArchive = wire.ExtensionArchive // Client.Pack and Client.Unpack.
+	ExtensionFiles   = wire.ExtensionFiles   // Client.Link, Client.Xattr, File.Lock and the like; nanoseconds.
 	ExtensionKept    = wire.ExtensionKept    // Commands that outlive their client.
 	ExtensionLimits  = wire.ExtensionLimits  // Control groups of commands: Resources, Usage, KillTree.
 	ExtensionUnix    = wire.ExtensionUnix    // Client.DialContext of "unix".

@@ -2,8 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -240,14 +238,11 @@ func (f *File) settle() error {
 // can read them then. They need not be on a disk, see [File.Sync].
 func (f *File) Flush() error { return pathError("flush", f.name, f.settle()) }
 
-// Sync is not that of [os.File]: the protocol has no message that syncs a file to a disk.
-// It flushes and returns [errors.ErrUnsupported]. [Client.Sync] makes this project's agent
-// sync a whole file system.
+// Sync waits until all written bytes are in the guest's file, and the file is on its disk. An
+// agent without [ExtensionFiles] cannot sync a file: Sync then returns an [*ExtensionError]
+// after the bytes are in the file.
 func (f *File) Sync() error {
-	err := f.settle()
-	if err == nil {
-		err = fmt.Errorf("put on a disk: %w", errors.ErrUnsupported)
-	}
+	_, err := f.fileCall(wire.CallSync, 0)
 	return pathError("sync", f.name, err)
 }
 
@@ -264,7 +259,7 @@ func (f *File) stat() (*fileInfo, error) {
 	if err := f.settle(); err != nil {
 		return nil, err
 	}
-	s, err := returned[*wire.ResultStat](f.c.operate(f.ctx, &wire.OpFStat{Handle: f.handle}))
+	s, err := returned[*wire.ResultStat](f.c.operate(f.ctx, &wire.OpFStat{Handle: f.handle, Exact: f.c.Has(ExtensionFiles)}))
 	if err != nil {
 		return nil, err
 	}
@@ -317,15 +312,15 @@ func (f *File) Chown(uid, gid int) error {
 	return pathError("chown", f.name, f.setStat(ownerAttrs(uid, gid)))
 }
 
-// Chtimes changes the file's times, to the second; a zero time leaves one as it is.
+// Chtimes changes the file's times, as [Client.Chtimes] does; a zero time leaves one as it is.
 func (f *File) Chtimes(atime, mtime time.Time) error {
-	return pathError("chtimes", f.name, f.setStat(timeAttrs(atime, mtime)))
+	return pathError("chtimes", f.name, f.setStat(f.c.timeAttrs(atime, mtime)))
 }
 
 // Describe is Chmod and Chtimes in one operation, for programs that copy many files. A
 // zero time leaves the time as it is.
 func (f *File) Describe(mode fs.FileMode, mtime time.Time) error {
-	a := timeAttrs(time.Time{}, mtime)
+	a := f.c.timeAttrs(time.Time{}, mtime)
 	a.Mode = modeAttrs(mode).Mode
 	return pathError("setstat", f.name, f.setStat(a))
 }

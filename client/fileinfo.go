@@ -86,27 +86,51 @@ func (i *fileInfo) Info() (fs.FileInfo, error) { return i, nil }
 
 // A Stat is what the guest says of a file beyond what an [fs.FileInfo] has. The Sys of
 // one that a client returns is a *Stat, as that of package os is a *syscall.Stat_t.
+//
+// The last fields need [ExtensionFiles], and are zero without it.
 type Stat struct {
 	UID, GID uint32    // Numbers of the guest.
-	Atime    time.Time // In seconds; zero if the guest does not know it.
+	Atime    time.Time // Zero if the guest does not know it; in seconds without ExtensionFiles.
+
+	Ctime         time.Time
+	Device, Inode uint64 // Equal for all names of one file.
+	Links         uint64
+	Blocks        uint64 // Of 512 bytes: what the file takes on its disk.
 }
 
 // String shows the entry as package fs does.
 func (i *fileInfo) String() string { return fs.FormatDirEntry(i) }
 
-// ModTime is in seconds; zero if the guest does not know it.
-func (i *fileInfo) ModTime() time.Time { return unixTime(i.entry.Mtime) }
+// ModTime is zero if the guest does not know it, and in seconds without ExtensionFiles.
+func (i *fileInfo) ModTime() time.Time {
+	return unixTime(i.entry.Mtime, i.exact()[wire.ExactMtimeNsec])
+}
 
 // Sys returns a *Stat.
 func (i *fileInfo) Sys() any {
-	return &Stat{UID: i.entry.UID, GID: i.entry.GID, Atime: unixTime(i.entry.Atime)}
+	x := i.exact()
+	s := &Stat{
+		UID: i.entry.UID, GID: i.entry.GID, Atime: unixTime(i.entry.Atime, x[wire.ExactAtimeNsec]),
+		Device: x[wire.ExactDevice], Inode: x[wire.ExactInode], Links: x[wire.ExactLinks], Blocks: x[wire.ExactBlocks],
+	}
+	if len(i.entry.Exact) > 0 {
+		changed := int64(x[wire.ExactCtime])
+		s.Ctime = unixTime(&changed, x[wire.ExactCtimeNsec])
+	}
+	return s
 }
 
-func unixTime(seconds *int64) time.Time {
+// exact has the numbers of an exact description; those that the agent does not say are 0.
+func (i *fileInfo) exact() (x [wire.ExactNumbers]uint64) {
+	copy(x[:], i.entry.Exact)
+	return x
+}
+
+func unixTime(seconds *int64, nanoseconds uint64) time.Time {
 	if seconds == nil {
 		return time.Time{}
 	}
-	return time.Unix(*seconds, 0)
+	return time.Unix(*seconds, int64(min(nanoseconds, 999_999_999)))
 }
 
 // newEntries takes the names out of the paths of a listing.

@@ -117,11 +117,16 @@ func found(info *fileInfo, err error) (fs.FileInfo, error) {
 }
 
 func (c *Client) stat(ctx context.Context, op, name string, follow bool) (*fileInfo, error) {
-	s, err := returned[*wire.ResultStat](c.operate(ctx, &wire.OpStat{Path: name, FollowSymlink: follow}))
+	s, err := returned[*wire.ResultStat](c.operate(ctx, c.statOp(name, follow)))
 	if err != nil {
 		return nil, pathError(op, name, err)
 	}
 	return &fileInfo{name: path.Base(name), entry: s.Entry}, nil
+}
+
+// statOp asks for a description, as exact as the agent can.
+func (c *Client) statOp(name string, follow bool) *wire.OpStat {
+	return &wire.OpStat{Path: name, FollowSymlink: follow, Exact: c.Has(ExtensionFiles)}
 }
 
 // ReadLink returns the target of a symbolic link. Bytes that are not UTF-8 are shown as
@@ -222,7 +227,8 @@ func (c *Client) Symlink(ctx context.Context, oldName, newName string) error {
 	return linkError("symlink", oldName, newName, err)
 }
 
-// Copy copies the contents and permissions of a regular file inside the guest.
+// Copy copies the contents and permissions of a regular file inside the guest. With
+// [ExtensionFiles] its holes stay holes.
 func (c *Client) Copy(ctx context.Context, from, to string) error {
 	return linkError("copy", from, to, c.do(ctx, &wire.OpCopy{Src: from, Dst: to}))
 }
@@ -243,15 +249,15 @@ func (c *Client) Lchown(ctx context.Context, name string, uid, gid int) error {
 	return pathError("lchown", name, c.setStat(ctx, name, false, ownerAttrs(uid, gid)))
 }
 
-// Chtimes changes the times of a file, to the second: the protocol has no more.
-// A zero time leaves one as it is.
+// Chtimes changes the times of a file: to the nanosecond with [ExtensionFiles], otherwise to
+// the second. A zero time leaves one as it is.
 func (c *Client) Chtimes(ctx context.Context, name string, atime, mtime time.Time) error {
-	return pathError("chtimes", name, c.setStat(ctx, name, true, timeAttrs(atime, mtime)))
+	return pathError("chtimes", name, c.setStat(ctx, name, true, c.timeAttrs(atime, mtime)))
 }
 
 // Lchtimes is Chtimes for a link itself.
 func (c *Client) Lchtimes(ctx context.Context, name string, atime, mtime time.Time) error {
-	return pathError("lchtimes", name, c.setStat(ctx, name, false, timeAttrs(atime, mtime)))
+	return pathError("lchtimes", name, c.setStat(ctx, name, false, c.timeAttrs(atime, mtime)))
 }
 
 // Truncate changes the size of a file.
@@ -292,9 +298,21 @@ func owner(id int) *uint32 {
 	return &n
 }
 
-func timeAttrs(atime, mtime time.Time) (a wire.FSAttrs) {
+func (c *Client) timeAttrs(atime, mtime time.Time) (a wire.FSAttrs) {
 	a.Atime, a.Mtime = seconds(atime), seconds(mtime)
+	if c.Has(ExtensionFiles) {
+		a.AtimeNsec, a.MtimeNsec = nanoseconds(atime), nanoseconds(mtime)
+	}
 	return a
+}
+
+// nanoseconds is the part of a time beside its seconds, or nil for the zero time.
+func nanoseconds(t time.Time) *uint32 {
+	if t.IsZero() {
+		return nil
+	}
+	n := uint32(t.Nanosecond())
+	return &n
 }
 
 func seconds(t time.Time) *int64 {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"io/fs"
 	"strconv"
 	"strings"
@@ -10,7 +11,7 @@ import (
 // A GuestError is the guest's error about a file or connection. The protocol has no codes
 // for these: Errno is read from the text.
 //
-// It is [fs.ErrNotExist], [fs.ErrPermission] or [fs.ErrExist] by the same rules as
+// It is [fs.ErrNotExist], [fs.ErrPermission], [fs.ErrExist] or [errors.ErrUnsupported] by the same rules as
 // a [syscall.Errno] on Linux, whatever system this is.
 type GuestError struct {
 	Message string        // As the agent said it.
@@ -33,6 +34,7 @@ const (
 	eperm        syscall.Errno = 1
 	enoent       syscall.Errno = 2
 	ebadf        syscall.Errno = 9
+	eagain       syscall.Errno = 11
 	eacces       syscall.Errno = 13
 	ebusy        syscall.Errno = 16
 	eexist       syscall.Errno = 17
@@ -41,7 +43,9 @@ const (
 	einval       syscall.Errno = 22
 	emfile       syscall.Errno = 24
 	epipe        syscall.Errno = 32
+	enosys       syscall.Errno = 38
 	enotempty    syscall.Errno = 39
+	enotsup      syscall.Errno = 95
 	econnrefused syscall.Errno = 111
 	etimedout    syscall.Errno = 110
 )
@@ -55,6 +59,8 @@ func (e *GuestError) Is(target error) bool {
 		return e.Errno == eacces || e.Errno == eperm
 	case fs.ErrExist:
 		return e.Errno == eexist || e.Errno == enotempty
+	case errors.ErrUnsupported:
+		return e.Errno == enosys || e.Errno == enotsup
 	default:
 		return false
 	}

@@ -98,7 +98,8 @@ func (f *File) pageUntil(n int) error {
 // page asks for the next entries; none are the end.
 func (c *Client) page(ctx context.Context, handle uint64) ([]*fileInfo, error) {
 	limit := uint32(pageLimit)
-	r, err := returned[*wire.ResultList](c.operate(ctx, &wire.OpReadDir{Handle: handle, Limit: &limit}))
+	op := &wire.OpReadDir{Handle: handle, Limit: &limit, Exact: c.Has(ExtensionFiles)}
+	r, err := returned[*wire.ResultList](c.operate(ctx, op))
 	if err != nil {
 		return nil, err
 	}

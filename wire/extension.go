@@ -4,6 +4,7 @@ package wire
 // PROTOCOL.md section 7.9 has a table of them.
 const (
 	ExtensionArchive = "archive" // OpPack and OpUnpack.
+	ExtensionFiles   = "files"   // OpCall, OpFileCall, FSEntry.Exact, and nanoseconds in FSAttrs.
 	ExtensionKept    = "kept"    // Commands that outlive their client.
 	ExtensionLimits  = "limits"  // Control groups of commands.
 	ExtensionUnix    = "unix"    // TCPConnect.Unix.

@@ -39,7 +39,7 @@ func TestReadyWithoutExtensions(t *testing.T) {
 // A name is short, and has no letters that need quotes.
 func TestExtensionNames(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{ExtensionKept} {
+	for _, name := range []string{ExtensionArchive, ExtensionFiles, ExtensionKept, ExtensionLimits, ExtensionUnix} {
 		if name == "" || len(name) > MaxExtensionName || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz") != "" {
 			t.Errorf("%q", name)
 		}

@@ -17,6 +17,14 @@ func extensionMessages() []Message {
 		}},
 		&FSRequest{Op: &OpUnpack{Path: "/p"}},
 		&FSRequest{Op: &OpUnpack{Path: "/p", Owners: true, Xattrs: true, Devices: true, Replace: true}},
+		&FSRequest{Op: &OpCall{Call: CallSetXattr, Path: "/a", FollowSymlink: true, Other: "user.a", Value: []byte{0, 1}}},
+		&FSRequest{Op: &OpFileCall{Call: CallLockShared, Handle: 7, Wait: MaxLockWait}},
+		&FSRequest{Op: &OpStat{Path: "/a", Exact: true}},
+		&FSRequest{Op: &OpFStat{Handle: 7, Exact: true}},
+		&FSRequest{Op: &OpReadDir{Handle: 7, Exact: true}},
+		&FSRequest{Op: &OpSetStat{Path: "/a", Attrs: FSAttrs{Mtime: new(int64), AtimeNsec: new(uint32), MtimeNsec: new(uint32)}}},
+		&FSResponse{OK: true, Data: &ResultCall{Value: []byte("v"), Numbers: []uint64{0, 1 << 63}}},
+		&FSResponse{OK: true, Data: &ResultStat{Entry: FSEntry{Path: "/a", Kind: EntryFile, Exact: []uint64{1, 2, 3}}}},
 		&TCPConnect{Unix: "/run/s"},
 		&FSResponse{OK: true, Data: &ResultArchive{
 			Entries: 1, Bytes: 1 << 40, More: 3, Problems: []ArchiveProblem{{Op: "open", Name: "a", Error: "b"}},
@@ -48,11 +56,13 @@ func TestExtensionRoundTrip(t *testing.T) {
 		}
 		switch m := m.(type) {
 		case *FSRequest:
-			name, _ := m.Op.op()
-			ops[name] = true
+			if name, _ := m.Op.op(); fsExtensions.find(name) != nil {
+				ops[name] = true
+			}
 		case *FSResponse:
-			name, _ := m.Data.result()
-			results[name] = true
+			if name, _ := m.Data.result(); fsExtensionResults.find(name) != nil {
+				results[name] = true
+			}
 		}
 	}
 	if len(ops) != len(fsExtensions) || len(results) != len(fsExtensionResults) {

@@ -36,7 +36,7 @@ func (m *FSResponse) fields() []field {
 }
 
 // FSResult is what an operation returns: *ResultPath, *ResultStat, *ResultList or
-// *ResultHandle; of an extension's operation *ResultArchive.
+// *ResultHandle; of an extension's operation *ResultArchive or *ResultCall.
 type FSResult interface {
 	result() (name string, content value)
 }
@@ -104,6 +104,7 @@ type FSEntry struct {
 	UID, GID uint32
 	Atime    *int64
 	Mtime    *int64
+	Exact    []uint64 // by ExactNumber; nil unless the request has Exact, and the agent ExtensionFiles
 }
 
 func (f *FSEntry) fields() []field {
@@ -117,6 +118,7 @@ func (f *FSEntry) fields() []field {
 		required("gid", num(&f.GID)),
 		defaulted("atime", optionalNumber(&f.Atime)),
 		defaulted("mtime", optionalNumber(&f.Mtime)),
+		omitted("exact", numbers(&f.Exact)),
 	}
 }
 
@@ -127,6 +129,8 @@ type FSAttrs struct {
 	Size     *uint64
 	Atime    *int64
 	Mtime    *int64
+
+	AtimeNsec, MtimeNsec *uint32 // Nanoseconds beside the seconds, nil for 0; need ExtensionFiles.
 }
 
 func (a *FSAttrs) fields() []field {
@@ -137,6 +141,8 @@ func (a *FSAttrs) fields() []field {
 		defaulted("size", optionalNumber(&a.Size)),
 		defaulted("atime", optionalNumber(&a.Atime)),
 		defaulted("mtime", optionalNumber(&a.Mtime)),
+		omitted("atime_nsec", optionalNumber(&a.AtimeNsec)),
+		omitted("mtime_nsec", optionalNumber(&a.MtimeNsec)),
 	}
 }
 

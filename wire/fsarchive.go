@@ -1,15 +1,18 @@
 package wire
 
 // fsExtensions are the operations that agents have only if they announce their
-// extension (Ready.Extensions): ExtensionArchive.
+// extension (Ready.Extensions): ExtensionArchive, and ExtensionFiles for OpCall and OpFileCall.
 var fsExtensions = alternatives[FSOp]{
 	{"Pack", func() FSOp { return new(OpPack) }},
 	{"Unpack", func() FSOp { return new(OpUnpack) }},
+	{"Call", func() FSOp { return new(OpCall) }},
+	{"FileCall", func() FSOp { return new(OpFileCall) }},
 }
 
 // fsExtensionResults are the results of these operations.
 var fsExtensionResults = alternatives[FSResult]{
 	{"Archive", func() FSResult { return new(ResultArchive) }},
+	{"Call", func() FSResult { return new(ResultCall) }},
 }
 
 // OpPack sends a directory as an archive, as the data of OpRead. Its result is a

@@ -43,12 +43,14 @@ func (o *OpRealPath) op() (string, value) {
 type OpStat struct {
 	Path          string
 	FollowSymlink bool
+	Exact         bool // With FSEntry.Exact; needs ExtensionFiles.
 }
 
 func (o *OpStat) op() (string, value) {
 	return "Stat", entries{
 		required("path", text(&o.Path)),
 		required("follow_symlink", truth(&o.FollowSymlink)),
+		omitted("exact", truth(&o.Exact)),
 	}
 }
 
@@ -222,22 +224,28 @@ func transfer(handle, offset *uint64, length **uint64) entries {
 type OpReadDir struct {
 	Handle uint64
 	Limit  *uint32 // nil: 128; 0 counts as 1
+	Exact  bool    // With FSEntry.Exact; needs ExtensionFiles.
 }
 
 func (o *OpReadDir) op() (string, value) {
 	return "ReadDir", entries{
 		required("handle", num(&o.Handle)),
 		defaulted("limit", optionalNumber(&o.Limit)),
+		omitted("exact", truth(&o.Exact)),
 	}
 }
 
 // OpFStat describes an open file. Its result is a *ResultStat.
 type OpFStat struct {
 	Handle uint64
+	Exact  bool // With FSEntry.Exact; needs ExtensionFiles.
 }
 
 func (o *OpFStat) op() (string, value) {
-	return "FStat", entries{required("handle", num(&o.Handle))}
+	return "FStat", entries{
+		required("handle", num(&o.Handle)),
+		omitted("exact", truth(&o.Exact)),
+	}
 }
 
 // OpFSetStat changes an open file's attributes.

@@ -54,6 +54,7 @@ var errnos = [...]errnoInfo{
 	{syscall.EHOSTUNREACH, "", "Host is unreachable", wire.FailureOther},
 	{syscall.EXDEV, "", "Cross-device link", wire.FailureOther},
 	{syscall.ENODEV, "", "No such device", wire.FailureOther},
+	{syscall.ENODATA, "", "No data available", wire.FailureOther},
 	{syscall.ENOTSUP, "", "Not supported", wire.FailureOther},
 	{syscall.ESTALE, "", "Stale file handle", wire.FailureOther},
 	{syscall.EDQUOT, "", "Quota exceeded", wire.FailureOther},

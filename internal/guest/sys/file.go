@@ -28,12 +28,24 @@ const (
 
 // FileStat has the facts about a file from stat(2).
 type FileStat struct {
-	Mode         uint32
-	Size         uint64
-	UID, GID     uint32
-	Atime, Mtime int64 // Seconds.
-	Device, Node uint64
+	Mode                uint32
+	Size                uint64
+	UID, GID            uint32
+	Atime, Mtime, Ctime Time
+	Device, Node        uint64
+	Links               uint64
+	Blocks              uint64 // Of 512 bytes.
 }
+
+// Time is a time of a file.
+type Time struct {
+	Sec  int64
+	Nsec uint32
+}
+
+func timeOf(t unix.Timespec) Time { return Time{t.Sec, uint32(t.Nsec)} }
+
+func (t Time) spec() unix.Timespec { return unix.Timespec{Sec: t.Sec, Nsec: int64(t.Nsec)} }
 
 // Type is the type of the file, one of the Mode constants or another.
 func (s *FileStat) Type() uint32 { return s.Mode & ModeType }
@@ -41,7 +53,8 @@ func (s *FileStat) Type() uint32 { return s.Mode & ModeType }
 func statOf(st *unix.Stat_t) FileStat {
 	return FileStat{
 		Mode: st.Mode, Size: uint64(st.Size), UID: st.Uid, GID: st.Gid,
-		Atime: st.Atim.Sec, Mtime: st.Mtim.Sec, Device: st.Dev, Node: st.Ino,
+		Atime: timeOf(st.Atim), Mtime: timeOf(st.Mtim), Ctime: timeOf(st.Ctim),
+		Device: st.Dev, Node: st.Ino, Links: uint64(st.Nlink), Blocks: uint64(st.Blocks),
 	}
 }
 
@@ -283,18 +296,18 @@ func ChownFile(f *os.File, uid, gid int) error {
 	return control(f, func(fd int) error { return unix.Fchown(fd, uid, gid) })
 }
 
-// SetTimes sets the times of a file, in seconds.
-func SetTimes(path string, follow bool, atime, mtime int64) error {
+// SetTimes sets the times of a file.
+func SetTimes(path string, follow bool, atime, mtime Time) error {
 	flags := unix.AT_SYMLINK_NOFOLLOW
 	if follow {
 		flags = 0
 	}
-	times := []unix.Timespec{{Sec: atime}, {Sec: mtime}}
+	times := []unix.Timespec{atime.spec(), mtime.spec()}
 	return again(func() error { return unix.UtimesNanoAt(unix.AT_FDCWD, path, times, flags) })
 }
 
-// SetFileTimes sets the times of an open file, in seconds.
-func SetFileTimes(f *os.File, atime, mtime int64) error {
+// SetFileTimes sets the times of an open file.
+func SetFileTimes(f *os.File, atime, mtime Time) error {
 	return control(f, func(fd int) error { return SetTimes(descriptor(fd), true, atime, mtime) })
 }
 

@@ -16,6 +16,10 @@ const (
 	// entryMost is the most that an entry takes in a frame besides its path: the nine
 	// keys 49 bytes, numbers at their longest 51, the kind 8, heads 6.
 	entryMost = 128
+	// exactMost is the same of what an exact request asks for: eight numbers at their
+	// longest 72 bytes, the key and the head 7.
+	exactMost = 80
+
 	// entryLeast is the same with numbers at their shortest.
 	entryLeast = 64
 
@@ -41,7 +45,7 @@ func (r *Request) list(name string) (wire.FSResult, error) {
 	for size := 0; ; {
 		names, err := dir.Readdirnames(batch)
 		for _, n := range names {
-			e := entryIn(dir, name, n)
+			e := entryIn(dir, name, n, false)
 			answer.Entries = append(answer.Entries, e)
 			size += entryLeast + len(e.Path)
 		}
@@ -63,8 +67,11 @@ func (r *Request) list(name string) (wire.FSResult, error) {
 
 // page returns the next entries of an open directory: as many as the request asks for,
 // or as fit a small answer. An empty page is the end.
-func (h *handle) page(limit *uint32) (wire.FSResult, error) {
-	most := uint32(defaultPage)
+func (h *handle) page(limit *uint32, exact bool) (wire.FSResult, error) {
+	most, entry := uint32(defaultPage), entryMost
+	if exact {
+		entry += exactMost
+	}
 	if limit != nil {
 		most = max(*limit, 1)
 	}
@@ -82,8 +89,8 @@ func (h *handle) page(limit *uint32) (wire.FSResult, error) {
 				break // An error after entries comes again with the next page.
 			}
 		}
-		e := entryIn(h.file, h.path, h.names[0])
-		if size += entryMost + len(e.Path); size > smallAnswer && len(answer.Entries) > 0 {
+		e := entryIn(h.file, h.path, h.names[0], exact)
+		if size += entry + len(e.Path); size > smallAnswer && len(answer.Entries) > 0 {
 			break
 		}
 		answer.Entries = append(answer.Entries, e)
@@ -94,7 +101,7 @@ func (h *handle) page(limit *uint32) (wire.FSResult, error) {
 
 // entryIn describes the file name in the directory with this path. A file that cannot be
 // described is listed nevertheless.
-func entryIn(dir *os.File, path, name string) wire.FSEntry {
+func entryIn(dir *os.File, path, name string, exact bool) wire.FSEntry {
 	// The kernel gets the bytes of the name, the host gets text. A name that is not UTF-8
 	// can be seen, and removed with its directory, but not addressed.
 	shown := wire.ValidText(strings.TrimRight(path, "/") + "/" + name)
@@ -102,5 +109,5 @@ func entryIn(dir *os.File, path, name string) wire.FSEntry {
 	if err != nil {
 		return wire.FSEntry{Path: shown, Kind: wire.EntryOther}
 	}
-	return entryOf(shown, &s)
+	return entryWith(shown, &s, exact)
 }

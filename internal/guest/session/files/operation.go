@@ -3,6 +3,7 @@ package files
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path"
 	"strings"
@@ -176,8 +177,37 @@ func copyContents(dst, src *os.File, from *sys.FileStat) error {
 			return err
 		}
 	}
+	const unit = 512 // Of FileStat.Blocks.
+	if to.Type() == sys.ModeRegular && from.Blocks*unit < from.Size {
+		return copyData(dst, src, from.Size)
+	}
 	_, err = io.Copy(dst, src) // The kernel copies where it can (copy_file_range(2)).
 	return err
+}
+
+// copyData copies a file with holes, which stay holes. The copy ends where the file ends.
+func copyData(dst, src *os.File, size uint64) error {
+	for at := int64(0); ; {
+		start, end, err := sys.NextData(src, at)
+		if errors.Is(err, syscall.ENXIO) { // No data follows.
+			return sys.Truncate(dst, int64(size))
+		}
+		if err != nil { // The file system does not tell its holes.
+			start, end = at, math.MaxInt64
+		}
+		_, fromErr := src.Seek(start, io.SeekStart)
+		_, toErr := dst.Seek(start, io.SeekStart)
+		if err := errors.Join(fromErr, toErr); err != nil {
+			return err
+		}
+		if _, err := io.CopyN(dst, src, end-start); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		at = end
+	}
 }
 
 func stat(op *wire.OpStat) (wire.FSResult, error) {
@@ -185,15 +215,28 @@ func stat(op *wire.OpStat) (wire.FSResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wire.ResultStat{Entry: entryOf(op.Path, &s)}, nil
+	return &wire.ResultStat{Entry: entryWith(op.Path, &s, op.Exact)}, nil
 }
 
-func (h *handle) stat() (wire.FSResult, error) {
+func (h *handle) stat(exact bool) (wire.FSResult, error) {
 	s, err := sys.StatFile(h.file)
 	if err != nil {
 		return nil, err
 	}
-	return &wire.ResultStat{Entry: entryOf(h.path, &s)}, nil
+	return &wire.ResultStat{Entry: entryWith(h.path, &s, exact)}, nil
+}
+
+// entryWith is entryOf, with what exact requests ask for.
+func entryWith(name string, s *sys.FileStat, exact bool) wire.FSEntry {
+	e := entryOf(name, s)
+	if exact {
+		e.Exact = []uint64{
+			wire.ExactAtimeNsec: uint64(s.Atime.Nsec), wire.ExactMtimeNsec: uint64(s.Mtime.Nsec),
+			wire.ExactCtime: uint64(s.Ctime.Sec), wire.ExactCtimeNsec: uint64(s.Ctime.Nsec),
+			wire.ExactDevice: s.Device, wire.ExactInode: s.Node, wire.ExactLinks: s.Links, wire.ExactBlocks: s.Blocks,
+		}
+	}
+	return e
 }
 
 // entryOf describes a file as the protocol does.
@@ -207,7 +250,7 @@ func entryOf(name string, s *sys.FileStat) wire.FSEntry {
 	case sys.ModeLink:
 		kind = wire.EntrySymlink
 	}
-	times := &[2]int64{s.Atime, s.Mtime} // One allocation: a listing has thousands.
+	times := &[2]int64{s.Atime.Sec, s.Mtime.Sec} // One allocation: a listing has thousands.
 	return wire.FSEntry{
 		Path: name, Kind: kind, Size: s.Size, Mode: s.Mode, UID: s.UID, GID: s.GID,
 		Modified: &times[1], Atime: &times[0], Mtime: &times[1],

@@ -23,6 +23,7 @@ type job struct {
 	prefix string                                // Precedes the text of an error.
 	do     func(*Request) (wire.FSResult, error) // nil does nothing.
 	handle *handle                               // Released when the job is done; nil for an operation on paths.
+	waits  bool                                  // It takes its turns itself, and holds none while it waits.
 }
 
 // Start begins an operation of the client in a slot and returns at once. Handles are
@@ -64,6 +65,9 @@ func (r *Request) perform(j job) (result wire.FSResult, err error) {
 	}
 	if j.do == nil { // To release the handle is all.
 		return nil, nil
+	}
+	if j.waits {
+		return j.do(r)
 	}
 	if refused := r.client.call(func() { result, err = j.do(r) }); refused != nil {
 		err = refused
@@ -157,10 +161,10 @@ func (c *client) job(op wire.FSOp) (job, error) {
 		return held("close: ", h, err, nil)
 	case *wire.OpReadDir:
 		h, err := c.acquireDir(op.Handle)
-		return held("readdir: ", h, err, func(r *Request) (wire.FSResult, error) { return h.page(op.Limit) })
+		return held("readdir: ", h, err, func(r *Request) (wire.FSResult, error) { return h.page(op.Limit, op.Exact) })
 	case *wire.OpFStat:
 		h, err := c.acquire(op.Handle)
-		return held("fstat: ", h, err, func(*Request) (wire.FSResult, error) { return h.stat() })
+		return held("fstat: ", h, err, func(*Request) (wire.FSResult, error) { return h.stat(op.Exact) })
 	case *wire.OpFSetStat:
 		h, err := c.acquireFile(op.Handle)
 		return held("fsetstat: ", h, err, silent(func() error { return h.setStat(&op.Attrs) }))
@@ -186,6 +190,10 @@ func (c *client) job(op wire.FSOp) (job, error) {
 		return named("copy: ", silent(func() error { return copyFile(op) }), op.Src, op.Dst)
 	case *wire.OpRename:
 		return named("rename: ", silent(func() error { return rename(op) }), op.Src, op.Dst)
+	case *wire.OpCall:
+		return pathCall(op)
+	case *wire.OpFileCall:
+		return c.fileCall(op)
 	case *wire.OpRead, *wire.OpWrite, *wire.OpPack, *wire.OpUnpack: // Streams: see Start.
 	}
 	return job{}, errors.New("unknown file operation")

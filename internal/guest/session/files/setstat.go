@@ -123,19 +123,24 @@ func id(n *uint32) int {
 	return int(*n)
 }
 
-// timesOf returns both times to set. A time that is not asked for keeps its seconds. It
+// timesOf returns both times to set. A time that is not asked for stays as it is. It
 // fails for a file that does not exist, whatever is asked for.
-func timesOf(a *wire.FSAttrs, now func() (sys.FileStat, error)) (atime, mtime int64, err error) {
+func timesOf(a *wire.FSAttrs, now func() (sys.FileStat, error)) (atime, mtime sys.Time, err error) {
 	s, err := now()
 	if err != nil {
-		return 0, 0, err
+		return atime, mtime, err
 	}
-	atime, mtime = s.Atime, s.Mtime
-	if a.Atime != nil {
-		atime = *a.Atime
+	return timeOr(s.Atime, a.Atime, a.AtimeNsec), timeOr(s.Mtime, a.Mtime, a.MtimeNsec), nil
+}
+
+// timeOr is the time that is asked for, or else the time of now.
+func timeOr(now sys.Time, sec *int64, nsec *uint32) sys.Time {
+	if sec == nil {
+		return now
 	}
-	if a.Mtime != nil {
-		mtime = *a.Mtime
+	t := sys.Time{Sec: *sec}
+	if nsec != nil {
+		t.Nsec = *nsec
 	}
-	return atime, mtime, nil
+	return t
 }

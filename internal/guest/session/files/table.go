@@ -57,6 +57,8 @@ type Table struct {
 	large   chan struct{}
 	most    int // The most handles of all clients.
 
+	locks locks
+
 	mu      sync.Mutex
 	last    uint64 // The newest handle's number.
 	open    int    // Handles, with those being opened.
@@ -306,6 +308,7 @@ func (f *Table) dropLocked(h *handle) {
 	f.open--
 	if h.users > 0 {
 		h.client.closing[h] = struct{}{}
+		f.locks.change() // It may wait for a lock.
 	}
 }
 
