@@ -64,9 +64,10 @@ func DataOf(e Envelope) ([]byte, error) {
 		return alone(p, e.Payload), nil
 	}
 	var p []byte
-	whole := entries{required(dataField, data(&p))}
-	if err := whole.decode(&decoder{b: e.Payload}); err != nil {
-		return nil, payloadError(e.Type, err)
+	d := decoder{b: e.Payload}
+	entries{required(dataField, data(&p))}.decode(&d)
+	if d.err != nil {
+		return nil, payloadError(e.Type, d.err)
 	}
 	return p, nil
 }
@@ -82,10 +83,10 @@ func plainData(payload []byte) ([]byte, bool) {
 	}
 	rest, _ = bytes.CutPrefix(rest, []byte(byteTag))
 	d := decoder{b: rest}
-	h, err := d.rawHead()
-	if err != nil || h.major != majorBytes || h.indefinite() {
+	h := d.rawHead()
+	if d.err != nil || h.major != majorBytes || h.indefinite() {
 		return nil, false
 	}
-	p, err := d.take(h.arg)
-	return p, err == nil
+	p := d.take(h.arg)
+	return p, d.err == nil
 }

@@ -96,81 +96,103 @@ type head struct {
 
 func (h head) indefinite() bool { return h.info == infoIndefinite }
 
-// decoder reads one item after the other from b, which it never writes to.
+// decoder reads one item after the other from b, which it never writes to. After a fault
+// its methods return nothing of value, and loops over its input end; so only whoever uses
+// a result at once must look at err.
 type decoder struct {
 	b        []byte
 	depth    int
 	elements int
+	err      error // the first fault
+}
+
+// fail records a fault. There is no more input after the first.
+func (d *decoder) fail(err error) {
+	if d.err == nil {
+		d.err = err
+	}
+	d.b = nil
+}
+
+// in puts the name of a field before the path of a fault in its value.
+func (d *decoder) in(name string) {
+	if d.err != nil {
+		d.err = inField(name, d.err)
+	}
 }
 
 // take returns the next n bytes of the input without a copy.
-func (d *decoder) take(n uint64) ([]byte, error) {
+func (d *decoder) take(n uint64) []byte {
 	if n > uint64(len(d.b)) {
-		return nil, errTruncated
+		d.fail(errTruncated)
+		return nil
 	}
 	out := d.b[:n:n]
 	d.b = d.b[n:]
-	return out, nil
+	return out
 }
 
 // rawHead reads the next head, which may be a tag or a break.
-func (d *decoder) rawHead() (head, error) {
+func (d *decoder) rawHead() head {
 	if len(d.b) == 0 {
-		return head{}, errTruncated
+		d.fail(errTruncated)
+		return head{}
 	}
 	h := head{major: major(d.b[0] >> 5), info: d.b[0] & 31}
 	d.b = d.b[1:]
 	switch {
 	case h.info < infoByte:
 		h.arg = uint64(h.info)
-		return h, nil
 	case h.info < infoReserved:
-		return d.argument(h)
+		h.arg = d.argument(h)
 	case h.info < infoIndefinite, h.major < majorBytes, h.major == majorTag:
-		return h, errReserved
-	default:
-		return h, nil
+		d.fail(errReserved)
 	}
+	return h
 }
 
 // argument reads the 1, 2, 4 or 8 bytes that follow an initial byte. Longer forms than
 // necessary are accepted, except for simple values.
-func (d *decoder) argument(h head) (head, error) {
-	p, err := d.take(1 << (h.info - infoByte))
-	if err != nil {
-		return h, err
-	}
-	switch len(p) {
+func (d *decoder) argument(h head) uint64 {
+	switch p := d.take(1 << (h.info - infoByte)); len(p) {
 	case 1:
-		h.arg = uint64(p[0])
-		if h.major == majorSimple && h.arg < 32 {
-			return h, errReserved
+		if h.major == majorSimple && p[0] < 32 {
+			d.fail(errReserved)
 		}
+		return uint64(p[0])
 	case 2:
-		h.arg = uint64(binary.BigEndian.Uint16(p))
+		return uint64(binary.BigEndian.Uint16(p))
 	case 4:
-		h.arg = uint64(binary.BigEndian.Uint32(p))
+		return uint64(binary.BigEndian.Uint32(p))
+	case 8:
+		return binary.BigEndian.Uint64(p)
 	default:
-		h.arg = binary.BigEndian.Uint64(p)
+		return 0 // take has failed.
 	}
-	return h, nil
 }
 
 // head reads the head of the next item. It ignores the tags before the item: JavaScript
 // encoders put them before bytes, and no field's meaning depends on one.
-func (d *decoder) head() (head, error) {
+func (d *decoder) head() head {
 	for {
-		h, err := d.rawHead()
-		if err != nil {
-			return h, err
-		}
+		h := d.rawHead()
 		if h.major == majorSimple && h.indefinite() {
-			return h, errBreak
+			d.fail(errBreak)
 		}
-		if h.major != majorTag {
-			return h, nil
+		if h.major != majorTag || d.err != nil {
+			return h
 		}
 	}
+}
+
+// headOf reads the head of an item of one type. For any other it fails with the error.
+func (d *decoder) headOf(m major, otherwise error) head {
+	h := d.head()
+	if h.major != m {
+		d.fail(otherwise)
+		return head{}
+	}
+	return h
 }
 
 // takeBreak consumes a break if it is next.
@@ -199,16 +221,17 @@ type items struct {
 }
 
 // enter begins the array or map with head h.
-func (d *decoder) enter(h head) (items, error) {
+func (d *decoder) enter(h head) items {
 	if d.depth++; d.depth > maxDepth {
-		return items{}, errDepth
+		d.fail(errDepth)
 	}
-	return items{head: h}, nil
+	return items{head: h}
 }
 
 // more reports whether there is one more entry, and leaves the array or map if not.
 func (d *decoder) more(in *items) bool {
-	if in.head.indefinite() && d.takeBreak() || !in.head.indefinite() && in.seen == in.head.arg {
+	end := in.head.indefinite() && d.takeBreak() || !in.head.indefinite() && in.seen == in.head.arg
+	if end || d.err != nil {
 		d.depth--
 		return false
 	}
@@ -217,169 +240,135 @@ func (d *decoder) more(in *items) bool {
 }
 
 // each calls f for every entry of the array or map with head h.
-func (d *decoder) each(h head, f func() error) error {
-	in, err := d.enter(h)
-	for err == nil && d.more(&in) {
-		err = f()
+func (d *decoder) each(h head, f func()) {
+	for in := d.enter(h); d.more(&in); {
+		f()
 	}
-	return err
 }
 
 // skip skips one whole item. It checks the structure and allocates nothing.
-func (d *decoder) skip() error {
-	h, err := d.head()
-	if err != nil {
-		return err
-	}
-	return d.skipRest(h)
-}
+func (d *decoder) skip() { d.skipRest(d.head()) }
 
 // skipRest skips the content of the item with head h.
-func (d *decoder) skipRest(h head) error {
+func (d *decoder) skipRest(h head) {
 	switch h.major {
 	case majorBytes, majorText:
-		return d.skipString(h)
+		d.skipString(h)
 	case majorArray:
-		return d.each(h, d.skip)
+		d.each(h, d.skip)
 	case majorMap:
-		return d.each(h, d.skipPair)
+		d.each(h, d.skipPair)
 	case majorUnsigned, majorNegative, majorSimple, majorTag:
 	}
-	return nil
 }
 
-func (d *decoder) skipPair() error {
-	if err := d.skip(); err != nil {
-		return err
-	}
-	return d.skip()
+func (d *decoder) skipPair() {
+	d.skip()
+	d.skip()
 }
 
-func (d *decoder) skipString(h head) error {
-	if !h.indefinite() {
-		_, err := d.take(h.arg)
-		return err
+func (d *decoder) skipString(h head) {
+	if h.indefinite() {
+		d.pieces(h, func([]byte) {})
+	} else {
+		d.take(h.arg)
 	}
-	return d.pieces(h, func([]byte) {})
 }
 
 // pieces calls f for each piece of the indefinite string with head h.
-func (d *decoder) pieces(h head, f func([]byte)) error {
-	for !d.takeBreak() {
-		piece, err := d.rawHead()
-		if err != nil {
-			return err
-		}
+func (d *decoder) pieces(h head, f func([]byte)) {
+	for d.err == nil && !d.takeBreak() {
+		piece := d.rawHead()
 		if piece.major != h.major || piece.indefinite() {
-			return errChunk
+			d.fail(errChunk)
 		}
-		p, err := d.take(piece.arg)
-		if err != nil {
-			return err
-		}
-		f(p)
+		f(d.take(piece.arg))
 	}
-	return nil
 }
 
-// str reads the content of the string with head h. The result shares the input's
-// memory, unless the string came in pieces.
-func (d *decoder) str(h head) ([]byte, error) {
+// str reads the content of the string with head h; it returns nil if it fails. The
+// result shares the input's memory, unless the string came in pieces.
+func (d *decoder) str(h head) []byte {
 	if !h.indefinite() {
 		return d.take(h.arg)
 	}
 	joined := []byte{}
-	err := d.pieces(h, func(p []byte) { joined = append(joined, p...) })
-	return joined, err
+	d.pieces(h, func(p []byte) { joined = append(joined, p...) })
+	if d.err != nil {
+		return nil
+	}
+	return joined
 }
 
 // key reads the key of a map entry: text or a byte string. For any other kind of key,
 // which no message has, it returns nil.
-func (d *decoder) key() ([]byte, error) {
-	h, err := d.head()
-	if err != nil {
-		return nil, err
-	}
+func (d *decoder) key() []byte {
+	h := d.head()
 	if h.major != majorText && h.major != majorBytes {
-		return nil, d.skipRest(h)
+		d.skipRest(h)
+		return nil
 	}
 	return d.str(h)
 }
 
-// text reads text of at most limit bytes. The result shares the input's memory if it
-// can.
-func (d *decoder) text(limit int) ([]byte, error) {
-	h, err := d.head()
-	if err != nil {
-		return nil, err
-	}
-	if h.major != majorText {
-		return nil, errNotText
-	}
-	p, err := d.str(h)
+// text reads text of at most limit bytes; it returns nil if it fails. The result shares
+// the input's memory if it can.
+func (d *decoder) text(limit int) []byte {
+	p := d.str(d.headOf(majorText, errNotText))
 	switch {
-	case err != nil:
-		return nil, err
 	case len(p) > limit:
-		return nil, errTextLength
+		d.fail(errTextLength)
 	case !utf8.Valid(p):
-		return nil, errUTF8
+		d.fail(errUTF8)
+	default:
+		return p
 	}
-	return p, nil
+	return nil
 }
 
 // octets reads bytes in any of their forms: a byte string, whole or in pieces, or an
 // array of integers. If shared is true, the result may share the input's memory.
-func (d *decoder) octets() (p []byte, shared bool, err error) {
-	h, err := d.head()
-	if err != nil {
-		return nil, false, err
-	}
+func (d *decoder) octets() (p []byte, shared bool) {
+	h := d.head()
 	switch {
 	case h.major == majorArray:
-		p, err = d.octetArray(h)
-		return p, false, err
-	case h.major != majorBytes:
-		return nil, false, errNotBytes
+		return d.octetArray(h), false
+	case h.major == majorBytes:
+		return d.str(h), !h.indefinite()
+	default:
+		d.fail(errNotBytes)
+		return nil, false
 	}
-	p, err = d.str(h)
-	return p, !h.indefinite(), err
 }
 
 // octetArray reads an array of integers as bytes. An element takes at least a
 // byte of input, so the result is never longer than that.
-func (d *decoder) octetArray(h head) ([]byte, error) {
+func (d *decoder) octetArray(h head) []byte {
 	out := make([]byte, 0, min(h.arg, uint64(len(d.b))))
-	err := d.each(h, func() error {
-		negative, n, err := d.integer()
-		if err != nil {
-			return err
-		}
+	d.each(h, func() {
+		negative, n := d.integer()
 		if negative || n > math.MaxUint8 {
-			return errRange
+			d.fail(errRange)
 		}
 		out = append(out, byte(n))
-		return nil
 	})
-	return out, err
+	return out
 }
 
 // integer reads n, or -1-n if negative. It accepts a float with an integral value,
 // because JavaScript clients send offsets of 1<<32 and more in this way.
-func (d *decoder) integer() (negative bool, n uint64, err error) {
-	h, err := d.head()
-	if err != nil {
-		return false, 0, err
-	}
+func (d *decoder) integer() (negative bool, n uint64) {
+	h := d.head()
 	switch {
 	case h.major == majorUnsigned:
-		return false, h.arg, nil
+		return false, h.arg
 	case h.major == majorNegative:
-		return true, h.arg, nil
+		return true, h.arg
 	case h.major == majorSimple && h.info >= infoFloat16:
-		return integral(h.float())
+		return d.integral(h.float())
 	default:
-		return false, 0, errNotInteger
+		d.fail(errNotInteger)
+		return false, 0
 	}
 }
 
@@ -414,15 +403,16 @@ func halfFloat(bits uint16) float64 {
 }
 
 // integral splits a float with an integral value as integer does.
-func integral(f float64) (negative bool, n uint64, err error) {
+func (d *decoder) integral(f float64) (negative bool, n uint64) {
 	switch {
 	case f != math.Trunc(f) || math.IsInf(f, 0): // also not a number
-		return false, 0, errNotInteger
+		d.fail(errNotInteger)
 	case f <= -0x1p64 || f >= 0x1p64:
-		return false, 0, errRange
+		d.fail(errRange)
 	case f < 0:
-		return true, uint64(-f) - 1, nil
+		return true, uint64(-f) - 1
 	default:
-		return false, uint64(f), nil
+		return false, uint64(f)
 	}
+	return false, 0
 }

@@ -34,9 +34,10 @@ func (e *EnvelopeError) Unwrap() error { return e.Err }
 func DecodeEnvelope(body []byte) (Envelope, error) {
 	d := decoder{b: body}
 	var v envelopeReader
-	if err := v.decode(&d); err != nil {
+	v.decode(&d)
+	if d.err != nil {
 		return Envelope{}, &EnvelopeError{
-			Generation: v.Generation, GenerationKnown: v.seen.has(fieldV), Type: v.Type, Err: err,
+			Generation: v.Generation, GenerationKnown: v.seen.has(fieldV), Type: v.Type, Err: d.err,
 		}
 	}
 	v.Payload = alone(v.Payload, body)
@@ -73,48 +74,32 @@ type envelopeReader struct {
 	seen fieldSet
 }
 
-func (v *envelopeReader) decode(d *decoder) error {
-	h, err := d.head()
-	if err != nil {
-		return err
-	}
-	if h.major != majorMap {
-		return errNotMap
-	}
-	in, err := d.enter(h)
-	for err == nil && d.more(&in) {
-		err = v.entry(d)
-	}
-	if err != nil {
-		return err
+func (v *envelopeReader) decode(d *decoder) {
+	for in := d.enter(d.headOf(majorMap, errNotMap)); d.more(&in); {
+		v.entry(d)
 	}
 	for i, name := range envelopeNames {
 		if !v.seen.has(i) {
-			return inField(name, errMissing)
+			d.fail(inField(name, errMissing))
 		}
 	}
-	return nil
 }
 
-func (v *envelopeReader) entry(d *decoder) error {
-	key, err := d.key()
-	if err != nil {
-		return err
-	}
-	i := envelopeField(key)
+func (v *envelopeReader) entry(d *decoder) {
+	i := envelopeField(d.key())
 	switch {
 	case i == envelopeFields:
-		return d.skip()
+		d.skip()
+		return
 	case v.seen.has(i):
-		err = errDuplicate
+		d.fail(errDuplicate)
 	default:
-		err = v.value(d, i)
+		v.value(d, i)
 	}
-	if err != nil {
-		return inField(envelopeNames[i], err)
+	if d.err == nil {
+		v.seen.add(i)
 	}
-	v.seen.add(i)
-	return nil
+	d.in(envelopeNames[i])
 }
 
 // envelopeField returns the field of a key, or envelopeFields for a key that envelopes
@@ -128,44 +113,35 @@ func envelopeField(key []byte) int {
 	return envelopeFields
 }
 
-func (v *envelopeReader) value(d *decoder, i int) (err error) {
+func (v *envelopeReader) value(d *decoder, i int) {
 	switch i {
 	case fieldV:
-		v.Generation, err = decodeGeneration(d)
+		v.Generation = decodeGeneration(d)
 	case fieldT:
-		v.Type, err = decodeType(d)
+		v.Type = decodeType(d)
 	default:
-		v.Payload, _, err = d.octets()
+		v.Payload, _ = d.octets()
 	}
-	return err
 }
 
 // decodeGeneration refuses a float, unlike the decoder of other integers: every agent
 // does so.
-func decodeGeneration(d *decoder) (Generation, error) {
-	h, err := d.head()
-	if err != nil {
-		return 0, err
-	}
-	if h.major != majorUnsigned {
-		return 0, errNotInteger
-	}
+func decodeGeneration(d *decoder) Generation {
+	h := d.headOf(majorUnsigned, errNotInteger)
 	if h.arg > math.MaxUint8 {
-		return 0, errRange
+		d.fail(errRange)
+		return 0
 	}
-	return Generation(h.arg), nil
+	return Generation(h.arg)
 }
 
 // decodeType returns our own copy of a name that we know.
-func decodeType(d *decoder) (Type, error) {
-	name, err := d.text(maxTypeName)
-	if err != nil {
-		return "", err
-	}
+func decodeType(d *decoder) Type {
+	name := d.text(maxTypeName)
 	if i := place(Type(name)); i >= 0 {
-		return rows[i].Type, nil
+		return rows[i].Type
 	}
-	return Type(bytes.Clone(name)), nil
+	return Type(bytes.Clone(name))
 }
 
 // appendEnvelopeHead appends an envelope up to the payload.

@@ -11,7 +11,7 @@ import (
 // most messages have are one pointer, so that an interface holds them without an allocation.
 type value interface {
 	encode(e *encoder)
-	decode(d *decoder) error
+	decode(d *decoder)
 	absent() bool // Whether there is nothing to write.
 }
 
@@ -64,9 +64,9 @@ type inner struct{ record }
 
 func object(r record) value { return inner{r} }
 
-func (inner) absent() bool              { return false }
-func (i inner) encode(e *encoder)       { entries(i.fields()).encode(e) }
-func (i inner) decode(d *decoder) error { return entries(i.fields()).decode(d) }
+func (inner) absent() bool        { return false }
+func (i inner) encode(e *encoder) { entries(i.fields()).encode(e) }
+func (i inner) decode(d *decoder) { entries(i.fields()).decode(d) }
 
 func (es entries) absent() bool { return false }
 
@@ -94,49 +94,33 @@ func (f *field) encode(e *encoder) {
 	e.encodeField(f.name, f.value)
 }
 
-func (es entries) decode(d *decoder) error {
-	h, err := d.head()
-	if err != nil {
-		return err
-	}
-	if h.major != majorMap {
-		return errNotMap
-	}
+func (es entries) decode(d *decoder) {
 	var seen fieldSet
-	in, err := d.enter(h)
-	for err == nil && d.more(&in) {
-		seen, err = es.decodeOne(d, seen)
-	}
-	if err != nil {
-		return err
+	for in := d.enter(d.headOf(majorMap, errNotMap)); d.more(&in); {
+		seen = es.decodeOne(d, seen)
 	}
 	for i := range es {
 		if es[i].required && !seen.has(i) {
-			return inField(es[i].name, errMissing)
+			d.fail(inField(es[i].name, errMissing))
 		}
 	}
-	return nil
 }
 
 // decodeOne reads one key and its value. It skips unknown keys: later generations may
 // add fields.
-func (es entries) decodeOne(d *decoder, seen fieldSet) (fieldSet, error) {
-	key, err := d.key()
-	if err != nil {
-		return seen, err
-	}
-	i := es.find(key)
+func (es entries) decodeOne(d *decoder, seen fieldSet) fieldSet {
+	i := es.find(d.key())
 	if i < 0 {
-		return seen, d.skip()
+		d.skip()
+		return seen
 	}
 	if seen.has(i) {
-		return seen, inField(es[i].name, errDuplicate)
+		d.fail(errDuplicate)
 	}
 	seen.add(i)
-	if err := es[i].value.decode(d); err != nil {
-		return seen, inField(es[i].name, err)
-	}
-	return seen, nil
+	es[i].value.decode(d)
+	d.in(es[i].name)
+	return seen
 }
 
 // find returns the index of the field with a name, -1 without one.
@@ -182,13 +166,7 @@ func (w words[T]) absent() bool { return *w.p == "" }
 
 func (w words[T]) encode(e *encoder) { e.text(string(*w.p)) }
 
-func (w words[T]) decode(d *decoder) error {
-	p, err := d.text(maxText)
-	if err == nil {
-		*w.p = T(p)
-	}
-	return err
-}
+func (w words[T]) decode(d *decoder) { *w.p = T(d.text(maxText)) }
 
 // word is text of a closed set. Other text is refused.
 type word[T ~string] struct {
@@ -205,13 +183,11 @@ func (w word[T]) encode(e *encoder) {
 	w.words.encode(e)
 }
 
-func (w word[T]) decode(d *decoder) error {
-	before := *w.p
-	err := w.words.decode(d)
-	if err == nil && !slices.Contains(w.set, *w.p) {
-		*w.p, err = before, errUnknown
+func (w word[T]) decode(d *decoder) {
+	w.words.decode(d)
+	if !slices.Contains(w.set, *w.p) {
+		d.fail(errUnknown)
 	}
-	return err
 }
 
 type boolean struct{ p *bool }
@@ -228,16 +204,12 @@ func (b boolean) encode(e *encoder) {
 	}
 }
 
-func (b boolean) decode(d *decoder) error {
-	h, err := d.head()
-	if err != nil {
-		return err
-	}
-	if h.major != majorSimple || h.arg != cborFalse&31 && h.arg != cborTrue&31 || h.info >= infoByte {
-		return errNotBool
+func (b boolean) decode(d *decoder) {
+	h := d.headOf(majorSimple, errNotBool)
+	if h.arg != cborFalse&31 && h.arg != cborTrue&31 || h.info >= infoByte {
+		d.fail(errNotBool)
 	}
 	*b.p = h.arg == cborTrue&31
-	return nil
 }
 
 type integer interface {
@@ -259,24 +231,12 @@ func (n number[T]) encode(e *encoder) {
 	}
 }
 
-func (n number[T]) decode(d *decoder) error {
-	v, err := decodeNumber[T](d)
-	if err == nil {
-		*n.p = v
-	}
-	return err
-}
-
-func decodeNumber[T integer](d *decoder) (v T, err error) {
-	negative, arg, err := d.integer()
-	if err != nil {
-		return 0, err
-	}
-	v, fits := narrow[T](negative, arg)
+func (n number[T]) decode(d *decoder) {
+	v, fits := narrow[T](d.integer())
 	if !fits {
-		return 0, errRange
+		d.fail(errRange)
 	}
-	return v, nil
+	*n.p = v
 }
 
 // ranged is an integer of a range. Other integers are refused.
@@ -294,16 +254,11 @@ func (n ranged[T]) encode(e *encoder) {
 	n.number.encode(e)
 }
 
-func (n ranged[T]) decode(d *decoder) error {
-	v, err := decodeNumber[T](d)
-	switch {
-	case err != nil:
-		return err
-	case !n.allows(v):
-		return errUnknown
+func (n ranged[T]) decode(d *decoder) {
+	n.number.decode(d)
+	if !n.allows(*n.p) {
+		d.fail(errUnknown)
 	}
-	*n.p = v
-	return nil
 }
 
 func (n ranged[T]) allows(v T) bool { return n.least <= v && v <= n.most }
@@ -329,16 +284,12 @@ func data(p *[]byte) value { return octets{p} }
 
 func (o octets) encode(e *encoder) { e.octets(*o.p) }
 
-func (o octets) decode(d *decoder) error {
-	p, shared, err := d.octets()
-	if err != nil {
-		return err
-	}
+func (o octets) decode(d *decoder) {
+	p, shared := d.octets()
 	if shared {
 		p = bytes.Clone(p)
 	}
 	*o.p = p
-	return nil
 }
 
 // fixed is a byte array of fixed size; it is written as an array of integers.
@@ -356,16 +307,12 @@ func (f fixed) encode(e *encoder) {
 	}
 }
 
-func (f fixed) decode(d *decoder) error {
-	p, _, err := d.octets()
-	if err != nil {
-		return err
-	}
+func (f fixed) decode(d *decoder) {
+	p, _ := d.octets()
 	if len(p) != len(f.b) {
-		return errLength
+		d.fail(errLength)
 	}
 	copy(f.b, p)
-	return nil
 }
 
 // option is a value that may be null.
@@ -381,9 +328,9 @@ type maybeText struct{ p **string }
 
 func optionalText(p **string) value { return maybeText{p} }
 
-func (o maybeText) absent() bool            { return *o.p == nil }
-func (o maybeText) encode(e *encoder)       { option[string]{o.p, stringValue}.encode(e) }
-func (o maybeText) decode(d *decoder) error { return option[string]{o.p, stringValue}.decode(d) }
+func (o maybeText) absent() bool      { return *o.p == nil }
+func (o maybeText) encode(e *encoder) { option[string]{o.p, stringValue}.encode(e) }
+func (o maybeText) decode(d *decoder) { option[string]{o.p, stringValue}.decode(d) }
 
 func stringValue(p *string) value { return text(p) }
 
@@ -392,9 +339,9 @@ type maybeNumber[T integer] struct{ p **T }
 
 func optionalNumber[T integer](p **T) value { return maybeNumber[T]{p} }
 
-func (o maybeNumber[T]) absent() bool            { return *o.p == nil }
-func (o maybeNumber[T]) encode(e *encoder)       { option[T]{o.p, num[T]}.encode(e) }
-func (o maybeNumber[T]) decode(d *decoder) error { return option[T]{o.p, num[T]}.decode(d) }
+func (o maybeNumber[T]) absent() bool      { return *o.p == nil }
+func (o maybeNumber[T]) encode(e *encoder) { option[T]{o.p, num[T]}.encode(e) }
+func (o maybeNumber[T]) decode(d *decoder) { option[T]{o.p, num[T]}.decode(d) }
 
 // optionalObject is a record that may be null.
 func optionalObject[T any, P interface {
@@ -415,17 +362,13 @@ func (o option[T]) encode(e *encoder) {
 	o.of(*o.p).encode(e)
 }
 
-func (o option[T]) decode(d *decoder) error {
+func (o option[T]) decode(d *decoder) {
 	if d.takeNull() {
 		*o.p = nil
-		return nil
+		return
 	}
-	v := new(T)
-	if err := o.of(v).decode(d); err != nil {
-		return err
-	}
-	*o.p = v
-	return nil
+	*o.p = new(T)
+	o.of(*o.p).decode(d)
 }
 
 // list is an array of values; decoding makes an empty one nil.
@@ -458,30 +401,19 @@ func (l list[T]) encode(e *encoder) {
 	}
 }
 
-func (l list[T]) decode(d *decoder) error {
-	h, err := d.head()
-	if err != nil {
-		return err
-	}
-	if h.major != majorArray {
-		return errNotList
-	}
+func (l list[T]) decode(d *decoder) {
 	var all []T
 	one, zero := new(T), *new(T)
 	v := l.of(one)
-	err = d.each(h, func() error {
+	for in := d.enter(d.headOf(majorArray, errNotList)); d.more(&in); {
 		if d.elements++; d.elements > maxElements {
-			return errElements
+			d.fail(errElements)
 		}
 		*one = zero
-		if err := v.decode(d); err != nil {
-			return err
-		}
+		v.decode(d)
 		all = append(all, *one)
-		return nil
-	})
+	}
 	*l.p = all
-	return err
 }
 
 // ValidText returns s as text that can be sent: each byte that is not part of valid

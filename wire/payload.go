@@ -58,8 +58,10 @@ func Decode(e Envelope) (Message, error) {
 	if e.Type == TypeShutdown {
 		return m, nil // whatever its payload is: it must never fail to be heard
 	}
-	if err := entries(m.fields()).decode(&decoder{b: e.Payload}); err != nil {
-		return nil, payloadError(e.Type, err)
+	d := decoder{b: e.Payload}
+	entries(m.fields()).decode(&d)
+	if d.err != nil {
+		return nil, payloadError(e.Type, d.err)
 	}
 	return m, nil
 }

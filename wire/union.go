@@ -49,49 +49,37 @@ func (x external[V]) encode(e *encoder) {
 	}
 }
 
-func (x external[V]) decode(d *decoder) error {
+func (x external[V]) decode(d *decoder) {
 	if x.nullable && d.takeNull() {
-		return nil
+		return
 	}
-	h, err := d.head()
-	if err != nil {
-		return err
-	}
-	if h.major != majorMap {
-		return errNotVariant
-	}
-	in, err := d.enter(h)
-	for err == nil && d.more(&in) {
+	in := d.enter(d.headOf(majorMap, errNotVariant))
+	for d.more(&in) {
 		if in.seen > 1 {
-			return errNotVariant
+			d.fail(errNotVariant)
 		}
-		err = x.decodeOne(d)
+		x.decodeOne(d)
 	}
-	if err == nil && in.seen == 0 {
-		return errNotVariant
+	if in.seen == 0 {
+		d.fail(errNotVariant)
 	}
-	return err
 }
 
-func (x external[V]) decodeOne(d *decoder) error {
-	key, err := d.key()
-	if err != nil {
-		return err
-	}
-	maker := x.all.find(string(key))
+func (x external[V]) decodeOne(d *decoder) {
+	key := string(d.key())
+	maker := x.all.find(key)
 	if maker == nil {
-		maker = x.more.find(string(key))
+		maker = x.more.find(key)
 	}
 	if maker == nil {
-		return errUnknown
+		d.fail(errUnknown)
+		return
 	}
 	v := maker()
 	name, content := x.open(v)
-	if err := content.decode(d); err != nil {
-		return inField(name, err)
-	}
+	content.decode(d)
+	d.in(name)
 	*x.p = v
-	return nil
 }
 
 // kinded is a tagged value written as one map whose entry "kind" names the member. The
@@ -117,23 +105,22 @@ func (k kinded[V]) encode(e *encoder) {
 }
 
 // decode reads the map twice: first for its kind, then as that kind.
-func (k kinded[V]) decode(d *decoder) error {
+func (k kinded[V]) decode(d *decoder) {
 	var kind string
 	ahead := *d
-	if err := withKind(&kind, nil).decode(&ahead); err != nil {
-		return err
-	}
+	withKind(&kind, nil).decode(&ahead)
 	maker := k.all.find(kind)
 	if maker == nil {
-		return inField("kind", errUnknown)
+		ahead.fail(inField("kind", errUnknown))
+	}
+	if ahead.err != nil {
+		d.fail(ahead.err)
+		return
 	}
 	v := maker()
 	_, content := k.open(v)
-	if err := withKind(&kind, content).decode(d); err != nil {
-		return err
-	}
+	withKind(&kind, content).decode(d)
 	*k.p = v
-	return nil
 }
 
 func withKind(kind *string, content entries) entries {
@@ -143,9 +130,8 @@ func withKind(kind *string, content entries) entries {
 // nullableKind is a kinded value that may be null or left out.
 type nullableKind[V comparable] struct{ kinded[V] }
 
-func (k nullableKind[V]) decode(d *decoder) error {
-	if d.takeNull() {
-		return nil
+func (k nullableKind[V]) decode(d *decoder) {
+	if !d.takeNull() {
+		k.kinded.decode(d)
 	}
-	return k.kinded.decode(d)
 }
