@@ -23,7 +23,9 @@ func TestDocumentErrors(t *testing.T) {
 	}
 	texts := map[string]string{}
 	for _, pair := range have {
-		texts[pair[0]] = pair[1]
+		if pair[0] != "" { // The last row may be half full.
+			texts[pair[0]] = pair[1]
+		}
 	}
 	for _, e := range errnos {
 		if n := strconv.Itoa(int(e.errno)); texts[n] != e.text {
