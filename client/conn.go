@@ -54,7 +54,8 @@ var ErrUnread = errors.New("connection given up: its data was left unread and he
 type Conn struct {
 	flows
 	net    string
-	remote net.Addr
+	local  net.Addr // nil if the guest has not told it.
+	remote net.Addr // Of a listener's connection: set before connected is closed.
 
 	in        *stream
 	out       *mux.Outbox
@@ -69,6 +70,7 @@ type Conn struct {
 	mu     sync.Mutex
 	stands bool
 	closed bool // By the user.
+	reset  bool // Close resets it.
 	sent   bool // Our half has ended.
 	got    bool // The peer's half has ended.
 	ended  bool
@@ -134,7 +136,7 @@ func (n *Conn) receive(e wire.Envelope) error {
 	}
 	switch m := m.(type) {
 	case *wire.TCPConnected:
-		return n.stand()
+		return n.stand(m)
 	case *wire.TCPEOF:
 		if err := n.from.Message(); err != nil {
 			return err
@@ -191,15 +193,31 @@ func (n *Conn) heardAll() {
 	}
 }
 
-func (n *Conn) stand() error {
+func (n *Conn) stand(m *wire.TCPConnected) error {
+	local, remote, err := n.told(m)
+	if err != nil {
+		return err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.stands || n.ended {
 		return errUnexpected
 	}
 	n.stands = true
+	n.local, n.remote = local, remote
 	close(n.connected)
 	return nil
+}
+
+// told has the addresses of a connection. Those of a listener's connection come from the guest.
+func (n *Conn) told(m *wire.TCPConnected) (local, remote net.Addr, err error) {
+	if n.remote != nil {
+		return nil, n.remote, nil
+	}
+	if local, err = guestAddress(n.net, m.Local); err == nil {
+		remote, err = guestAddress(n.net, m.Remote)
+	}
+	return local, remote, err
 }
 
 func (n *Conn) isConnected() bool {
@@ -212,12 +230,15 @@ func (n *Conn) isConnected() bool {
 func (n *Conn) fail(err error) { n.abort(err) }
 
 // abort ends a connection that the agent still has.
-func (n *Conn) abort(err error) {
+func (n *Conn) abort(err error) { n.give(err, false) }
+
+// give ends a connection that the agent still has, by a reset or an ordinary end.
+func (n *Conn) give(err error, reset bool) {
 	if !n.finish(err) {
 		return
 	}
 	n.c.calls.remove(n.id, n) // No agent answers this.
-	n.c.farewell(n.id, new(wire.TCPClose))
+	n.c.farewell(n.id, &wire.TCPClose{Reset: reset})
 }
 
 // finish ends the connection; only the first call does. It returns true.
@@ -419,15 +440,31 @@ func (n *Conn) CloseRead() error {
 	return nil
 }
 
+// SetLinger with 0 makes Close discard what was written and is not sent yet, and reset the
+// connection, so that the peer does not take what it has for all of it. Other values undo
+// that. It needs [ExtensionListen].
+func (n *Conn) SetLinger(seconds int) error {
+	if err := n.c.needs(ExtensionListen, "reset a connection"); err != nil {
+		return n.opError("set", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.reset = seconds == 0
+	return nil
+}
+
 // Close ends the connection. Written bytes still arrive. Bytes from the peer are
 // discarded, and after five seconds the connection is closed in the guest.
 func (n *Conn) Close() error {
 	n.mu.Lock()
-	again := n.closed
+	again, reset := n.closed, n.reset
 	n.closed = true
 	n.mu.Unlock()
 	if again {
 		return n.opError("close", net.ErrClosed)
+	}
+	if reset {
+		n.give(net.ErrClosed, true)
 	}
 	n.from.Consumed(n.in.discard())
 	n.writeTime.set(time.Time{})
@@ -443,15 +480,20 @@ func (n *Conn) Close() error {
 // expireWrites is the deadline of Writes.
 func (n *Conn) expireWrites(passed bool) { n.writable.set(passed || n.isClosed()) }
 
-// LocalAddr returns a placeholder, because the guest does not report its own address.
+// LocalAddr returns the address in the guest of a listener's connection. For others it is
+// a placeholder: the guest does not report it.
 func (n *Conn) LocalAddr() net.Addr {
+	if n.local != nil {
+		return n.local
+	}
 	if n.net == "unix" {
 		return remoteAddr(n.net, "") // As of a socket without a name.
 	}
 	return guestAddr("guest")
 }
 
-// RemoteAddr returns the address that was dialed.
+// RemoteAddr returns the address that was dialed, or that of the program of the guest that
+// has connected to a [Listener].
 func (n *Conn) RemoteAddr() net.Addr { return n.remote }
 
 // SetDeadline sets both deadlines.

@@ -14,6 +14,7 @@ const (
 	ExtensionFiles   = wire.ExtensionFiles   // Client.Link, Client.Xattr, File.Lock and the like; nanoseconds.
 	ExtensionKept    = wire.ExtensionKept    // Commands that outlive their client.
 	ExtensionLimits  = wire.ExtensionLimits  // Control groups of commands: Resources, Usage, KillTree.
+	ExtensionListen  = wire.ExtensionListen  // Client.Listen, and Conn.SetLinger.
 	ExtensionUnix    = wire.ExtensionUnix    // Client.DialContext of "unix".
 )
 

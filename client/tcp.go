@@ -122,8 +122,11 @@ func (guestAddr) Network() string { return "tcp" }
 
 func (a guestAddr) String() string { return string(a) }
 
-// addrOf is a *net.TCPAddr unless the host is a name.
+// addrOf is a *net.TCPAddr unless the host is a name, and nil for a listener's connection.
 func addrOf(req *wire.TCPConnect) net.Addr {
+	if req.Listener != nil {
+		return nil
+	}
 	if req.Unix != "" {
 		return remoteAddr("unix", req.Unix)
 	}

@@ -7,6 +7,7 @@ const (
 	ExtensionFiles   = "files"   // OpCall, OpFileCall, FSEntry.Exact, and nanoseconds in FSAttrs.
 	ExtensionKept    = "kept"    // Commands that outlive their client.
 	ExtensionLimits  = "limits"  // Control groups of commands.
+	ExtensionListen  = "listen"  // TCPConnect.Listen, TCPConnect.Listener and TCPClose.Reset.
 	ExtensionUnix    = "unix"    // TCPConnect.Unix.
 )
 

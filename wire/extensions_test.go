@@ -26,6 +26,10 @@ func extensionMessages() []Message {
 		&FSResponse{OK: true, Data: &ResultCall{Value: []byte("v"), Numbers: []uint64{0, 1 << 63}}},
 		&FSResponse{OK: true, Data: &ResultStat{Entry: FSEntry{Path: "/a", Kind: EntryFile, Exact: []uint64{1, 2, 3}}}},
 		&TCPConnect{Unix: "/run/s"},
+		&TCPConnect{Host: "::1", Port: 80, Listen: NetTCP6},
+		&TCPConnect{Listener: new(uint32(7))},
+		&TCPConnected{Local: "127.0.0.1:80", Remote: "[::1]:1"},
+		&TCPClose{Reset: true},
 		&FSResponse{OK: true, Data: &ResultArchive{
 			Entries: 1, Bytes: 1 << 40, More: 3, Problems: []ArchiveProblem{{Op: "open", Name: "a", Error: "b"}},
 		}},

@@ -1,11 +1,25 @@
 package wire
 
-// TCPConnect opens a connection from inside the guest.
+// The networks of TCPConnect.Listen, as package net has them.
+const (
+	NetTCP  = "tcp"
+	NetTCP4 = "tcp4"
+	NetTCP6 = "tcp6"
+	NetUnix = "unix"
+)
+
+// TCPConnect opens a connection from inside the guest, or listens there.
 type TCPConnect struct {
 	Host string // a name or an address, IPv6 without brackets
 	Port uint16
 	Unix string // with ExtensionUnix: the name of a socket, with "" and 0 for the others
 	Bulk *BulkOffer
+
+	// With ExtensionListen. Listen makes the session a listener at the address: it is
+	// NetTCP, NetTCP4, NetTCP6 or NetUnix. Listener is the id of one of the same client, whose
+	// next connection the session becomes.
+	Listen   string
+	Listener *uint32
 }
 
 // Type returns TypeTCPConnect.
@@ -17,16 +31,25 @@ func (m *TCPConnect) fields() []field {
 		required("port", num(&m.Port)),
 		omitted("unix", text(&m.Unix)),
 		omitted("bulk", optionalObject(&m.Bulk)).since(8),
+		omitted("listen", text(&m.Listen)),
+		omitted("listener", optionalNumber(&m.Listener)),
 	}
 }
 
-// TCPConnected says that the connection is established.
-type TCPConnected struct{}
+// TCPConnected says that the connection is established, or that the guest listens.
+type TCPConnected struct {
+	Local, Remote string // addresses of a listener and of its connections; "" for others
+}
 
 // Type returns TypeTCPConnected.
 func (*TCPConnected) Type() Type { return TypeTCPConnected }
 
-func (*TCPConnected) fields() []field { return nil }
+func (m *TCPConnected) fields() []field {
+	return []field{
+		omitted("local", text(&m.Local)),
+		omitted("remote", text(&m.Remote)),
+	}
+}
 
 // TCPData is data of a connection, in either direction.
 type TCPData struct {
@@ -49,12 +72,14 @@ func (*TCPEOF) Type() Type { return TypeTCPEOF }
 func (*TCPEOF) fields() []field { return nil }
 
 // TCPClose aborts a connection. It has no answer.
-type TCPClose struct{}
+type TCPClose struct {
+	Reset bool // with ExtensionListen: the peer gets a reset, and takes nothing for whole
+}
 
 // Type returns TypeTCPClose.
 func (*TCPClose) Type() Type { return TypeTCPClose }
 
-func (*TCPClose) fields() []field { return nil }
+func (m *TCPClose) fields() []field { return []field{omitted("reset", truth(&m.Reset))} }
 
 // TCPClosed says that both directions of a connection have ended.
 type TCPClosed struct{}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/session"
-	"github.com/agentd-go/agentd/internal/guest/session/tcp"
 	"github.com/agentd-go/agentd/internal/guest/sys"
 	"github.com/agentd-go/agentd/internal/mux"
 	"github.com/agentd-go/agentd/wire"
@@ -120,9 +119,7 @@ func (a *Agent) act(id uint32, e wire.Envelope, m wire.Message) End {
 	case *wire.TCPConnect:
 		a.connect(id, e, m)
 	case *wire.TCPClose:
-		if s, ok := a.session(id).(*tcp.Session); ok {
-			a.abort(id, s)
-		}
+		a.abort(id, m)
 	case *wire.BulkCredit, *wire.BulkFinish, *wire.BulkCancel:
 		a.flow(id, e, m)
 	default:
@@ -218,20 +215,13 @@ func (a *Agent) connect(id uint32, e wire.Envelope, req *wire.TCPConnect) {
 		a.reply(id, &wire.TCPFailed{Error: why})
 		return
 	}
-	if why, _ := a.begin(id, func(ending session.Ending) session.Session {
-		return tcp.Start(a.host, id, req, ending)
-	}); why != "" {
-		a.reply(id, &wire.TCPFailed{Error: "connect " + req.Host + ":" + strconv.Itoa(int(req.Port)) + ": " + why})
+	what, start, why := a.connection(id, req)
+	if why == "" {
+		why, _ = a.begin(id, start)
 	}
-}
-
-// abort ends a connection. The host gets no answer and may use the id at once.
-func (a *Agent) abort(id uint32, s *tcp.Session) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	s.Detach()
-	delete(a.sessions, id)
-	a.ended.add(id)
+	if why != "" {
+		a.reply(id, &wire.TCPFailed{Error: what + why})
+	}
 }
 
 func fileRefusal(why string) *wire.FSResponse { return &wire.FSResponse{Error: &why} }

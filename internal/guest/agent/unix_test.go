@@ -78,5 +78,5 @@ func isAddrError(err error) bool {
 // extended is a client of an agent of which it knows all extensions.
 func extended(t *testing.T, g wire.Generation) *client.Client {
 	t.Helper()
-	return clientOf(t, g, wire.Ready{Extensions: []string{wire.ExtensionArchive, wire.ExtensionUnix}})
+	return clientOf(t, g, wire.Ready{Extensions: []string{wire.ExtensionArchive, wire.ExtensionListen, wire.ExtensionUnix}})
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -311,8 +312,8 @@ func SetFileTimes(f *os.File, atime, mtime Time) error {
 	return control(f, func(fd int) error { return SetTimes(descriptor(fd), true, atime, mtime) })
 }
 
-// control calls call with the descriptor of an open file, which stays open meanwhile.
-func control(f *os.File, call func(fd int) error) error {
+// control calls call with the descriptor of an open file or socket, which stays open meanwhile.
+func control(f syscall.Conn, call func(fd int) error) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err

@@ -2,18 +2,18 @@ package sys
 
 import (
 	"context"
+	"io"
 	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"strconv"
-	"strings"
 	"syscall"
 )
 
 // A Conn is a connection of a stream socket.
 type Conn interface {
-	net.Conn
+	io.ReadWriteCloser
 	syscall.Conn
 	CloseWrite() error
 }
@@ -24,13 +24,8 @@ const maxSocket = 107
 // DialUnix connects to the Unix socket of a path; links are followed. A name that begins with
 // "@" is an abstract one (unix(7)).
 func DialUnix(ctx context.Context, name string) (Conn, error) {
-	switch {
-	case len(name) > maxSocket:
-		return nil, syscall.ENAMETOOLONG
-	case !strings.HasPrefix(name, "/") && !strings.HasPrefix(name, "@"):
-		return nil, syscall.EINVAL // It would depend on the agent's directory.
-	case strings.HasPrefix(name, "/") && strings.IndexByte(name, 0) >= 0:
-		return nil, syscall.EINVAL // The kernel would see only the part before.
+	if err := checkUnix(name); err != nil {
+		return nil, err
 	}
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "unix", name)

@@ -31,6 +31,8 @@ var errUnread = fmt.Errorf("the peer left more than %d bytes unread: %w", sessio
 // A Session is one connection from inside the guest. Its methods do not wait.
 type Session struct {
 	*session.Stream
+	from   *Listener     // Whose next connection it is; nil if it connects.
+	names  wire.TCPConnected
 	cancel chan struct{} // Closed by hangUp.
 
 	mu     sync.Mutex
@@ -39,9 +41,10 @@ type Session struct {
 	broken error    // The first failure.
 }
 
-// Start begins to connect and returns at once.
-func Start(h *session.Host, id uint32, req *wire.TCPConnect, ending session.Ending) *Session {
-	t := &Session{cancel: make(chan struct{})}
+// Start begins to connect, or to wait for the next connection of a listener that is not
+// nil, and returns at once.
+func Start(h *session.Host, id uint32, req *wire.TCPConnect, from *Listener, ending session.Ending) *Session {
+	t := &Session{from: from, cancel: make(chan struct{})}
 	var err error
 	t.Stream, err = session.NewStream(h.NewBase(id, ending, unsent, &h.Activity.TCPStreams), session.Moves{
 		Kind: wire.BulkTCP, Flows: wire.FlowHostToGuest | wire.FlowGuestToHost,
@@ -76,6 +79,16 @@ func (t *Session) Detach() {
 	t.hangUp()
 }
 
+// Reset is Detach, and the peer is told that its data was not whole.
+func (t *Session) Reset() {
+	t.mu.Lock()
+	if t.conn != nil {
+		_ = sys.ResetOnClose(t.conn) // Fails only if the connection has ended.
+	}
+	t.mu.Unlock()
+	t.Detach()
+}
+
 // hangUp closes the connection, or ends the attempt to connect.
 func (t *Session) hangUp() {
 	t.In.Drop()
@@ -106,7 +119,7 @@ func (t *Session) run(req *wire.TCPConnect, refused error) {
 		t.fail(err)
 		return
 	}
-	t.Send(&wire.TCPConnected{})
+	t.Send(&t.names)
 	if refused != nil {
 		t.fail(refused)
 		return
@@ -138,8 +151,21 @@ func (t *Session) finish(last wire.Message) {
 	t.End(t, last)
 }
 
+// accept waits for the next connection of the listener.
+func (t *Session) accept() error {
+	a, err := t.from.take(t.cancel)
+	if err == nil && !t.stands(a.conn) {
+		err = session.ErrDetached
+	}
+	t.names = a.names
+	return session.Failure("accept: ", err)
+}
+
 // connect makes the connection.
 func (t *Session) connect(req *wire.TCPConnect) error {
+	if t.from != nil {
+		return t.accept()
+	}
 	ctx, stop := context.WithTimeout(context.Background(), connectDeadline)
 	defer stop()
 	go func() {
