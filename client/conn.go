@@ -37,9 +37,9 @@ const (
 // ErrUnread says that a connection was given up because its user did not read it.
 var ErrUnread = errors.New("connection given up: its data was left unread and held up the agent link")
 
-// A Conn is a connection that begins in the guest, to a port or to a Unix socket of the guest: a
-// [net.Conn] with
-// the half closes of [net.TCPConn]. Its errors are a [*net.OpError].
+// A Conn is a connection that begins in the guest, to a port or to a Unix socket of the guest, or
+// one to a [Listener] there: a [net.Conn] with the half closes of [net.TCPConn]. Its errors are a
+// [*net.OpError].
 //
 // With raw records (see [Bulk]) both ends grant each other credit. A Write waits when the
 // peer does not read. Bytes that are not read here wait in the guest, except for

@@ -48,6 +48,7 @@ const (
 	enotsup      syscall.Errno = 95
 	econnrefused syscall.Errno = 111
 	etimedout    syscall.Errno = 110
+	eaddrinuse   syscall.Errno = 98
 )
 
 // Is reports whether the error is one of those named above.

@@ -51,8 +51,8 @@ func (e *ReconnectError) Unwrap() error { return notEOF(e.Err) }
 //	commands that are kept   [Reconnector.Command] and [Reconnector.Attach]: every byte of the
 //	                         outputs and of the input once
 //	files                    [Reconnector.Open] and [Reconnector.Upload]: go on at an offset
-//	connections              end with an error; [Reconnector.DialContext] makes new ones, so
-//	                         that a listener for them lives on
+//	connections              end with an error; [Reconnector.DialContext] makes new ones, and
+//	                         listeners of [Reconnector.Listen] go on
 //
 // A signal or a size that is under way when a link ends may be lost. For all else
 // [Reconnector.Client] has the client of the moment. Methods may be called from several

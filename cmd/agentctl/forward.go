@@ -13,20 +13,27 @@ import (
 )
 
 func newForward() *cobra.Command {
-	return offerJSON(&cobra.Command{
-		Use:   "forward NAME [[ADDRESS:]PORT:]PORT...",
-		Short: "Lead ports of this host into a running machine",
+	var reverse []string
+	cmd := offerJSON(&cobra.Command{
+		Use:   "forward NAME [-R GUEST:HOST]... [[[ADDRESS:]PORT:]PORT]...",
+		Short: "Lead ports of this host into a running machine, or its ports to this host",
 		Long: `Forward ports of this host into a running machine until ^C, and print the addresses on
 which they listen. The agent makes the connections, so the machine needs no network. If
 the link to the machine ends it is made again: connections that are open end, and the
 ports stay open.
+
+With -R the machine listens, and its programs reach this host: nothing but the address that
+is named. Each side is [ADDRESS:]PORT or a Unix socket; the guest's port 0 is any free port.
+Only root of the machine may connect to a Unix socket unless 'agentctl exec' changes that.
 ` + exitHelp(plainExit),
 		Example: `  agentctl forward dev 8080:80
-  agentctl forward dev 5432`,
-		Args:              cobra.MinimumNArgs(2),
+  agentctl forward dev 5432
+  agentctl forward dev -R 8080:3000
+  agentctl forward dev -R /run/agent.sock:$SSH_AUTH_SOCK`,
+		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ports, err := parsePorts(args[1:])
+			ports, err := forwards(args[1:], reverse)
 			if err != nil {
 				return misuse(err)
 			}
@@ -35,18 +42,36 @@ ports stay open.
 			})
 		},
 	})
+	cmd.Flags().StringArrayVarP(&reverse, "reverse", "R", nil, "lead a port or socket of the machine to this host: `GUEST:HOST`, each [ADDRESS:]PORT or a Unix socket")
+	return cmd
+}
+
+// forwards reads the ports in both directions.
+func forwards(ports, reverse []string) ([]machines.Port, error) {
+	all, err := parsePorts(ports)
+	if err != nil {
+		return nil, err
+	}
+	back, err := parseAll(reverse, machines.ParseReverse)
+	if err == nil && len(all)+len(back) == 0 {
+		err = fmt.Errorf("no port: want [[ADDRESS:]PORT:]PORT, or -R GUEST:HOST")
+	}
+	return append(all, back...), err
 }
 
 func forward(ctx context.Context, r *client.Reconnector, ports []machines.Port, asJSON bool) error {
 	for i, p := range ports {
-		var config net.ListenConfig
-		l, err := config.Listen(ctx, "tcp", p.Host)
+		l, dial, err := listenFor(ctx, r, p)
 		if err != nil {
 			return fmt.Errorf("port %s: %w", p, err)
 		}
-		f := machines.Forward(l, p.Dial(r), say)
+		f := machines.Forward(l, dial, say)
 		defer func() { _ = f.Close() }() // Its connections end with this process.
-		ports[i].Host = l.Addr().String()
+		if at := l.Addr().String(); p.Reverse {
+			ports[i].Guest = at
+		} else {
+			ports[i].Host = at
+		}
 	}
 	if err := tellPorts(ports, asJSON); err != nil {
 		return err
@@ -73,6 +98,17 @@ func holdLink(ctx context.Context, r *client.Reconnector) error {
 		case <-c.Done():
 		}
 	}
+}
+
+// listenFor listens at one side of a port, and returns how to connect to the other.
+func listenFor(ctx context.Context, r *client.Reconnector, p machines.Port) (net.Listener, func(context.Context) (net.Conn, error), error) {
+	if p.Reverse {
+		l, err := p.ListenIn(ctx, r.Listen)
+		return l, p.DialOut, err
+	}
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", p.Host)
+	return l, p.Dial(r), err
 }
 
 func tellPorts(ports []machines.Port, asJSON bool) error {

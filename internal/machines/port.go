@@ -15,10 +15,19 @@ import (
 type Port struct {
 	Host  string `json:"host"`  // ADDRESS:PORT to listen at; port 0 means any free port.
 	Guest string `json:"guest"` // ADDRESS:PORT to connect to in the guest.
+
+	// Reverse leads the other way: the guest listens, and the host connects. Then both may
+	// be names of Unix sockets.
+	Reverse bool `json:"reverse,omitempty"`
 }
 
-// String returns HOST -> GUEST.
-func (p Port) String() string { return p.Host + " -> " + p.Guest }
+// String returns HOST -> GUEST, or GUEST -> HOST with Reverse.
+func (p Port) String() string {
+	if p.Reverse {
+		return p.Guest + " -> " + p.Host
+	}
+	return p.Host + " -> " + p.Guest
+}
 
 // A Dialer connects to something in a guest, as net.Dialer does on a host.
 type Dialer interface {

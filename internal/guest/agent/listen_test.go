@@ -23,7 +23,9 @@ import (
 
 // Connections to a listener in the guest are as those of package net, by messages and by raw
 // records.
-func TestListenConn(t *testing.T) { nstest.Run(t, func() { listenConn(t, speaks, "tcp", "127.0.0.1:0") }) }
+func TestListenConn(t *testing.T) {
+	nstest.Run(t, func() { listenConn(t, speaks, "tcp", "127.0.0.1:0") })
+}
 
 func TestListenConnRaw(t *testing.T) {
 	nstest.Run(t, func() { listenConn(t, wire.BulkSince, "tcp", "127.0.0.1:0") })

@@ -31,7 +31,7 @@ var errUnread = fmt.Errorf("the peer left more than %d bytes unread: %w", sessio
 // A Session is one connection from inside the guest. Its methods do not wait.
 type Session struct {
 	*session.Stream
-	from   *Listener     // Whose next connection it is; nil if it connects.
+	from   *Listener // Whose next connection it is; nil if it connects.
 	names  wire.TCPConnected
 	cancel chan struct{} // Closed by hangUp.
 
