@@ -14,7 +14,7 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-var keeps = wire.Ready{Extensions: []string{wire.ExtensionKept}}
+var keeps = wire.Ready{Extensions: []string{wire.ExtensionKept, wire.ExtensionListen}}
 
 // A kept command is asked for, its output is acknowledged, gaps move its offsets, and leaving
 // it is no end.
