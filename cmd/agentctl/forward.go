@@ -52,7 +52,7 @@ func forwards(ports, reverse []string) ([]machines.Port, error) {
 	if err != nil {
 		return nil, err
 	}
-	back, err := parseAll(reverse, machines.ParseReverse)
+	back, err := collect(reverse, machines.ParseReverse)
 	if err == nil && len(all)+len(back) == 0 {
 		err = fmt.Errorf("no port: want [[ADDRESS:]PORT:]PORT, or -R GUEST:HOST")
 	}
