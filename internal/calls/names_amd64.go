@@ -19,6 +19,7 @@ var names = map[uint64]string{
 	unix.SYS_MUNMAP:            "munmap",
 	unix.SYS_RT_SIGACTION:      "rt_sigaction",
 	unix.SYS_RT_SIGPROCMASK:    "rt_sigprocmask",
+	unix.SYS_RESTART_SYSCALL:   "restart_syscall",
 	unix.SYS_RT_SIGRETURN:      "rt_sigreturn",
 	unix.SYS_IOCTL:             "ioctl",
 	unix.SYS_PREAD64:           "pread64",

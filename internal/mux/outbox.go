@@ -28,17 +28,26 @@ type Outbox struct {
 	listed   bool // In w.fresh, w.rest or w.blocked.
 	blocked  bool // In w.blocked.
 	finished bool // No more frames are accepted.
+
+	first [1]queued // The queue's memory for the one frame that most outboxes ever hold.
 }
 
 // Outbox returns a new session's queue of at most limit bytes (DefaultOutbox if
 // 0). A frame larger than that is accepted when nothing else is queued.
 func (w *Writer) Outbox(limit int) *Outbox {
+	o := &Outbox{}
+	w.Prepare(o, limit)
+	return o
+}
+
+// Prepare makes o, a zero Outbox that is part of a session, what Outbox returns.
+func (w *Writer) Prepare(o *Outbox, limit int) {
 	if limit == 0 {
 		limit = DefaultOutbox
 	}
-	o := &Outbox{w: w, limit: limit}
+	o.w, o.limit = w, limit
+	o.queue.items = o.first[:0]
 	o.room.L = &w.mu
-	return o
 }
 
 // An Allowance bounds what several outboxes of one Writer hold together. It is guarded

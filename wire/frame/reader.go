@@ -37,6 +37,34 @@ type Reader struct {
 	frame   Frame
 	whole   []byte // room for the header, if there is to be any, and frame.Body
 	have    int    // of frame.Body
+
+	short []byte // memory for a short body; empty while a body has it
+}
+
+const (
+	// shortBody is the longest memory that Reuse keeps: messages without data fit.
+	shortBody = 1 << 10
+	// shortSlack is how much longer the memory of a short body may be than the body, besides
+	// twice: a queue that counts used bytes must not hold much more.
+	shortSlack = 64
+)
+
+// Reuse takes back the memory of a body that Next has returned and that nobody uses any more,
+// for the next short body. The caller is Next's.
+func (r *Reader) Reuse(body []byte) {
+	if cap(body) <= shortBody {
+		r.short = body[:cap(body)]
+	}
+}
+
+// take returns n bytes with any content.
+func (r *Reader) take(n int) []byte {
+	if have := len(r.short); have < n || have > 2*n+shortSlack {
+		return r.Spares.take(n)
+	}
+	b := r.short[:n]
+	r.short = nil
+	return b
 }
 
 // NewReader returns a Reader of r.
@@ -132,7 +160,7 @@ func (r *Reader) begin(room int) error {
 	r.start += copy(r.head[:], r.buf[r.start:])
 	// Allocate the whole body at once, because growing it would copy it again. A peer
 	// that announces much and sends little wastes 4 MiB, since a link has one Reader.
-	r.whole = r.Spares.take(room + h.body)
+	r.whole = r.take(room + h.body)
 	r.frame = Frame{ID: h.id, Flags: h.flags, Body: r.whole[room:]}
 	r.have = copy(r.frame.Body, r.buf[r.start:r.end])
 	r.start += r.have

@@ -331,3 +331,33 @@ func FuzzReader(f *testing.F) {
 		}
 	})
 }
+
+// A body that was given back is the memory of the next body of about its size, and of no other.
+func TestReuse(t *testing.T) {
+	var stream []byte
+	for _, n := range []int{100, 90, 5000, 10, 80} {
+		stream, _ = Append(stream, Frame{ID: 1, Body: make([]byte, n)})
+	}
+	r := NewReader(bytes.NewReader(stream))
+	next := func() []byte {
+		t.Helper()
+		f, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.Body
+	}
+	first := next()
+	r.Reuse(first)
+	if second := next(); &second[0] != &first[0] || len(second) != 90 {
+		t.Error("the second body has memory of its own")
+	}
+	r.Reuse(next()) // Longer than what is kept.
+	r.Reuse(first)
+	if tiny := next(); &tiny[0] == &first[0] {
+		t.Error("ten bytes hold a hundred")
+	}
+	if last := next(); &last[0] != &first[0] {
+		t.Error("the last body has memory of its own")
+	}
+}

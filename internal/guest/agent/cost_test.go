@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"encoding/binary"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -27,7 +28,7 @@ type bareHost struct {
 func newBareHost(t *testing.T, ours *os.File) *bareHost {
 	t.Helper()
 	b := &bareHost{t: t, port: ours, buf: make([]byte, 1<<20), last: make([]byte, 1<<20)}
-	if err := ours.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := ours.SetDeadline(time.Now().Add(100 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	b.frame()
@@ -113,7 +114,10 @@ func costs(t *testing.T, b *bareHost, dir string) []cost {
 }
 
 // countedAllocations are the most allocations of one operation.
-var countedAllocations = map[string]float64{"ping": 4, "stat": 32, "read": 38, "write": 36, "true": 118, "echo": 123}
+var countedAllocations = map[string]float64{"ping": 3, "stat": 23, "read": 31, "write": 29, "true": 112, "echo": 117}
+
+// batches is how often a count is tried: what else goes on adds to it and takes nothing away.
+const batches = 40
 
 // TestAllocations holds the allocations of the operations that are done most.
 func TestAllocations(t *testing.T) {
@@ -128,9 +132,12 @@ func TestAllocations(t *testing.T) {
 			for range 20 {
 				b.do(c.frames)
 			}
-			got := testing.AllocsPerRun(100, func() { b.do(c.frames) })
+			got, most := math.Inf(1), countedAllocations[c.name]
+			for n := 0; n < batches && got > most; n++ { // The heartbeat and the like allocate too.
+				got = min(got, testing.AllocsPerRun(100, func() { b.do(c.frames) }))
+			}
 			t.Logf("%s: %.0f allocations", c.name, got)
-			if most := countedAllocations[c.name]; got > most {
+			if got > most {
 				t.Errorf("%s: %.0f allocations, want at most %.0f", c.name, got, most)
 			}
 		}

@@ -47,7 +47,9 @@ func (a *Agent) handle(f frame.Frame) End {
 			return 0
 		}
 	case a.admits(f, e):
-		return a.decoded(f.ID, e, c)
+		end := a.decoded(f.ID, e, c)
+		a.frames.Reuse(f.Body) // The message has memory of its own.
+		return end
 	}
 	a.refund(c)
 	return 0
@@ -252,10 +254,7 @@ func (a *Agent) begin(id uint32, start func(session.Ending) session.Session) (wh
 	case len(a.live) >= maxSessions:
 		return "there are " + strconv.Itoa(maxSessions) + " sessions already", true
 	}
-	s := start(session.Ending{
-		Forget:  func(s session.Session) { a.forget(id, s) },
-		Release: func(s session.Session) { a.release(id, s) },
-	})
+	s := start(owner{a})
 	a.sessions[id], a.live[s] = s, struct{}{}
 	return "", false
 }
@@ -286,8 +285,11 @@ func (a *Agent) isLeaving(id uint32) bool {
 	return s != nil && !s.Over()
 }
 
-// forget frees the id of a session that is about to send its last frame.
-func (a *Agent) forget(id uint32, s session.Session) {
+// owner is the agent as its sessions see it.
+type owner struct{ *Agent }
+
+// Forget frees the id of a session that is about to send its last frame.
+func (a owner) Forget(id uint32, s session.Session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.sessions[id] == s {
@@ -296,8 +298,8 @@ func (a *Agent) forget(id uint32, s session.Session) {
 	}
 }
 
-// release frees the place of a session whose last frame has left.
-func (a *Agent) release(id uint32, s session.Session) {
+// Release frees the place of a session whose last frame has left.
+func (a owner) Release(id uint32, s session.Session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.live, s)

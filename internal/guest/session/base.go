@@ -29,10 +29,10 @@ type Session interface {
 	Over() bool
 }
 
-// An Ending has the functions that the owner of a session runs at its end.
-type Ending struct {
-	Forget  func(Session) // Called just before the terminal frame is queued: the id is free.
-	Release func(Session) // Called after that frame has been sent: the session holds nothing.
+// An Ending is the owner of a session, which takes part in its end.
+type Ending interface {
+	Forget(id uint32, s Session)  // Called just before the terminal frame is queued: the id is free.
+	Release(id uint32, s Session) // Called after that frame has been sent: the session holds nothing.
 }
 
 // A Base is what every kind of session has: its id, its way to the host, its end.
@@ -40,12 +40,15 @@ type Base struct {
 	Host *Host
 	ID   uint32
 
-	out    *mux.Outbox
+	out    mux.Outbox
 	bulk   *mux.Outbox // Queue for data: out, or an outbox of the second port.
 	ending Ending
-	done   chan struct{}
 	once   sync.Once
 	gauge  *atomic.Int64 // Counts the running sessions of this kind; may be nil.
+
+	finish sync.Mutex
+	queued bool          // The last frame has been queued; guarded by finish, as is done.
+	done   chan struct{} // Made when somebody asks for it: most sessions end unwatched.
 
 	detached atomic.Bool
 	unsent   func(why error) wire.Message // Makes the message that replaces one that cannot be encoded.
@@ -58,15 +61,32 @@ func (h *Host) NewBase(id uint32, ending Ending, unsent func(why error) wire.Mes
 	if gauge != nil {
 		gauge.Add(1)
 	}
-	out := h.Writer.Outbox(0)
-	return &Base{
-		Host: h, gauge: gauge, ID: id, ending: ending, unsent: unsent,
-		out: out, bulk: out, done: make(chan struct{}),
-	}
+	b := &Base{Host: h, gauge: gauge, ID: id, ending: ending, unsent: unsent}
+	h.Writer.Prepare(&b.out, 0)
+	b.bulk = &b.out
+	return b
 }
 
 // Done is closed when the last frame has been queued.
-func (b *Base) Done() <-chan struct{} { return b.done }
+func (b *Base) Done() <-chan struct{} {
+	b.finish.Lock()
+	defer b.finish.Unlock()
+	if b.done == nil {
+		if b.done = make(chan struct{}); b.queued {
+			close(b.done)
+		}
+	}
+	return b.done
+}
+
+// finished closes Done.
+func (b *Base) finished() {
+	b.finish.Lock()
+	defer b.finish.Unlock()
+	if b.queued = true; b.done != nil {
+		close(b.done)
+	}
+}
 
 // Over reports whether a frame that is queued from now on leaves after the last frame.
 func (b *Base) Over() bool { return b.out.Over() }
@@ -94,12 +114,12 @@ func (b *Base) End(self Session, last wire.Message) {
 		if b.gauge != nil {
 			b.gauge.Add(-1)
 		}
-		b.ending.Forget(self)
+		b.ending.Forget(b.ID, self)
 		b.queue(last, b.out.WriteLast)
-		close(b.done)
+		b.finished()
 		b.out.Drain()
 		b.bulk.Drain()
-		b.ending.Release(self)
+		b.ending.Release(b.ID, self)
 	})
 }
 

@@ -66,7 +66,7 @@ func TestGraceOfFlood(t *testing.T) {
 		endGrace := h.turns.grace.begin()
 		defer endGrace()
 		from := Stored(bytes.NewReader(make([]byte, turnBytes)).Read)
-		p := NewPump(h.NewBase(1, Ending{}, nil, nil), wire.TypeExecStdout, from, &h.Activity.Output)
+		p := NewPump(h.NewBase(1, nil, nil, nil), wire.TypeExecStdout, from, &h.Activity.Output)
 		p.Flooded = endGrace
 		start := time.Now()
 		if err := p.Run(); !errors.Is(err, io.EOF) {

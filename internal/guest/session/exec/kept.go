@@ -95,12 +95,17 @@ func (k *Kept) makeRings(r *Runner, ask *wire.Keep) {
 	}
 }
 
+// nobody owns the sessions of kept commands: they have no ids.
+type nobody struct{}
+
+func (nobody) Forget(uint32, session.Session)  {}
+func (nobody) Release(uint32, session.Session) {}
+
 // startKept starts the session of a kept command. It has no client of its own.
 func (r *Runner) startKept(k *Kept, req *wire.ExecRequest) *Session {
-	nobody := func(session.Session) {}
 	h := r.Host
 	e := &Session{
-		Base:   h.NewBase(0, session.Ending{Forget: nobody, Release: nobody}, unsent, &h.Activity.Commands),
+		Base:   h.NewBase(0, nobody{}, unsent, &h.Activity.Commands),
 		runner: r,
 		tty:    req.TTY,
 		in:     h.Inbox(session.InputMemory),

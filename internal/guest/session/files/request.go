@@ -15,7 +15,9 @@ import (
 type Request struct {
 	*session.Base
 	client *client
-	large  bool // Its answer holds a place in Table.large.
+	job    job
+	err    error // Why there is no job.
+	large  bool  // Its answer holds a place in Table.large.
 }
 
 // A job is a request whose handle has been found.
@@ -45,17 +47,19 @@ func (f *Table) Start(h *session.Host, id uint32, slot int, req *wire.FSRequest,
 		return startUnpack(base(&h.Activity.FileStreams), c, op, req.Bulk)
 	}
 	r := &Request{Base: base(nil), client: c}
-	j, err := c.job(req.Op)
-	r.Work(func() { r.run(j, err) }, func(why string) { r.finish(fileFailed(why)) })
+	r.job, r.err = c.job(req.Op)
+	h.Go(r.work)
 	return r
 }
 
-func (r *Request) run(j job, err error) {
+func (r *Request) work() { r.Guard(r.run, func(why string) { r.finish(fileFailed(why)) }) }
+
+func (r *Request) run() {
 	var result wire.FSResult
-	if err == nil {
-		result, err = r.perform(j)
+	if r.err == nil {
+		result, r.err = r.perform(r.job)
 	}
-	r.finish(fileResponse(j.prefix, result, err))
+	r.finish(fileResponse(r.job.prefix, result, r.err))
 }
 
 // perform does the job when it gets a place among the calls.
