@@ -114,7 +114,7 @@ func costs(t *testing.T, b *bareHost, dir string) []cost {
 }
 
 // countedAllocations are the most allocations of one operation.
-var countedAllocations = map[string]float64{"ping": 3, "stat": 23, "read": 31, "write": 29, "true": 112, "echo": 117}
+var countedAllocations = map[string]float64{"ping": 3, "stat": 25, "read": 31, "write": 29, "true": 112, "echo": 117}
 
 // batches is how often a count is tried: what else goes on adds to it and takes nothing away.
 const batches = 40
