@@ -123,7 +123,7 @@ func (d *day) operation() string {
 		"echo 'TEXT' >>FILE",
 		"printf '#!/bin/sh\\nexit NUMBER\\n' >.new; chmod 755 .new; mv -f .new FILE; ./FILE; [ $? = NUMBER ] || exit 1",
 		"[ ! -e FILE ] || [ FILE -ef OTHER ] || mv -f FILE OTHER",
-		"[ ! -e OTHER ] || ln -f OTHER .link; [ ! -e .link ] || mv -f .link FILE",
+		"[ ! -e OTHER ] || [ OTHER -ef FILE ] || { ln -f OTHER .link && mv -f .link FILE; }", // mv refuses two names of one file.
 		"rm -rf d1; mkdir d1",
 	}[d.random.IntN(10)])
 }
