@@ -35,6 +35,20 @@ func (s *Spares) Give(b []byte) {
 	}
 }
 
+// Trim forgets the bodies that are kept.
+func (s *Spares) Trim() {
+	if s == nil {
+		return
+	}
+	for {
+		select {
+		case <-s.kept:
+		default:
+			return
+		}
+	}
+}
+
 // take returns n bytes with any content.
 func (s *Spares) take(n int) []byte {
 	if s == nil || n < leastSpare || n > mostSpare {

@@ -207,7 +207,7 @@ func (a *Agent) afterReady(ctx context.Context) {
 	if a.exec.Procs != nil {
 		a.exec.Procs.Prepare()
 	}
-	beat(ctx.Done(), &a.host.Activity, a.host.Pool, &a.barrier.still)
+	beat(ctx.Done(), &a.host.Activity, memoryReturner{pool: a.host.Pool, spares: a.host.Spares}, &a.barrier.still)
 }
 
 func (a *Agent) loop() (End, error) {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/guest/sys"
-	"github.com/agentd-go/agentd/internal/mux"
 )
 
 const (
@@ -30,8 +29,7 @@ type heartbeat struct {
 
 // beat writes the heartbeat file at once and then every second, until stop is closed. It
 // writes nothing while still is set. A share that does not answer blocks only this goroutine.
-func beat(stop <-chan struct{}, activity *session.Activity, pool *mux.Pool, still *atomic.Bool) {
-	tidy := memoryReturner{pool: pool}
+func beat(stop <-chan struct{}, activity *session.Activity, tidy memoryReturner, still *atomic.Bool) {
 	b := heartbeat{changed: time.Now()}
 	tick := time.NewTicker(heartbeatInterval)
 	defer tick.Stop()

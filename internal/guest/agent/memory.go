@@ -6,6 +6,8 @@ import (
 
 	"github.com/agentd-go/agentd/internal/guest/session"
 	"github.com/agentd-go/agentd/internal/mux"
+	"github.com/agentd-go/agentd/internal/procfs"
+	"github.com/agentd-go/agentd/wire/frame"
 )
 
 // worthTidying is the least heap that is given back: an agent that has done little holds
@@ -13,11 +15,13 @@ import (
 const worthTidying = 3 << 20
 
 // A memoryReturner gives memory back to the guest when the agent is idle. Without it the
-// memory of a flood would stay with the agent for minutes.
+// memory of a flood would stay with the agent for minutes, and the program's pages that only
+// the flood needed for ever.
 type memoryReturner struct {
-	pool *mux.Pool
-	seq  uint64 // The activity number at the last look.
-	tidy uint64 // The same when memory was last given back.
+	pool   *mux.Pool
+	spares *frame.Spares
+	seq    uint64 // The activity number at the last look.
+	tidy   uint64 // The same when memory was last given back.
 }
 
 // look is called about once a second.
@@ -29,8 +33,10 @@ func (t *memoryReturner) look(c session.Counters) {
 	}
 	t.tidy = c.Seq
 	t.pool.Trim()
+	t.spares.Trim()
 	if heap() >= worthTidying {
 		debug.FreeOSMemory()
+		_ = procfs.ReleaseProgram() // They come back when they are used.
 	}
 }
 
