@@ -200,6 +200,9 @@ func (l *Life) harden() {
 	if err := sys.RestWatcher(sys.CommandSlack); err != nil { // An error costs time, nothing else.
 		sys.Logf("%v", err)
 	}
+	if err := sys.KeepProgram(); err != nil { // An error costs time when a command takes all memory.
+		sys.Logf("%v", err)
+	}
 	if err := sys.Urgent(); err != nil { // Without it a fork bomb lets the agent run only every few seconds.
 		sys.Logf("%v", err)
 	}
