@@ -66,7 +66,7 @@ func flow(b *testing.B, guest, conn net.Conn, size int) {
 }
 
 // pair is a machine's link, as the monitor makes it.
-func pair(b *testing.B) (guest, near net.Conn) {
+func pair(b testing.TB) (guest, near net.Conn) {
 	b.Helper()
 	l, err := net.Listen("unix", filepath.Join(b.TempDir(), "link"))
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/agentd-go/agentd/internal/mux"
@@ -327,9 +328,15 @@ func (r *Relay) end(err error) {
 			c.in.End()
 		}
 	}
-	if !errors.Is(err, ErrClosed) && !errors.Is(err, io.EOF) {
+	if !errors.Is(err, ErrClosed) && !hasEnded(err) {
 		r.log("%v", err)
 	}
+}
+
+// hasEnded reports whether an error is the end of the machine: that of its link, also with
+// bytes of ours that nobody has read, such as the time of day.
+func hasEnded(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func (r *Relay) log(format string, args ...any) {
