@@ -141,19 +141,19 @@ func (c *Cache) Initramfs(agentd []byte, k Kernel, modules ...string) (string, e
 	if !k.Initrd {
 		return "", fmt.Errorf("initramfs: kernel %s takes none", k.Name)
 	}
-	resolved, err := k.resolve(modules)
+	key := newKeyer(initramfsRecipe)
+	key.add(agentd)
+	resolved, err := k.identify(key, modules)
 	if err != nil {
 		return "", fmt.Errorf("initramfs for kernel %s: %w", k.Name, err)
 	}
-	key := newKeyer(initramfsRecipe)
-	key.add(agentd)
-	for _, m := range resolved {
-		key.add([]byte(m.Name))
-		key.add(m.Data)
-	}
 	dir, err := c.Dir(initramfsKind, key.key(), func(dir string) error {
+		all, err := resolved()
+		if err != nil {
+			return fmt.Errorf("initramfs for kernel %s: %w", k.Name, err)
+		}
 		return writeNew(filepath.Join(dir, initramfsFile), func(w io.Writer) error {
-			return WriteInitramfs(w, agentd, resolved)
+			return WriteInitramfs(w, agentd, all)
 		})
 	})
 	if err == nil {
@@ -162,8 +162,28 @@ func (c *Cache) Initramfs(agentd []byte, k Kernel, modules ...string) (string, e
 	return filepath.Join(dir, initramfsFile), err
 }
 
-// resolve reads the modules each time, even if the initramfs exists: it takes
-// milliseconds, and the modules of an installed kernel can change.
+// identify adds to the key what decides about the modules. A kernel of the cache never changes,
+// so its name there and the modules' names do; they are resolved only for a new initramfs. The modules of an
+// installed kernel can change, so they are read each time.
+func (k Kernel) identify(key keyer, modules []string) (resolved func() ([]Module, error), err error) {
+	resolve := func() ([]Module, error) { return k.resolve(modules) }
+	if k.ID != "" {
+		key.add([]byte("of the cache"))
+		key.add([]byte(k.ID))
+		for _, name := range modules {
+			key.add([]byte(name))
+		}
+		return resolve, nil
+	}
+	all, err := resolve()
+	for _, m := range all {
+		key.add([]byte(m.Name))
+		key.add(m.Data)
+	}
+	return func() ([]Module, error) { return all, nil }, err
+}
+
+// resolve finds and reads the modules.
 func (k Kernel) resolve(modules []string) ([]Module, error) {
 	if len(modules) == 0 {
 		return nil, nil

@@ -99,6 +99,30 @@ func TestCacheInitramfs(t *testing.T) {
 	}
 }
 
+// A kernel of the cache never changes, so its modules are read only for a new initramfs.
+func TestCacheInitramfsKnown(t *testing.T) {
+	c := openCache(t)
+	k := Kernel{Name: "k", ID: "0123", Initrd: true, Modules: makeTree(t, map[string][]byte{"a.ko": makeModule()})}
+	first, err := c.Initramfs([]byte("an agent"), k, "a")
+	must(t, err)
+	must(t, os.RemoveAll(k.Modules.Dir()))
+	k.Modules = &ModuleTree{index: func() (*moduleIndex, error) { return nil, errors.New("was read") }}
+	again, err := c.Initramfs([]byte("an agent"), k, "a")
+	if err != nil || again != first {
+		t.Errorf("%s, %v; want %s", again, err, first)
+	}
+	for name, try := range map[string]func() (string, error){
+		"kernel": func() (string, error) { o := k; o.ID = "4567"; return c.Initramfs([]byte("an agent"), o, "a") },
+		"agent":  func() (string, error) { return c.Initramfs([]byte("another"), k, "a") },
+		"module": func() (string, error) { return c.Initramfs([]byte("an agent"), k, "a", "b") },
+	} {
+		if p, err := try(); err == nil {
+			t.Errorf("another %s: %s", name, p)
+		}
+	}
+	checkNoRest(t, c)
+}
+
 func TestCacheInitramfsRefuses(t *testing.T) {
 	c := openCache(t)
 	for name, k := range map[string]Kernel{"takes none": {Name: "k"}, "has no modules": {Name: "k", Initrd: true}} {

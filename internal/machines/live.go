@@ -46,7 +46,7 @@ func (m *Machine) Up(ctx context.Context, log func(line string)) (*Live, error) 
 	l := &Live{machine: m, life: life, log: log, pausedBefore: m.wasPaused()}
 	if err = reserve(life); err == nil {
 		// End the processes of a killed supervisor. Its socket is replaced later.
-		err = endStrays(ctx, m.dir)
+		err = m.endStrays(ctx)
 	}
 	if err == nil {
 		l.openControl()

@@ -51,6 +51,16 @@ func belongs(proc, dir string) bool {
 	return bytes.Contains(program, []byte("virtiofsd")) && bytes.Contains(args, []byte(dir+"/"))
 }
 
+// endStrays ends the processes of the machine's last life. A machine without a state has had
+// none: a supervisor writes it before it starts a process. That saves a look at every process
+// of the host, which new machines would pay for.
+func (m *Machine) endStrays(ctx context.Context) error {
+	if _, err := os.Stat(m.file(stateName)); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return endStrays(ctx, m.dir)
+}
+
 // endStrays waits for the processes of a killed supervisor to end, and kills the rest.
 func endStrays(ctx context.Context, dir string) error {
 	deadline := time.Now().Add(strayWait)
