@@ -32,7 +32,7 @@ The command has no input and no terminal. Only 'agentctl run' in the foreground 
 With COMMAND, the name of a command that 'agentctl exec -d' has started, show all of that
 command's output that is kept, or the output from a byte of its standard output on
 (--since), and then what comes. -i passes standard input on, and takes it from the client
-that had it. ^P ^Q leave a command on a terminal.
+that had it. ^P ^Q, or other keys (--detach-keys), leave a command on a terminal.
 ` + exitHelp(`  the command's own status, or
   125  agentctl or the machine failed; nothing is known of the command
   128+n  signal n ended the command, or attach
@@ -44,7 +44,7 @@ that had it. ^P ^Q leave a command on a terminal.
 				dial := func(ctx context.Context) (*client.Client, error) { return connect(ctx, args[0]) }
 				return v.attach(cmd.Context(), dial, args[1])
 			}
-			if err := onlyFor("for a command that is kept, which has to be named", cmd, "interactive", "since"); err != nil {
+			if err := onlyFor("for a command that is kept, which has to be named", cmd, "interactive", "since", "detach-keys"); err != nil {
 				return err
 			}
 			m, err := lookup(args[0])
@@ -58,7 +58,7 @@ that had it. ^P ^Q leave a command on a terminal.
 	cmd.Flags().StringVar(&v.since, "since", "", "begin at this `OFFSET` of a kept command's standard output")
 	cmd.Flags().BoolVar(&v.proxy, "sig-proxy", true, "pass signals on to the command")
 	cmd.Flags().BoolVar(&noInput, "no-stdin", true, "accepted for compatibility; input is never passed on")
-	refuseFlags(cmd.Flags(), detachKeys)
+	cmd.Flags().StringVar(&v.keys, "detach-keys", usualKeys, keysHelp)
 	return cmd
 }
 
@@ -127,7 +127,7 @@ func (f *commandFlags) detachExec(ctx context.Context, dial func(context.Context
 		return err
 	}
 	defer func() { _ = c.Close() }() // The client is no longer needed.
-	if name == "" && machine != "" && !c.Has(client.ExtensionKept) {
+	if name == "" && machine != "" && !f.tty && !f.input && !c.Has(client.ExtensionKept) {
 		return f.leaveToSupervisor(ctx, machine, args)
 	}
 	return f.startKept(ctx, c, name, args)

@@ -19,7 +19,7 @@ const execExit = `  the command's own status, or
 
 func newExec() *cobra.Command {
 	f := &commandFlags{}
-	var socket, kept string
+	var socket, kept, leaveBy string
 	var detached, privileged bool
 	cmd := &cobra.Command{
 		Use:   "exec [flags] NAME [--] COMMAND [ARG...]",
@@ -30,6 +30,8 @@ except with -d and --name. With -i the command gets standard input; without -i i
 With --name and without -d the command is kept too, and shown until it ends: when the link
 to the machine ends it is made again, and no byte is lost. If agentctl ends first the
 command goes on.
+
+-i and -t with -d: the command has an open input and a terminal, for 'agentctl attach -i'.
 
 With -d the command's output and end are kept until 'agentctl rm --cmd', for a day, or
 until 64 others have ended. Of each output the last 16 MiB are kept.
@@ -65,7 +67,7 @@ argument is the command.
 				return f.detachExec(cmd.Context(), dial, name, kept, args)
 			}
 			if kept != "" {
-				return f.foreground(cmd.Context(), dial, kept, args)
+				return f.foreground(cmd.Context(), dial, kept, leaveBy, args)
 			}
 			return f.exec(cmd.Context(), dial, args)
 		},
@@ -78,7 +80,7 @@ argument is the command.
 	cmd.Flags().StringArrayVar(&f.envFiles, "env-file", nil, "`file` of variables, one a line")
 	cmd.Flags().BoolVar(&privileged, "privileged", false, "accepted for compatibility; commands of root have all privileges in the machine")
 	_ = cmd.Flags().MarkHidden("privileged") // Cannot fail: the flag was just defined.
-	refuseFlags(cmd.Flags(), detachKeys)
+	cmd.Flags().StringVar(&leaveBy, "detach-keys", usualKeys, keysHelp)
 	return cmd
 }
 

@@ -41,15 +41,32 @@ func (f *commandFlags) connectInput(c *client.Cmd) (restore func(), err error) {
 // empty, as in a container: the end of input would be an echoed ^D.
 func (f *commandFlags) openTerminal(c *client.Cmd) (*terminal, error) {
 	if f.input {
-		c.Stdin = os.Stdin
-		return openTerminal(os.Stdin)
+		t, err := openTerminal(os.Stdin)
+		if err != nil {
+			return nil, err
+		}
+		if f.leaveBy == nil {
+			c.Stdin = os.Stdin
+			return t, nil
+		}
+		if err := passKeys(c, f.leaveBy); err != nil {
+			t.restore()
+			return nil, err
+		}
+		return t, nil
 	}
+	t := windowOf(os.Stdout, os.Stderr, os.Stdin)
+	_, err := c.StdinPipe() // Wait closes the pipe.
+	return t, err
+}
+
+// windowOf returns the first file that is a terminal, for its size alone.
+func windowOf(files ...*os.File) *terminal {
 	t := &terminal{sizes: make(chan os.Signal, 1)}
-	for _, file := range []*os.File{os.Stdout, os.Stderr, os.Stdin} {
+	for _, file := range files {
 		if t.file == nil && term.IsTerminal(int(file.Fd())) {
 			t.file = file
 		}
 	}
-	_, err := c.StdinPipe() // Wait closes the pipe.
-	return t, err
+	return t
 }

@@ -107,6 +107,16 @@ func findKept(ctx context.Context, r *client.Reconnector, name string) (k client
 func (f *commandFlags) startKept(ctx context.Context, in *client.Client, name string, args []string) error {
 	c := f.prepare(context.WithoutCancel(ctx), in, args)
 	c.Keep = &client.Keep{Name: name}
+	if f.tty {
+		t := windowOf(os.Stdout, os.Stderr, os.Stdin)
+		c.TTY, c.AddEnv = true, ownTerm(f.env)
+		c.Rows, c.Cols = t.size()
+	}
+	if f.tty || f.input {
+		if _, err := c.StdinPipe(); err != nil { // Open until a client that attaches ends it.
+			return err
+		}
+	}
 	if err := c.Start(); err != nil {
 		return machines.StartError(args[0], err)
 	}
@@ -116,7 +126,10 @@ func (f *commandFlags) startKept(ctx context.Context, in *client.Client, name st
 
 // foreground starts a command that is kept, and shows it until it ends. A link that ends on the
 // way is made again; if this process ends first the command goes on.
-func (f *commandFlags) foreground(ctx context.Context, dial client.Dialer, name string, args []string) (err error) {
+func (f *commandFlags) foreground(ctx context.Context, dial client.Dialer, name, leaveBy string, args []string) (err error) {
+	if f.leaveBy, err = parseKeys(leaveBy); err != nil {
+		return err
+	}
 	if f.env, err = environmentOf(f.envFiles, f.env); err != nil {
 		return err
 	}
@@ -130,7 +143,12 @@ func (f *commandFlags) foreground(ctx context.Context, dial client.Dialer, name 
 		return ended(ctx, err)
 	}
 	defer func() { _ = in.Close() }() // It is no longer needed.
-	return f.runCommand(ctx, f.described(in.Command(ctx, args[0], args[1:]...), name), signals)
+	err = f.runCommand(ctx, f.described(in.Command(ctx, args[0], args[1:]...), name), signals)
+	if errors.Is(err, client.ErrDetached) && ctx.Err() == nil {
+		say("left " + name + ", which goes on")
+		return nil
+	}
+	return err
 }
 
 // described fills in a command that is kept under a name.
@@ -143,6 +161,7 @@ func (f *commandFlags) described(c *client.Cmd, name string) *client.Cmd {
 // A keptView is how attach looks at a kept command.
 type keptView struct {
 	since string // An offset of stdout, or "".
+	keys  string // Those that leave a command on a terminal.
 	input bool   // Pass standard input on.
 	proxy bool   // Pass signals on.
 }
@@ -217,54 +236,21 @@ func (v *keptView) connectInput(c *client.Cmd, tty bool) (restore func(), err er
 		c.Stdin = os.Stdin
 		return func() {}, nil
 	}
+	leaveBy, err := parseKeys(v.keys)
+	if err != nil {
+		return nil, err
+	}
 	t, err := openTerminal(os.Stdin)
 	if err != nil {
 		return nil, err
 	}
-	keys := &leaver{from: os.Stdin, leave: func() { _ = c.Detach() }} // Fails only if the command has ended.
-	pipe, err := c.StdinPipe()
-	if err != nil {
+	if err := passKeys(c, leaveBy); err != nil {
 		t.restore()
 		return nil, err
 	}
-	go func() { _, _ = io.Copy(pipe, keys) }() // A read of a terminal cannot be interrupted.
 	c.Rows, c.Cols = t.size()
 	t.follow(func(rows, cols uint16) { _ = c.Resize(rows, cols) })
 	return t.restore, nil
-}
-
-// leaveKeys leave a kept command: ^P and then ^Q, as containers' tools have it.
-var leaveKeys = [2]byte{'p' & 31, 'q' & 31}
-
-// A leaver reads keys and looks for those that leave.
-type leaver struct {
-	from  io.Reader
-	leave func()
-	held  bool // The first of leaveKeys has come, and was not passed on yet.
-}
-
-// Read passes keys on. After the keys that leave it is the end of input that is never told:
-// it blocks no one, since the command's client has left.
-func (l *leaver) Read(p []byte) (int, error) {
-	if len(p) < 2 {
-		return 0, io.ErrShortBuffer
-	}
-	in := make([]byte, len(p)/2) // Each key may become two: one that was held, and itself.
-	n, err := l.from.Read(in)
-	out := p[:0]
-	for _, key := range in[:n] {
-		switch {
-		case l.held && key == leaveKeys[1]:
-			l.leave()
-			return len(out), io.EOF
-		case l.held:
-			out, l.held = append(out, leaveKeys[0]), false
-		}
-		if l.held = key == leaveKeys[0]; !l.held {
-			out = append(out, key)
-		}
-	}
-	return len(out), err
 }
 
 // waitKept waits for a kept command, and returns its status.

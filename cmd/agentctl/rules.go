@@ -33,8 +33,6 @@ var rules = []rule{
 	{starters, "cold warm", "", "want one of them"},
 	{"run,create,testexec", "no-healthcheck", "health-cmd health-interval health-timeout health-retries health-start-period health-start-interval", "want one of them"},
 	{"snapshot ls", "json quiet", "", "each says what is printed"},
-	{"exec", "detach", "tty", "a command in the background has no terminal"},
-	{"exec", "detach", "interactive", "a command in the background has no input"},
 	{"exec", "privileged", "socket", "what the machine takes from commands is known by its name alone"},
 	{"ps", "json format quiet", "", "each says what is printed"},
 	{"ps", "json", "tree", "JSON has the parent of each process"},
@@ -56,6 +54,7 @@ type need struct{ command, flag, other, why string }
 
 var needs = []need{
 	{"run", "json", "detach", "standard output is the command's without it"},
+	{"exec", "detach-keys", "name", "a command that is not kept cannot be left"},
 }
 
 // A constant is a switch that is always on. It exists for users of other tools.

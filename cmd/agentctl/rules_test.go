@@ -37,7 +37,7 @@ var independent = map[string][]string{
 	"debug frames": {"interactive tty"},
 	"debug plan":   eitherWay(machineSwitches + " json"),
 	"debug stacks": {"all json"},
-	"exec":         {"interactive privileged tty", "detach privileged"},
+	"exec":         {"interactive privileged tty detach"},
 	"image ls":     {"all digests json no-trunc", "all no-trunc quiet"},
 	"images":       {"all digests json no-trunc", "all no-trunc quiet"},
 	"image prune":  {"all force json"},

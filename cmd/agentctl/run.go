@@ -45,6 +45,7 @@ type commandFlags struct {
 	tty      bool
 	input    bool
 	bounds   client.Resources
+	leaveBy  []byte // Keys that leave a kept command on our terminal; nil for none.
 }
 
 func (f *commandFlags) register(flags *pflag.FlagSet) {

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"testing"
 
 	"github.com/agentd-go/agentd/internal/contract"
@@ -18,6 +19,11 @@ func TestMain(m *testing.M) {
 	}
 	if os.Args[0] == countedName {
 		serveCounted()
+	}
+	if os.Args[0] == linesName {
+		lines, _ := strconv.Atoi(os.Args[1]) // Our own test's.
+		writeLines(lines)
+		os.Exit(0)
 	}
 	if os.Args[0] == proc.LauncherName {
 		os.Exit(proc.Launch(os.Args))
