@@ -223,7 +223,7 @@ func (c *Cmd) keptState() *keptState {
 	case c.view != nil:
 		return &keptState{gap: c.view.Gap, wants: [2]bool{!c.view.NoStdout, !c.view.NoStderr}}
 	case c.Keep != nil:
-		return &keptState{wants: [2]bool{true, true}}
+		return &keptState{gap: c.Keep.Gap, wants: [2]bool{true, true}}
 	}
 	return nil
 }

@@ -26,6 +26,8 @@ type Keep struct {
 	Disk   int64         // Bytes of each output that are kept on disk, 1 GiB at most (16 MiB); negative for none.
 	Wait   bool          // The command waits when both are full; else the oldest bytes go.
 	Age    time.Duration // How long the end is kept, 30 days at most (a day).
+
+	Gap func(stderr bool, offset uint64) // As of [View]; for the client that starts the command.
 }
 
 func (k *Keep) request(noInput bool) (*wire.Keep, error) {

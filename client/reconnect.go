@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 )
 
@@ -60,12 +61,13 @@ func (e *ReconnectError) Unwrap() error { return notEOF(e.Err) }
 type Reconnector struct {
 	dial  Dialer
 	retry Retry
+	life  context.Context //nolint:containedctx // Until Close.
+	end   context.CancelCauseFunc
+	last  atomic.Pointer[Client]
 	busy  chan struct{} // Holds one element while a caller connects; it guards what follows.
 
-	current *Client
-	closed  bool
-	pause   time.Duration // Before the attempt that made current.
-	since   time.Time     // When current was made.
+	pause   time.Duration // Before the attempt that made the last link.
+	since   time.Time     // When that was.
 	failing time.Time     // When links began to fail; zero if the last was good.
 	tries   int           // Since failing.
 }
@@ -80,8 +82,15 @@ func Reconnect(ctx context.Context, dial Dialer, r Retry) (*Reconnector, error) 
 	if r.For == 0 {
 		r.For = retryFor
 	}
-	return &Reconnector{dial: dial, retry: r, busy: make(chan struct{}, 1), current: c, since: time.Now()}, nil
+	again := &Reconnector{dial: dial, retry: r, busy: make(chan struct{}, 1), since: time.Now()}
+	again.life, again.end = context.WithCancelCause(context.Background())
+	again.last.Store(c)
+	return again, nil
 }
+
+// Last returns the client of the last link, which may have ended: for what is known of the
+// agent, such as [Client.Has].
+func (r *Reconnector) Last() *Client { return r.last.Load() }
 
 // Client returns a client whose link is up, as far as is known. If the last link has ended
 // it connects, again and again within the bounds of [Retry] and the context: the error is a
@@ -93,14 +102,18 @@ func (r *Reconnector) Client(ctx context.Context) (*Client, error) {
 	case <-ctx.Done():
 		return nil, causeOf(ctx)
 	}
-	if r.closed {
+	last := r.Last()
+	switch {
+	case r.life.Err() != nil:
 		return nil, ErrClosed
+	case last.Err() == nil:
+		return last, nil
 	}
-	if r.current.Err() == nil {
-		return r.current, nil
-	}
-	_ = r.current.Close() // Returns when no frame of the old link is delivered any more.
+	_ = last.Close() // Returns when no frame of the old link is delivered any more.
 	r.ended()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer context.AfterFunc(r.life, func() { cancel(ErrClosed) })()
+	defer cancel(nil)
 	return r.again(ctx)
 }
 
@@ -113,7 +126,7 @@ func (r *Reconnector) ended() {
 
 // again connects until it succeeds or the bounds are reached.
 func (r *Reconnector) again(ctx context.Context) (*Client, error) {
-	for err := r.current.Err(); ; {
+	for err := r.Last().Err(); ; {
 		if time.Since(r.failing) >= r.retry.For {
 			return nil, &ReconnectError{Attempts: r.tries, Err: err}
 		}
@@ -126,7 +139,8 @@ func (r *Reconnector) again(ctx context.Context) (*Client, error) {
 		r.tries++
 		var c *Client
 		if c, err = r.dial(ctx); err == nil {
-			r.current, r.since = c, time.Now()
+			r.last.Store(c)
+			r.since = time.Now()
 			return c, nil
 		}
 		if ctx.Err() != nil {
@@ -154,10 +168,10 @@ func (r *Reconnector) Do(ctx context.Context, f func(c *Client) error) error {
 
 // Close closes the client. Kept commands go on, and waits for them return [ErrClosed].
 func (r *Reconnector) Close() error {
+	r.end(ErrClosed)
 	r.busy <- struct{}{}
 	defer func() { <-r.busy }()
-	r.closed = true
-	return r.current.Close()
+	return r.Last().Close()
 }
 
 // DialContext is [Client.DialContext] by a client whose link is up.

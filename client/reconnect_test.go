@@ -234,6 +234,25 @@ func TestReconnectGivesUp(t *testing.T) {
 	})
 }
 
+// Close ends attempts that are under way.
+func TestReconnectClosed(t *testing.T) {
+	reconnected(t, []func(*peer){func(*peer) {}}, func(t *testing.T, r *client.Reconnector) {
+		synctest.Wait()
+		wait := background(func() {
+			if _, err := r.Client(t.Context()); !errors.Is(err, client.ErrClosed) {
+				t.Errorf("Client = %v", err)
+			}
+		})
+		time.Sleep(5 * time.Second)
+		began := time.Now()
+		_ = r.Close()
+		wait()
+		if time.Since(began) > 0 {
+			t.Error("Close waits for attempts")
+		}
+	})
+}
+
 // A link that ends at once is a failed attempt.
 func TestReconnectFlaps(t *testing.T) {
 	flap := make([]func(*peer), 10_000)

@@ -243,7 +243,7 @@ func (r *Reconnector) Upload(ctx context.Context, name string, from io.ReadSeeke
 	}
 	u := &uploading{r: r, ctx: ctx, name: name, from: from, start: start, perm: perm, part: path.Join(path.Dir(name), ".part-"+rand.Text())}
 	n, err := u.run()
-	if err != nil {
+	if _, gaveUp := errors.AsType[*ReconnectError](err); err != nil && !gaveUp {
 		u.remove()
 	}
 	return n, err

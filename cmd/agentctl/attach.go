@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -26,8 +27,8 @@ output and standard error, and end with the command's status. ^C and other signa
 to the command. A second ^C ends attach, and the command continues. 'agentctl logs'
 shows the earlier output.
 
-The command has no input and no terminal. Only 'agentctl run' in the foreground and
-'agentctl exec -it' give a command these.
+A command that was started with -i has an input, which -i passes on, and with -t a
+terminal. Other commands in the background have none.
 
 With COMMAND, the name of a command that 'agentctl exec -d' has started, show all of that
 command's output that is kept, or the output from a byte of its standard output on
@@ -44,11 +45,14 @@ that had it. ^P ^Q, or other keys (--detach-keys), leave a command on a terminal
 				dial := func(ctx context.Context) (*client.Client, error) { return connect(ctx, args[0]) }
 				return v.attach(cmd.Context(), dial, args[1])
 			}
-			if err := onlyFor("for a command that is kept, which has to be named", cmd, "interactive", "since", "detach-keys"); err != nil {
-				return err
-			}
 			m, err := lookup(args[0])
 			if err != nil {
+				return err
+			}
+			if r := m.Record(); r.Kept() {
+				return v.attachMain(cmd.Context(), m)
+			}
+			if err := onlyFor("for a command that is kept: one of 'exec -d', which has to be named, or of 'run -d -i'", cmd, "interactive", "since", "detach-keys"); err != nil {
 				return err
 			}
 			return attach(cmd.Context(), m, v.proxy)
@@ -60,6 +64,21 @@ that had it. ^P ^Q, or other keys (--detach-keys), leave a command on a terminal
 	cmd.Flags().BoolVar(&noInput, "no-stdin", true, "accepted for compatibility; input is never passed on")
 	cmd.Flags().StringVar(&v.keys, "detach-keys", usualKeys, keysHelp)
 	return cmd
+}
+
+// attachMain shows the machine's command that the agent keeps. If the machine has ended first
+// its state says how the command did.
+func (v *keptView) attachMain(ctx context.Context, m *machines.Machine) error {
+	v.now = v.since == ""
+	err := v.attach(ctx, func(ctx context.Context) (*client.Client, error) { return connect(ctx, m.Name()) }, machines.MainCommand)
+	if _, gone := errors.AsType[*client.ReconnectError](err); !gone {
+		return err
+	}
+	s, failed := m.Await(contextOrBackground(ctx))
+	if failed != nil {
+		return err
+	}
+	return endOf(m, s)
 }
 
 func attach(ctx context.Context, m *machines.Machine, proxy bool) error {

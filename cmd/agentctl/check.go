@@ -83,6 +83,9 @@ func (r *runner) checkUse(args []string) error {
 	case len(args) == 0 && r.Image == "" && !r.detach:
 		return errors.New("run: no command; with -d a machine can be without one")
 	}
+	if r.detach { // Clients that attach bring a terminal.
+		return r.check()
+	}
 	return errors.Join(r.checkTerminal(), r.check())
 }
 

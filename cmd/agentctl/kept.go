@@ -161,13 +161,19 @@ func (f *commandFlags) described(c *client.Cmd, name string) *client.Cmd {
 // A keptView is how attach looks at a kept command.
 type keptView struct {
 	since string // An offset of stdout, or "".
+	now   bool   // Begin with what comes.
 	keys  string // Those that leave a command on a terminal.
 	input bool   // Pass standard input on.
 	proxy bool   // Pass signals on.
+
+	leaveBy []byte // Of keys.
 }
 
 // attach shows a kept command until it ends or is left.
-func (v *keptView) attach(ctx context.Context, dial client.Dialer, name string) error {
+func (v *keptView) attach(ctx context.Context, dial client.Dialer, name string) (err error) {
+	if v.leaveBy, err = parseKeys(v.keys); err != nil {
+		return err
+	}
 	ctx, signals := catchSignals(ctx)
 	defer signals.stop()
 	in, err := reconnect(ctx, dial)
@@ -209,6 +215,10 @@ func (v *keptView) command(ctx context.Context, in *client.Reconnector, name str
 	view := client.View{Write: v.input, Gap: func(stderr bool, offset uint64) {
 		say(fmt.Sprintf("%s: bytes before %d are not kept any more", outputName(stderr), offset))
 	}}
+	if v.now {
+		end := uint64(client.FromEnd)
+		view.Stdout, view.Stderr = &end, &end
+	}
 	if v.since != "" {
 		var offset uint64
 		if _, err := fmt.Sscanf(v.since+"\n", "%d\n", &offset); err != nil {
@@ -236,15 +246,11 @@ func (v *keptView) connectInput(c *client.Cmd, tty bool) (restore func(), err er
 		c.Stdin = os.Stdin
 		return func() {}, nil
 	}
-	leaveBy, err := parseKeys(v.keys)
-	if err != nil {
-		return nil, err
-	}
 	t, err := openTerminal(os.Stdin)
 	if err != nil {
 		return nil, err
 	}
-	if err := passKeys(c, leaveBy); err != nil {
+	if err := passKeys(c, v.leaveBy); err != nil {
 		t.restore()
 		return nil, err
 	}

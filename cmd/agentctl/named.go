@@ -165,6 +165,8 @@ type creator struct {
 	image imageFlags
 	use   imageUse
 	life  lifeFlags
+
+	attended bool // The command has our own terminal and input, if it has any.
 }
 
 func newCreate() *cobra.Command {
@@ -195,13 +197,13 @@ With --name the arguments are those of 'agentctl run -d', as with containers: 'c
 	f.register(cmd)
 	cmd.Flags().StringVar(&f.name, "name", "", "the machine's `name`; the first word is an image or a program then")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "say nothing but errors")
+	f.registerTTY(cmd.Flags())
 	refuseFlags(cmd.Flags(), notCreated...)
 	return offerJSON(cmd)
 }
 
 // notCreated are flags of container tools that create refuses.
 var notCreated = []refusal{
-	{names: "interactive,i tty,t", bool: true, use: "a command in the background has no input and no terminal" + inBackground},
 	{names: "rm", bool: true, use: "what was created stays; 'agentctl run -d --rm' removes it at its end"},
 	{names: "entrypoint", use: "the command stands after NAME --; 'agentctl run -d --entrypoint' replaces an image's"},
 }
@@ -230,6 +232,9 @@ func (r *runner) made(ctx context.Context, args []string, dashed bool) (*machine
 	}
 	return r.create(ctx, args, false)
 }
+
+// errNoInput says that -i and -t have no command to act on.
+var errNoInput = misuse(errors.New("-i and -t: they are for a command, and there is none" + inBackground))
 
 var errNoName = misuse(errors.New("create: no name; usage: agentctl create [flags] NAME [-- COMMAND [ARG...]]"))
 
@@ -270,6 +275,9 @@ func (f *creator) create(ctx context.Context, command []string, passing bool) (*
 	r.Command, r.Passing = command, passing
 	if err := f.applyImage(ctx, &r, image); err != nil {
 		return nil, err
+	}
+	if r.TTY, r.Input = f.tty && !f.attended, f.input && !f.attended; (r.TTY || r.Input) && len(r.Command) == 0 {
+		return nil, errNoInput
 	}
 	if passing && !r.Restart.Never() {
 		return nil, errPassingRestart

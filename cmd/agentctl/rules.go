@@ -27,8 +27,6 @@ const inBackground = "; without a command the machine stays (--entrypoint \"\" w
 // rules are all rules. checkRules enforces them. A test tries every pair of switches,
 // so a new pair must be declared here or in the test.
 var rules = []rule{
-	{"run", "detach", "tty", "a command in the background has no terminal" + inBackground},
-	{"run", "detach", "interactive", "a command in the background has no input" + inBackground},
 	{starters, "image root", "", "a machine has one root"},
 	{starters, "cold warm", "", "want one of them"},
 	{"run,create,testexec", "no-healthcheck", "health-cmd health-interval health-timeout health-retries health-start-period health-start-interval", "want one of them"},

@@ -80,7 +80,8 @@ While it runs, 'agentctl ps' shows it and 'agentctl exec' works in it.
 
 With -d the machine runs in the background: run prints its name and returns, and
 'agentctl logs' shows what the command prints. It stays when it has ended, except
-with --rm. Without a command it stays until it is stopped.
+with --rm. Without a command it stays until it is stopped. With -i the command has an
+open input and with -t a terminal, for 'agentctl attach -i'.
 `
 
 func newRun() *cobra.Command {
@@ -163,6 +164,7 @@ func (r *runner) run(ctx context.Context, args []string) (err error) {
 	if args, err = r.ownCommand(ctx, args); err != nil {
 		return ended(ctx, err)
 	}
+	r.attended = true
 	m, err := r.create(ctx, args, true)
 	if err != nil {
 		return ended(ctx, err)

@@ -137,6 +137,17 @@ func (o *outputLog) take(stderr bool, p []byte) error {
 	return nil
 }
 
+// gap notes that a kept command has printed faster than the log was written.
+func (o *outputLog) gap(stderr bool, offset uint64) {
+	stream := Stdout
+	if stderr {
+		stream = Stderr
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.keepLocked(Entry{o.now(), Stderr, false, fmt.Appendf(nil, "agentctl: bytes of %s before byte %d are lost here: they came faster than they were written", stream, offset)})
+}
+
 func (o *outputLog) keepLocked(e Entry) {
 	var b []byte
 	if o.lost > 0 {

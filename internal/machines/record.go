@@ -44,6 +44,8 @@ type Record struct {
 	// Command is the machine's command: the machine ends with it. Without a command the
 	// machine runs until it is told to end.
 	Command []string          `json:"command,omitempty"`
+	TTY     bool              `json:"tty,omitempty"`        // Command has a terminal; it is kept, see MainCommand.
+	Input   bool              `json:"input,omitempty"`      // Command has an open input; it is kept, see MainCommand.
 	Timeout time.Duration     `json:"timeout_ns,omitempty"` // Longest time from start to end; 0 means no bound.
 	Labels  map[string]string `json:"labels,omitempty"`
 	Ports   []Port            `json:"ports,omitempty"`
@@ -59,6 +61,13 @@ type Record struct {
 
 	Config sandbox.Config `json:"config"`
 }
+
+// MainCommand is the name under which the agent keeps a machine's command that has a terminal or
+// an input, for clients that attach to it.
+const MainCommand = "main"
+
+// Kept reports whether the agent keeps the machine's command, so that clients can attach to it.
+func (r *Record) Kept() bool { return len(r.Command) > 0 && (r.TTY || r.Input) }
 
 // A Phase is a phase of a machine's life.
 type Phase string

@@ -265,6 +265,9 @@ func (l *Live) startCommand(ctx context.Context) (*client.Cmd, error) {
 	cmd.Sink = out.take
 	cmd.Resources.PIDs = l.machine.record.PIDs
 	cmd.Cancel = func() error { return l.stopCommand(cmd) }
+	if err := l.keep(cmd, out); err != nil {
+		return nil, errors.Join(err, out.close())
+	}
 	if err := cmd.Start(); err != nil {
 		code := &CommandError{}
 		if err = StartError(argv[0], err); errors.As(err, &code) {
@@ -275,6 +278,24 @@ func (l *Live) startCommand(ctx context.Context) (*client.Cmd, error) {
 	l.control.set(func(c *control) { c.signal = cmd.Signal })
 	l.output = out
 	return cmd, nil
+}
+
+// usualTerm is the kind of terminal that container tools give to commands.
+const usualTerm = "TERM=xterm"
+
+// keep lets the agent keep the machine's command if clients are to attach to it. What this
+// program cannot write to the log in time is lost there, and the log says so.
+func (l *Live) keep(cmd *client.Cmd, out *outputLog) error {
+	r := &l.machine.record
+	if !r.Kept() {
+		return nil
+	}
+	cmd.Keep = &client.Keep{Name: MainCommand, Gap: out.gap}
+	if r.TTY {
+		cmd.TTY, cmd.AddEnv = true, []string{usualTerm}
+	}
+	_, err := cmd.StdinPipe() // Open until a client that attaches ends it.
+	return err
 }
 
 // stopCommand signals the machine's command to end, and kills it after its grace

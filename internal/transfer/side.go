@@ -123,8 +123,10 @@ func (g Guest) client(ctx context.Context) (*client.Client, error) {
 
 // archives reports whether the machine's agent has archives.
 func (g Guest) archives() bool {
-	c, err := g.client(context.Background())
-	return err == nil && c.Archives()
+	if g.Again == nil {
+		return g.Client.Archives()
+	}
+	return g.Again.Last().Archives()
 }
 
 // Stat describes a file, links followed.
