@@ -9,20 +9,23 @@ import (
 	"os"
 	"path"
 	"sync"
+
+	"github.com/agentd-go/agentd/wire"
 )
 
-// ErrChanged says that a file is not the one any more that was opened: its size or its time
+// ErrChanged says that a name is another file's now, or that its size or time of modification
 // is another, so that the bytes before and after a link's end may not fit together.
 var ErrChanged = errors.New("the file has changed since it was opened")
 
 // A ResumedFile is a file of the guest that is read over one link after the other. After the
 // end of a link it is opened again by its name, and read from where it was; it must have the
-// size and the time of modification that it had, else the error is [ErrChanged].
+// size and the time of modification that it had, else the error is [ErrChanged]. An agent with
+// [ExtensionFiles] says so to the nanosecond, and for the same file; others to the second.
 type ResumedFile struct {
 	r    *Reconnector
 	ctx  context.Context //nolint:containedctx // As of a [File].
 	name string
-	info fs.FileInfo
+	info *fileInfo
 
 	mu     sync.Mutex // Held by the methods that use the position.
 	file   *File
@@ -59,16 +62,23 @@ func (f *ResumedFile) open() error {
 
 // check compares an opened file with the one before, and sets the position.
 func (f *ResumedFile) check(file *File) error {
-	info, err := file.Stat()
+	info, err := file.stat()
 	if err != nil {
-		return err
+		return pathError("stat", f.name, err)
 	}
-	if f.info != nil && (info.Size() != f.info.Size() || !info.ModTime().Equal(f.info.ModTime()) || info.Mode() != f.info.Mode()) {
+	if f.info != nil && !f.info.same(info) {
 		return pathError("open", f.name, ErrChanged)
 	}
 	f.info = info
 	_, err = file.Seek(f.pos, io.SeekStart)
 	return err
+}
+
+// same reports whether a file is the one that it was, as far as the agent says.
+func (i *fileInfo) same(now *fileInfo) bool {
+	before, after := i.exact(), now.exact()
+	return before[wire.ExactDevice] == after[wire.ExactDevice] && before[wire.ExactInode] == after[wire.ExactInode] &&
+		i.Size() == now.Size() && i.ModTime().Equal(now.ModTime()) && i.Type() == now.Type()
 }
 
 // repeat calls do, and again on the next link if the link has ended.

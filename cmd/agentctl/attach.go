@@ -74,7 +74,7 @@ func (v *keptView) attachMain(ctx context.Context, m *machines.Machine) error {
 	if _, gone := errors.AsType[*client.ReconnectError](err); !gone {
 		return err
 	}
-	s, failed := m.Await(contextOrBackground(ctx))
+	s, failed := m.Await(ctx)
 	if failed != nil {
 		return err
 	}
