@@ -54,6 +54,7 @@ var ErrUnread = errors.New("connection given up: its data was left unread and he
 type Conn struct {
 	flows
 	net    string
+	udp    bool
 	local  net.Addr // nil if the guest has not told it.
 	remote net.Addr // Of a listener's connection: set before connected is closed.
 
@@ -80,7 +81,7 @@ type Conn struct {
 
 func newConn(c *Client, network string, req *wire.TCPConnect) *Conn {
 	n := &Conn{
-		net: network, remote: addrOf(req),
+		net: network, udp: req.UDP, remote: addrOf(req),
 		in: newStream(ConnLimit), out: c.writer.Outbox(0), writable: newStopChan(),
 		connected: make(chan struct{}), over: make(chan struct{}),
 	}

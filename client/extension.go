@@ -15,6 +15,7 @@ const (
 	ExtensionKept    = wire.ExtensionKept    // Commands that outlive their client.
 	ExtensionLimits  = wire.ExtensionLimits  // Control groups of commands: Resources, Usage, KillTree.
 	ExtensionListen  = wire.ExtensionListen  // Client.Listen, and Conn.SetLinger.
+	ExtensionUDP     = wire.ExtensionUDP     // Client.DialContext of "udp".
 	ExtensionUnix    = wire.ExtensionUnix    // Client.DialContext of "unix".
 )
 

@@ -43,6 +43,7 @@ const (
 	einval       syscall.Errno = 22
 	emfile       syscall.Errno = 24
 	epipe        syscall.Errno = 32
+	emsgsize     syscall.Errno = 90
 	enosys       syscall.Errno = 38
 	enotempty    syscall.Errno = 39
 	enotsup      syscall.Errno = 95

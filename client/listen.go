@@ -231,6 +231,9 @@ func guestAddress(network, text string) (net.Addr, error) {
 	if err != nil {
 		return nil, err
 	}
+	if strings.HasPrefix(network, "udp") {
+		return net.UDPAddrFromAddrPort(at), nil
+	}
 	return net.TCPAddrFromAddrPort(at), nil
 }
 

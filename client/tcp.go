@@ -19,7 +19,8 @@ func (c *Client) Dial(network, address string) (net.Conn, error) {
 // DialContext connects to an address from inside the guest. It has the signature of
 // [net.Dialer] and fits [net/http.Transport]. The connection is a [*Conn]. The network is
 // "tcp", or "tcp4" or "tcp6" for an address that is no name. An empty host is the guest
-// itself. With the extension [ExtensionUnix] it may be "unix": the address is the absolute
+// itself. With the extension [ExtensionUDP] it may be "udp", "udp4" or "udp6": the connection is
+// a [*UDPConn]. With the extension [ExtensionUnix] it may be "unix": the address is the absolute
 // path of a socket in the guest, or an abstract name after "@". The guest looks names up, and gives up after 30 seconds; ctx bounds only the
 // connecting.
 //
@@ -30,6 +31,9 @@ func (c *Client) DialContext(ctx context.Context, network, address string) (net.
 	conn, err := c.dial(ctx, network, address)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Addr: remoteAddr(network, address), Err: err}
+	}
+	if conn.udp {
+		return &UDPConn{conn: conn}, nil
 	}
 	return conn, nil
 }
@@ -64,23 +68,26 @@ func (c *Client) connectRequest(ctx context.Context, network, address string) (*
 	if err != nil {
 		return nil, err
 	}
+	kind, family := strings.TrimRight(network, "46"), strings.TrimLeft(network, "tcpudp")
 	ip, notIP := netip.ParseAddr(host)
 	switch {
-	case network == "tcp":
-	case network == "tcp4" && notIP == nil && ip.Is4(), network == "tcp6" && notIP == nil && ip.Is6():
-	case network == "tcp4" || network == "tcp6":
-		return nil, &net.AddrError{Err: "not an address for network " + network, Addr: address}
-	default:
+	case kind != "tcp" && kind != "udp", len(family) > 1:
 		return nil, net.UnknownNetworkError(network)
+	case family == "4" && (notIP != nil || !ip.Is4()), family == "6" && (notIP != nil || !ip.Is6()):
+		return nil, &net.AddrError{Err: "not an address for network " + network, Addr: address}
 	}
-	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", service)
+	port, err := net.DefaultResolver.LookupPort(ctx, kind, service)
 	if err != nil {
 		return nil, err
 	}
 	if host == "" {
 		host = "127.0.0.1"
 	}
-	return &wire.TCPConnect{Host: host, Port: uint16(port)}, nil
+	req := &wire.TCPConnect{Host: host, Port: uint16(port)}
+	if kind == "udp" {
+		return c.udpRequest(req)
+	}
+	return req, nil
 }
 
 // unixRequest makes the request for a connection to a Unix socket.
@@ -122,9 +129,9 @@ func (guestAddr) Network() string { return "tcp" }
 
 func (a guestAddr) String() string { return string(a) }
 
-// addrOf is a *net.TCPAddr unless the host is a name, and nil for a listener's connection.
+// addrOf is a *net.TCPAddr unless the host is a name, and nil where the guest tells it.
 func addrOf(req *wire.TCPConnect) net.Addr {
-	if req.Listener != nil {
+	if req.Listener != nil || req.UDP {
 		return nil
 	}
 	if req.Unix != "" {

@@ -8,6 +8,7 @@ const (
 	ExtensionKept    = "kept"    // Commands that outlive their client.
 	ExtensionLimits  = "limits"  // Control groups of commands.
 	ExtensionListen  = "listen"  // TCPConnect.Listen, TCPConnect.Listener and TCPClose.Reset.
+	ExtensionUDP     = "udp"     // TCPConnect.UDP.
 	ExtensionUnix    = "unix"    // TCPConnect.Unix.
 )
 

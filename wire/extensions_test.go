@@ -27,6 +27,7 @@ func extensionMessages() []Message {
 		&FSResponse{OK: true, Data: &ResultStat{Entry: FSEntry{Path: "/a", Kind: EntryFile, Exact: []uint64{1, 2, 3}}}},
 		&TCPConnect{Unix: "/run/s"},
 		&TCPConnect{Host: "::1", Port: 80, Listen: NetTCP6},
+		&TCPConnect{Host: "::1", Port: 53, UDP: true},
 		&TCPConnect{Listener: new(uint32(7))},
 		&TCPConnected{Local: "127.0.0.1:80", Remote: "[::1]:1"},
 		&TCPClose{Reset: true},

@@ -13,6 +13,7 @@ type TCPConnect struct {
 	Host string // a name or an address, IPv6 without brackets
 	Port uint16
 	Unix string // with ExtensionUnix: the name of a socket, with "" and 0 for the others
+	UDP  bool   // with ExtensionUDP: the bytes are datagrams, each after a head
 	Bulk *BulkOffer
 
 	// With ExtensionListen. Listen makes the session a listener at the address: it is
@@ -31,6 +32,7 @@ func (m *TCPConnect) fields() []field {
 		required("port", num(&m.Port)),
 		omitted("unix", text(&m.Unix)),
 		omitted("bulk", optionalObject(&m.Bulk)).since(8),
+		omitted("udp", truth(&m.UDP)),
 		omitted("listen", text(&m.Listen)),
 		omitted("listener", optionalNumber(&m.Listener)),
 	}
@@ -38,7 +40,7 @@ func (m *TCPConnect) fields() []field {
 
 // TCPConnected says that the connection is established, or that the guest listens.
 type TCPConnected struct {
-	Local, Remote string // addresses of a listener and of its connections; "" for others
+	Local, Remote string // addresses of listeners, their connections and UDP sockets; "" for others
 }
 
 // Type returns TypeTCPConnected.

@@ -8,9 +8,15 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// maxListeners bounds the listeners of one client. Each holds two descriptors, three with a
-// Unix socket, and a goroutine.
-const maxListeners = 64
+const (
+	// maxListeners bounds the listeners of one client. Each holds two descriptors, three with
+	// a Unix socket, and a goroutine.
+	maxListeners = 64
+
+	// maxDatagrams bounds the UDP sockets of all clients. Each may hold one datagram of
+	// 64 KiB that its host does not read, together 16 MiB.
+	maxDatagrams = 256
+)
 
 // connection decides what session a request asks for, or why there is none. Errors of the
 // session begin with what.
@@ -18,7 +24,10 @@ func (a *Agent) connection(id uint32, req *wire.TCPConnect) (what string, start 
 	switch {
 	case req.Listen != "":
 		start = func(ending session.Ending) session.Session { return tcp.Listen(a.host, id, req, ending) }
-		if a.countListeners(slotOf(id)) >= maxListeners {
+		if a.count(func(other uint32, s session.Session) bool {
+			_, is := s.(*tcp.Listener)
+			return is && slotOf(other) == slotOf(id)
+		}) >= maxListeners {
 			why = "the client has " + strconv.Itoa(maxListeners) + " listeners already"
 		}
 		return "listen: ", start, why
@@ -30,19 +39,27 @@ func (a *Agent) connection(id uint32, req *wire.TCPConnect) (what string, start 
 		return "accept: ", func(ending session.Ending) session.Session { return tcp.Start(a.host, id, req, from, ending) }, ""
 	}
 	what = "connect " + req.Host + ":" + strconv.Itoa(int(req.Port)) + ": "
+	if req.UDP && a.count(isUDP) >= maxDatagrams {
+		return what, nil, "there are " + strconv.Itoa(maxDatagrams) + " UDP sockets already"
+	}
 	return what, func(ending session.Ending) session.Session { return tcp.Start(a.host, id, req, nil, ending) }, ""
 }
 
-// countListeners counts the listeners of a client.
-func (a *Agent) countListeners(slot int) (n int) {
+// count counts the sessions of a kind.
+func (a *Agent) count(is func(id uint32, s session.Session) bool) (n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for id, s := range a.sessions {
-		if _, ok := s.(*tcp.Listener); ok && slotOf(id) == slot {
+		if is(id, s) {
 			n++
 		}
 	}
 	return n
+}
+
+func isUDP(_ uint32, s session.Session) bool {
+	t, is := s.(*tcp.Session)
+	return is && t.UDP
 }
 
 // abort ends a connection or a listener. The host gets no answer and may use the id at once.

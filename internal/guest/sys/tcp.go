@@ -39,6 +39,14 @@ func DialUnix(ctx context.Context, name string) (Conn, error) {
 // /etc/hosts and /etc/resolv.conf. The addresses are tried one after the other, in the
 // order of the answer.
 func DialTCP(ctx context.Context, host string, port uint16) (*net.TCPConn, error) {
+	c, err := dialHost(ctx, "tcp", host, port)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil //nolint:errcheck // What "tcp" always gives.
+}
+
+func dialHost(ctx context.Context, network, host string, port uint16) (net.Conn, error) {
 	if _, err := netip.ParseAddr(host); err != nil {
 		if err := lookupFiles(); err != nil {
 			return nil, err
@@ -49,11 +57,7 @@ func DialTCP(ctx context.Context, host string, port uint16) (*net.TCPConn, error
 		FallbackDelay: -1,                            // No race of two families.
 		KeepAlive:     -1,                            // Off, as in a socket that a program of the guest opens.
 	}
-	c, err := d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
-	if err != nil {
-		return nil, err
-	}
-	return c.(*net.TCPConn), nil //nolint:errcheck // What "tcp" always gives.
+	return d.DialContext(ctx, network, net.JoinHostPort(host, strconv.Itoa(int(port))))
 }
 
 // lookupFiles refuses a lookup if one of the files that package net opens for it is not

@@ -31,6 +31,7 @@ var errUnread = fmt.Errorf("the peer left more than %d bytes unread: %w", sessio
 // A Session is one connection from inside the guest. Its methods do not wait.
 type Session struct {
 	*session.Stream
+	UDP    bool      // Its bytes are datagrams.
 	from   *Listener // Whose next connection it is; nil if it connects.
 	names  wire.TCPConnected
 	cancel chan struct{} // Closed by hangUp.
@@ -44,7 +45,7 @@ type Session struct {
 // Start begins to connect, or to wait for the next connection of a listener that is not
 // nil, and returns at once.
 func Start(h *session.Host, id uint32, req *wire.TCPConnect, from *Listener, ending session.Ending) *Session {
-	t := &Session{from: from, cancel: make(chan struct{})}
+	t := &Session{UDP: req.UDP, from: from, cancel: make(chan struct{})}
 	var err error
 	t.Stream, err = session.NewStream(h.NewBase(id, ending, unsent, &h.Activity.TCPStreams), session.Moves{
 		Kind: wire.BulkTCP, Flows: wire.FlowHostToGuest | wire.FlowGuestToHost,
@@ -182,6 +183,9 @@ func (t *Session) connect(req *wire.TCPConnect) error {
 	if err != nil {
 		return connectError(req, err)
 	}
+	if d, ok := conn.(*sys.Datagrams); ok {
+		t.names = wire.TCPConnected{Local: d.LocalAddr().String(), Remote: d.RemoteAddr().String()}
+	}
 	return nil
 }
 
@@ -197,6 +201,9 @@ func dial(ctx context.Context, req *wire.TCPConnect) (sys.Conn, error) {
 	}
 	if req.Host == "" || len(req.Host) > maxName {
 		return nil, &net.DNSError{IsNotFound: true}
+	}
+	if req.UDP {
+		return sys.DialUDP(ctx, req.Host, req.Port)
 	}
 	return sys.DialTCP(ctx, req.Host, req.Port)
 }
@@ -237,7 +244,7 @@ func (t *Session) stands(conn sys.Conn) bool {
 
 // listen sends the peer's bytes to the host until the peer ends its half.
 func (t *Session) listen() {
-	from, err := sys.NewReader(t.conn)
+	from, err := source(t.conn)
 	if err == nil {
 		err = t.Pump(from).Run()
 	}
@@ -246,6 +253,14 @@ func (t *Session) listen() {
 		return
 	}
 	t.breaks("read TCP stream: ", err)
+}
+
+// source reads a connection. Datagrams are one by themselves.
+func source(conn sys.Conn) (session.Source, error) {
+	if d, ok := conn.(session.Source); ok {
+		return d, nil
+	}
+	return sys.NewReader(conn)
 }
 
 // feed writes the host's bytes to the peer until the host ends its half.
