@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -146,7 +147,7 @@ running machine use its directory by its name.
 
 func newPort() *cobra.Command {
 	return offerJSON(&cobra.Command{
-		Use:   "port NAME [PORT[/tcp]]",
+		Use:   "port NAME [PORT[/tcp|/udp]]",
 		Short: "Show which ports of this host lead into a running machine",
 		Long: `Show the ports of this host that lead into a running machine (-p): all of them, or the
 address for one port of the machine.
@@ -168,7 +169,7 @@ address for one port of the machine.
 			}
 			for _, p := range ports {
 				if len(args) == 1 {
-					fmt.Print(guestPort(p), "/tcp -> ")
+					fmt.Print(guestPort(p), "/", protocolOf(p), " -> ")
 				}
 				fmt.Println(p.Host)
 			}
@@ -188,11 +189,11 @@ func portsOf(name string) ([]machines.Port, error) {
 // onlyPort returns the ports that lead to the guest's port in text.
 func onlyPort(ports []machines.Port, text string) (some []machines.Port, err error) {
 	number, protocol, named := strings.Cut(text, "/")
-	if _, err := strconv.ParseUint(number, 10, 16); err != nil || named && protocol != "tcp" {
-		return nil, misuse(fmt.Errorf("port %q: want a number, or NUMBER/tcp", text))
+	if _, err := strconv.ParseUint(number, 10, 16); err != nil || named && protocol != "tcp" && protocol != "udp" {
+		return nil, misuse(fmt.Errorf("port %q: want a number, NUMBER/tcp or NUMBER/udp", text))
 	}
 	for _, p := range ports {
-		if guestPort(p) == number {
+		if guestPort(p) == number && protocolOf(p) == cmp.Or(protocol, "tcp") {
 			some = append(some, p)
 		}
 	}
@@ -201,6 +202,9 @@ func onlyPort(ports []machines.Port, text string) (some []machines.Port, err err
 	}
 	return some, nil
 }
+
+// protocolOf returns tcp or udp.
+func protocolOf(p machines.Port) string { return cmp.Or(p.Protocol, "tcp") }
 
 // guestPort returns the number of the guest's port.
 func guestPort(p machines.Port) string { return p.Guest[strings.LastIndexByte(p.Guest, ':')+1:] }

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -15,7 +15,7 @@ import (
 func newForward() *cobra.Command {
 	var reverse []string
 	cmd := offerJSON(&cobra.Command{
-		Use:   "forward NAME [-R GUEST:HOST]... [[[ADDRESS:]PORT:]PORT]...",
+		Use:   "forward NAME [-R GUEST:HOST]... [[[ADDRESS:]PORT:]PORT[/udp]]...",
 		Short: "Lead ports of this host into a running machine, or its ports to this host",
 		Long: `Forward ports of this host into a running machine until ^C, and print the addresses on
 which they listen. The agent makes the connections, so the machine needs no network. If
@@ -28,6 +28,7 @@ Only root of the machine may connect to a Unix socket unless 'agentctl exec' cha
 ` + exitHelp(plainExit),
 		Example: `  agentctl forward dev 8080:80
   agentctl forward dev 5432
+  agentctl forward dev 8053:53/udp
   agentctl forward dev -R 8080:3000
   agentctl forward dev -R /run/agent.sock:$SSH_AUTH_SOCK`,
 		Args:              cobra.MinimumNArgs(1),
@@ -61,13 +62,12 @@ func forwards(ports, reverse []string) ([]machines.Port, error) {
 
 func forward(ctx context.Context, r *client.Reconnector, ports []machines.Port, asJSON bool) error {
 	for i, p := range ports {
-		l, dial, err := listenFor(ctx, r, p)
+		f, at, err := lead(ctx, r, p)
 		if err != nil {
-			return fmt.Errorf("port %s: %w", p, err)
+			return err
 		}
-		f := machines.Forward(l, dial, say)
 		defer func() { _ = f.Close() }() // Its connections end with this process.
-		if at := l.Addr().String(); p.Reverse {
+		if p.Reverse {
 			ports[i].Guest = at
 		} else {
 			ports[i].Host = at
@@ -100,15 +100,20 @@ func holdLink(ctx context.Context, r *client.Reconnector) error {
 	}
 }
 
-// listenFor listens at one side of a port, and returns how to connect to the other.
-func listenFor(ctx context.Context, r *client.Reconnector, p machines.Port) (net.Listener, func(context.Context) (net.Conn, error), error) {
+// lead begins to forward a port, and returns where that listens.
+func lead(ctx context.Context, r *client.Reconnector, p machines.Port) (f io.Closer, at string, err error) {
 	if p.Reverse {
 		l, err := p.ListenIn(ctx, r.Listen)
-		return l, p.DialOut, err
+		if err != nil {
+			return nil, "", fmt.Errorf("port %s: %w", p, err)
+		}
+		return machines.Forward(l, p.DialOut, say), l.Addr().String(), nil
 	}
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", p.Host)
-	return l, p.Dial(r), err
+	e, err := p.Open(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	return e.Forward(r, say), e.Addr().String(), nil
 }
 
 func tellPorts(ports []machines.Port, asJSON bool) error {

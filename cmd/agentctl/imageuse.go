@@ -61,19 +61,19 @@ func (f *imageUse) apply(r *machines.Record, image *sandbox.Image) (notes []stri
 func publish(r *machines.Record, exposed []string) (notes []string) {
 	led := map[string]bool{}
 	for _, p := range r.Ports {
-		led[p.Guest] = true
+		led[p.Guest+p.Protocol] = true
 	}
 	for _, text := range exposed {
 		all, err := machines.ParsePorts(text)
 		if err != nil || strings.Contains(text, ":") {
-			notes = append(notes, fmt.Sprintf("-P leaves out what the image exposes as %q: want PORT or PORT/tcp", text))
+			notes = append(notes, fmt.Sprintf("-P leaves out what the image exposes as %q: want PORT, PORT/tcp or PORT/udp", text))
 			continue
 		}
 		for _, p := range all {
-			if !led[p.Guest] {
+			if !led[p.Guest+p.Protocol] {
 				r.Ports = append(r.Ports, p)
 			}
-			led[p.Guest] = true
+			led[p.Guest+p.Protocol] = true
 		}
 	}
 	return notes

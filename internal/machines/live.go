@@ -84,16 +84,16 @@ func (l *Live) begin(ctx context.Context) (err error) {
 	if err := os.RemoveAll(l.machine.Script()); err != nil {
 		return err
 	}
-	listeners, err := listen(l.machine.record.Ports)
+	entrances, err := openAll(l.machine.record.Ports)
 	if err != nil {
 		return err
 	}
 	if err := l.startOrRestore(ctx); err != nil {
-		return errors.Join(err, closeAll(listeners))
+		return errors.Join(err, closeAll(entrances))
 	}
-	for i, from := range listeners {
+	for i, from := range entrances {
 		port := l.machine.record.Ports[i]
-		l.ports = append(l.ports, Forward(from, port.Dial(l.Client()), l.log))
+		l.ports = append(l.ports, from.Forward(l.Client(), l.log))
 		port.Host = from.Addr().String()
 		l.state.Ports = append(l.state.Ports, port)
 	}

@@ -3,7 +3,6 @@ package machines
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -19,12 +18,19 @@ type Port struct {
 	// Reverse leads the other way: the guest listens, and the host connects. Then both may
 	// be names of Unix sockets.
 	Reverse bool `json:"reverse,omitempty"`
+
+	Protocol string `json:"protocol,omitempty"` // "udp", or empty for TCP and Unix sockets.
 }
 
-// String returns HOST -> GUEST, or GUEST -> HOST with Reverse.
+const udp = "udp"
+
+// String returns HOST -> GUEST[/udp], or GUEST -> HOST with Reverse.
 func (p Port) String() string {
 	if p.Reverse {
 		return p.Guest + " -> " + p.Host
+	}
+	if p.Protocol != "" {
+		return p.Host + " -> " + p.Guest + "/" + p.Protocol
 	}
 	return p.Host + " -> " + p.Guest
 }
@@ -53,15 +59,14 @@ func (p Port) Dial(d Dialer) func(context.Context) (net.Conn, error) {
 	}
 }
 
-// listen opens all ports or, after an error, none.
-func listen(ports []Port) (all []net.Listener, err error) {
+// openAll opens all ports or, after an error, none.
+func openAll(ports []Port) (all []*Entrance, err error) {
 	for _, p := range ports {
-		var config net.ListenConfig
-		l, err := config.Listen(context.Background(), "tcp", p.Host)
+		e, err := p.Open(context.Background())
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("port %s: %w", p, err), closeAll(all))
+			return nil, errors.Join(err, closeAll(all))
 		}
-		all = append(all, l)
+		all = append(all, e)
 	}
 	return all, nil
 }

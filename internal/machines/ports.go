@@ -12,13 +12,16 @@ import (
 // this host can reach it.
 const local = "127.0.0.1"
 
-// ParsePorts reads [[ADDRESS:]PORT:]PORT[/tcp] in the format of container tools: the
+// ParsePorts reads [[ADDRESS:]PORT:]PORT[/tcp|/udp] in the format of container tools: the
 // host's side, then the guest's. Without a host port any free port is used. Each side
 // may be a range, FIRST-LAST, and both ranges must have the same length.
 func ParsePorts(s string) ([]Port, error) {
 	text, protocol, ok := strings.Cut(s, "/")
-	if ok && protocol != "tcp" {
-		return nil, fmt.Errorf("port %q: only tcp can be forwarded", s)
+	switch {
+	case !ok, protocol == "tcp":
+		protocol = ""
+	case protocol != udp:
+		return nil, fmt.Errorf("port %q: want tcp or udp", s)
 	}
 	address, host, guest := portParts(text)
 	there, fit := parseRange(guest, 1)
@@ -38,7 +41,7 @@ func ParsePorts(s string) ([]Port, error) {
 		if here.first > 0 {
 			from = here.first + i
 		}
-		all = append(all, Port{Host: net.JoinHostPort(address, strconv.Itoa(from)), Guest: net.JoinHostPort(local, strconv.Itoa(there.first+i))})
+		all = append(all, Port{Host: net.JoinHostPort(address, strconv.Itoa(from)), Guest: net.JoinHostPort(local, strconv.Itoa(there.first+i)), Protocol: protocol})
 	}
 	return all, nil
 }
