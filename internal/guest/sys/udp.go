@@ -25,9 +25,8 @@ const (
 	datagramHead = 4
 	maxDatagram  = 65535 - 8 // The length of IPv6's payload, less UDP's head.
 
-	// datagramBuffer is how much the kernel holds of a connection's datagrams, with what it
-	// needs for each, while the agent reads none: some 16 of the longest, or 1,300 of 512
-	// bytes.
+	// datagramBuffer is how much the kernel holds of a connection's datagrams while the agent
+	// reads none. The kernel doubles it for what it needs beside the bytes (socket(7)).
 	datagramBuffer = 1 << 20
 )
 
