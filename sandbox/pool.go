@@ -61,7 +61,7 @@ func (p *Pool) Get(ctx context.Context) (*Machine, error) { return p.spares.get(
 func (p *Pool) Ready() int { return p.spares.count() }
 
 // Close ends the spares and waits for their end. Machines that Get has returned go on.
-// Close is called once.
+// A second Close does nothing.
 func (p *Pool) Close() error { return p.spares.close() }
 
 func (c PoolConfig) check() error {

@@ -31,9 +31,8 @@ type spares[T any] struct {
 	end   func(T) error                    // Releases one.
 	log   func(error)                      // Is told what no caller of get is told.
 
-	ctx   context.Context // Ends with close.
-	stop  context.CancelFunc
-	tasks sync.WaitGroup // Starts and watches.
+	closing chan struct{}  // Closed by close.
+	tasks   sync.WaitGroup // Starts and watches.
 
 	mu       sync.Mutex
 	closed   bool
@@ -57,7 +56,7 @@ type result[T any] struct {
 
 // open starts to make the spares, in the background.
 func (s *spares[T]) open() {
-	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.closing = make(chan struct{})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fillLocked()
@@ -123,8 +122,22 @@ func (s *spares[T]) fillLocked() {
 		missing += s.want - len(s.ready)
 	}
 	for ; !s.closed && s.starting < min(missing, startsAtOnce); s.starting++ {
-		s.tasks.Go(func() { s.arrive(s.start(s.ctx)) })
+		s.tasks.Go(s.startOne)
 	}
+}
+
+// startOne makes a value, or gives up when the pool is closed.
+func (s *spares[T]) startOne() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-s.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	s.arrive(s.start(ctx))
 }
 
 // arrive takes the result of a start.
@@ -236,6 +249,9 @@ func (s *spares[T]) count() int {
 // that wait get ErrPoolClosed.
 func (s *spares[T]) close() error {
 	s.mu.Lock()
+	if !s.closed {
+		close(s.closing)
+	}
 	left := s.ready
 	s.ready, s.closed = nil, true
 	for _, w := range s.waiters {
@@ -244,7 +260,6 @@ func (s *spares[T]) close() error {
 	s.waiters = nil
 	s.calmLocked()
 	s.mu.Unlock()
-	s.stop()
 	ends := make(chan error)
 	for _, v := range left {
 		close(v.taken)

@@ -66,19 +66,19 @@ func flow(b *testing.B, guest, conn net.Conn, size int) {
 }
 
 // pair is a machine's link, as the monitor makes it.
-func pair(b testing.TB) (guest, near net.Conn) {
-	b.Helper()
-	l, err := net.Listen("unix", filepath.Join(b.TempDir(), "link"))
+func pair(tb testing.TB) (guest, near net.Conn) {
+	tb.Helper()
+	l, err := net.Listen("unix", filepath.Join(tb.TempDir(), "link"))
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
 	if guest, err = net.Dial("unix", l.Addr().String()); err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	if near, err = l.Accept(); err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	b.Cleanup(func() { _, _ = guest.Close(), near.Close() })
+	tb.Cleanup(func() { _, _ = guest.Close(), near.Close() })
 	return guest, near
 }
