@@ -93,7 +93,6 @@ func newRestart() *cobra.Command {
 		Long: `Stop machines, as 'agentctl stop' does, and start them again. A machine that does not
 run is started.
 ` + exitHelp(startExit),
-		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q, err := f.request()
@@ -130,7 +129,6 @@ func newRename() *cobra.Command {
 		Long: `Give a machine another name. The machine must be stopped, because the processes of a
 running machine use its directory by its name.
 ` + exitHelp(plainExit),
-		Args:              cobra.ExactArgs(2), //nolint:mnd // The two names.
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := lookup(args[0])
@@ -152,7 +150,6 @@ func newPort() *cobra.Command {
 		Long: `Show the ports of this host that lead into a running machine (-p): all of them, or the
 address for one port of the machine.
 ` + exitHelp(plainExit),
-		Args:              cobra.RangeArgs(1, 2), //nolint:mnd // The name, and a port.
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ports, err := portsOf(args[0])

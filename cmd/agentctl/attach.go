@@ -38,7 +38,6 @@ that had it. ^P ^Q, or other keys (--detach-keys), leave a command on a terminal
   125  agentctl or the machine failed; nothing is known of the command
   128+n  signal n ended the command, or attach
 `),
-		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 2 {

@@ -49,7 +49,6 @@ other sources. Without -i the archive is read from standard input.
 ` + exitHelp(plainExit),
 		Example: `  agentctl load -i debian.tar
   docker save debian:12 | agentctl load`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.take(cmd, file, "")
 		},

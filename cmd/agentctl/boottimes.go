@@ -30,7 +30,6 @@ or as a picture (SVG) in a file.
 The guest measures its part with its own clock. In an emulated machine the resolution
 of that clock is the kernel's tick (1 to 4 ms).
 ` + exitHelp(plainExit),
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.config()
 			if err != nil {

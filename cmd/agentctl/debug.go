@@ -85,7 +85,6 @@ func newDebugPlan() *cobra.Command {
 		Long: `Boot a machine with the flags of 'agentctl run', end it, and print its agent's plan:
 the steps of the boot, in order.
 ` + exitHelp(plainExit),
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.config()
 			if err != nil {
@@ -144,7 +143,6 @@ func newDebugStacks() *cobra.Command {
 		Use:               "stacks NAME",
 		Short:             "Show where in the kernel a machine's processes are",
 		Long:              "Show where in the kernel a machine's processes are, the innermost function first.\n" + exitHelp(plainExit),
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error {
@@ -188,7 +186,6 @@ func newDebugCmdline() *cobra.Command {
 		Use:               "cmdline NAME",
 		Short:             "Print the commands that repeat a machine by hand",
 		Long:              "Print shell lines that start QEMU and virtiofsd as in the machine's last life.\n" + exitHelp(plainExit),
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(_ *cobra.Command, args []string) error {
 			m, err := lookup(args[0])

@@ -23,7 +23,6 @@ stay in use. A disk never becomes smaller. The disk's file takes space on this h
 only for what the machine writes.
 ` + exitHelp(plainExit),
 		Example:           `  agentctl disk grow dev 20g`,
-		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			mib, err := machines.ParseSize(args[1])

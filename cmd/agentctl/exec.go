@@ -126,7 +126,6 @@ func newShell() *cobra.Command {
 		Short: "Start a shell in a running machine",
 		Long: `Start a shell on this terminal: bash if the machine has it, otherwise sh.
 ` + exitHelp(execExit),
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return f.exec(cmd.Context(), func(ctx context.Context) (c *client.Client, err error) {

@@ -94,7 +94,6 @@ for SOURCE an archive from standard input is unpacked below TARGET, a directory.
 ` + exitHelp(plainExit),
 		Example: `  agentctl cp -r src dev:/srv
   agentctl cp dev:/srv/report.pdf .`,
-		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := interruptible(cmd)
 			defer stop()
@@ -292,7 +291,6 @@ func newLs() *cobra.Command {
 		Use:   "ls NAME:PATH",
 		Short: "List a directory of a machine",
 		Long:  "List a directory of a machine, or show one file.\n" + exitHelp(plainExit),
-		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return inMachine(cmd, args, func(ctx context.Context, r *client.Reconnector, path string) error {
 				lines, err := list(ctx, transfer.Guest{Again: r}, path)
@@ -376,7 +374,6 @@ func newCat() *cobra.Command {
 		Use:   "cat NAME:PATH...",
 		Short: "Write files of a machine to standard output",
 		Long:  "Write files of machines to standard output, one after the other.\n" + exitHelp(plainExit),
-		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return inMachine(cmd, args, func(ctx context.Context, r *client.Reconnector, path string) error {
 				f, err := r.Open(ctx, path)
@@ -396,7 +393,6 @@ func newPut() *cobra.Command {
 		Use:   "put NAME:PATH",
 		Short: "Write standard input to a file of a machine",
 		Long:  "Write standard input to a file of a machine, which is made or replaced.\n" + exitHelp(plainExit),
-		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			bits, err := parseMode(mode)
 			if err != nil {
@@ -461,7 +457,6 @@ archive from standard input below a directory of a machine.
 ` + exitHelp(plainExit),
 		Example: `  agentctl tar dev:/work | gzip >work.tar.gz
   tar c . | agentctl tar -x dev:/work`,
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return inMachine(cmd, args, func(ctx context.Context, r *client.Reconnector, path string) error {
 				end := transfer.End{Side: transfer.Guest{Again: r}, Name: path}

@@ -120,7 +120,6 @@ func printEach[T any](out io.Writer, text string, all []T, view func(T) any, hea
 // or as a template has it.
 func offerDetails[T any](cmd *cobra.Command, find func(name string) (T, error), view func(T) any) *cobra.Command {
 	var text string
-	cmd.Args = cobra.MinimumNArgs(1)
 	cmd.RunE = func(_ *cobra.Command, names []string) error {
 		all, err := collect(names, find)
 		if err != nil {

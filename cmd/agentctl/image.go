@@ -56,7 +56,6 @@ func newImageRemove() *cobra.Command {
 its names. Without -f an image is refused if a machine is made from it. With -f such a
 machine continues to run, but cannot be started again.
 ` + exitHelp(plainExit),
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			gone, err := forEach(args, func(name string) (imageRemoval, error) { return removeImage(name, force) })
 			if wantsJSON(cmd) {
@@ -121,7 +120,6 @@ func newImagePrune() *cobra.Command {
 name if it was run from a file or a directory, or if another image has got its name.
 With -a images with a name are removed too. The command does not ask.
 ` + exitHelp(plainExit),
-		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			users, err := usersOfImages()
 			if err != nil {

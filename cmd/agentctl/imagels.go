@@ -41,7 +41,6 @@ dangling=true|false, label=KEY[=VALUE], before=IMAGE or since=IMAGE.
 ` + exitHelp(plainExit),
 		Example: `  agentctl image ls -q -f dangling=true
   agentctl image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}'`,
-		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, name := range args {
 				f.filters = append(f.filters, "reference="+name)

@@ -26,7 +26,6 @@ that is a disk with ext4, XFS or btrfs is refused; you can copy its file instead
 ` + exitHelp(plainExit),
 		Example: `  agentctl image save -o debian.tar debian:12
   agentctl image save web db | zstd >both.tar.zst`,
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return untilSignal(cmd.Context(), func(ctx context.Context) error {
 				save := func(to io.Writer) error {

@@ -88,7 +88,6 @@ is one value.
   agentctl image import all.tar:debian:12
   agentctl image import ./rootfs build:1
   docker save debian:12 | agentctl image import -`,
-		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := ""
 			if len(args) > 1 {
@@ -116,7 +115,6 @@ before are not fetched again. The credentials of 'docker login' are used.
 ` + exitHelp(plainExit),
 		Example: `  agentctl pull debian:12
   agentctl pull --platform linux/amd64/v2 registry.example.org/app:1`,
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] == byStream {
 				return misuse(errors.New("pull: -: want a reference; 'agentctl image import -' reads standard input"))
@@ -178,7 +176,6 @@ func newImageTag() *cobra.Command {
 loses it. IMAGE is a name, or the first eight or more digits of an ID.
 ` + exitHelp(plainExit),
 		Example: "  agentctl image tag debian:12 base",
-		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			i, err := inCache(func(c *sandbox.Cache) (sandbox.Image, error) { return c.TagImage(args[0], args[1]) })
 			if err == nil && wantsJSON(cmd) {

@@ -32,7 +32,6 @@ func newKernelImport() *cobra.Command {
 
 A file's type is detected by its content, not by its name.
 ` + exitHelp(plainExit),
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return showImported(cmd)(inCache(func(c *sandbox.Cache) (sandbox.Kernel, error) { return c.ImportKernel(args...) }))
 		},
@@ -52,7 +51,6 @@ With --platform it is a kernel for machines of that platform. For another kind o
 processor than this host's the program of the small root is fetched too.
 ` + exitHelp(plainExit),
 		Example: "  agentctl kernel fetch --platform linux/arm64",
-		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := sandbox.ParsePlatform(platform); err != nil {
 				return misuse(fmt.Errorf("--%w", err))
@@ -84,7 +82,6 @@ func newKernelList() *cobra.Command {
 		Use:   "ls",
 		Short: "List the imported kernels, the newest first",
 		Long:  "List the imported kernels, the newest first.\n" + exitHelp(plainExit),
-		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := inCache((*sandbox.Cache).Kernels)
 			if err != nil {
@@ -112,7 +109,6 @@ characters of an ID. If several kernels have the name, it must be an ID. Without
 kernel is refused if a machine uses it by name (--kernel). With -f such a machine
 continues to run, but cannot be started again.
 ` + exitHelp(plainExit),
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			gone, err := forEach(args, func(name string) (sandbox.Kernel, error) { return removeKernel(name, force) })
 			if wantsJSON(cmd) {

@@ -48,7 +48,6 @@ before now (10m).
 ` + exitHelp(plainExit),
 		Example: `  agentctl logs -f --tail 10 web
   agentctl logs -t --since 10m web`,
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.parse(time.Now()); err != nil {

@@ -15,7 +15,7 @@ func extras() []*cobra.Command { return []*cobra.Command{newMan()} }
 
 func newMan() *cobra.Command {
 	return &cobra.Command{
-		Use: "man DIR", Hidden: true, Args: cobra.ExactArgs(1),
+		Use: "man DIR", Hidden: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			const readable = 0o755
 			if err := os.MkdirAll(args[0], readable); err != nil {

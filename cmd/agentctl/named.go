@@ -184,6 +184,7 @@ With --name the arguments are those of 'agentctl run -d', as with containers: 'c
 		Example: `  agentctl create -v .:/work -p 8080:80 dev
   agentctl start dev
   agentctl shell dev`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := interruptible(cmd)
 			defer stop()
@@ -342,7 +343,6 @@ func newStart() *cobra.Command {
 		Long: `Start machines, and return when they are ready. An agentctl in the background
 supervises each machine.
 ` + exitHelp(startExit),
-		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
@@ -405,7 +405,6 @@ default) and time to end (--stop-timeout, 10 seconds by default). All other comm
 get SIGTERM and a short time. Then files are written to disk. A machine that does not
 end within 8 more seconds (16 in software emulation) is killed. Its files stay.
 ` + exitHelp(plainExit),
-		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q, err := f.request()
@@ -431,7 +430,6 @@ func newKill() *cobra.Command {
 a signal other than KILL, send that signal to the machine's command instead. With --cmd
 any signal goes to a command that 'agentctl exec -d' has started.
 ` + exitHelp(plainExit),
-		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sig, err := machines.ParseSignal(name)
@@ -476,7 +474,6 @@ without -f. Directories that they share with this host stay, and so do volumes: 
 no effect, because a machine has no volumes without a name. With
 --cmd forget a command of 'agentctl exec -d' that has ended.
 ` + exitHelp(plainExit),
-		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if kept != "" {
@@ -532,7 +529,6 @@ if it has none and ended in order.
 If the second of two arguments is no machine, it is a command of 'agentctl exec -d' in the
 first. Its status is printed.
 ` + exitHelp("  0  all have ended\n  2  the arguments or flags are wrong\n  125  failed, or a machine did; the error is on standard error\n"),
-		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			ctx, stop := interruptible(cmd)

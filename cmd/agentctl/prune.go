@@ -52,7 +52,6 @@ longer use anything. Running and paused machines and kernels are never removed.
 The command lists what it would remove and asks first; with -f it does not ask. Without
 -f and without a terminal it removes nothing, and its status is 125.
 ` + exitHelp(plainExit),
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible(cmd)
 			defer stop()

@@ -68,7 +68,6 @@ With --pods, list the machines in which containerd's shim runs pods. 'ps', 'exec
 'why', 'stats', 'cp' and 'logs' accept a pod's name, or an unambiguous beginning of it,
 in place of a machine's name.
 ` + exitHelp(plainExit),
-		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {

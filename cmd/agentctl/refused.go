@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -79,7 +80,8 @@ func (e *refusedError) Error() string { return fmt.Sprintf("a machine has no --%
 
 // strict makes a command and its subcommands refuse errors that cobra ignores: unknown
 // commands (cobra prints the help and succeeds), flags that take "--" as their value,
-// doubtful values (checkValues), and flags that contradict each other (checkRules).
+// doubtful values (checkValues), and flags that contradict each other (checkRules). A
+// command without a check of its arguments' number gets the one of its usage line.
 func strict(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		strict(c)
@@ -89,18 +91,48 @@ func strict(cmd *cobra.Command) {
 	}
 	checkValues(cmd.Flags())
 	cmd.SuggestionsMinimumDistance = nearest
-	if args := cmd.Args; cmd.HasParent() {
+	args := cmd.Args
+	if args == nil {
+		args = argumentsOf(cmd.Use)
+	}
+	if cmd.HasParent() {
 		cmd.Args = func(cmd *cobra.Command, words []string) error {
 			err := refuseDashes(cmd.Flags())
 			if err == nil {
 				err = checkRules(cmd)
 			}
-			if err != nil || args == nil {
+			if err != nil {
 				return misuse(err)
 			}
 			return usageOf(cmd, args(cmd, words))
 		}
 	}
+}
+
+// flagWords are the words of a usage line that stand for flags.
+var flagWords = regexp.MustCompile(` (\[(flags|-[^]]*)\]|-\w+)`)
+
+// argumentsOf returns the check of a command's number of arguments, which its usage line
+// says: words in brackets may be left out, and those with dots repeated.
+func argumentsOf(use string) cobra.PositionalArgs {
+	least, most := 0, 0
+	for _, word := range strings.Fields(flagWords.ReplaceAllString(use, ""))[1:] {
+		if !strings.HasPrefix(word, "[") || strings.Contains(word, "]") && !strings.HasSuffix(word, "]") {
+			least++
+		}
+		most++
+	}
+	switch {
+	case strings.Contains(use, "..."):
+		return cobra.MinimumNArgs(least)
+	case most == 0:
+		return cobra.NoArgs
+	case least == 0:
+		return cobra.MaximumNArgs(most)
+	case least == most:
+		return cobra.ExactArgs(most)
+	}
+	return cobra.RangeArgs(least, most)
 }
 
 // group makes a command of subcommands. What long says of it is the short text if it is "".

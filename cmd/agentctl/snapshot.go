@@ -32,7 +32,6 @@ func newSnapshotCreate() *cobra.Command {
 		Long: `Save a running machine under a name. Its commands stand still meanwhile and then go on.
 If that fails they go on too, and there is no snapshot.
 ` + savedNote + exitHelp(plainExit),
-		Args: cobra.ExactArgs(2),
 		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, args []string) error {
 			ctx, stop := interruptible(cmd)
 			defer stop()
@@ -66,7 +65,6 @@ func newSnapshotList() *cobra.Command {
 		Use:   "ls [flags]",
 		Short: "List the snapshots",
 		Long:  "List the snapshots, the oldest first. One that cannot be read is an error, after the list of the others.\n" + exitHelp(plainExit),
-		Args:  cobra.NoArgs,
 		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, _ []string) error {
 			all, err := store.Snapshots()
 			if quiet || wantsJSON(cmd) {
@@ -88,7 +86,6 @@ func newSnapshotInspect() *cobra.Command {
 		Use:   "inspect SNAPSHOT...",
 		Short: "Print all details of snapshots",
 		Long:  "Print a list of snapshots as JSON, with the QEMU and the processor that they need.\n" + exitHelp(plainExit),
-		Args:  cobra.MinimumNArgs(1),
 		RunE: inStore(func(_ *cobra.Command, store *machines.Store, args []string) error {
 			all, err := collect(args, store.Snapshot)
 			if err != nil {
@@ -107,7 +104,6 @@ func newSnapshotRemove() *cobra.Command {
 		Use:   "rm [-f] SNAPSHOT...",
 		Short: "Remove snapshots",
 		Long:  "Remove snapshots. Machines that were made of one stay as they are.\n" + exitHelp(plainExit),
-		Args:  cobra.MinimumNArgs(1),
 		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, args []string) error {
 			return removeEach(cmd, args, func(name string) error { return advise(store.RemoveSnapshot(name)) }, force, machines.ErrNoSnapshot)
 		}),
@@ -146,7 +142,6 @@ func newRestore() *cobra.Command {
 All files are checked first. A snapshot that was made with another QEMU, kernel or
 processor is refused. The snapshot stays as it is.
 ` + twinNote + exitHelp(startExit),
-		Args: cobra.ExactArgs(1),
 		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, args []string) (err error) {
 			q := machines.RestoreRequest{Name: name, Hostname: hostname, MachineID: f.machineID}
 			if q.Ports, err = parsePorts(ports); err != nil {
@@ -195,7 +190,6 @@ func newFork() *cobra.Command {
 		Long: `Make copies of a running machine: with its memory, its commands and its disks. The
 machine itself goes on.
 ` + twinNote + savedNote + exitHelp(startExit),
-		Args:              cobra.MinimumNArgs(2),
 		ValidArgsFunction: completeNames,
 		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, args []string) error {
 			ctx, stop := interruptible(cmd)
@@ -244,7 +238,6 @@ nothing of them takes this host's memory or processors but their supervisors. Cl
 stay connected and wait. 'agentctl resume' continues them, also after their supervisors
 were killed or this host was restarted. The clients are gone then.
 ` + savedNote + exitHelp(plainExit),
-		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
@@ -263,7 +256,6 @@ func newResume() *cobra.Command {
 		Long: `Continue paused machines, and return when they serve. No byte of a command's output is
 lost. TCP connections with other hosts are reset, because the network has forgotten them.
 ` + exitHelp(startExit),
-		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {

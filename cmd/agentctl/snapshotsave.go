@@ -19,7 +19,6 @@ func newSnapshotExport() *cobra.Command {
 with the same QEMU, kernel and processor. All files are checked first. The archive has
 all that the machine knew: keys and passwords in memory too.
 ` + exitHelp(plainExit),
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return untilSignal(cmd.Context(), func(ctx context.Context) error {
 				store, err := machines.Open("")
@@ -43,7 +42,6 @@ func newSnapshotImport() *cobra.Command {
 input. All of it is checked against its digests. Take archives only from those you
 trust: QEMU does.
 ` + exitHelp(plainExit),
-		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return untilSignal(cmd.Context(), func(ctx context.Context) error {
 				store, err := machines.Open("")

@@ -16,7 +16,7 @@ import (
 // newSupervise is the hidden command that start runs in the background.
 func newSupervise() *cobra.Command {
 	return &cobra.Command{
-		Use: "supervise NAME", Hidden: true, Args: cobra.ExactArgs(1),
+		Use: "supervise NAME", Hidden: true,
 		RunE: func(_ *cobra.Command, args []string) error {
 			m, err := lookup(args[0])
 			if err != nil {

@@ -59,7 +59,6 @@ machines that do not run, images and volumes that no machine uses, snapshots, ke
 that no machine names, and templates and files of the cache that can be made again and
 were not used for a day. Files of other users may be missing in the figures.
 ` + exitHelp(plainExit),
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			lines, err := usages()
 			if err != nil {

@@ -23,7 +23,6 @@ for, unless --platform names another.
 		Example: `  CGO_ENABLED=0 go test -exec 'agentctl testexec' ./...
   GOARCH=arm64 go test -exec 'agentctl testexec' ./...
   go test -exec 'agentctl testexec --image debian -m 2g' ./...`,
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := r.likeHere(args); err != nil {
 				return err

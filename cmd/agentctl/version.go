@@ -59,7 +59,6 @@ func newVersion() *cobra.Command {
 		Use:   "version",
 		Short: "Print the version",
 		Long:  "Print the version of this program and of the agent that is built into it.\n" + exitHelp(plainExit),
-		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if wantsJSON(cmd) {
 				return writeJSON(os.Stdout, thisVersion())

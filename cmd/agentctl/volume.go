@@ -22,7 +22,6 @@ func newVolumeCreate() *cobra.Command {
 		Use:   "create [flags] NAME",
 		Short: "Make a volume, unless it exists",
 		Long:  "Make a volume, unless it exists, and print its name. -v NAME:PATH makes it too.\n" + exitHelp(plainExit),
-		Args:  cobra.ExactArgs(1),
 		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, args []string) error {
 			all, err := parseLabels(labels)
 			if err != nil {
@@ -56,7 +55,6 @@ func newVolumeList() *cobra.Command {
 A filter is name=TEXT (a part of the name), label=KEY[=VALUE], dangling=true|false (no
 machine uses the volume) or driver=local, which all volumes have.
 ` + exitHelp(plainExit),
-		Args: cobra.NoArgs,
 		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, _ []string) error {
 			all, err := store.Volumes()
 			if err == nil {
@@ -109,7 +107,6 @@ func newVolumeRemove() *cobra.Command {
 		Use:   "rm [-f] NAME...",
 		Short: "Remove volumes with all their files",
 		Long:  "Remove volumes with all their files. A volume that a machine uses is refused.\n" + exitHelp(plainExit),
-		Args:  cobra.MinimumNArgs(1),
 		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, args []string) error {
 			return removeEach(cmd, args, store.RemoveVolume, force, machines.ErrNoVolume)
 		}),
@@ -126,7 +123,6 @@ func newVolumePrune() *cobra.Command {
 		Long: `Remove the volumes that no machine uses, with their content. As with containers,
 volumes with a name are removed only with -a; here all volumes have one.
 ` + exitHelp(plainExit),
-		Args: cobra.NoArgs,
 		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, _ []string) error {
 			if !all {
 				return misuse(errors.New("volume prune: all volumes have names; -a removes those that no machine is made with"))

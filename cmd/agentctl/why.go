@@ -45,7 +45,6 @@ func newWhy() *cobra.Command {
 function in which it sleeps, and its open pipes and sockets; the pressure; the processes
 that its kernel has killed for lack of memory; and the last lines of the console.
 ` + exitHelp(plainExit),
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error {
