@@ -182,10 +182,7 @@ func (r *Root) remove(name, op string, flags int) error {
 		return err
 	}
 	defer func() { _ = unix.Close(dir) }()
-	if err := unix.Unlinkat(dir, path.Base(name), flags); err != nil {
-		return &fs.PathError{Op: op, Path: name, Err: err}
-	}
-	return nil
+	return pathError(op, name, unix.Unlinkat(dir, path.Base(name), flags))
 }
 
 // Poke writes data to the file name in one write. The file must be there.
@@ -195,8 +192,6 @@ func (r *Root) Poke(name, data string) error {
 		return err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	if _, err := retry(func() (int, error) { return unix.Write(fd, []byte(data)) }); err != nil {
-		return &fs.PathError{Op: "write", Path: name, Err: err}
-	}
-	return nil
+	_, err = retry(func() (int, error) { return unix.Write(fd, []byte(data)) })
+	return pathError("write", name, err)
 }

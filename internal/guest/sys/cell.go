@@ -46,10 +46,7 @@ func (c *Cell) open() (err error) {
 // openIn opens a file of a control group. Such a directory has no symbolic links.
 func openIn(dir int, name string, flags int) (int, error) {
 	fd, err := retry(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0) })
-	if err != nil {
-		return -1, &os.PathError{Op: "open", Path: name, Err: err}
-	}
-	return fd, nil
+	return fd, pathError("open", name, err)
 }
 
 // Name is the cell's name in its group.
@@ -200,10 +197,7 @@ func putAt(dir int, name, text string) error {
 	}
 	_, err = retry(func() (int, error) { return unix.Write(fd, []byte(text)) })
 	_ = unix.Close(fd) // The write has reported all.
-	if err != nil {
-		return &os.PathError{Op: "write", Path: filepath.Base(name), Err: err}
-	}
-	return nil
+	return pathError("write", filepath.Base(name), err)
 }
 
 // maxGroupFile bounds what is read of a control group's file: some thousand process ids, or

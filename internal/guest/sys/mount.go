@@ -262,10 +262,7 @@ func Unmount(target string, lazily bool) error {
 	if lazily {
 		flags |= unix.MNT_DETACH
 	}
-	if err := unix.Unmount(target, flags); err != nil {
-		return &os.PathError{Op: "unmount", Path: target, Err: err}
-	}
-	return nil
+	return pathError("unmount", target, unix.Unmount(target, flags))
 }
 
 // RemountReadOnly makes the file system that the root is a mount of read-only, for all its

@@ -49,11 +49,9 @@ func unescape(s string) string {
 // SyncMount syncs the file system at a mount point and waits for it. For a shared directory
 // it waits until the host has the data.
 func SyncMount(path string) error {
-	fd, err := retry(func() (int, error) {
-		return unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	})
+	fd, err := open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: path, Err: err}
+		return err
 	}
 	defer func() { _ = unix.Close(fd) }() // Read only: nothing to lose.
 	return again(func() error { return unix.Syncfs(fd) })

@@ -51,11 +51,9 @@ type Port struct {
 
 // OpenPort opens the device of a port.
 func OpenPort(device string) (*Port, error) {
-	fd, err := retry(func() (int, error) {
-		return unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	})
+	fd, err := open(device, unix.O_RDWR|unix.O_NONBLOCK)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: device, Err: err}
+		return nil, err
 	}
 	return newPort(fd, device), nil
 }

@@ -58,10 +58,7 @@ func relative(name string) string {
 func (r *Root) open(name string, flags int) (int, error) {
 	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: resolveInside}
 	fd, err := retry(func() (int, error) { return unix.Openat2(r.fd, relative(name), &how) })
-	if err != nil {
-		return -1, &fs.PathError{Op: "open", Path: name, Err: explainLink(err)}
-	}
-	return fd, nil
+	return fd, pathError("open", name, explainLink(err))
 }
 
 // ErrLink is in every error about a symbolic link where none is allowed.
@@ -92,20 +89,14 @@ func (r *Root) MkdirAll(name string, perm uint32) error {
 			err = unix.Close(fd)
 		}
 	}
-	if err != nil {
-		return &fs.PathError{Op: "mkdir", Path: name, Err: err}
-	}
-	return nil
+	return pathError("mkdir", name, err)
 }
 
 // mkdirAll returns an O_PATH descriptor of the directory. fresh says that in most cases the
 // directory does not exist yet.
 func (r *Root) mkdirAll(name string, perm uint32, fresh bool) (int, error) {
 	at, err := r.makeDir(relative(name), perm, fresh)
-	if err != nil {
-		return -1, &fs.PathError{Op: "mkdir", Path: name, Err: err}
-	}
-	return at, nil
+	return at, pathError("mkdir", name, err)
 }
 
 // parentOf returns an O_PATH descriptor of the directory that name lies in, which is
@@ -208,10 +199,7 @@ func (r *Root) Sticky(name string) error {
 		return nil
 	}
 	// fchmod refuses O_PATH; "." of the same directory is the same file.
-	if err := unix.Fchmodat(fd, ".", sticky, 0); err != nil {
-		return &fs.PathError{Op: "chmod", Path: name, Err: err}
-	}
-	return nil
+	return pathError("chmod", name, unix.Fchmodat(fd, ".", sticky, 0))
 }
 
 // IsSticky reports whether name is a directory of mode 1777, links inside the
@@ -225,6 +213,20 @@ func (r *Root) IsSticky(name string) bool {
 	defer func() { _ = unix.Close(fd) }()
 	var st unix.Stat_t
 	return unix.Fstat(fd, &st) == nil && st.Mode&0o7777 == sticky
+}
+
+// open opens a file by its path, links followed.
+func open(path string, flags int) (int, error) {
+	fd, err := retry(func() (int, error) { return unix.Open(path, flags|unix.O_CLOEXEC, 0) })
+	return fd, pathError("open", path, err)
+}
+
+// pathError tells of the operation and the path of an error, if there is one.
+func pathError(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: path, Err: err}
 }
 
 // retry repeats a call that a signal interrupted (EINTR, signal(7)).

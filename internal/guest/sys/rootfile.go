@@ -101,10 +101,7 @@ func (r *Root) RenewFile(name string, data []byte, perm uint32) error {
 		}
 		return replace(dir, base, name, data, perm)
 	}
-	if err != nil {
-		return &fs.PathError{Op: "write", Path: name, Err: err}
-	}
-	return nil
+	return pathError("write", name, err)
 }
 
 // NewFile makes the file name if nothing has the name. If anything has it, also a dangling
@@ -115,10 +112,7 @@ func (r *Root) NewFile(name string, data []byte, perm uint32) error {
 		return err
 	}
 	defer func() { _ = unix.Close(dir) }()
-	if err := writeNew(dir, base, data, perm); err != nil {
-		return &fs.PathError{Op: "write", Path: name, Err: err}
-	}
-	return nil
+	return pathError("write", name, writeNew(dir, base, data, perm))
 }
 
 // holds reports whether the file name of dir is as writeNew would make it. It opens the
@@ -214,10 +208,7 @@ func (r *Root) Append(name string, limit int64, more func(old []byte) []byte) er
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(appendTo(fd, limit, more), unix.Close(fd)); err != nil {
-		return &fs.PathError{Op: "append", Path: name, Err: err}
-	}
-	return nil
+	return pathError("append", name, errors.Join(appendTo(fd, limit, more), unix.Close(fd)))
 }
 
 func appendTo(fd int, limit int64, more func(old []byte) []byte) error {

@@ -13,11 +13,9 @@ import (
 
 // list returns the names in a directory with few, short names, as sysfs has.
 func list(dir string) (names []string, err error) {
-	fd, err := retry(func() (int, error) {
-		return unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	})
+	fd, err := open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
+		return nil, err
 	}
 	defer func() { _ = unix.Close(fd) }() // Read only: nothing to lose.
 	buf := make([]byte, 1024)             // Of the few entries that such a directory has.
@@ -36,9 +34,9 @@ func list(dir string) (names []string, err error) {
 // attributeOf returns the value of a file of sysfs, which is a name or a number and comes in
 // one read.
 func attributeOf(path string) (string, error) {
-	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	fd, err := open(path, unix.O_RDONLY)
 	if err != nil {
-		return "", &fs.PathError{Op: "open", Path: path, Err: err}
+		return "", err
 	}
 	defer func() { _ = unix.Close(fd) }()
 	buf := make([]byte, 256)
@@ -51,13 +49,11 @@ func attributeOf(path string) (string, error) {
 
 // put writes a value to such a file, in one write.
 func put(path, value string) error {
-	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0) })
+	fd, err := open(path, unix.O_WRONLY)
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: path, Err: err}
+		return err
 	}
 	defer func() { _ = unix.Close(fd) }() // The write has reported all errors.
-	if _, err := retry(func() (int, error) { return unix.Write(fd, []byte(value)) }); err != nil {
-		return &fs.PathError{Op: "write", Path: path, Err: err}
-	}
-	return nil
+	_, err = retry(func() (int, error) { return unix.Write(fd, []byte(value)) })
+	return pathError("write", path, err)
 }
