@@ -73,7 +73,16 @@ func (r *ResultCall) result() (string, value) {
 	}
 }
 
-func numbers(p *[]uint64) value { return list[uint64]{p, num[uint64]} }
+// A numberList is an array of numbers. Its description needs no allocation.
+type numberList struct{ p *[]uint64 }
+
+func numbers(p *[]uint64) value { return numberList{p} }
+
+func (n numberList) list() list[uint64] { return list[uint64]{n.p, num[uint64]} }
+
+func (n numberList) absent() bool      { return len(*n.p) == 0 }
+func (n numberList) encode(e *encoder) { n.list().encode(e) }
+func (n numberList) decode(d *decoder) { n.list().decode(d) }
 
 // An FSNumber is the place of a number in ResultCall.Numbers of CallStatFS (statfs(2)).
 type FSNumber int

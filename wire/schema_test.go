@@ -157,6 +157,9 @@ func (boolean) inside(*printer)   {}
 func (octets) inside(*printer)    {}
 func (fixed) inside(*printer)     {}
 
+func (numberList) kind() string    { return "list of u64" }
+func (numberList) inside(*printer) {}
+
 func (maybeText) kind() string         { return "text or null" }
 func (maybeText) inside(*printer)      {}
 func (maybeNumber[T]) kind() string    { return number[T]{}.kind() + " or null" }
