@@ -10,10 +10,10 @@ import (
 )
 
 // EnterNetwork moves this whole process, and what it starts from then on, into the
-// network namespace that has the given path in the mount namespace mounts; "" is a new
+// network namespace that has the given path where origin leads; "" is a new
 // one. It works in programs without C code alone, where the runtime owns every thread.
-func EnterNetwork(mounts *os.File, path string) error {
-	ns, err := openNetwork(mounts, path)
+func EnterNetwork(origin Origin, path string) error {
+	ns, err := openNetwork(origin, path)
 	if err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func EnterNetwork(mounts *os.File, path string) error {
 // openNetwork works on a thread that ends in the namespaces that it enters. The mounts
 // of this process do not have what was mounted after its start, where the host's are
 // private.
-func openNetwork(mounts *os.File, path string) (ns *os.File, err error) {
+func openNetwork(origin Origin, path string) (ns *os.File, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -36,7 +36,7 @@ func openNetwork(mounts *os.File, path string) (ns *os.File, err error) {
 			path = "/proc/thread-self/ns/net"
 			err = unix.Unshare(unix.CLONE_NEWNET)
 		} else {
-			err = enterMounts(mounts)
+			err = origin.enter()
 		}
 		if err == nil {
 			ns, err = os.Open(path)

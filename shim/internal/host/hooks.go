@@ -19,17 +19,17 @@ import (
 const hookTime = 2 * time.Minute
 
 // RunHooks runs hooks of the host, in their order, with the container's state as
-// their input. They run in the namespace network and in the mount namespace mounts,
+// their input. They run in the namespace network and where origin leads,
 // those of containerd, as the specification has it: one that sets up the pod's network
 // makes the other end of it there.
-func RunHooks(ctx context.Context, mounts, network *os.File, kind string, hooks []specs.Hook, state specs.State) error {
+func RunHooks(ctx context.Context, origin Origin, network *os.File, kind string, hooks []specs.Hook, state specs.State) error {
 	state.Version = specs.Version
 	input, err := json.Marshal(state)
 	if err != nil {
 		return err
 	}
 	for i, h := range hooks {
-		if err := inRuntime(mounts, network, func() error { return runHook(ctx, h, input) }); err != nil {
+		if err := inRuntime(origin, network, func() error { return runHook(ctx, h, input) }); err != nil {
 			return fmt.Errorf("hook %s[%d] %s: %w", kind, i, h.Path, err)
 		}
 	}
@@ -37,7 +37,7 @@ func RunHooks(ctx context.Context, mounts, network *os.File, kind string, hooks 
 }
 
 // inRuntime calls f on a thread in the namespaces of containerd, which ends with it.
-func inRuntime(mounts, network *os.File, f func() error) (err error) {
+func inRuntime(origin Origin, network *os.File, f func() error) (err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -46,7 +46,7 @@ func inRuntime(mounts, network *os.File, f func() error) (err error) {
 			err = fmt.Errorf("enter the network namespace of the host: %w", err)
 			return
 		}
-		if err = enterMounts(mounts); err == nil {
+		if err = origin.enter(); err == nil {
 			err = f()
 		}
 	}()

@@ -152,7 +152,7 @@ func bindReadOnly(source, target string) error {
 // mount point is made under the name point. What is mounted below it there later is
 // seen too, if that mount is shared: a copy of a mount stays in the group of its
 // original.
-func bindFrom(origin *os.File, b plan.Bind, point, target string) error {
+func bindFrom(origin Origin, b plan.Bind, point, target string) error {
 	mount, isDir, err := copyMount(origin, b)
 	if err != nil {
 		return fmt.Errorf("volume %s: %w", b.Source, err)
@@ -193,7 +193,7 @@ func prepareBind(b plan.Bind, mount int) error {
 
 // copyMount makes a mount that is attached nowhere yet. It enters the namespace on a
 // thread that ends with it.
-func copyMount(origin *os.File, b plan.Bind) (mount int, isDir bool, err error) {
+func copyMount(origin Origin, b plan.Bind) (mount int, isDir bool, err error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	if b.Recursive {
 		flags |= unix.AT_RECURSIVE
@@ -202,7 +202,7 @@ func copyMount(origin *os.File, b plan.Bind) (mount int, isDir bool, err error) 
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
-		if err = enterMounts(origin); err != nil {
+		if err = origin.enter(); err != nil {
 			return
 		}
 		if mount, err = unix.OpenTree(unix.AT_FDCWD, b.Source, flags); err != nil {
@@ -215,16 +215,6 @@ func copyMount(origin *os.File, b plan.Bind) (mount int, isDir bool, err error) 
 	}()
 	<-done
 	return mount, isDir, err
-}
-
-func enterMounts(origin *os.File) error {
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return fmt.Errorf("leave the other threads' directory: %w", err)
-	}
-	if err := unix.Setns(int(origin.Fd()), unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("enter the mount namespace of the host: %w", err)
-	}
-	return nil
 }
 
 // remountReadOnly keeps what else holds of the mount.

@@ -31,7 +31,7 @@ const rootBytes = 64 << 20
 // there, to another place of the host.
 type Tree struct {
 	dir    string
-	origin *os.File // The mount namespace that the paths of volumes mean.
+	origin Origin // Where the paths of volumes lead.
 }
 
 // Root is the machine's root directory.
@@ -51,7 +51,7 @@ const volumesDir = ".volumes"
 // MakeTree makes the tree in dir: the programs come from the directory master. What
 // is mounted later on it reaches the file servers that run by then, because the
 // mounts are shared with their namespaces.
-func MakeTree(dir, master string, origin *os.File) (Tree, error) {
+func MakeTree(dir, master string, origin Origin) (Tree, error) {
 	t := Tree{dir, origin}
 	for _, d := range []string{t.tree(), t.Root(), t.Volumes()} {
 		if err := os.MkdirAll(d, 0o755); err != nil { //nolint:gosec // The guest's users pass it.

@@ -51,7 +51,7 @@ func newTree(t *testing.T) (tree Tree, outside string) {
 	if err := os.WriteFile(filepath.Join(outside, "kept"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	origin, err := os.Open("/proc/self/ns/mnt")
+	origin, err := OpenOrigin()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func newTree(t *testing.T) (tree Tree, outside string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		runtime.KeepAlive(origin)
+		origin.Close()
 		if err := tree.Close(); err != nil {
 			t.Error(err)
 		}
@@ -171,10 +171,11 @@ func TestHooksRunInTheRuntimesNamespaces(t *testing.T) {
 	if !inMounts(t) {
 		return
 	}
-	mounts, err := os.Open("/proc/self/ns/mnt")
+	origin, err := OpenOrigin()
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer origin.Close()
 	network, err := os.Open("/proc/self/ns/net")
 	if err != nil {
 		t.Fatal(err)
@@ -192,7 +193,7 @@ func TestHooksRunInTheRuntimesNamespaces(t *testing.T) {
 			return
 		}
 		hook := specs.Hook{Path: "/bin/sh", Args: []string{"sh", "-c", "readlink /proc/self/ns/net >" + file}}
-		done <- RunHooks(t.Context(), mounts, network, "createRuntime", []specs.Hook{hook}, specs.State{})
+		done <- RunHooks(t.Context(), origin, network, "createRuntime", []specs.Hook{hook}, specs.State{})
 	}()
 	if err := <-done; err != nil {
 		t.Fatal(err)

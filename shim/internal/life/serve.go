@@ -36,6 +36,8 @@ const (
 	originFD = 4
 	// networkFD is the network namespace of containerd.
 	networkFD = 5
+	// rootFD is the root directory of containerd.
+	rootFD = 6
 	// endTime bounds each part of the end: calls under way, and events.
 	endTime = 5 * time.Second
 	// answerTime is for the callers to take the last answer and close their connections;
@@ -66,7 +68,7 @@ func Serve(a Args) error {
 	publisher := service.NewPublisher(a.TTRPC, a.Namespace, log)
 	tasks := service.NewTasks(a.Namespace, Version, publisher)
 	p := pod.New(pod.Config{
-		ID: a.ID, Namespace: a.Namespace, Dir: a.Dir, Master: master, Origin: os.NewFile(originFD, "mounts"), Network: os.NewFile(networkFD, "network"),
+		ID: a.ID, Namespace: a.Namespace, Dir: a.Dir, Master: master, Origin: host.Origin{Mounts: os.NewFile(originFD, "mounts"), Root: os.NewFile(rootFD, "root")}, Network: os.NewFile(networkFD, "network"),
 		Options: opts, Log: log, Events: tasks, Charge: func(cgroupsPath string) error { return charge(a.Dir, cgroupsPath) },
 	})
 	tasks.SetPod(p)

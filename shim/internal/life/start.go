@@ -162,17 +162,17 @@ func launch(a Args, spec *specs.Spec, dir string) (err error) {
 			return err
 		}
 	}
-	origin, err := os.Open("/proc/self/ns/mnt")
+	origin, err := host.OpenOrigin()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = origin.Close() }()
+	defer origin.Close()
 	network, err := os.Open("/proc/self/ns/net")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = network.Close() }()
-	cmd, err := command(a, dir, f, origin, network)
+	cmd, err := command(a, dir, f, origin.Mounts, network, origin.Root)
 	if err != nil {
 		return err
 	}
@@ -203,7 +203,7 @@ func command(a Args, dir string, files ...*os.File) (*exec.Cmd, error) {
 	if os.Getenv("HOME") == "" {
 		cmd.Env = append(cmd.Env, "HOME=/root") // The cache of kernels is found by it.
 	}
-	cmd.ExtraFiles = files // In the order of listenerFD, originFD and networkFD.
+	cmd.ExtraFiles = files // In the order of listenerFD, originFD, networkFD and rootFD.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return cmd, nil
 }
@@ -227,14 +227,7 @@ func enter(spec *specs.Spec) error {
 	if err := enterNetwork(spec); err != nil {
 		return err
 	}
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("make a mount namespace: %w", err)
-	}
-	// The host's mounts go on to appear, ours stay here.
-	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("set the propagation of mounts: %w", err)
-	}
-	return nil
+	return host.OwnMounts()
 }
 
 // enterNetwork enters the namespace that the container names, or makes one for a

@@ -33,8 +33,7 @@ type Config struct {
 	Namespace string // Of containerd.
 	Dir       string // The pod's own directory of this host, made by the caller.
 	Master    string // The directory with the programs of the machine's root.
-	// Origin is the mount namespace that the paths of volumes mean.
-	Origin *os.File
+	Origin host.Origin // Where the paths of volumes lead.
 	// Network is containerd's network namespace, in which hooks run.
 	Network *os.File
 	Options options.Options
