@@ -70,12 +70,12 @@ func lost(ctx context.Context, err error) bool {
 }
 
 // wait returns the end of a process, or of the machine.
-func (m *machine) wait(p *Process) (code uint32, at time.Time) {
+func (m *machine) wait(p *Process) (code uint32) {
 	r, err := m.tasks.Wait(context.Background(), &task.WaitRequest{ID: p.Container, ExecID: p.Exec})
 	if err != nil {
-		return killedStatus, time.Now()
+		return killedStatus
 	}
-	return r.ExitStatus, r.ExitedAt.AsTime()
+	return r.ExitStatus
 }
 
 // InGuest says where an error comes from, and that the guest's words are its own. They

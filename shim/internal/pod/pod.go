@@ -215,8 +215,8 @@ func (p *Pod) createIn(ctx context.Context, m *machine, c *Container, r Create, 
 
 // await tells of a process's end.
 func (p *Pod) await(m *machine, proc *Process) {
-	code, at := m.wait(proc)
-	proc.finish(code, at, func() { p.cfg.Events.Exited(proc) })
+	code := m.wait(proc)
+	proc.finish(code, func() { p.cfg.Events.Exited(proc) })
 }
 
 // Start starts a container's process, or one that Exec has taken down. Tell is called

@@ -187,12 +187,18 @@ func podMembers(t *testing.T, h *host, id, name string) (pids []int) {
 	return pids
 }
 
-// sessionOf is field 6 of /proc/PID/stat, after the name in brackets.
 func sessionOf(pid int) string {
+	const session = 6
+	return statField(pid, session)
+}
+
+// statField is a field of /proc/PID/stat by its number in proc(5), after the name, which
+// is the second; "" for a process that has ended.
+func statField(pid, number int) string {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, rest, _ := strings.Cut(string(b), ") ")
-	if fields := strings.Fields(rest); len(fields) > 3 {
-		return fields[3]
+	if fields := strings.Fields(rest); len(fields) > number-3 {
+		return fields[number-3]
 	}
 	return ""
 }

@@ -1,11 +1,13 @@
 package trial
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -206,5 +208,14 @@ func members(t *testing.T, h *host, name string) (pids []int) {
 			pids = append(pids, pid)
 		}
 	}
+	// Numbers begin anew after 32,768.
+	slices.SortFunc(pids, func(a, b int) int { return cmp.Compare(startOf(a), startOf(b)) })
 	return pids
+}
+
+// startOf is when a process was started, in ticks; 0 for one that has ended.
+func startOf(pid int) int {
+	const start = 22
+	n, _ := strconv.Atoi(statField(pid, start))
+	return n
 }
