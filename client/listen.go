@@ -344,23 +344,23 @@ func (l *Listener) SetDeadline(t time.Time) error {
 	return nil
 }
 
-// A failedAccept is a connection that the guest could not give, for want of descriptors for
+// A lostConnError is a connection that the guest could not give, for want of descriptors for
 // example. The next may succeed: servers such as that of net/http go on.
-type failedAccept struct{ error }
+type lostConnError struct{ error }
 
 // Timeout returns false.
-func (failedAccept) Timeout() bool { return false }
+func (lostConnError) Timeout() bool { return false }
 
 // Temporary returns true.
-func (failedAccept) Temporary() bool { return true }
+func (lostConnError) Temporary() bool { return true }
 
 // Unwrap returns the guest's error.
-func (e failedAccept) Unwrap() error { return e.error }
+func (e lostConnError) Unwrap() error { return e.error }
 
 // acceptError marks an error of the guest as one of this connection alone.
 func acceptError(err error) error {
 	if _, ok := errors.AsType[*GuestError](err); ok {
-		return failedAccept{err}
+		return lostConnError{err}
 	}
 	return err
 }

@@ -31,6 +31,7 @@ func TestRelisten(t *testing.T) {
 			p.send(id, &wire.TCPClosed{})
 		},
 	}, func(t *testing.T, r *client.Reconnector) {
+		t.Helper()
 		l, err := r.Listen(t.Context(), "tcp", "localhost:0")
 		if err != nil {
 			t.Fatal(err)

@@ -74,6 +74,7 @@ func TestComeback(t *testing.T) {
 			p.send(id, &wire.ExecExited{Code: 4})
 		},
 	}, func(t *testing.T, r *client.Reconnector) {
+		t.Helper()
 		var gap uint64
 		cmd := r.Attach(t.Context(), "n", client.View{Write: true, Gap: func(_ bool, at uint64) { gap = at }})
 		cmd.Stdin = strings.NewReader("0123456789")
@@ -109,6 +110,7 @@ func TestNoComeback(t *testing.T) {
 					p.ignore()
 				},
 			}, func(t *testing.T, r *client.Reconnector) {
+				t.Helper()
 				if err := r.Attach(t.Context(), "n", client.View{}).Run(); err == nil || !c.is(err) {
 					t.Errorf("Run = %v", err)
 				}
@@ -137,6 +139,7 @@ func TestComebackToOthersInput(t *testing.T) {
 			p.send(f.ID, &wire.ExecExited{})
 		},
 	}, func(t *testing.T, r *client.Reconnector) {
+		t.Helper()
 		cmd := r.Attach(t.Context(), "n", client.View{Write: true})
 		in, _ := io.Pipe()
 		cmd.Stdin = io.MultiReader(strings.NewReader("mine"), in)
@@ -175,6 +178,7 @@ func TestStartTorn(t *testing.T) {
 				p.send(id, &wire.ExecExited{})
 			},
 		}, func(t *testing.T, r *client.Reconnector) {
+			t.Helper()
 			if err := r.Command(t.Context(), "x").Run(); err != nil {
 				t.Errorf("arrived %v: %v", arrived, err)
 			}
@@ -198,6 +202,7 @@ func (p *peer) attached() (id uint32, name string) {
 func TestStartNotRepeated(t *testing.T) {
 	for _, keep := range []*client.Keep{{Name: "mine"}, nil} {
 		reconnected(t, []func(*peer){func(p *peer) { p.request() }}, func(t *testing.T, r *client.Reconnector) {
+			t.Helper()
 			cmd := r.Command(t.Context(), "x")
 			cmd.Keep = keep
 			err := cmd.Run()
@@ -212,6 +217,7 @@ func TestStartNotRepeated(t *testing.T) {
 func TestReconnectGivesUp(t *testing.T) {
 	end := []func(*peer){func(*peer) {}}
 	reconnected(t, end, func(t *testing.T, r *client.Reconnector) {
+		t.Helper()
 		synctest.Wait()
 		began := time.Now()
 		_, err := r.Client(t.Context())
@@ -221,6 +227,7 @@ func TestReconnectGivesUp(t *testing.T) {
 		}
 	})
 	reconnected(t, end, func(t *testing.T, r *client.Reconnector) {
+		t.Helper()
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -237,6 +244,7 @@ func TestReconnectGivesUp(t *testing.T) {
 // Close ends attempts that are under way.
 func TestReconnectClosed(t *testing.T) {
 	reconnected(t, []func(*peer){func(*peer) {}}, func(t *testing.T, r *client.Reconnector) {
+		t.Helper()
 		synctest.Wait()
 		wait := background(func() {
 			if _, err := r.Client(t.Context()); !errors.Is(err, client.ErrClosed) {
@@ -260,6 +268,7 @@ func TestReconnectFlaps(t *testing.T) {
 		flap[i] = func(*peer) {}
 	}
 	reconnected(t, flap, func(t *testing.T, r *client.Reconnector) {
+		t.Helper()
 		began := time.Now()
 		err := r.Attach(t.Context(), "n", client.View{}).Run()
 		if _, ok := errors.AsType[*client.ReconnectError](err); !ok || time.Since(began) > 62*time.Second {

@@ -88,7 +88,7 @@ func (l *relistener) again(last net.Listener) error {
 			return nil
 		case l.ctx.Err() != nil:
 			return net.ErrClosed
-		case !isLinkEnd(err) && !(errors.Is(err, eaddrinuse) && time.Since(begun) < relistenFor):
+		case !isLinkEnd(err) && (!errors.Is(err, eaddrinuse) || time.Since(begun) >= relistenFor):
 			return err
 		}
 		select {

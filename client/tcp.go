@@ -68,7 +68,8 @@ func (c *Client) connectRequest(ctx context.Context, network, address string) (*
 	if err != nil {
 		return nil, err
 	}
-	kind, family := strings.TrimRight(network, "46"), strings.TrimLeft(network, "tcpudp")
+	kind := strings.TrimRight(network, "46")
+	family := strings.TrimPrefix(network, kind)
 	ip, notIP := netip.ParseAddr(host)
 	switch {
 	case kind != "tcp" && kind != "udp", len(family) > 1:

@@ -330,15 +330,14 @@ func (d *decoder) text(limit int) []byte {
 // array of integers. If shared is true, the result may share the input's memory.
 func (d *decoder) octets() (p []byte, shared bool) {
 	h := d.head()
-	switch {
-	case h.major == majorArray:
+	if h.major == majorArray {
 		return d.octetArray(h), false
-	case h.major == majorBytes:
-		return d.str(h), !h.indefinite()
-	default:
+	}
+	if h.major != majorBytes {
 		d.fail(errNotBytes)
 		return nil, false
 	}
+	return d.str(h), !h.indefinite()
 }
 
 // octetArray reads an array of integers as bytes. An element takes at least a

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -24,9 +25,7 @@ func everyCommand(root *cobra.Command) map[string]*cobra.Command {
 			continue
 		}
 		all[strings.TrimPrefix(c.CommandPath(), "agentctl ")] = c
-		for name, sub := range everyCommand(c) {
-			all[name] = sub
-		}
+		maps.Copy(all, everyCommand(c))
 	}
 	return all
 }

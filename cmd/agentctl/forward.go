@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -55,7 +56,7 @@ func forwards(ports, reverse []string) ([]machines.Port, error) {
 	}
 	back, err := collect(reverse, machines.ParseReverse)
 	if err == nil && len(all)+len(back) == 0 {
-		err = fmt.Errorf("no port: want [[ADDRESS:]PORT:]PORT, or -R GUEST:HOST")
+		err = errors.New("no port: want [[ADDRESS:]PORT:]PORT, or -R GUEST:HOST")
 	}
 	return append(all, back...), err
 }
@@ -84,7 +85,7 @@ func holdLink(ctx context.Context, r *client.Reconnector) error {
 	for links := 0; ; links++ {
 		c, err := r.Client(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // The user has ended it.
 		}
 		if err != nil {
 			return err

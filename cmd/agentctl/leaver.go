@@ -22,7 +22,7 @@ func parseKeys(s string) (keys []byte, err error) {
 	for word := range strings.SplitSeq(s, ",") {
 		letter, control := strings.CutPrefix(strings.ToLower(word), "ctrl-")
 		switch {
-		case control && len(letter) == 1 && strings.Contains("abcdefghijklmnopqrstuvwxyz@[\\]^_", letter):
+		case control && len(letter) == 1 && isControl(letter[0]):
 			keys = append(keys, letter[0]&controlMask)
 		case !control && len(word) == 1:
 			keys = append(keys, word[0])
@@ -75,4 +75,9 @@ func (l *leaver) Read(p []byte) (int, error) {
 		}
 	}
 	return len(out), err
+}
+
+// isControl reports whether a terminal has a key for c with ctrl.
+func isControl(c byte) bool {
+	return c >= '@' && c <= '_' && (c < 'A' || c > 'Z') || c >= 'a' && c <= 'z'
 }

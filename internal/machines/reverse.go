@@ -71,7 +71,8 @@ func side(s string, least int) (address, rest string, err error) {
 		address, rest, _ = strings.Cut(s, ":")
 		return address, rest, nil
 	}
-	host, port := local, ""
+	var port string
+	host := local
 	if first, after := part(s); isNumber(first) {
 		port, rest = first, after
 	} else {

@@ -199,10 +199,10 @@ func TestCopyKeepsHoles(t *testing.T) {
 	})
 }
 
-// opened opens a file for reading.
-func opened(t *testing.T, ctx context.Context, c *client.Client, name string) *client.File {
+// opened opens /a for reading.
+func opened(ctx context.Context, t *testing.T, c *client.Client) *client.File {
 	t.Helper()
-	f, err := c.Open(ctx, name)
+	f, err := c.Open(ctx, "/a")
 	must(t, err)
 	return f
 }
@@ -213,7 +213,7 @@ func TestLocks(t *testing.T) {
 		nstest.Root(t)
 		c, ctx := filed(t), t.Context()
 		must(t, os.WriteFile("/a", nil, 0o644))
-		one, two := opened(t, ctx, c, "/a"), opened(t, ctx, c, "/a")
+		one, two := opened(ctx, t, c), opened(ctx, t, c)
 		must(t, one.Lock(client.LockShared), two.Lock(client.LockShared))
 		if ok, err := two.TryLock(client.LockExclusive); ok || err != nil {
 			t.Errorf("exclusive beside shared: %v, %v", ok, err)
@@ -226,7 +226,7 @@ func TestLocks(t *testing.T) {
 		waiting, give := context.WithCancel(ctx)
 		var gone sync.WaitGroup
 		for range 50 {
-			f := opened(t, waiting, c, "/a")
+			f := opened(waiting, t, c)
 			gone.Go(func() { _ = f.Lock(client.LockExclusive) })
 			_, err := c.Stat(ctx, "/a")
 			must(t, err)
@@ -248,7 +248,7 @@ func TestLocksOfPrograms(t *testing.T) {
 		must(t, os.WriteFile("/a", nil, 0o644))
 		program, err := os.Open("/a")
 		must(t, err, syscall.Flock(int(program.Fd()), syscall.LOCK_EX))
-		f, closed := opened(t, ctx, c, "/a"), opened(t, ctx, c, "/a")
+		f, closed := opened(ctx, t, c), opened(ctx, t, c)
 		ends := make(chan error, 1)
 		go func() { ends <- closed.Lock(client.LockShared) }()
 		if ok, err := f.TryLock(client.LockShared); ok || err != nil {

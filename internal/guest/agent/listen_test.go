@@ -85,8 +85,16 @@ func TestListener(t *testing.T) {
 	nstest.Run(t, func() {
 		c := sockets(t, wire.BulkSince)
 		for _, at := range [][2]string{
-			{"tcp", "127.0.0.1:0"}, {"tcp", ":0"}, {"tcp4", ":0"}, {"tcp6", "[::1]:0"}, {"tcp", "localhost:0"}, {"tcp6", "localhost:0"},
-			{"tcp", "[::]:0"}, {"tcp4", "0.0.0.0:0"}, {"unix", "/tmp/l"}, {"unix", "@l"},
+			{"tcp", "127.0.0.1:0"},
+			{"tcp", ":0"},
+			{"tcp4", ":0"},
+			{"tcp6", "[::1]:0"},
+			{"tcp", "localhost:0"},
+			{"tcp6", "localhost:0"},
+			{"tcp", "[::]:0"},
+			{"tcp4", "0.0.0.0:0"},
+			{"unix", "/tmp/l"},
+			{"unix", "@l"},
 		} {
 			t.Run(at[0]+" "+at[1], func(t *testing.T) { listenerEnds(t, c, at[0], at[1]) })
 		}
@@ -103,13 +111,13 @@ func listenerEnds(t *testing.T, c *client.Client, network, address string) {
 	if _, err := c.Listen(network, at); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("listen again at %s: %v", at, err)
 	}
-	if err := l.(*client.Listener).SetDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+	if err := as[*client.Listener](t, l).SetDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
 		t.Error(err)
 	}
 	if _, err := l.Accept(); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("after the deadline: %v", err)
 	}
-	if err := l.(*client.Listener).SetDeadline(time.Time{}); err != nil {
+	if err := as[*client.Listener](t, l).SetDeadline(time.Time{}); err != nil {
 		t.Error(err)
 	}
 	pass(t, l, network, at)
@@ -334,7 +342,7 @@ func listenCrowd(t *testing.T, c *client.Client, network, address string) {
 			if _, err := io.Copy(n, n); err != nil {
 				t.Error(err)
 			}
-			_ = n.(*client.Conn).CloseWrite()
+			_ = as[*client.Conn](t, n).CloseWrite()
 		})
 	}
 	all.Wait()
@@ -342,7 +350,11 @@ func listenCrowd(t *testing.T, c *client.Client, network, address string) {
 
 // crowdOne sends size bytes and wants them back.
 func crowdOne(network, address string, first byte, size int) error {
-	n, err := net.Dial(network, address)
+	to, err := net.ResolveTCPAddr(network, address)
+	if err != nil {
+		return err
+	}
+	n, err := net.DialTCP(network, nil, to)
 	if err != nil {
 		return err
 	}
@@ -354,7 +366,7 @@ func crowdOne(network, address string, first byte, size int) error {
 			b[i] = first + byte(i%251)
 		}
 		_, err := n.Write(b)
-		sent <- errors.Join(err, n.(*net.TCPConn).CloseWrite())
+		sent <- errors.Join(err, n.CloseWrite())
 	}()
 	got, err := io.ReadAll(n)
 	if err := errors.Join(err, <-sent); err != nil {
@@ -391,7 +403,7 @@ func TestConnReset(t *testing.T) {
 				t.Fatal(err)
 			}
 			if reset {
-				if err := far.(*client.Conn).SetLinger(0); err != nil {
+				if err := as[*client.Conn](t, far).SetLinger(0); err != nil {
 					t.Error(err)
 				}
 			}
@@ -427,4 +439,14 @@ func TestListenUnlink(t *testing.T) {
 			t.Errorf("the socket is left: %v", err)
 		}
 	})
+}
+
+// as is v as the type T that the test knows it to have.
+func as[T any](t *testing.T, v any) T {
+	t.Helper()
+	got, ok := v.(T)
+	if !ok {
+		t.Errorf("%T, want %T", v, got)
+	}
+	return got
 }

@@ -39,7 +39,7 @@ func TestWatchPorts(t *testing.T) {
 				t.Fatal(err)
 			}
 			wants(l.Addr().String(), false)
-			child, err := l.(*net.TCPListener).File() // As a child has it after fork.
+			child, err := as[*net.TCPListener](t, l).File() // As a child has it after fork.
 			if err != nil {
 				t.Fatal(err)
 			}

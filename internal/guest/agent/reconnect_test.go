@@ -35,7 +35,7 @@ func (c *cutter) dial(ctx context.Context) (*client.Client, error) {
 		return nil, err
 	}
 	cut := &cutConn{Conn: conn, of: c}
-	cut.until.Store(c.every/2 + rand.Int64N(c.every)) //nolint:gosec // A test.
+	cut.until.Store(c.every/2 + rand.Int64N(c.every))
 	return client.ConnectOver(ctx, cut)
 }
 

@@ -24,7 +24,7 @@ func udpEcho(t *testing.T, network, address string) *net.UDPConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := c.(*net.UDPConn)
+	u := as[*net.UDPConn](t, c)
 	_ = u.SetReadBuffer(4 << 20) // As much as the kernel allows.
 	t.Cleanup(func() { _ = u.Close() })
 	go func() {
@@ -87,15 +87,15 @@ func udpSizes(t *testing.T, c *client.Client, network, address string, most, cou
 	_, _ = rand.NewChaCha8([32]byte{}).Read(data)
 	for i := range count {
 		size := i * most / (count - 1)
-		data := data[:size]
-		if sent, err := n.Write(data); sent != size || err != nil {
-			t.Fatalf("%d bytes: wrote %d, %v", size, sent, err)
+		sent := data[:size]
+		if m, err := n.Write(sent); m != size || err != nil {
+			t.Fatalf("%d bytes: wrote %d, %v", size, m, err)
 		}
-		if m, err := n.Read(got); err != nil || !bytes.Equal(got[:m], data) {
+		if m, err := n.Read(got); err != nil || !bytes.Equal(got[:m], sent) {
 			t.Fatalf("%d bytes: got %d, %v", size, m, err)
 		}
 	}
-	if lost := n.(*client.UDPConn).Lost(); lost != 0 {
+	if lost := as[*client.UDPConn](t, n).Lost(); lost != 0 {
 		t.Errorf("%d datagrams are lost", lost)
 	}
 }
@@ -148,7 +148,7 @@ func TestUDPUnread(t *testing.T) {
 		if m, err := n.Read(b); m != 3 || err != nil {
 			t.Fatal(m, err)
 		}
-		lost := int(n.(*client.UDPConn).Lost())
+		lost := int(as[*client.UDPConn](t, n).Lost())
 		t.Logf("%d came, %d lost", came, lost)
 		if came < 4000 || came+lost != most || lost == 0 {
 			t.Errorf("%d came and %d are lost, of %d", came, lost, most)
@@ -217,7 +217,7 @@ func TestUDPSlips(t *testing.T) {
 	nstest.Run(t, func() {
 		h := network(t)
 		echo := udpEcho(t, "udp", "127.0.0.1:0")
-		port := uint16(echo.LocalAddr().(*net.UDPAddr).Port)
+		port := uint16(as[*net.UDPAddr](t, echo.LocalAddr()).Port)
 		base := descriptors(t)
 		dial := func(id uint32) {
 			h.send(id, &wire.TCPConnect{Host: "127.0.0.1", Port: port, UDP: true})

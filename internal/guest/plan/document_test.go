@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -68,7 +69,7 @@ func TestDocumentMounts(t *testing.T) {
 		if data != "" {
 			data = "`" + data + "`"
 		}
-		want = append(want, []string{fmt.Sprint(i + 1), m.Type, "`" + m.Target + "`", strings.Join(flags, " "), data})
+		want = append(want, []string{strconv.Itoa(i + 1), m.Type, "`" + m.Target + "`", strings.Join(flags, " "), data})
 	}
 	doctest.Open(t, "docs/BOOT.md", "8").SameRows(t, want, true)
 }

@@ -55,7 +55,7 @@ func statOf(st *unix.Stat_t) FileStat {
 	return FileStat{
 		Mode: st.Mode, Size: uint64(st.Size), UID: st.Uid, GID: st.Gid,
 		Atime: timeOf(st.Atim), Mtime: timeOf(st.Mtim), Ctime: timeOf(st.Ctim),
-		Device: st.Dev, Node: st.Ino, Links: uint64(st.Nlink), Blocks: uint64(st.Blocks),
+		Device: st.Dev, Node: st.Ino, Links: uint64(st.Nlink), Blocks: uint64(st.Blocks), //nolint:unconvert // Nlink has 32 bits on arm64.
 	}
 }
 

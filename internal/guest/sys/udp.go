@@ -178,13 +178,14 @@ func (d *Datagrams) Write(b []byte) (int, error) {
 		if length > maxDatagram {
 			return 0, errFraming
 		}
-		if end := datagramHead + int(length); len(all) < end {
+		end := datagramHead + int(length)
+		if len(all) < end {
 			break
-		} else if err := d.send(all[datagramHead:end]); err != nil {
-			return 0, err
-		} else {
-			all = all[end:]
 		}
+		if err := d.send(all[datagramHead:end]); err != nil {
+			return 0, err
+		}
+		all = all[end:]
 	}
 	d.unsent = append([]byte(nil), all...)
 	return len(b), nil
@@ -197,15 +198,15 @@ func (d *Datagrams) send(b []byte) error {
 		_, err := d.Conn.Write(b)
 		errno, ok := errors.AsType[syscall.Errno](err)
 		if !ok {
-			return err
+			return err // Of the connection, or none.
 		}
 		d.failed.Store(int32(errno))
 		_ = d.SetReadDeadline(time.Unix(1, 0)) // Wakes the reader. Fails only after Close.
 		if errno != syscall.ECONNREFUSED {
-			return nil
+			break
 		}
 	}
-	return nil
+	return nil //nolint:nilerr // The reader gets it.
 }
 
 // CloseWrite ends the connection: a datagram socket has no half that could go on.

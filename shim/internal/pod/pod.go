@@ -29,11 +29,11 @@ var (
 
 // A Config is what a pod is made of.
 type Config struct {
-	ID        string // Of the pod: its first container's, or its sandbox's.
-	Namespace string // Of containerd.
-	Dir       string // The pod's own directory of this host, made by the caller.
-	Master    string // The directory with the programs of the machine's root.
-	Origin host.Origin // Where the paths of volumes lead.
+	ID        string      // Of the pod: its first container's, or its sandbox's.
+	Namespace string      // Of containerd.
+	Dir       string      // The pod's own directory of this host, made by the caller.
+	Master    string      // The directory with the programs of the machine's root.
+	Origin    host.Origin // Where the paths of volumes lead.
 	// Network is containerd's network namespace, in which hooks run.
 	Network *os.File
 	Options options.Options
