@@ -88,7 +88,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newStats(), newWhy(), newDebug(), newForward(), newTestExec(),
 		newRun(), newCreate(), newStart(), newStop(), newKill(), newRemove(), newWait(), newSupervise(),
-		newRestart(), newRename(), newPort(), newAttach(),
+		newRestart(), newRename(), newPort(), newPorts(), newAttach(),
 		newExec(), newShell(), newPs(), newInspect(), newLogs(),
 		newCp(), newLs(), newCat(), newPut(), newTar(),
 		newBootTimes(), newKernel(), newImage(), newPull(),
