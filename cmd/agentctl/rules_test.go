@@ -44,6 +44,7 @@ var independent = map[string][]string{
 	"image pull":   {"json quiet"},
 	"image rm":     {"force json"},
 	"logs":         {"agent follow json", "console follow json", "follow json supervisor", "follow json timestamps"},
+	"ports":        {"json watch"},
 	"ps":           {"all json latest no-trunc", "all latest no-trunc quiet", "all latest no-trunc tree", "quiet tree", "all json latest no-trunc pods", "all latest no-trunc pods quiet", "pods tree", "json kept no-trunc"},
 	"pull":         {"json quiet"},
 	"rm":           {"force json volumes"},
