@@ -90,6 +90,7 @@ var never = map[string]map[string]string{
 		"os/exec":       "its Wait races the one reaper (internal/guest/proc)",
 		"net/http":      "doubles the guest binary",
 		"encoding/json": "costs 200 KiB that one small file does not need",
+		"crypto/rand":   "costs 110 KiB, and 32 MiB of address space; sys.Random asks the kernel",
 		"testing":       "test code in a shipped binary",
 		"os/user":       "accounts are the guest root's files, read beneath it (plan.ResolveUser)",
 	},

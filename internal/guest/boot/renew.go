@@ -1,7 +1,6 @@
 package boot
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,7 +31,9 @@ func (m *Machine) RenewBootID() error {
 		return err
 	}
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // Never fails.
+	if err := sys.Random(b[:]); err != nil {
+		return err
+	}
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	id := fmt.Sprintf("%x-%x-%x-%x-%x\n", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 	if err := m.root.WriteFile(newBootID, []byte(id), 0o444); err != nil {
