@@ -1,3 +1,6 @@
+// The race detector makes calls and takes memory of its own.
+//go:build !race
+
 package agent_test
 
 import (
