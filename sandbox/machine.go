@@ -174,7 +174,8 @@ func (m *Machine) Timings() Timings { return m.timings }
 // Console returns the end of the guest's console output, at most 64 KiB.
 func (m *Machine) Console() []byte { return m.vm.Console() }
 
-// RepeatScript returns shell lines that repeat the machine by hand.
+// RepeatScript returns shell lines that repeat the machine by hand. They boot it, also if it
+// started from a template; its root is on a disk then, which core.bootstrap has to name.
 func (m *Machine) RepeatScript() string { return m.vm.Command() }
 
 // Pause stops the machine's processors until Resume.

@@ -52,9 +52,10 @@ func byHand(ctx context.Context) (err error) {
 }
 
 // someScript returns lines for sh that start a machine whose files are in a directory.
-// They are those of a machine that has run once; a script of your own does as well.
+// They are those of a machine that has run once, and that has its root in a share, because it
+// was not to start from a template; a script of your own does as well.
 func someScript(ctx context.Context, files string) (string, error) {
-	m, err := sandbox.Start(ctx, sandbox.Config{Files: files})
+	m, err := sandbox.Start(ctx, sandbox.Config{Files: files, Warm: sandbox.WarmNone})
 	if err != nil {
 		return "", err
 	}
