@@ -22,12 +22,24 @@ func ReleaseProgram() error {
 		return fmt.Errorf("/proc/self/smaps: %w", err)
 	}
 	for _, m := range all {
-		// The library's wrapper wants a slice, and this memory is not Go's.
-		if _, _, errno := syscall.Syscall(syscall.SYS_MADVISE, m.start, m.end-m.start, syscall.MADV_DONTNEED); errno != 0 {
+		errno := m.advise(dontNeedLocked)
+		if errno == syscall.EINVAL {
+			errno = m.advise(syscall.MADV_DONTNEED)
+		}
+		if errno != 0 {
 			return fmt.Errorf("madvise %x-%x: %w", m.start, m.end, errno)
 		}
 	}
 	return nil
+}
+
+// dontNeedLocked is MADV_DONTNEED_LOCKED (Linux 5.18): for pages that mlock keeps, too.
+const dontNeedLocked = 24
+
+// The library's wrapper wants a slice, and this memory is not Go's.
+func (m mapping) advise(how uintptr) syscall.Errno {
+	_, _, errno := syscall.Syscall(syscall.SYS_MADVISE, m.start, m.end-m.start, how)
+	return errno
 }
 
 // A mapping is a range of addresses of one file; the end is not in it.
