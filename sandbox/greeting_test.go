@@ -28,7 +28,7 @@ func startSilent(t *testing.T, kernel string, words ...string) *silent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	vm, remove, err := sandbox.StartSilent(t.Context(), hooks.With(sandbox.Config{Kernel: kernel, Agent: agent}, hooks.Machine{ExtraWords: words}))
+	vm, remove, err := sandbox.StartSilent(t.Context(), hooks.With(sandbox.Config{Kernel: kernel, Agent: agent, Warm: sandbox.WarmNone}, hooks.Machine{ExtraWords: words}))
 	if err != nil {
 		t.Fatal(err)
 	}

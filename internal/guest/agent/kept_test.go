@@ -112,7 +112,9 @@ func outliveClient(h *host) {
 	}
 	h.send(5, &wire.ExecSignal{Signal: 9})
 	h.left()
-	if list := h.listKept(); len(list) != 1 || list[0].Name != "job" || list[0].Clients != 0 || list[0].Code != nil || list[0].Stdout.End != 4 {
+	var list []wire.KeptCommand
+	eventually(t, "the client is gone", func() bool { list = h.listKept(); return len(list) == 1 && list[0].Clients == 0 })
+	if list[0].Name != "job" || list[0].Code != nil || list[0].Stdout.End != 4 {
 		t.Fatalf("listed as %+v", list)
 	}
 	if r := h.release("job"); r != wire.KeptRunning {

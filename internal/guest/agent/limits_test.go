@@ -138,9 +138,7 @@ func TestTreeIsKilled(t *testing.T) {
 		c.take("output", func(f received) bool { return f.ID == 3 && f.Type == wire.TypeExecStdout })
 		c.put(3, &wire.ExecSignal{Signal: 9, Tree: true})
 		c.collect(3) // Its outputs end only with the daemons.
-		if left := running(t, "sleep"); left != nil {
-			t.Errorf("left %d", left)
-		}
+		eventually(t, "no daemon is left", func() bool { return running(t, "sleep") == nil })
 		if got := c.say("echo well"); got != "well\n" { // Its group is not the killed one.
 			t.Errorf("the next command says %q", got)
 		}

@@ -118,12 +118,12 @@ func TestReconnectCommand(t *testing.T) {
 	})
 }
 
-// A copy each way goes on where the link was cut: the bytes are right, and at most 5 % more
-// are moved than the file has. AGENTD_LONG=1 moves 1 GiB with 20 cuts.
+// A copy each way goes on where the link was cut: the bytes are right, and only what was
+// under way at a cut is moved again. AGENTD_LONG=1 moves 1 GiB with 20 cuts: at most 5 % more.
 func TestReconnectFiles(t *testing.T) {
-	size, cuts := int64(32<<20), int64(8)
+	size, cuts, most := int64(32<<20), int64(8), 0.15 // A cut costs up to a window, 256 KiB each side.
 	if os.Getenv("AGENTD_LONG") == "1" {
-		size, cuts = 1<<30, 20
+		size, cuts, most = 1<<30, 20, 0.05
 	}
 	nstest.Run(t, func() {
 		nstest.Root(t)
@@ -141,7 +141,7 @@ func TestReconnectFiles(t *testing.T) {
 			}
 			over := float64(c.moved.Load()-start)/float64(size) - 1
 			t.Logf("%s of %d MiB with %d cuts: %.2f %% more bytes, %v", what, size>>20, cuts, 100*over, time.Since(began).Round(time.Millisecond))
-			if left := c.left.Load(); left > 0 || over > 0.05 {
+			if left := c.left.Load(); left > 0 || over > most {
 				t.Errorf("%s: %d cuts are left, %.2f %% more bytes", what, left, 100*over)
 			}
 		}
