@@ -16,3 +16,16 @@ func TestBootErrorIsShortForNames(t *testing.T) {
 		}
 	}
 }
+
+// Only a panic after a breakpoint counts: a kernel may survive an oops, and panics for other reasons.
+func TestMissedPatch(t *testing.T) {
+	const oops, panicked = "[    0.665663] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI\n", "[    0.681336] Kernel panic - not syncing: Fatal exception in interrupt\n"
+	for console, want := range map[string]bool{
+		oops + panicked: true, panicked: false, oops: false, "": false,
+		"[    0.1] Oops: general protection fault\n" + panicked: false,
+	} {
+		if got := sandbox.MissedPatch(console); got != want {
+			t.Errorf("%q: %v", console, got)
+		}
+	}
+}

@@ -70,3 +70,6 @@ func (c Config) WhyCold() error { return c.whyCold() }
 
 // Fresh is what Start makes.
 func Fresh() *wire.Fresh { return fresh() }
+
+// MissedPatch is missedPatch.
+func MissedPatch(console string) bool { return missedPatch(console) }

@@ -15,7 +15,6 @@ import (
 	"github.com/agentd-go/agentd/internal/snapshot"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/wire"
-	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 const (
@@ -64,18 +63,20 @@ type Timings struct {
 //
 // A machine that came up with a dead clock (boot section 3), which happens to emulated
 // ones on a very busy host, is started once more, and Log hears of it; with Keep it
-// is not.
+// is not. So is one whose kernel ran code that it had just replaced, which happens to
+// emulated ones with several processors.
 func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	m, err := startOnce(ctx, cfg)
-	if failed, ok := errors.AsType[*BootError](err); !ok || !failed.deadClock() || cfg.Keep || cfg.hooks.Port != nil {
+	failed, ok := errors.AsType[*BootError](err)
+	if !ok || failed.passing() == "" || cfg.Keep || cfg.hooks.Port != nil {
 		return m, err
 	}
 	if cfg.Log != nil {
-		cfg.Log(bootenv.DeadClock + "; it is started once more")
+		cfg.Log(failed.passing() + "; it is started once more")
 	}
 	return startOnce(ctx, cfg)
 }
