@@ -21,8 +21,9 @@ var scheduling = []string{
 	"epoll_pwait", "futex", "getpid", "madvise", "mmap", "munmap", "nanosleep", "restart_syscall", "rt_sigreturn", "sched_getaffinity", "sched_yield", "tgkill",
 }
 
-// countedCalls are the most calls of one operation, without those of the scheduler.
-var countedCalls = map[string]float64{"ping": 3, "stat": 4, "read": 4, "write": 4, "true": 107, "echo": 109}
+// countedCalls are the most calls of one operation, without those of the scheduler. A command has
+// up to four more where its end comes while its outputs are read.
+var countedCalls = map[string]float64{"ping": 3, "stat": 4, "read": 4, "write": 4, "true": 114, "echo": 116}
 
 // TestCalls holds the system calls of the operations that are done most. The fewest of some
 // batches count, because a busy host adds some and takes none away.
