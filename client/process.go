@@ -311,7 +311,13 @@ func (p *process) awaitStart(ctx context.Context) error {
 	case <-p.started:
 	case <-p.done:
 	case <-ctx.Done():
+		p.mu.Lock()
+		running := p.running
+		p.mu.Unlock()
 		p.fail(ctx.Err())
+		if !running {
+			return ctx.Err() // Also if the agent says meanwhile that it has started: it is killed.
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
