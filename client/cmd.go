@@ -197,7 +197,7 @@ func (c *Cmd) ask(p *process) error {
 			p.attached = c.Path
 		}
 		p.back = c.comeback(first)
-		if err = c.client.exec(p, first, c.Path); err == nil || c.again == nil || !isLinkEnd(err) {
+		if err = c.client.exec(p, first, c.Path); err == nil || c.again == nil || !LinkEnded(err) {
 			return err
 		}
 	}

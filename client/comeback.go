@@ -71,7 +71,7 @@ func (c *Cmd) comeback(first wire.Message) *comeback {
 
 // takes reports whether a process goes on after an error, which is its link's end.
 func (b *comeback) takes(p *process, err error) bool {
-	if b == nil || !isLinkEnd(err) || p.isOver() || !p.isRunning() && b.redo == nil && p.attached == "" {
+	if b == nil || !LinkEnded(err) || p.isOver() || !p.isRunning() && b.redo == nil && p.attached == "" {
 		return false
 	}
 	b.mu.Lock()
@@ -96,7 +96,7 @@ func (b *comeback) move(p *process) {
 		if err == nil && !p.isOver() {
 			err = p.sit(c, p.attachAgain())
 		}
-		if err != nil && !isLinkEnd(err) {
+		if err != nil && !LinkEnded(err) {
 			p.finish(err)
 		}
 		if b.settled(err) {
@@ -109,7 +109,7 @@ func (b *comeback) move(p *process) {
 func (b *comeback) settled(err error) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.lost || err != nil && isLinkEnd(err) {
+	if b.lost || err != nil && LinkEnded(err) {
 		return false
 	}
 	b.moving = false
@@ -212,7 +212,7 @@ func (b *comeback) resize(rows, cols uint16) {
 // awaitSeat waits until a process has another seat than s, which has failed. It returns
 // false if there will be none.
 func (b *comeback) awaitSeat(p *process, s *seat, err error) bool {
-	if b == nil || !isLinkEnd(err) {
+	if b == nil || !LinkEnded(err) {
 		return false
 	}
 	for {

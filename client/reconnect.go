@@ -160,7 +160,7 @@ func (r *Reconnector) Do(ctx context.Context, f func(c *Client) error) error {
 		if err != nil {
 			return err
 		}
-		if err = f(c); !isLinkEnd(err) || ctx.Err() != nil {
+		if err = f(c); !LinkEnded(err) || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -183,9 +183,9 @@ func (r *Reconnector) DialContext(ctx context.Context, network, address string) 
 	return c.DialContext(ctx, network, address)
 }
 
-// isLinkEnd reports whether an error says that a link has ended, and not that no other could
-// be made.
-func isLinkEnd(err error) bool {
+// LinkEnded reports whether an error says that a link has ended, after which another can be
+// made: it is a [*LinkError], and no [*ReconnectError].
+func LinkEnded(err error) bool {
 	_, ended := errors.AsType[*LinkError](err)
 	_, gaveUp := errors.AsType[*ReconnectError](err)
 	return ended && !gaveUp

@@ -63,7 +63,7 @@ func (l *relistener) Accept() (net.Conn, error) {
 	for {
 		from := l.now()
 		n, err := from.Accept()
-		if !isLinkEnd(err) {
+		if !LinkEnded(err) {
 			return n, err
 		}
 		if err := l.again(from); err != nil {
@@ -88,7 +88,7 @@ func (l *relistener) again(last net.Listener) error {
 			return nil
 		case l.ctx.Err() != nil:
 			return net.ErrClosed
-		case !isLinkEnd(err) && (!errors.Is(err, eaddrinuse) || time.Since(begun) >= relistenFor):
+		case !LinkEnded(err) && (!errors.Is(err, eaddrinuse) || time.Since(begun) >= relistenFor):
 			return err
 		}
 		select {

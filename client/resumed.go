@@ -91,7 +91,7 @@ func (f *ResumedFile) repeat(do func() error) error {
 		if err == nil {
 			err = do()
 		}
-		if !isLinkEnd(err) {
+		if !LinkEnded(err) {
 			return err
 		}
 		f.drop()
@@ -121,7 +121,7 @@ func (f *ResumedFile) Read(p []byte) (n int, err error) {
 	err = f.locked(func() error {
 		n, err = f.file.Read(p)
 		f.pos += int64(n)
-		if n > 0 && isLinkEnd(err) {
+		if n > 0 && LinkEnded(err) {
 			f.drop() // The next call goes on.
 			return nil
 		}
@@ -160,7 +160,7 @@ func (f *failing) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// A callersError hides an error from isLinkEnd.
+// A callersError hides an error from LinkEnded.
 type callersError struct{ err error }
 
 func (e *callersError) Error() string { return e.err.Error() }
@@ -211,7 +211,7 @@ func (f *ResumedFile) Close() error {
 	if file == nil {
 		return nil
 	}
-	if err := file.Close(); !isLinkEnd(err) {
+	if err := file.Close(); !LinkEnded(err) {
 		return err
 	}
 	return nil
@@ -278,7 +278,7 @@ func (u *uploading) run() (int64, error) {
 			return 0, pathError("upload", u.name, err)
 		}
 		n, err := u.write(c)
-		if !isLinkEnd(err) {
+		if !LinkEnded(err) {
 			return n, shown(err)
 		}
 	}

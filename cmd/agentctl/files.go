@@ -186,7 +186,7 @@ func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult
 		if sum.Files > files {
 			failed = 0
 		}
-		if ctx.Err() != nil || !linkEnded(err) || failed >= fruitless {
+		if ctx.Err() != nil || !client.LinkEnded(err) || failed >= fruitless {
 			return err
 		}
 		say("the link to the machine has ended; the copy goes on over the next one")
@@ -195,13 +195,6 @@ func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult
 		}
 		sum.Skipped, sum.Odd = skipped, odd // What was copied is skipped now.
 	}
-}
-
-// linkEnded reports whether an error is the end of a link, after which another can be made.
-func linkEnded(err error) bool {
-	_, ended := errors.AsType[*client.LinkError](err)
-	_, gaveUp := errors.AsType[*client.ReconnectError](err)
-	return ended && !gaveUp
 }
 
 // once copies one source until the copy or a link ends. becomes says that the source has become

@@ -400,9 +400,7 @@ func (f *guestFile) resume(ctx context.Context) (at int64, err error) {
 
 // resumes reports whether a file goes on after an error: its link has ended.
 func (f *guestFile) resumes(err error) bool {
-	_, ended := errors.AsType[*client.LinkError](err)
-	_, gaveUp := errors.AsType[*client.ReconnectError](err)
-	return f.to.g.Again != nil && ended && !gaveUp
+	return f.to.g.Again != nil && client.LinkEnded(err)
 }
 
 // removePart also works after the end of a copy's context, for up to cleanWait. If the
