@@ -32,7 +32,7 @@ var may = map[string][]string{
 	"internal/ring":                {"internal/mux"},
 	"internal/relay":               {"wire/frame", "internal/mux"}, // Cannot decode.
 	"internal/guest/plan":          {"wire", "wire/bootenv"},
-	"internal/guest/sys":           {},
+	"internal/guest/sys":           {"internal/procfs"},
 	"internal/guest/boot":          {"wire/bootenv", "internal/guest/plan", "internal/guest/sys"},
 	"internal/guest/proc":          {"internal/guest/sys"},
 	"internal/guest/session":       {"wire", "wire/frame", "internal/mux", "internal/flow", "internal/guest/sys"},

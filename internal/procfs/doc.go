@@ -1,7 +1,7 @@
 // Package procfs reads /proc of a Linux system from any fs.FS: a machine's, through its
 // agent, or this host's.
 //
-// ReleaseProgram alone is about this process.
+// OwnMappings and ReleaseProgram alone are about this process.
 //
 // It needs no program in the guest. Values that a kernel lacks (such as pressure
 // without CONFIG_PSI) are zero. A process that ends meanwhile is left out.

@@ -13,21 +13,20 @@ import (
 // nearly all of it in during the start, whose code is not used again; what is used comes
 // back from the page cache at a fault for sixteen pages.
 func ReleaseProgram() error {
-	smaps, err := os.ReadFile("/proc/self/smaps")
+	all, err := ownMappings("/proc/self/smaps")
 	if err != nil {
 		return err
 	}
-	all, err := cleanMappings(string(smaps), reflect.ValueOf(ReleaseProgram).Pointer())
-	if err != nil {
-		return fmt.Errorf("/proc/self/smaps: %w", err)
-	}
 	for _, m := range all {
+		if !m.clean() {
+			continue
+		}
 		errno := m.advise(dontNeedLocked)
 		if errno == syscall.EINVAL {
 			errno = m.advise(syscall.MADV_DONTNEED)
 		}
 		if errno != 0 {
-			return fmt.Errorf("madvise %x-%x: %w", m.start, m.end, errno)
+			return fmt.Errorf("madvise %x-%x: %w", m.Start, m.End, errno)
 		}
 	}
 	return nil
@@ -37,28 +36,47 @@ func ReleaseProgram() error {
 const dontNeedLocked = 24
 
 // The library's wrapper wants a slice, and this memory is not Go's.
-func (m mapping) advise(how uintptr) syscall.Errno {
-	_, _, errno := syscall.Syscall(syscall.SYS_MADVISE, m.start, m.end-m.start, how)
+func (m Mapping) advise(how uintptr) syscall.Errno {
+	_, _, errno := syscall.Syscall(syscall.SYS_MADVISE, m.Start, m.End-m.Start, how)
 	return errno
 }
 
-// A mapping is a range of addresses of one file; the end is not in it.
-type mapping struct {
-	start, end uintptr
-	file       string // Device and inode: a file may have lost its name.
-	fixed      bool   // Nobody can write to it.
-	written    bool   // It has pages that are not the file's.
+// A Mapping is a range of addresses of one file; End is not in it.
+type Mapping struct {
+	Start, End uintptr
+
+	file    string // Device and inode: a file may have lost its name.
+	fixed   bool   // Nobody can write to it.
+	written bool   // It has pages that are not the file's. Only smaps tells that.
 }
 
-// cleanMappings finds the mappings of the file with the code at an address that nobody can
-// write to and nobody has written to, in the form of proc_pid_smaps(5). A page that was
-// written to, as those of a program that is relocated at its start, would be lost. Such
+// clean reports whether nobody can write to a mapping and nobody has written to it. A page that
+// was written to, as those of a program that is relocated at its start, would be lost. Such
 // pages are anonymous, in memory or swapped out; Private_Dirty also counts pages of a new
 // file that are not on its disk yet, and all of a tmpfs.
-func cleanMappings(smaps string, code uintptr) (clean []mapping, err error) {
-	var all []mapping
+func (m Mapping) clean() bool { return m.fixed && !m.written }
+
+// OwnMappings lists the mappings of this program's file.
+func OwnMappings() ([]Mapping, error) { return ownMappings("/proc/self/maps") }
+
+func ownMappings(from string) ([]Mapping, error) {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return nil, err
+	}
+	all, err := mappingsOf(string(text), reflect.ValueOf(OwnMappings).Pointer())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", from, err)
+	}
+	return all, nil
+}
+
+// mappingsOf finds the mappings of the file with the code at an address, in the form of
+// proc_pid_maps(5) or proc_pid_smaps(5).
+func mappingsOf(maps string, code uintptr) (own []Mapping, err error) {
+	var all []Mapping
 	program := ""
-	for line := range strings.Lines(smaps) {
+	for line := range strings.Lines(maps) {
 		w := strings.Fields(line)
 		switch {
 		case len(w) > 0 && strings.HasSuffix(w[0], ":"):
@@ -69,21 +87,21 @@ func cleanMappings(smaps string, code uintptr) (clean []mapping, err error) {
 		case len(w) < 5 || len(w[1]) != 4: //nolint:mnd // Range, permissions, offset, device and inode.
 			return nil, fmt.Errorf("%q: want a mapping or one of its fields", line)
 		}
-		m := mapping{file: w[3] + " " + w[4], fixed: w[1][1] == '-'}
-		if m.start, m.end, err = parseRange(w[0]); err != nil {
+		m := Mapping{file: w[3] + " " + w[4], fixed: w[1][1] == '-'}
+		if m.Start, m.End, err = parseRange(w[0]); err != nil {
 			return nil, err
 		}
-		if m.start <= code && code < m.end {
+		if m.Start <= code && code < m.End {
 			program = m.file
 		}
 		all = append(all, m)
 	}
 	for _, m := range all {
-		if m.file == program && m.fixed && !m.written {
-			clean = append(clean, m)
+		if m.file == program {
+			own = append(own, m)
 		}
 	}
-	return clean, nil
+	return own, nil
 }
 
 func parseRange(text string) (start, end uintptr, err error) {

@@ -33,16 +33,18 @@ Private_Dirty:         0 kB
 
 // Only what is the file's alone may go: a page that was written to would be lost.
 func TestCleanMappings(t *testing.T) {
-	got, err := cleanMappings(smaps, 0x400010)
+	got, err := mappingsOf(smaps, 0x400010)
 	var ranges []string
 	for _, m := range got {
-		ranges = append(ranges, fmt.Sprintf("%x-%x", m.start, m.end))
+		if m.clean() {
+			ranges = append(ranges, fmt.Sprintf("%x-%x", m.Start, m.End))
+		}
 	}
 	if all := strings.Join(ranges, " "); err != nil || all != "400000-500000 800000-900000" {
 		t.Errorf("got %s, %v", all, err)
 	}
 	for _, bad := range []string{"x\n", "400000-g r-xp 0 00:02 17\n", "g-400000 r-xp 0 00:02 17\n", "400000-500000 r 0 00:02 17\n"} {
-		if _, err := cleanMappings(bad, 0); err == nil || !strings.Contains(err.Error(), strings.Fields(bad)[0]) {
+		if _, err := mappingsOf(bad, 0); err == nil || !strings.Contains(err.Error(), strings.Fields(bad)[0]) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
