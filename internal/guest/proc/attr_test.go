@@ -45,13 +45,18 @@ func TestAttributes(t *testing.T) {
 func leak(t *testing.T) {
 	t.Helper()
 	pty := func() (*os.File, *os.File, error) { return sys.OpenPTY(24, 80) }
-	for _, open := range []func() (*os.File, *os.File, error){sys.ReadPipe, sys.WritePipe, pty} {
+	for _, open := range []func() (*os.File, *os.File, error){sys.ReadPipe, pty} {
 		ours, theirs, err := open()
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = errors.Join(ours.Close(), theirs.Close()) })
 	}
+	input, end, err := sys.InputPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = errors.Join(input.Close(), end.Close()) })
 }
 
 func attributes(t *testing.T, table *proc.Table, limits []proc.Limit) {

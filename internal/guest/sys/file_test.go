@@ -46,7 +46,15 @@ func TestTempFile(t *testing.T) {
 
 // Our ends of pipes wait in the poller, so a deadline and a close end the waiting.
 func TestPipes(t *testing.T) {
-	for name, open := range map[string]func() (*os.File, *os.File, error){"read": sys.ReadPipe, "write": sys.WritePipe} {
+	input := func() (ours, theirs *os.File, err error) {
+		in, end, err := sys.InputPipe()
+		if err != nil {
+			return nil, nil, err
+		}
+		ours, err = in.File()
+		return ours, os.NewFile(end.Fd(), "pipe"), err
+	}
+	for name, open := range map[string]func() (*os.File, *os.File, error){"read": sys.ReadPipe, "write": input} {
 		t.Run(name, func(t *testing.T) {
 			ours, theirs, err := open()
 			if err != nil {

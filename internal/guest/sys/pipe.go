@@ -98,22 +98,11 @@ func (i *Input) Close() error {
 // ReadPipe returns a pipe that the agent reads and a child writes: ours waits in the
 // poller, theirs blocks as a program expects.
 func ReadPipe() (ours, theirs *os.File, err error) {
-	r, w, err := pipe()
-	if err != nil {
+	ours, end, err := OutputPipe()
+	if ours == nil {
 		return nil, nil, err
 	}
-	ours, err = polled(r, "pipe")
-	return ours, os.NewFile(uintptr(w), "pipe"), err
-}
-
-// WritePipe returns a pipe that the agent writes and a child reads.
-func WritePipe() (ours, theirs *os.File, err error) {
-	r, w, err := pipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	ours, err = polled(w, "pipe")
-	return ours, os.NewFile(uintptr(r), "pipe"), err
+	return ours, os.NewFile(end.Fd(), "pipe"), err
 }
 
 func pipe() (r, w int, err error) {

@@ -12,7 +12,7 @@ import (
 func TestWiden(t *testing.T) {
 	h := &Runner{}
 	room := func() (size int, narrow func()) {
-		ours, theirs, err := sys.WritePipe()
+		ours, theirs, err := sys.InputPipe()
 		if err != nil {
 			t.Fatal(err)
 		}
