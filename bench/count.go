@@ -11,7 +11,7 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// countData is the size of what is read and written.
+// countData is the number of bytes of one read or write.
 const countData = 4 << 10
 
 // A countable is an operation whose cost is counted.

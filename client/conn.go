@@ -441,8 +441,8 @@ func (n *Conn) CloseRead() error {
 	return nil
 }
 
-// SetLinger with 0 makes Close discard what was written and is not sent yet, and reset the
-// connection, so that the peer does not take what it has for all of it. Other values undo
+// SetLinger with 0 makes Close discard the written bytes that are not sent yet, and reset the
+// connection, so that the peer does not take the bytes that it has for all of them. Other values undo
 // that. It needs [ExtensionListen].
 func (n *Conn) SetLinger(seconds int) error {
 	if err := n.c.needs(ExtensionListen, "reset a connection"); err != nil {

@@ -51,8 +51,8 @@
 //	commands     queue 1 MiB for each output (StreamLimit); then the link waits
 //
 // Agents of generation 8 and later move the contents of large files and of connections as
-// raw records, with credit for each: what is not read here waits in the guest, and nothing
-// else does (see [Bulk]). Commands' outputs have no credit in any generation.
+// raw records, with credit for each: bytes that are not read here wait in the guest, and
+// nothing else waits (see [Bulk]). Commands' outputs have no credit in any generation.
 //
 // While the link waits, every other answer on it waits too. So read what you have asked
 // for, or close the pipe, which discards the rest. If you cannot guarantee that, open a

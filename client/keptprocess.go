@@ -26,7 +26,8 @@ func (k *keptState) begin(s *wire.KeptStart) {
 	k.acked = k.got
 }
 
-// resume compares the agent's word on where the outputs go on with what has come.
+// resume compares the offsets from which the agent goes on with those that have come: a higher
+// one is a gap, a lower one an error.
 func (k *keptState) resume(s *wire.KeptStart) error {
 	for i, offset := range [2]uint64{s.Stdout, s.Stderr} {
 		if !k.wants[i] {

@@ -198,7 +198,7 @@ func (l *Listener) fail(err error) {
 	l.c.farewell(l.id, new(wire.TCPClose))
 }
 
-// finish ends the listener and what waits for its connections; only the first call does.
+// finish ends the listener, and the requests for its connections. Only the first call does so.
 func (l *Listener) finish(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

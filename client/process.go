@@ -24,8 +24,8 @@ const sigkill = 9
 //	    `-------- failed, a bad frame, the link's end --------^
 //
 // Its id stays in use until the terminal frame, also after its user has given it up:
-// frames that still come are discarded. A kept command of a [Session] does not fail at the
-// link's end: it gets a seat on the next link.
+// frames that still come are discarded. A kept command of a [Reconnector] does not fail
+// at the link's end: it gets a seat on the next link.
 type process struct {
 	path     string
 	attached string // The name of the kept command that it attaches to; "" for a new one.

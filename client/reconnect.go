@@ -88,8 +88,8 @@ func Reconnect(ctx context.Context, dial Dialer, r Retry) (*Reconnector, error) 
 	return again, nil
 }
 
-// Last returns the client of the last link, which may have ended: for what is known of the
-// agent, such as [Client.Has].
+// Last returns the client of the last link, which may have ended. Facts about the agent, such
+// as [Client.Has], hold after that too.
 func (r *Reconnector) Last() *Client { return r.last.Load() }
 
 // Client returns a client whose link is up, as far as is known. If the last link has ended

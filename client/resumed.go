@@ -243,8 +243,8 @@ func (c *Client) CreatePart(ctx context.Context, name string, perm fs.FileMode) 
 	return f, err
 }
 
-// Upload writes the bytes of a reader, from its position on, to a file of the guest, which gets its name when it is
-// complete; a file that has the name is replaced. When a link ends it goes on, on the next one,
+// Upload writes the bytes of a reader, from its position on, to a file of the guest. The file
+// gets its name when it is complete; a file that has the name is replaced. When a link ends it goes on, on the next one,
 // at the length that the guest has. The number of bytes that were written is returned.
 func (r *Reconnector) Upload(ctx context.Context, name string, from io.ReadSeeker, perm fs.FileMode) (int64, error) {
 	start, err := from.Seek(0, io.SeekCurrent)
@@ -284,7 +284,7 @@ func (u *uploading) run() (int64, error) {
 	}
 }
 
-// write writes what is missing, and gives the file its name.
+// write writes the bytes that the guest does not have, and gives the file its name.
 func (u *uploading) write(c *Client) (int64, error) {
 	f, at, err := u.open(c)
 	if u.renaming && errors.Is(err, fs.ErrNotExist) {

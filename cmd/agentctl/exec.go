@@ -17,14 +17,7 @@ const execExit = `  the command's own status, or
   128+n  signal n ended the command
 `
 
-func newExec() *cobra.Command {
-	f := &commandFlags{}
-	var socket, kept, leaveBy string
-	var detached, privileged bool
-	cmd := &cobra.Command{
-		Use:   "exec [flags] NAME [--] COMMAND [ARG...]",
-		Short: "Run a command in a running machine",
-		Long: `Run a command in a running machine. If agentctl ends first, the command is killed,
+const execLong = `Run a command in a running machine. If agentctl ends first, the command is killed,
 except with -d and --name. With -i the command gets standard input; without -i it is not read.
 
 With --name and without -d the command is kept too, and shown until it ends: when the link
@@ -38,7 +31,16 @@ until 64 others have ended. Of each output the last 16 MiB are kept.
 
 With --socket the machine is the one that serves clients at that path, and the first
 argument is the command.
-` + exitHelp(execExit),
+`
+
+func newExec() *cobra.Command {
+	f := &commandFlags{}
+	var socket, kept, leaveBy string
+	var detached, privileged bool
+	cmd := &cobra.Command{
+		Use:   "exec [flags] NAME [--] COMMAND [ARG...]",
+		Short: "Run a command in a running machine",
+		Long:  execLong + exitHelp(execExit),
 		Example: `  agentctl exec dev -- make test
   agentctl exec -it dev -- sh
   agentctl exec -d --name build dev -- make; agentctl attach dev build

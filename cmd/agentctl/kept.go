@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/agentd-go/agentd/client"
@@ -257,6 +258,34 @@ func (v *keptView) connectInput(c *client.Cmd, tty bool) (restore func(), err er
 	c.Rows, c.Cols = t.size()
 	t.follow(func(rows, cols uint16) { _ = c.Resize(rows, cols) })
 	return t.restore, nil
+}
+
+// isKept reports whether a word is not a machine's name.
+func isKept(word string) bool {
+	_, err := lookup(word)
+	return errors.Is(err, machines.ErrNotFound)
+}
+
+// awaitKept waits for a kept command and prints its status.
+func awaitKept(cmd *cobra.Command, machine, name string, asJSON bool) error {
+	return withReconnector(cmd, machine, func(ctx context.Context, r *client.Reconnector) error {
+		status, err := waitKept(ctx, r, name)
+		switch {
+		case err != nil:
+			return err
+		case asJSON:
+			return writeJSON(os.Stdout, []keptEnd{{Machine: machine, Name: name, Exit: status}})
+		}
+		fmt.Println(status)
+		return nil
+	})
+}
+
+// A keptEnd is the end of a kept command in the output of wait --json.
+type keptEnd struct {
+	Machine string `json:"machine"`
+	Name    string `json:"name"`
+	Exit    int    `json:"exit"`
 }
 
 // waitKept waits for a kept command, and returns its status.

@@ -555,34 +555,6 @@ first. Its status is printed.
 	})
 }
 
-// isKept reports whether a word is not a machine's name.
-func isKept(word string) bool {
-	_, err := lookup(word)
-	return errors.Is(err, machines.ErrNotFound)
-}
-
-// awaitKept waits for a kept command and prints its status.
-func awaitKept(cmd *cobra.Command, machine, name string, asJSON bool) error {
-	return withReconnector(cmd, machine, func(ctx context.Context, r *client.Reconnector) error {
-		status, err := waitKept(ctx, r, name)
-		switch {
-		case err != nil:
-			return err
-		case asJSON:
-			return writeJSON(os.Stdout, []keptEnd{{Machine: machine, Name: name, Exit: status}})
-		}
-		fmt.Println(status)
-		return nil
-	})
-}
-
-// A keptEnd is the end of a kept command in the output of wait --json.
-type keptEnd struct {
-	Machine string `json:"machine"`
-	Name    string `json:"name"`
-	Exit    int    `json:"exit"`
-}
-
 // await waits for one machine. It returns an error if the machine has failed.
 func await(ctx context.Context, name string) (o outcome, err error) {
 	m, err := lookup(name)

@@ -163,8 +163,8 @@ func (c *Cache) Initramfs(agentd []byte, k Kernel, modules ...string) (string, e
 }
 
 // identify adds to the key what decides about the modules. A kernel of the cache never changes,
-// so its name there and the modules' names do; they are resolved only for a new initramfs. The modules of an
-// installed kernel can change, so they are read each time.
+// so its name there and the modules' names do; they are resolved only for a new initramfs. The
+// modules of an installed kernel can change, so they are read each time.
 func (k Kernel) identify(key keyer, modules []string) (resolved func() ([]Module, error), err error) {
 	resolve := func() ([]Module, error) { return k.resolve(modules) }
 	if k.ID != "" {

@@ -12,8 +12,8 @@
 // # Who waits for whom
 //
 // Towards the guest each slot has an outbox of 64 KiB and one frame, and one writer serves
-// one after the other, a quantum each. So a client that sends more than its share waits in its own socket. From the
-// guest, the one goroutine that reads the port never waits for a client. If a client does not
+// one after the other, a quantum each. So a client that sends more than its share waits in
+// its own socket. From the guest, the one goroutine that reads the port never waits for a client. If a client does not
 // read, the guest holds its commands back (slow.go), if the agent is ours. Other sessions
 // cannot be held back, so the relay stores what the client leaves unread: in memory, then in
 // an unlinked file. When both are full, it disconnects the client. The bounds are at

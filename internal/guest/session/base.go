@@ -126,7 +126,8 @@ func (b *Base) End(self Session, last wire.Message) {
 // Send queues a message and waits for room.
 func (b *Base) Send(m wire.Message) { b.queue(m, b.out.Send) }
 
-// WriteNow writes a message at once, or queues it for the goroutine that is writing. It is for the few messages that a client waits for.
+// WriteNow writes a message at once, or queues it for the goroutine that is writing. It is for
+// the few messages that a client waits for.
 func (b *Base) WriteNow(m wire.Message) { b.queue(m, b.out.WriteNow) }
 
 // Put queues a message without waiting.

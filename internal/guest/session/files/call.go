@@ -71,7 +71,7 @@ func statFS(name string) ([]uint64, error) {
 	}, err
 }
 
-// callOn makes a call on an open file, in its turn among the calls.
+// callOn makes a call on an open file, in a place among the calls.
 func (h *handle) callOn(op *wire.OpFileCall) (wire.FSResult, error) {
 	err := errCall
 	switch op.Call {

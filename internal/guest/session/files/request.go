@@ -25,7 +25,7 @@ type job struct {
 	prefix string                                // Precedes the text of an error.
 	do     func(*Request) (wire.FSResult, error) // nil does nothing.
 	handle *handle                               // Released when the job is done; nil for an operation on paths.
-	waits  bool                                  // It takes its turns itself, and holds none while it waits.
+	waits  bool                                  // It takes its places itself, and holds none while it waits.
 }
 
 // Start begins an operation of the client in a slot and returns at once. Handles are
