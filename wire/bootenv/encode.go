@@ -145,7 +145,7 @@ func (e *encoder) mounts(b *wire.Bootstrap) {
 		m := b.DiskMounts[i]
 		o := options(m.Flags)
 		if m.FSType != nil {
-			o = append(o, "fstype="+e.text(fmt.Sprintf("disk_mounts[%d].fstype", i), *m.FSType, Entry, Field, Part))
+			o = append(o, "fstype="+e.text(fmt.Sprintf("disk_mounts[%d].fstype", i), *m.FSType, Entry, Field, Part, "="))
 		}
 		return []string{m.ID, m.GuestPath}, o
 	})

@@ -57,6 +57,7 @@ func registered(root *BlockRoot) bool { return root != nil && root.OCI != nil &&
 func FuzzWords(f *testing.F) {
 	f.Add("web", "alice:devs", "data", "/data", "file", "ext4", "nofile", "eth0", "/sbin/init", "a b", uint64(5), uint64(6), uint32(64), uint8(0xff))
 	f.Add("", "", "a", "/a,b", "f g", "", "CPU", "", "auto", "", uint64(0), ^uint64(0), uint32(0o1777), uint8(0))
+	f.Add("0", "0", "0", "/0", "0", "=", "nofile", "0", "/", "0", uint64(5), uint64(6), uint32(64), uint8(0x40))
 	f.Fuzz(func(t *testing.T, name, user, tag, path, file, fstype, resource, device, init, arg string, soft, hard uint64, n uint32, flags uint8) {
 		b := bootstrapOf(name, user, tag, path, file, fstype, resource, device, init, arg, soft, hard, n, flags)
 		words, err := bootenv.Encode(b)
