@@ -51,7 +51,7 @@ func TestDocumentBounds(t *testing.T) {
 	}
 	doctest.Open(t, "ARCHITECTURE.md", "What never happens").Says(t,
 		fmt.Sprintf("Outboxes: %s each, %s together", doctest.Size(mux.DefaultOutbox), doctest.Size(mux.DefaultTotal)),
-		fmt.Sprintf("%d frames of more than 4 KiB", lentFrames),
+		fmt.Sprintf("%d at most are longer than %s", lentFrames, doctest.Size(minRead)),
 		fmt.Sprintf("Inboxes: %s each and %s together in memory, %s each on disk", memory, all, doctest.Size(inputStored)),
 		fmt.Sprintf("Windows of raw flows into the guest: %s together", doctest.Size(windowBudget)),
 	)
