@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -10,8 +11,13 @@ import (
 // deafness is how long the host does not read while a command floods it.
 const deafness = 8 * time.Second
 
-// settle is how long an agent may take to free unused memory.
-const settle = 3 * time.Second
+// An agent frees unused memory within settle after its last activity. On a host with
+// other work the guest's clock may run on while the agent waits for a processor, so an
+// agent has several tries; a read of the memory is an activity, so the pause is whole.
+const (
+	settle      = 3 * time.Second
+	settleTries = 3
+)
 
 // memory reads a line of /proc/1/status, in MiB.
 func (m *machine) memory(ctx context.Context, key string) (float64, error) {
@@ -25,6 +31,22 @@ func (m *machine) memory(ctx context.Context, key string) (float64, error) {
 		return 0, fmt.Errorf("%s: %w in %q", key, err, c.text)
 	}
 	return kib / 1024, nil
+}
+
+// settled returns what is resident after the work, the least of several tries.
+func (m *machine) settled(ctx context.Context) (least float64, err error) {
+	least = math.Inf(1)
+	for range settleTries {
+		if err := pause(ctx, settle); err != nil {
+			return 0, err
+		}
+		v, err := m.memory(ctx, "VmRSS")
+		if err != nil {
+			return 0, err
+		}
+		least = min(least, v)
+	}
+	return least, nil
 }
 
 // deafHost lets a command flood a host that does not read, and then reads everything.

@@ -36,7 +36,7 @@ var targets = []target{
 	{"ready", "ready", baseName, false, 1, false},
 	{"peak", "", "", false, 16, true},
 	{"resident at the end", "", "", false, 10, true},
-	{"resident after boot", "", "", false, 6, true},
+	{"resident after boot", "", "", false, 6, false}, // Boots differ: make size judges the least of three.
 	{"binary", "", "", false, 4.9, true},
 	{"beside unread input p50", "true p50", ourName, false, 2, false},
 	{"beside a flood p50", "true p50", ourName, false, 2, false},
