@@ -91,6 +91,9 @@ var measures = []measure{
 		return err
 	}},
 	{"deaf host", true, func(t task) error {
+		if err := t.forgetPeak(t); err != nil {
+			return err
+		}
 		if err := deafHost(t, t.machine, t.poured); err != nil {
 			return err
 		}

@@ -33,6 +33,13 @@ func (m *machine) memory(ctx context.Context, key string) (float64, error) {
 	return kib / 1024, nil
 }
 
+// forgetPeak lets VmHWM begin anew, so that it tells the peak of what comes next: before
+// that, input which a child took late may have been kept in memory, and more on a busy host.
+func (m *machine) forgetPeak(ctx context.Context) error {
+	_, err := m.do(ctx, "sh", "-c", "echo 5 >/proc/1/clear_refs")
+	return err
+}
+
 // settled returns what is resident after the work, the least of several tries.
 func (m *machine) settled(ctx context.Context) (least float64, err error) {
 	least = math.Inf(1)
