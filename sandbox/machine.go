@@ -179,12 +179,6 @@ func (m *Machine) Console() []byte { return m.vm.Console() }
 // started from a template; its root is on a disk then, which core.bootstrap has to name.
 func (m *Machine) RepeatScript() string { return m.vm.Command() }
 
-// Pause stops the machine's processors until Resume.
-func (m *Machine) Pause(ctx context.Context) error { return m.vm.Pause(ctx) }
-
-// Resume continues a paused machine.
-func (m *Machine) Resume(ctx context.Context) error { return m.vm.Resume(ctx) }
-
 // Done is closed when the machine has ended; [Machine.Wait] says how.
 func (m *Machine) Done() <-chan struct{} { return m.vm.Done() }
 
