@@ -183,7 +183,7 @@ func (r *rig) round(ctx context.Context, o options, agents []*opponent, res *res
 		res.add("init_time_ns", a.name, float64(m.ready.InitTimeNS)/1e6)
 		res.add("ready", a.name, float64(m.ready.ReadyTimeNS)/1e6)
 		res.add("binary", a.name, float64(len(a.binary))/(1<<20))
-		if err := m.vm.Pause(ctx); err != nil {
+		if err := m.vm.Stop(ctx); err != nil {
 			return err
 		}
 	}
@@ -219,7 +219,7 @@ func (o options) wants(m measure) bool {
 // once lets one machine do one measure. A machine that cannot any more is
 // replaced.
 func (r *rig) once(ctx context.Context, o options, what measure, m *machine, res *results) (*machine, error) {
-	if err := m.vm.Resume(ctx); err != nil {
+	if err := m.vm.Continue(ctx); err != nil {
 		return m, err
 	}
 	limited, cancel := context.WithTimeout(ctx, measureDeadline)
@@ -248,7 +248,7 @@ func (r *rig) once(ctx context.Context, o options, what measure, m *machine, res
 			return m, err
 		}
 	}
-	return m, m.vm.Pause(ctx)
+	return m, m.vm.Stop(ctx)
 }
 
 // tags are what our agent is built with.

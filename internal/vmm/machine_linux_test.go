@@ -159,7 +159,7 @@ func TestRealMachine(t *testing.T) {
 // checkPause: a paused guest does not answer, a resumed one does.
 func checkPause(t *testing.T, v *VM, lines *bufio.Scanner) {
 	t.Helper()
-	if err := v.Pause(within(t, bootTime)); err != nil {
+	if err := v.Stop(within(t, bootTime)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(v.Port(), "while paused\n"); err != nil {
@@ -173,7 +173,7 @@ func checkPause(t *testing.T, v *VM, lines *bufio.Scanner) {
 		return
 	case <-time.After(200 * time.Millisecond): // An answer takes 1 ms.
 	}
-	if err := v.Resume(within(t, bootTime)); err != nil {
+	if err := v.Continue(within(t, bootTime)); err != nil {
 		t.Fatal(err)
 	}
 	if !<-answered || lines.Text() != "while paused" {

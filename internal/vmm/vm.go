@@ -108,11 +108,11 @@ func (v *VM) Wait(ctx context.Context) error {
 	}
 }
 
-// Pause stops the guest's CPUs until [VM.Resume].
-func (v *VM) Pause(ctx context.Context) error { return v.monitor().qmp.execute(ctx, "stop") }
+// Stop stops the guest's CPUs until [VM.Continue]; the names are QMP's.
+func (v *VM) Stop(ctx context.Context) error { return v.monitor().qmp.execute(ctx, "stop") }
 
-// Resume lets a paused guest go on.
-func (v *VM) Resume(ctx context.Context) error { return v.monitor().qmp.execute(ctx, "cont") }
+// Continue lets a stopped guest go on.
+func (v *VM) Continue(ctx context.Context) error { return v.monitor().qmp.execute(ctx, "cont") }
 
 // Kill ends the machine at once, like a power cut, and returns when its processes have
 // ended. [VM.Wait] then returns an [ExitError].
