@@ -40,8 +40,8 @@
 //
 // An emulated machine starts from a template where its configuration allows that; with
 // hardware virtualization it boots unless [Config.Warm] asks for a template. A template is
-// the memory of a machine that waits for its configuration. [Machine.Sleep] saves a running
-// machine and frees its memory, and [Machine.Wake] continues it. [Machine.Snapshot] saves a
+// the memory of a machine that waits for its configuration. [Machine.Pause] saves a running
+// machine and frees its memory, and [Machine.Resume] continues it. [Machine.Snapshot] saves a
 // copy and lets the machine go on. [Clone] and [Restore] make machines of a snapshot, in this
 // program or a later one.
 // docs/SNAPSHOTS.md says what such a machine shares with others and what is renewed.

@@ -18,13 +18,13 @@ import (
 
 // saving is what a machine needs to be saved.
 type saving struct {
-	mu     sync.Mutex // Held by one of Snapshot, Sleep and Wake at a time.
+	mu     sync.Mutex // Held by one of Snapshot, Pause and Resume at a time.
 	config Config     // As the machine was started.
 	link   link
 	frozen atomic.Bool // The agent's commands are frozen, or about to be.
 
-	// Of a machine that sleeps:
-	dir     string // "" if it does not.
+	// Of a paused machine:
+	dir     string // "" if it is not paused.
 	attempt string
 }
 
@@ -65,11 +65,11 @@ func (e *UnsavableError) Unwrap() error { return e.Err }
 var (
 	errNoRelay   = errors.New("it has one client without a relay; Config.Socket gives it one")
 	errNoBarrier = errors.New("its agent cannot freeze commands (protocol generation 9)")
-	errSleeps    = errors.New("the machine is paused")
-	errAwake     = errors.New("the machine is not paused")
+	errPaused    = errors.New("the machine is paused")
+	errNotPaused = errors.New("the machine is not paused")
 )
 
-// CheckSavable returns nil if [Machine.Snapshot] and [Machine.Sleep] are possible, and an
+// CheckSavable returns nil if [Machine.Snapshot] and [Machine.Pause] are possible, and an
 // [UnsavableError] otherwise: the machine has shared directories, TAP cards, another init
 // or an agent that cannot freeze commands.
 func (m *Machine) CheckSavable() error {
@@ -119,11 +119,11 @@ func (m *Machine) Snapshot(ctx context.Context, dir string, record json.RawMessa
 	return k.Commit(s)
 }
 
-// beginSaving makes the directory, if the machine is awake and can be saved. The caller
+// beginSaving makes the directory, if the machine is not paused and can be saved. The caller
 // holds saving.mu.
 func (m *Machine) beginSaving(dir string) (k *snapshot.Maker, state *os.File, err error) {
 	if m.saving.dir != "" {
-		return nil, nil, errSleeps
+		return nil, nil, errPaused
 	}
 	if err := m.CheckSavable(); err != nil {
 		return nil, nil, err
@@ -202,13 +202,13 @@ func linkDisks(k *snapshot.Maker, s *snapshot.Machine) error {
 	return nil
 }
 
-// Sleep saves the machine in a directory, which must not exist, and frees the host's
-// memory: no process executes the machine until [Machine.Wake]. Clients stay connected.
+// Pause saves the machine in a directory, which must not exist, and frees the host's
+// memory: no process executes the machine until [Machine.Resume]. Clients stay connected.
 // What they send waits, and no byte of a command's output is lost. The directory has the
 // memory and the devices; the disks stay the machine's own, and nobody may change them.
 // After an error the machine goes on. If this program ends meanwhile, [Restore] continues
 // the machine from the directory.
-func (m *Machine) Sleep(ctx context.Context, dir string, record json.RawMessage) error {
+func (m *Machine) Pause(ctx context.Context, dir string, record json.RawMessage) error {
 	m.saving.mu.Lock()
 	defer m.saving.mu.Unlock()
 	k, state, err := m.beginSaving(dir)
@@ -227,7 +227,7 @@ func (m *Machine) Sleep(ctx context.Context, dir string, record json.RawMessage)
 		return err
 	}
 	committed := false
-	err = m.vm.Sleep(ctx, state, func() error {
+	err = m.vm.Pause(ctx, state, func() error {
 		committed = true
 		return commitPause(k, s, own)
 	})
@@ -260,23 +260,23 @@ func commitPause(k *snapshot.Maker, s snapshot.Machine, own savedMachine) (err e
 	return k.Commit(s)
 }
 
-// Sleeps reports whether the machine is paused by [Machine.Sleep].
-func (m *Machine) Sleeps() bool {
+// Paused reports whether the machine is paused by [Machine.Pause].
+func (m *Machine) Paused() bool {
 	m.saving.mu.Lock()
 	defer m.saving.mu.Unlock()
 	return m.saving.dir != ""
 }
 
-// Wake lets the machine go on that [Machine.Sleep] has paused, and removes the directory.
+// Resume lets the machine go on that [Machine.Pause] has paused, and removes the directory.
 // Its clock is set and its commands' TCP connections to other hosts are reset before
-// anything runs. If the state cannot be used, the machine sleeps on, and the error says
+// anything runs. If the state cannot be used, the machine stays paused, and the error says
 // why. After a later failure the machine has ended.
-func (m *Machine) Wake(ctx context.Context) error {
+func (m *Machine) Resume(ctx context.Context) error {
 	m.saving.mu.Lock()
 	defer m.saving.mu.Unlock()
 	dir := m.saving.dir
 	if dir == "" {
-		return errAwake
+		return errNotPaused
 	}
 	saved, err := snapshot.ReadMachine(dir)
 	if err != nil {
@@ -287,7 +287,7 @@ func (m *Machine) Wake(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = state.Close() }() // Read only.
-	if err := m.vm.Wake(ctx, state); err != nil {
+	if err := m.vm.Resume(ctx, state); err != nil {
 		return err
 	}
 	m.saving.dir = ""

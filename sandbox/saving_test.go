@@ -59,7 +59,7 @@ func clockError(t *testing.T, m *sandbox.Machine) time.Duration {
 }
 
 // A machine that is paused to the disk goes on in the middle of a command's output.
-func TestSleep(t *testing.T) {
+func TestPause(t *testing.T) {
 	for _, kernel := range kernels(t) {
 		t.Run(kernel, func(t *testing.T) {
 			m := startWarm(t, savable(t, kernel))
@@ -76,12 +76,12 @@ func TestSleep(t *testing.T) {
 			for i := range 3 {
 				dir := filepath.Join(t.TempDir(), "paused")
 				start := time.Now()
-				check(t, m.Sleep(t.Context(), dir, nil))
-				slept := time.Now()
+				check(t, m.Pause(t.Context(), dir, nil))
+				paused := time.Now()
 				time.Sleep(1500 * time.Millisecond)
-				woke := time.Now()
-				check(t, m.Wake(t.Context()))
-				t.Logf("pause %v, resume %v", slept.Sub(start), time.Since(woke))
+				resuming := time.Now()
+				check(t, m.Resume(t.Context()))
+				t.Logf("pause %v, resume %v", paused.Sub(start), time.Since(resuming))
 				if off := clockError(t, m); off > 100*time.Millisecond {
 					t.Errorf("round %d: the clock is off by at least %v", i, off)
 				}

@@ -15,7 +15,7 @@
 //	  health.json   the results of its health checks in its last life, if it has any
 //	  agentctl.log  the messages of its supervisor
 //	  repeat.sh     the commands that repeat its last life by hand
-//	  paused/       the memory of a paused machine (sandbox.Machine.Sleep)
+//	  paused/       the memory of a paused machine (sandbox.Machine.Pause)
 //	  files/        the machine's own files: its root, its disks
 //
 // Beside them are volumes and snapshots, which outlive machines: see [Volume] and

@@ -237,7 +237,7 @@ func (l *Live) settle(ctx context.Context, failed, asked error) error {
 		if err := l.say(); err != nil {
 			l.log("state: " + err.Error()) // A full disk must not prevent the stop.
 		}
-		ended = errors.Join(l.rouse(ctx), l.Shutdown(ctx))
+		ended = errors.Join(l.resumeToEnd(ctx), l.Shutdown(ctx))
 	}
 	if ownEnd {
 		asked = nil

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// pausedName is the directory of a paused machine's memory. See sandbox.Machine.Sleep.
+	// pausedName is the directory of a paused machine's memory. See sandbox.Machine.Pause.
 	pausedName = "paused"
 
 	// savingWait is how long a supervisor may take to pause its machine, to resume it or to
@@ -56,7 +56,7 @@ func (l *Live) saves(ctx context.Context, q request) error {
 	if err != nil {
 		return err
 	}
-	if l.Sleeps() {
+	if l.Paused() {
 		return ErrPaused
 	}
 	return l.Snapshot(ctx, q.Dir, record)
@@ -67,7 +67,7 @@ func (m *Machine) encoded() (json.RawMessage, error) { return json.Marshal(store
 
 // pause writes the machine's memory to the disk and frees it.
 func (l *Live) pause(ctx context.Context) error {
-	if l.Sleeps() {
+	if l.Paused() {
 		return ErrPaused
 	}
 	if err := l.CheckSavable(); err != nil {
@@ -78,7 +78,7 @@ func (l *Live) pause(ctx context.Context) error {
 		return err
 	}
 	l.checks.hold()
-	if err := l.Sleep(ctx, l.machine.file(pausedName), record); err != nil {
+	if err := l.Pause(ctx, l.machine.file(pausedName), record); err != nil {
 		l.checks.release()
 		return err
 	}
@@ -87,11 +87,11 @@ func (l *Live) pause(ctx context.Context) error {
 }
 
 func (l *Live) resume(ctx context.Context) error {
-	if !l.Sleeps() {
+	if !l.Paused() {
 		return ErrNotPaused
 	}
-	err := l.Wake(ctx)
-	if l.Sleeps() {
+	err := l.Resume(ctx)
+	if l.Paused() {
 		return err
 	}
 	l.checks.release()
@@ -99,14 +99,15 @@ func (l *Live) resume(ctx context.Context) error {
 	return errors.Join(err, l.say())
 }
 
-// rouse wakes a paused machine that is to end in order. One that cannot wake ends as it is.
-func (l *Live) rouse(ctx context.Context) error {
-	if !l.Sleeps() {
+// resumeToEnd resumes a paused machine, so that it can end in order. If that fails the
+// machine is killed.
+func (l *Live) resumeToEnd(ctx context.Context) error {
+	if !l.Paused() {
 		return nil
 	}
-	err := l.Wake(ctx)
+	err := l.Resume(ctx)
 	if err != nil {
-		err = errors.Join(fmt.Errorf("wake it to stop it: %w", err), l.Kill())
+		err = errors.Join(fmt.Errorf("resume it to stop it: %w", err), l.Kill())
 	}
 	return err
 }

@@ -17,7 +17,7 @@ func (e *HeldError) Error() string {
 
 // hold locks the disks that the machine writes to until it has ended. QEMU's own lock is
 // independent of ours. QEMU lets two machines write that are restored from a saved state
-// at the same time, and it holds no lock while a machine sleeps.
+// at the same time, and it holds no lock while a machine is paused.
 func (v *VM) hold(m Machine, o Options, u *undo) error {
 	u.push(v.letGo)
 	for _, d := range m.Disks {
@@ -29,7 +29,7 @@ func (v *VM) hold(m Machine, o Options, u *undo) error {
 			return &HeldError{d.Path}
 		}
 		if _, unfit := errors.AsType[*UnfitError](err); unfit && o.From == nil {
-			continue // QEMU's lock must do. Such a machine cannot sleep.
+			continue // QEMU's lock must do. Such a machine cannot be paused.
 		}
 		if err != nil {
 			return err

@@ -41,11 +41,11 @@ type VM struct {
 	console  *console
 	held     []*os.File // Locked disks; see hold.
 
-	turning sync.Mutex // Held by one of Capture, Sleep and Wake at a time.
+	turning sync.Mutex // Held by one of Capture, Pause and Resume at a time.
 
-	mu    sync.Mutex
-	mon   monitor
-	woken chan struct{} // Not nil while the machine sleeps; closed when that ends.
+	mu      sync.Mutex
+	mon     monitor
+	resumed chan struct{} // Not nil while the machine is paused; closed when that ends.
 
 	cause atomic.Pointer[error] // why we ended it without a caller's request
 	done  chan struct{}
@@ -58,7 +58,7 @@ type monitor struct {
 	qmp *qmp
 }
 
-// monitor returns the QEMU that has the machine, or had it until it fell asleep.
+// monitor returns the QEMU that has the machine, or had it until it was paused.
 func (v *VM) monitor() monitor {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -81,11 +81,11 @@ func (v *VM) Console() []byte { return v.console.tail.Bytes() }
 // terminal, and the agent's port and QMP as sockets in a fresh directory.
 func (v *VM) Command() string { return v.command }
 
-// Pid returns the process id of QEMU; 0 while the machine sleeps.
+// Pid returns the process id of QEMU; 0 while the machine is paused.
 func (v *VM) Pid() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.woken != nil {
+	if v.resumed != nil {
 		return 0
 	}
 	return v.mon.cmd.Process.Pid
@@ -117,7 +117,7 @@ func (v *VM) Continue(ctx context.Context) error { return v.monitor().qmp.execut
 // Kill ends the machine at once, like a power cut, and returns when its processes have
 // ended. [VM.Wait] then returns an [ExitError].
 func (v *VM) Kill() {
-	v.endSleep(errAsleep)
+	v.endPause(errEndedPaused)
 	v.monitor().kill()
 	_ = v.await(killWait) // Nothing helps against a process that cannot be killed.
 }
@@ -128,7 +128,7 @@ func (v *VM) Kill() {
 func (v *VM) Quit(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, quitTimeout)
 	defer cancel()
-	v.endSleep(nil)
+	v.endPause(nil)
 	v.monitor().quit(ctx)
 	return v.await(killWait)
 }

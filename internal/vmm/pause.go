@@ -15,10 +15,10 @@ import (
 const goOnTimeout = 10 * time.Second
 
 var (
-	errAsleep  = errors.New("the machine was ended while it slept")
-	errAwake   = errors.New("the machine does not sleep")
-	errStopped = errors.New("the machine's processors do not run, so it cannot be saved")
-	errEnded   = errors.New("the machine has ended")
+	errEndedPaused = errors.New("the machine was ended while it was paused")
+	errNotPaused   = errors.New("the machine is not paused")
+	errStopped     = errors.New("the machine's processors do not run, so it cannot be saved")
+	errEnded       = errors.New("the machine has ended")
 )
 
 // keptEnds are QEMU's ends of the links that outlive one QEMU: they stay open here too.
@@ -103,8 +103,8 @@ func (q monitor) version(ctx context.Context) (string, error) {
 func (v *VM) Capture(ctx context.Context, to *os.File, then func() error) error {
 	v.turning.Lock()
 	defer v.turning.Unlock()
-	if v.asleep() {
-		return errAsleepNow
+	if v.paused() {
+		return errPaused
 	}
 	err := v.still(ctx, to)
 	if err == nil {
@@ -113,7 +113,7 @@ func (v *VM) Capture(ctx context.Context, to *os.File, then func() error) error 
 	return errors.Join(err, v.goOn(ctx))
 }
 
-var errAsleepNow = errors.New("the machine sleeps")
+var errPaused = errors.New("the machine is paused")
 
 // still stops the machine's processors and writes its state to a file.
 func (v *VM) still(ctx context.Context, to *os.File) error {
@@ -196,27 +196,27 @@ func (q monitor) abandon(ctx context.Context) error {
 	return q.qmp.awaitEvent(ctx, w)
 }
 
-// Sleep writes the machine's whole state to a file, calls commit, and ends QEMU, so that
+// Pause writes the machine's whole state to a file, calls commit, and ends QEMU, so that
 // the machine takes none of the host's memory. The machine does not end: its ports stay
-// open, and bytes wait in them until [VM.Wake]. After an error the machine goes on, and
-// the file is useless; but if QEMU ends after commit, the machine sleeps.
-func (v *VM) Sleep(ctx context.Context, to *os.File, commit func() error) error {
+// open, and bytes wait in them until [VM.Resume]. After an error the machine goes on, and
+// the file is useless; but if QEMU ends after commit, the machine is paused.
+func (v *VM) Pause(ctx context.Context, to *os.File, commit func() error) error {
 	v.turning.Lock()
 	defer v.turning.Unlock()
-	if v.asleep() {
-		return errAsleepNow
+	if v.paused() {
+		return errPaused
 	}
 	if v.kept.agent == nil {
 		return &UnfitError{errors.New("its port is a socket that others use")}
 	}
 	err := v.still(ctx, to)
 	if err == nil {
-		if err = v.fallAsleep(); err == nil {
+		if err = v.beginPause(); err == nil {
 			err = commit()
 		}
 	}
 	if err != nil {
-		v.stayAwake()
+		v.cancelPause()
 		return errors.Join(err, v.goOn(ctx))
 	}
 	quit, cancel := context.WithTimeout(context.WithoutCancel(ctx), quitTimeout)
@@ -227,50 +227,50 @@ func (v *VM) Sleep(ctx context.Context, to *os.File, commit func() error) error 
 	return nil
 }
 
-func (v *VM) asleep() bool {
+func (v *VM) paused() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.woken != nil
+	return v.resumed != nil
 }
 
-// fallAsleep makes the end of QEMU the beginning of a sleep instead of the machine's end.
-func (v *VM) fallAsleep() error {
+// beginPause makes the end of QEMU the beginning of a pause instead of the machine's end.
+func (v *VM) beginPause() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	select {
 	case <-v.mon.done:
 		return errEnded
 	default:
-		v.woken = make(chan struct{})
+		v.resumed = make(chan struct{})
 		return nil
 	}
 }
 
-// stayAwake takes fallAsleep back.
-func (v *VM) stayAwake() {
+// cancelPause takes beginPause back.
+func (v *VM) cancelPause() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.risesLocked()
+	v.endPauseLocked()
 }
 
-func (v *VM) risesLocked() {
-	if v.woken != nil {
-		close(v.woken)
-		v.woken = nil
+func (v *VM) endPauseLocked() {
+	if v.resumed != nil {
+		close(v.resumed)
+		v.resumed = nil
 	}
 }
 
-// endSleep ends a machine that sleeps. A nil why is an end in order.
-func (v *VM) endSleep(why error) {
+// endPause ends a paused machine. A nil why is an end in order.
+func (v *VM) endPause(why error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.woken == nil {
+	if v.resumed == nil {
 		return
 	}
 	if why != nil {
 		v.cause.Store(&why)
 	}
-	v.risesLocked()
+	v.endPauseLocked()
 }
 
 // awaitQEMU waits for the end of the last QEMU that has the machine.
@@ -278,38 +278,38 @@ func (v *VM) awaitQEMU() {
 	for {
 		q := v.monitor()
 		<-q.done
-		woken, over := v.afterEnd(q)
+		resumed, over := v.afterEnd(q)
 		if over {
 			return
 		}
-		<-woken
+		<-resumed
 	}
 }
 
 // afterEnd says what the end of a QEMU means: that the machine has ended, or that it
-// sleeps until a channel is closed.
-func (v *VM) afterEnd(q monitor) (woken <-chan struct{}, over bool) {
+// is paused until a channel is closed.
+func (v *VM) afterEnd(q monitor) (resumed <-chan struct{}, over bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch {
-	case v.mon.process != q.process: // It has slept and was woken already.
+	case v.mon.process != q.process: // It was paused and resumed already.
 		now := make(chan struct{})
 		close(now)
 		return now, false
-	case v.woken == nil:
+	case v.resumed == nil:
 		return nil, true
 	}
-	return v.woken, false
+	return v.resumed, false
 }
 
-// Wake lets a machine that sleeps go on from the file that [VM.Sleep] has written. After an
-// error the machine sleeps on. As soon as it goes on its disks change, so that the file
+// Resume lets a paused machine go on from the file that [VM.Pause] has written. After an
+// error the machine stays paused. As soon as it goes on its disks change, so that the file
 // does not fit them any more.
-func (v *VM) Wake(ctx context.Context, from *os.File) error {
+func (v *VM) Resume(ctx context.Context, from *os.File) error {
 	v.turning.Lock()
 	defer v.turning.Unlock()
-	if !v.asleep() {
-		return errAwake
+	if !v.paused() {
+		return errNotPaused
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -354,10 +354,10 @@ func (v *VM) load(ctx context.Context, from *Saved) (q monitor, err error) {
 func (v *VM) takeOver(q monitor) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.woken == nil {
+	if v.resumed == nil {
 		return false
 	}
 	v.mon = q
-	v.risesLocked()
+	v.endPauseLocked()
 	return true
 }
