@@ -16,7 +16,7 @@ type Limits struct {
 
 // DefaultLimits are several times the size of the largest images in use. Go's collector
 // lets the heap grow to twice the kept bytes.
-var DefaultLimits = Limits{Entries: 1 << 20, Bytes: 128 << 30, XattrBytes: 64 << 20, KeptBytes: 64 << 20}
+var DefaultLimits = Limits{Entries: 1 << 20, Bytes: 128 << 30, XattrBytes: 64 << 20, KeptBytes: 52 << 20}
 
 // The memory of a file and of a directory besides their names: a node, its entry in the
 // parent's map, and a directory's own map.
