@@ -68,6 +68,14 @@ func TemplateDir(ctx context.Context, cfg Config) (string, error) {
 // WhyCold is what of a configuration stands in the way of a template.
 func (c Config) WhyCold() error { return c.whyCold() }
 
+// ColdWith is what Machine.Cold says of a machine in a directory with an accelerator, before
+// a template is looked for.
+func (c Config) ColdWith(accel vmm.Accel, dir string) error {
+	l := &layout{dir: dir, machine: vmm.Machine{Accel: accel}}
+	l.mayWarm(c)
+	return l.cold
+}
+
 // Fresh is what Start makes.
 func Fresh() *wire.Fresh { return fresh() }
 

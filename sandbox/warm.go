@@ -103,10 +103,10 @@ func (l *layout) mayWarm(cfg Config) {
 	accel := l.machine.Accel
 	obstacle, earlier := cfg.whyCold(), l.whyCold(cfg)
 	switch {
+	case cfg.Warm == WarmAuto && accel != vmm.TCG: // No template is expected here, whatever the configuration says.
+		l.cold = fmt.Errorf("templates with %v are used only when they are asked for", accel)
 	case obstacle != nil && cfg.Warm != WarmNone, earlier != nil && cfg.Warm == WarmTry:
 		l.cold = &TemplateError{cmp.Or(obstacle, earlier)}
-	case cfg.Warm == WarmAuto && accel != vmm.TCG:
-		l.cold = fmt.Errorf("templates with %v are used only when they are asked for", accel)
 	default:
 		l.cold = cmp.Or(obstacle, earlier)
 	}

@@ -425,3 +425,42 @@ func TestWhyCold(t *testing.T) {
 		t.Errorf("warm start hot: %v", err)
 	}
 }
+
+// Where nobody expects a template no line says that there is none: with KVM, unless it was
+// asked for.
+func TestColdIsNews(t *testing.T) {
+	t.Parallel()
+	earlier := t.TempDir() // Has the root directory of an earlier life.
+	check(t, os.Mkdir(filepath.Join(earlier, "root"), 0o700))
+	shares := []sandbox.Mount{{}}
+	for _, c := range []struct {
+		name  string
+		cfg   sandbox.Config
+		accel vmm.Accel
+		dir   string
+		says  string // "" is none: the machine may start from a template.
+		news  bool
+	}{
+		{"default", sandbox.Config{}, vmm.TCG, "", "", false},
+		{"default, KVM", sandbox.Config{}, vmm.KVM, "", "only when they are asked for", false},
+		{"asked for, KVM", sandbox.Config{Warm: sandbox.WarmTry}, vmm.KVM, "", "", false},
+		{"shares", sandbox.Config{Mounts: shares}, vmm.TCG, "", "shared directories", true},
+		{"shares, KVM", sandbox.Config{Mounts: shares}, vmm.KVM, "", "only when they are asked for", false},
+		{"shares, asked for, KVM", sandbox.Config{Mounts: shares, Warm: sandbox.WarmTry}, vmm.KVM, "", "shared directories", true},
+		{"shares, not wanted", sandbox.Config{Mounts: shares, Warm: sandbox.WarmNone}, vmm.TCG, "", "not wanted", false},
+		{"not wanted, KVM", sandbox.Config{Warm: sandbox.WarmNone}, vmm.KVM, "", "not wanted", false},
+		{"earlier root", sandbox.Config{}, vmm.TCG, earlier, "earlier life", false},
+		{"earlier root, asked for", sandbox.Config{Warm: sandbox.WarmTry}, vmm.TCG, earlier, "earlier life", true},
+		{"earlier root, KVM", sandbox.Config{}, vmm.KVM, earlier, "only when they are asked for", false},
+	} {
+		dir := c.dir
+		if dir == "" {
+			dir = t.TempDir()
+		}
+		err := c.cfg.ColdWith(c.accel, dir)
+		_, news := errors.AsType[*sandbox.TemplateError](err)
+		if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) || news != c.news {
+			t.Errorf("%s: %v (news %v), want %q (news %v)", c.name, err, news, c.says, c.news)
+		}
+	}
+}
