@@ -2,9 +2,14 @@
 //
 //	go run ./bench/warm -agentctl bin/agentctl
 //
-// For each kernel of the cache it prints the median time of "agentctl run -- true",
+// For each kernel of the cache it prints the median time of "agentctl run -- true", and of
+// the host's processors that it has used, which other work on the host changes less,
 // the time until many machines at once are ready, and what each of them takes of the
-// host's memory (PSS) at rest. A target is a part of the cold figure.
+// host's memory (PSS) at rest. A target is a part of the cold figure. With -steps it prints
+// the processor's time of the steps of one start.
+//
+// The program needs an agent: build it with the tag embed_agentd after "make build", or
+// name one by AGENTCTL_AGENTD.
 package main
 
 import (
@@ -16,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +36,7 @@ type options struct {
 	agentctl     string
 	kernels      string
 	rounds, many int
+	steps        bool
 }
 
 func main() {
@@ -38,6 +45,7 @@ func main() {
 	flag.StringVar(&o.kernels, "kernels", "", "names of kernels, with commas (default: all of the cache)")
 	flag.IntVar(&o.rounds, "rounds", 10, "starts of each kind")
 	flag.IntVar(&o.many, "many", 20, "machines at once; 0 for none")
+	flag.BoolVar(&o.steps, "steps", false, "print the processor's time of each step of a start instead")
 	flag.Parse()
 	if err := o.run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "warm:", err)
@@ -51,6 +59,12 @@ func (o options) run(ctx context.Context) error {
 		return err
 	}
 	for _, kernel := range names {
+		if o.steps {
+			if err := o.stepByStep(ctx, kernel); err != nil {
+				return fmt.Errorf("kernel %s: %w", kernel, err)
+			}
+			continue
+		}
 		if err := errors.Join(o.single(ctx, kernel), o.atOnce(ctx, kernel)); err != nil {
 			return fmt.Errorf("kernel %s: %w", kernel, err)
 		}
@@ -68,7 +82,9 @@ func (o options) names() (names []string, err error) {
 	}
 	all, err := cache.Kernels()
 	for _, k := range all {
-		names = append(names, k.Name)
+		if k.Platform == "linux/"+runtime.GOARCH {
+			names = append(names, k.Name)
+		}
 	}
 	return names, err
 }
@@ -82,7 +98,7 @@ var ways = []struct {
 // single measures one machine after the other, by turns. The first pair makes what is
 // made once, and does not count.
 func (o options) single(ctx context.Context, kernel string) error {
-	took := map[string][]time.Duration{}
+	took, used := map[string][]time.Duration{}, map[string][]time.Duration{}
 	for round := range o.rounds + 1 {
 		for _, w := range ways {
 			cmd := exec.CommandContext(ctx, o.agentctl, "run", "--quiet", w.flag, "--kernel", kernel, "--", "true")
@@ -93,11 +109,13 @@ func (o options) single(ctx context.Context, kernel string) error {
 			}
 			if round > 0 {
 				took[w.name] = append(took[w.name], time.Since(start))
+				used[w.name] = append(used[w.name], cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
 			}
 		}
 	}
 	cold, warm := median(took["cold"]), median(took["warm"])
 	report(kernel, "agentctl run -- true, median", cold.Seconds(), warm.Seconds(), "s")
+	report(kernel, "its processor's time", median(used["cold"]).Seconds(), median(used["warm"]).Seconds(), "s")
 	return nil
 }
 
