@@ -95,9 +95,45 @@ func (l *layout) attach(cfg Config) error {
 		if err != nil {
 			return err
 		}
-		l.machine.Disks = append(l.machine.Disks, vmm.Disk{Path: path, Serial: diskSerial(i, d), ReadOnly: d.ReadOnly, Format: formats[d.Format]})
+		anew, err := l.anew(i, path)
+		if err != nil {
+			return err
+		}
+		l.machine.Disks = append(l.machine.Disks, vmm.Disk{
+			Path: path, Serial: diskSerial(i, d), ReadOnly: d.ReadOnly, Format: formats[d.Format], Anew: anew,
+		})
 	}
 	return l.mount(cfg)
+}
+
+// anew reports whether a guest from a template must look at a disk anew. Layers have no
+// partitions, and nobody needs the size of a read-only one; QEMU says that of the others.
+func (l *layout) anew(i int, path string) (bool, error) {
+	if i >= l.layers {
+		return true, nil
+	}
+	info, err := os.Stat(path)
+	return err == nil && info.Size() > vmm.PlaceholderBytes, err
+}
+
+// newDisks are the devices of the disks that a guest from a template must look at anew.
+func (l *layout) newDisks() (devices []string) {
+	for i, d := range l.machine.Disks {
+		if d.Anew {
+			devices = append(devices, diskDevice(i))
+		}
+	}
+	return devices
+}
+
+// diskDevice is Linux's name of the virtio disk with that number: vda to vdz, then vdaa.
+func diskDevice(i int) string {
+	const letters = 26
+	name := string(rune('a' + i%letters))
+	if i >= letters {
+		name = string(rune('a'+i/letters-1)) + name
+	}
+	return "/dev/vd" + name
 }
 
 func (c Config) tapFiles() (files []*os.File) {

@@ -92,9 +92,6 @@ func (l *layout) fromImage(ctx context.Context, cfg Config, cache *image.Cache) 
 
 // fromLower is fromImage after the image was found.
 func (l *layout) fromLower(cfg Config, img image.Image) (Config, error) {
-	if img.FSType != "erofs" && l.cold == nil {
-		l.cold = errors.New("an image that is a disk")
-	}
 	if cfg.ReadOnlyRoot && img.FSType == "erofs" && cfg.Upper.Disk == "" && cfg.Configuration == ByBootstrap {
 		cfg.Upper.Tmpfs = true // The boot's own writes need no disk.
 	}
@@ -104,6 +101,9 @@ func (l *layout) fromLower(cfg Config, img image.Image) (Config, error) {
 	}
 	if last := disks[len(disks)-1]; !last.ReadOnly {
 		l.rootFile = last.Path
+	}
+	if img.FSType == "erofs" {
+		l.layers = len(disks)
 	}
 	cfg.Disks = append(disks, cfg.Disks...)
 	if cfg.User == "" {

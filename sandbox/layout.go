@@ -47,6 +47,8 @@ type layout struct {
 	rootFile string // The disk that the machine writes its root to; "" is none.
 
 	templates snapshot.Templates
+	room      int        // The number of devices that the kernel's board can have.
+	layers    int        // The number of the first disks that are an image's layers: erofs, and an upper.
 	cold      error      // Why the machine boots; nil while it may start from a template.
 	tsc       func() int // Returns vmm.Machine.TSCkHz, which is measured concurrently.
 }
@@ -71,6 +73,7 @@ func prepare(ctx context.Context, cfg Config) (_ *layout, complete Config, err e
 			err = errors.Join(err, l.remove())
 		}
 	}()
+	l.room = vmm.Machine{Architecture: cfg.architecture(), ACPI: kernel.Initrd}.Room()
 	if err := l.choose(ctx, cfg, cache); err != nil {
 		return nil, cfg, err
 	}

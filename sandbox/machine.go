@@ -331,6 +331,7 @@ func (h *handshake) run(ctx context.Context, cfg Config, port net.Conn, start ti
 	if m.warm {
 		renewed := *says.Bootstrap
 		renewed.Fresh = fresh()
+		renewed.Fresh.Disks = m.layout.newDisks()
 		says.Bootstrap = &renewed
 		var done func()
 		ctx, done = m.listen(ctx)

@@ -82,13 +82,11 @@ func (c Config) whyCold() error {
 		{c.hooks.Bootstrap != nil, "a message of the caller's"},
 		{c.Generation != 0 && c.Generation < int(wire.Newest), "an older generation of the protocol"},
 		{c.hasShares(), "shared directories"},
-		{len(c.Disks) > 0, "disks of its own"},
 		{len(c.Taps) > 0 || c.hooks.Card, "a network card other than the user network's"},
 		{c.Init != "", "an init of its own"},
 		{c.hooks.Port != nil || c.PortSocket != "", "a port that others use"},
 		{len(c.hooks.ExtraWords)+len(c.Debug)+len(c.Hosts) > 0 || !c.Resolver.empty(), "words of its own for the kernel"},
 		{len(c.Modules) > 0, "modules of its own"},
-		{c.Upper.SizeMiB > vmm.PlaceholderBytes>>20, "a disk that is larger than a template's"},
 	} {
 		if obstacle.there {
 			return errors.New(obstacle.what)
@@ -120,10 +118,23 @@ func (c Config) hasShares() bool {
 	return c.Root != "" || c.Runtime != "" || len(c.Shares)+len(c.Mounts) > 0
 }
 
-// whyCold names the file of an earlier life that excludes a template, or returns nil.
+// smallDisks are the disks of a machine with the small root: its two layers, and the
+// agent's. A root that is shared needs two devices.
+const smallDisks = 3
+
+// whyCold names what excludes a template for this machine's small root, or returns nil.
 func (l *layout) whyCold(cfg Config) error {
-	if cfg.Image == "" && l.hasFile("root") {
+	devices := smallDisks + len(cfg.Disks)
+	if cfg.Network || cfg.hooks.Card {
+		devices++
+	}
+	switch {
+	case cfg.Image != "":
+		return nil
+	case l.hasFile("root"):
 		return errors.New("a root directory of an earlier life")
+	case devices > l.room && !l.hasFile("upper"):
+		return errors.New("more disks than have room beside a template's")
 	}
 	return nil
 }

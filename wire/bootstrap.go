@@ -39,6 +39,10 @@ type Bootstrap struct {
 type Fresh struct {
 	Entropy       [64]byte // of the host's random generator, for this guest alone
 	UnixTimeNanos uint64   // the wall clock
+
+	// Disks are the block devices, such as /dev/vdc, that the guest must look at anew:
+	// it has met others in their place. nil is none.
+	Disks []string
 }
 
 // BlockRoot is where the guest's root file system comes from: *DiskImage or *OCIErofs.

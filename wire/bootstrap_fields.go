@@ -162,5 +162,6 @@ func (f *Fresh) fields() []field {
 	return []field{
 		required("entropy", array(f.Entropy[:])),
 		required("unix_time_nanos", num(&f.UnixTimeNanos)),
+		omitted("disks", texts(&f.Disks)),
 	}
 }

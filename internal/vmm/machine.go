@@ -65,6 +65,9 @@ type Disk struct {
 	// Fixed says that the disk is the same in the saved machine and in every machine
 	// that starts from the saved state. See [Save].
 	Fixed bool
+	// Anew says that the guest looks at the disk anew after it has started from a saved
+	// state, so that it may have any size and format. See [Save].
+	Anew bool
 
 	placeholder bool // It has no file; see [Machine.placeholders].
 }
@@ -211,14 +214,22 @@ func (m Machine) minMemory() int {
 	return minMemoryMiB
 }
 
-func (m Machine) checkSlots() error {
+// Room returns how many shares, disks and network cards the machine's board can have.
+func (m Machine) Room() int {
 	b := m.board()
-	slots, kind := b.slots[0], "without ACPI"
-	switch {
+	if m.ACPI {
+		return b.slots[1] - slotsOwn
+	}
+	return b.slots[0] - slotsOwn
+}
+
+func (m Machine) checkSlots() error {
+	kind := "without ACPI"
+	switch b := m.board(); {
 	case b.ownTree:
 		kind = "for " + string(b.architecture)
 	case m.ACPI:
-		slots, kind = b.slots[1], "with ACPI"
+		kind = "with ACPI"
 	}
 	n, what := len(m.Shares)+len(m.Disks), "shares and disks"
 	if m.Card || m.Network {
@@ -227,8 +238,8 @@ func (m Machine) checkSlots() error {
 	if len(m.Taps) > 0 {
 		n, what = n+len(m.Taps), "shares, disks and network cards"
 	}
-	if n > slots-slotsOwn {
-		return fmt.Errorf("%d %s: a machine %s has room for %d", n, what, kind, slots-slotsOwn)
+	if room := m.Room(); n > room {
+		return fmt.Errorf("%d %s: a machine %s has room for %d", n, what, kind, room)
 	}
 	return nil
 }

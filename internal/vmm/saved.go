@@ -11,8 +11,9 @@ import (
 )
 
 // PlaceholderBytes is the size of the disks of a template machine. No disk of a machine
-// that starts from the template may be larger. The guest learns the true size of disks
-// that it writes to; read-only disks keep this size.
+// that starts from the template may be larger, unless the guest looks at it anew
+// ([Disk.Anew]). The guest learns the true size of disks that it writes to; read-only disks
+// keep this size.
 const PlaceholderBytes = 64 << 30
 
 // Saved holds the open files of a machine's state. The caller closes them.
@@ -261,7 +262,7 @@ func (q monitor) activate(ctx context.Context) error {
 // the placeholders' size. QEMU refuses to resize read-only disks.
 func (q monitor) resize(ctx context.Context, disks []Disk) error {
 	for i, d := range disks {
-		if d.ReadOnly {
+		if d.ReadOnly || d.Anew {
 			continue
 		}
 		info, err := os.Stat(d.Path)
@@ -360,7 +361,7 @@ func (o Options) checkSaved(m Machine) error {
 
 // checkSaved refuses a disk that a placeholder cannot represent.
 func (d Disk) checkSaved() error {
-	if d.placeholder || d.Fixed {
+	if d.placeholder || d.Fixed || d.Anew {
 		return nil
 	}
 	if d.Format != Raw {

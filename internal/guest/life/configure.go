@@ -80,7 +80,15 @@ func freshen(f *wire.Fresh) error {
 	if err := sys.Reseed(&f.Entropy); err != nil {
 		return err
 	}
-	return sys.SetTime(time.Unix(0, int64(f.UnixTimeNanos)))
+	if err := sys.SetTime(time.Unix(0, int64(f.UnixTimeNanos))); err != nil {
+		return err
+	}
+	for _, device := range f.Disks {
+		if err := sys.ProbeDisk(device); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // listen waits for the port and opens it.

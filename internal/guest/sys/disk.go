@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,6 +41,30 @@ func findDevice(class, attribute, value string, none error) (string, error) {
 		seen = append(seen, found)
 	}
 	return "", fmt.Errorf("%w: %s %q, there are %q", none, attribute, value, seen)
+}
+
+// ProbeDisk makes the kernel forget a virtio disk, such as /dev/vdc, and find it again: its
+// size and its partitions. The disk keeps its name, the first one free. Nobody may have it
+// open.
+func ProbeDisk(device string) error {
+	const driver = "/sys/bus/virtio/drivers/virtio_blk/"
+	name, ok := strings.CutPrefix(device, "/dev/")
+	if !ok || strings.Contains(name, "/") {
+		return fmt.Errorf("disk %q: want a name in /dev", device)
+	}
+	link := "/sys/block/" + name + "/device"
+	bus, err := readLink(link)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoDisk, err)
+	}
+	bus = bus[strings.LastIndexByte(bus, '/')+1:]
+	if err := errors.Join(put(driver+"unbind", bus), put(driver+"bind", bus)); err != nil {
+		return err
+	}
+	if again, err := readLink(link); err != nil || !strings.HasSuffix(again, "/"+bus) {
+		return fmt.Errorf("%w: %s has another name now: %w", ErrNoDisk, device, err)
+	}
+	return nil
 }
 
 // A Disk is a block device, open for reading.

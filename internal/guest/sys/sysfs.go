@@ -47,6 +47,13 @@ func attributeOf(path string) (string, error) {
 	return strings.TrimSpace(string(buf[:max(n, 0)])), nil
 }
 
+// readLink returns where a link of sysfs leads.
+func readLink(path string) (string, error) {
+	buf := make([]byte, 256)
+	n, err := retry(func() (int, error) { return unix.Readlink(path, buf) })
+	return string(buf[:max(n, 0)]), pathError("readlink", path, err)
+}
+
 // put writes a value to such a file, in one write.
 func put(path, value string) error {
 	fd, err := open(path, unix.O_WRONLY)
