@@ -39,7 +39,7 @@ const (
 const AgentVariable = "AGENTCTL_AGENTD"
 
 // FindAgent is [FindAgentFor] with [HostPlatform].
-func FindAgent() ([]byte, error) { return findAgent(vmm.HostArchitecture) }
+func FindAgent() ([]byte, error) { return findOwn(vmm.HostArchitecture) }
 
 // FindAgentFor returns the guest's binary for a platform, OS/ARCHITECTURE: the file that
 // AGENTCTL_AGENTD names, or the one built into this program, or the file agentd in this
@@ -52,9 +52,16 @@ func FindAgentFor(platform string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return findAgent(a)
+	return findOwn(a)
 }
 
+// findOwn returns bytes that the caller may change.
+func findOwn(a vmm.Architecture) ([]byte, error) {
+	b, err := findAgent(a)
+	return bytes.Clone(b), err
+}
+
+// findAgent returns bytes that nobody may write to: they can be this program's.
 func findAgent(a vmm.Architecture) ([]byte, error) {
 	variable, name := AgentVariable, agentName
 	if a != vmm.HostArchitecture {
@@ -237,11 +244,11 @@ func checkProgram(b []byte, a vmm.Architecture) error {
 }
 
 // builtIn returns the guest's binary that this program contains; none if it contains
-// none.
+// none. Nobody may write to it.
 func builtIn(a vmm.Architecture) ([]byte, error) {
 	switch {
 	case a == vmm.HostArchitecture:
-		return embedded, nil
+		return bytesOf(embedded), nil
 	case len(embeddedForeign) == 0:
 		return nil, nil
 	}
@@ -250,5 +257,5 @@ func builtIn(a vmm.Architecture) ([]byte, error) {
 		return nil, err
 	}
 	defer d.Close()
-	return d.DecodeAll(embeddedForeign, nil)
+	return d.DecodeAll(bytesOf(embeddedForeign), nil)
 }

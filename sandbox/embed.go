@@ -8,4 +8,4 @@ import _ "embed"
 // package.
 //
 //go:embed agentd
-var embedded []byte
+var embedded string

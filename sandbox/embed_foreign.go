@@ -7,4 +7,4 @@ import _ "embed"
 // embeddedForeign is the guest's binary for the other architecture, compressed by zstd.
 //
 //go:embed agentd.foreign.zst
-var embeddedForeign []byte
+var embeddedForeign string

@@ -3,4 +3,4 @@
 package sandbox
 
 // embedded is empty in a build without the guest's binary.
-var embedded []byte
+var embedded string
