@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/api/types"
@@ -154,6 +155,9 @@ func bindReadOnly(source, target string) error {
 // original.
 func bindFrom(origin Origin, b plan.Bind, point, target string) error {
 	mount, isDir, err := copyMount(origin, b)
+	if refused, ok := errors.AsType[*plan.RefusedError](err); ok {
+		return refused
+	}
 	if err != nil {
 		return fmt.Errorf("volume %s: %w", b.Source, err)
 	}
@@ -210,11 +214,37 @@ func copyMount(origin Origin, b plan.Bind) (mount int, isDir bool, err error) {
 		}
 		// Of what was opened: a guest may change what the name leads to meanwhile.
 		var info unix.Stat_t
-		err = unix.Fstat(mount, &info)
+		if err = unix.Fstat(mount, &info); err == nil {
+			err = checkSource(b.Source, info.Mode, unix.Major(info.Rdev))
+		}
+		if err != nil {
+			_ = unix.Close(mount)
+		}
 		isDir = info.Mode&unix.S_IFMT == unix.S_IFDIR
 	}()
 	<-done
 	return mount, isDir, err
+}
+
+// equalDevices are the character devices whose numbers mean the same in every kernel, such
+// as /dev/null, /dev/tty and /dev/fuse (devices.txt of the kernel's documentation).
+var equalDevices = []uint32{1, 5, 10}
+
+// checkSource refuses what the guest's kernel would take for something of its own: it knows
+// a device by its number alone, and has other devices; and nobody in the guest listens
+// at a socket of the host.
+func checkSource(source string, mode, major uint32) error {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFBLK:
+		return &plan.RefusedError{Field: "mounts.source", Value: source, Reason: "it is a block device of the host, which the machine does not have"}
+	case unix.S_IFSOCK:
+		return &plan.RefusedError{Field: "mounts.source", Value: source, Reason: "it is a socket of the host, which no program in the machine can reach; share a directory, or use the network"}
+	case unix.S_IFCHR:
+		if !slices.Contains(equalDevices, major) {
+			return &plan.RefusedError{Field: "mounts.source", Value: source, Reason: "it is a character device of the host, which the machine does not have"}
+		}
+	}
+	return nil
 }
 
 // remountReadOnly keeps what else holds of the mount.

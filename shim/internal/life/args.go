@@ -55,10 +55,15 @@ var names = regexp.MustCompile(`^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$`)
 const maxName = 128
 
 func (a Args) check() error {
-	for _, f := range []struct{ flag, value string }{{"-namespace", a.Namespace}, {"-id", a.ID}} {
-		if len(f.value) > maxName || !names.MatchString(f.value) {
-			return fmt.Errorf("%s %q: want letters and digits, with single '.', '_' and '-' between them, %d at most", f.flag, f.value, maxName)
-		}
+	if err := checkName("-namespace", a.Namespace); err != nil {
+		return err
+	}
+	return checkName("-id", a.ID)
+}
+
+func checkName(field, value string) error {
+	if len(value) > maxName || !names.MatchString(value) {
+		return fmt.Errorf("%s %q: want letters and digits, with single '.', '_' and '-' between them, %d at most", field, value, maxName)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -65,8 +66,18 @@ func TestNamesAreNoPaths(t *testing.T) {
 			t.Errorf("id %q: %v", id, err)
 		}
 	}
-	if got := groupOf(&specs.Spec{Annotations: map[string]string{groups[0]: "../../x"}}, "c1"); got != "c1" {
-		t.Errorf("a pod's id that is a path was taken: %s", got)
+	for _, group := range []string{"../../x", "a/b", "a\n", strings.Repeat("a", 129)} {
+		for _, name := range groups {
+			_, err := groupOf(&specs.Spec{Annotations: map[string]string{name: group}}, "c1")
+			if err == nil || !strings.Contains(err.Error(), name+" "+strconv.Quote(group)) {
+				t.Errorf("%s=%q: %v", name, group, err)
+			}
+		}
+	}
+	for group, want := range map[string]string{"": "c1", "p1": "p1"} {
+		if got, err := groupOf(&specs.Spec{Annotations: map[string]string{groups[0]: group}}, "c1"); got != want || err != nil {
+			t.Errorf("annotation %q: pod %s, %v; want %s", group, got, err, want)
+		}
 	}
 }
 

@@ -73,7 +73,10 @@ func Start(a Args, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	group := groupOf(spec, a.ID)
+	group, err := groupOf(spec, a.ID)
+	if err != nil {
+		return err
+	}
 	dir := podDir(a, group)
 	if !lives(dir) {
 		if group != a.ID {
@@ -90,13 +93,14 @@ func Start(a Args, in io.Reader, out io.Writer) error {
 	return answer(out, how, address)
 }
 
-func groupOf(spec *specs.Spec, id string) string {
+// groupOf is the id of the container's pod: its own if no annotation names another.
+func groupOf(spec *specs.Spec, id string) (string, error) {
 	for _, name := range groups {
-		if group := spec.Annotations[name]; names.MatchString(group) {
-			return group
+		if group := spec.Annotations[name]; group != "" {
+			return group, checkName("annotation "+name, group)
 		}
 	}
-	return id
+	return id, nil
 }
 
 // podDir is short: a socket's path has 107 bytes at most (unix(7)).

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/BurntSushi/toml"
 )
@@ -73,26 +76,49 @@ func (o *Options) parse(name, text string) error {
 	return nil
 }
 
-// Annotate changes the settings by a pod's annotations.
+// Annotate changes the settings by a pod's annotations. One with Prefix that names no
+// setting is refused: a slip of the pen would go unseen.
 func (o *Options) Annotate(annotations map[string]string) error {
-	numbers := map[string]*int{"cpus": &o.CPUs, "memory-mib": &o.MemoryMiB, "overhead-mib": &o.OverheadMiB}
-	for name, field := range numbers {
-		value, ok := annotations[Prefix+name]
+	for _, name := range slices.Sorted(maps.Keys(annotations)) {
+		setting, ok := strings.CutPrefix(name, Prefix)
 		if !ok {
 			continue
 		}
-		n, err := strconv.Atoi(value)
+		err := o.set(setting, annotations[name])
+		if err == nil {
+			err = o.check()
+		}
 		if err != nil {
-			return fmt.Errorf("annotation %s%s %q: want a number", Prefix, name, value)
-		}
-		*field = n
-	}
-	for name, field := range map[string]*string{"kernel": &o.Kernel, "accel": &o.Accel} {
-		if value, ok := annotations[Prefix+name]; ok {
-			*field = value
+			return fmt.Errorf("annotation %s %q: %w", name, annotations[name], err)
 		}
 	}
-	return o.check()
+	return nil
+}
+
+func (o *Options) set(setting, value string) (err error) {
+	switch setting {
+	case "kernel":
+		o.Kernel = value
+	case "accel":
+		o.Accel = value
+	case "cpus":
+		o.CPUs, err = number(value)
+	case "memory-mib":
+		o.MemoryMiB, err = number(value)
+	case "overhead-mib":
+		o.OverheadMiB, err = number(value)
+	default:
+		return errors.New("no such setting: want cpus, memory-mib, overhead-mib, accel or kernel")
+	}
+	return err
+}
+
+func number(value string) (int, error) {
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		return 0, errors.New("want a number")
+	}
+	return n, nil
 }
 
 func (o *Options) check() error {

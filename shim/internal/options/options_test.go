@@ -1,6 +1,7 @@
 package options
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,10 +38,20 @@ func TestAnnotate(t *testing.T) {
 	if err := o.Annotate(map[string]string{"io.agentd.cpus": "3", "io.agentd.kernel": "k", "other": "x"}); err != nil || o.CPUs != 3 || o.Kernel != "k" {
 		t.Errorf("%+v, %v", o, err)
 	}
-	for name, value := range map[string]string{"io.agentd.cpus": "many", "io.agentd.memory-mib": "-1", "io.agentd.accel": "x"} {
+	for _, c := range []struct{ name, value, rule string }{
+		{"io.agentd.cpus", "many", "want a number"},
+		{"io.agentd.cpus", "", "want a number"},
+		{"io.agentd.cpus", "99999999999999999999", "want a number"},
+		{"io.agentd.memory-mib", "-1", "want 32 to 4194304"},
+		{"io.agentd.overhead-mib", "1", "want 64 to 65536"},
+		{"io.agentd.accel", "x", "want kvm or tcg"},
+		{"io.agentd.memory", "64", "no such setting"},
+		{"io.agentd.", "\x00", "no such setting"},
+	} {
 		o := Default()
-		if err := o.Annotate(map[string]string{name: value}); err == nil || !strings.Contains(err.Error(), value) {
-			t.Errorf("%s=%s: %v", name, value, err)
+		err := o.Annotate(map[string]string{c.name: c.value})
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("annotation %s %q", c.name, c.value)) || !strings.Contains(err.Error(), c.rule) {
+			t.Errorf("%s=%q: %v, want %q", c.name, c.value, err, c.rule)
 		}
 	}
 }

@@ -16,15 +16,31 @@ var names = regexp.MustCompile(`^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$`)
 
 const maxName = 128
 
+// maxHostname is the kernel's bound (__NEW_UTS_LEN).
+const maxHostname = 64
+
+func notInHostname(r rune) bool { return r <= ' ' || r == 0x7f || r == '/' }
+
+// CheckID refuses what containerd does not take for the id of a container or a process.
+func CheckID(field, id string) error {
+	if len(id) > maxName || !names.MatchString(id) {
+		return &RefusedError{field, id, "want letters and digits, with single '.', '_' and '-' between them, " + strconv.Itoa(maxName) + " at most"}
+	}
+	return nil
+}
+
 // checkForm refuses values that mean nothing, or something else here than to whoever
 // wrote them. It does not look at files.
 func checkForm(r Request) error {
 	for _, id := range []string{r.ID, r.Pod} {
-		if len(id) > maxName || !names.MatchString(id) {
-			return &RefusedError{"id", id, "want letters and digits, with single '.', '_' and '-' between them, " + strconv.Itoa(maxName) + " at most"}
+		if err := CheckID("id", id); err != nil {
+			return err
 		}
 	}
 	s := r.Spec
+	if len(s.Hostname) > maxHostname || strings.ContainsFunc(s.Hostname, notInHostname) {
+		return &RefusedError{"hostname", s.Hostname, "want " + strconv.Itoa(maxHostname) + " bytes at most, without spaces and control characters"}
+	}
 	if !filepath.IsAbs(s.Process.Cwd) {
 		return &RefusedError{"process.cwd", s.Process.Cwd, "want an absolute path"}
 	}

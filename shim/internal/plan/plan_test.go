@@ -128,6 +128,9 @@ func TestRefused(t *testing.T) {
 			s.Mounts = []specs.Mount{{Type: "tmpfs", Destination: "/x", Options: []string{"size=1\x00"}}}
 		}, "mounts"},
 		{"relative destination of a tmpfs", func(s *specs.Spec) { s.Mounts = []specs.Mount{{Type: "tmpfs", Destination: "../x"}} }, "mounts.destination"},
+		{"hostname of two words", func(s *specs.Spec) { s.Hostname = "a b" }, "hostname"},
+		{"hostname with a zero byte", func(s *specs.Spec) { s.Hostname = "a\x00b" }, "hostname"},
+		{"long hostname", func(s *specs.Spec) { s.Hostname = strings.Repeat("a", 65) }, "hostname"},
 		{"relative directory", func(s *specs.Spec) { s.Process.Cwd = "../x" }, "process.cwd"},
 		{"a zero byte in the environment", func(s *specs.Spec) { s.Process.Env = []string{"A=\x00"} }, "process.args and process.env"},
 		{"no root's path", func(s *specs.Spec) { s.Root.Path = "" }, "root.path"},

@@ -113,7 +113,7 @@ const runMode = 0o755
 
 // translationMiB is for the translated code of an emulated guest: a pod boots with as
 // much work as without a bound, which takes 91 MiB, and a host has many pods.
-const translationMiB = 32
+const translationMiB = 24
 
 // describe is the machine as a value, but for what is made for it.
 func (p *Pod) describe(spec *specs.Spec) (sandbox.Config, error) {
@@ -121,7 +121,14 @@ func (p *Pod) describe(spec *specs.Spec) (sandbox.Config, error) {
 	if err := o.Annotate(spec.Annotations); err != nil {
 		return sandbox.Config{}, err
 	}
-	cpus, memory := size(spec, o)
+	host, err := hostMemory()
+	if err != nil {
+		return sandbox.Config{}, err
+	}
+	cpus, memory, err := size(spec, o, host)
+	if err != nil {
+		return sandbox.Config{}, err
+	}
 	cfg := sandbox.Config{
 		Kernel: o.Kernel, Modules: o.Modules, CPUs: cpus, MemoryMiB: memory, Accel: sandbox.Accel(o.Accel), TranslationMiB: translationMiB, Hostname: spec.Hostname,
 		Files: filepath.Join(p.cfg.Dir, "machine"), Socket: filepath.Join(p.cfg.Dir, "agent.sock"), ConsoleFile: filepath.Join(p.cfg.Dir, "console"),

@@ -269,6 +269,9 @@ func (p *Pod) startExec(ctx context.Context, m *machine, proc *Process) error {
 
 // Exec takes down a process to start beside a container's first.
 func (p *Pod) Exec(ctx context.Context, id, exec string, spec []byte, streams stream.Spec) error {
+	if err := plan.CheckID("exec_id", exec); err != nil {
+		return err
+	}
 	c, err := p.Container(id)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"fmt"
 	"math"
 	"runtime"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/agentd-go/agentd/shim/internal/options"
 )
@@ -20,9 +22,15 @@ const (
 )
 
 // size decides the machine: the pod's limits by annotation, else those of a lone
-// container, else the settings; and the overhead beside them.
-func size(spec *specs.Spec, o options.Options) (cpus, memoryMiB int) {
-	memory, quota, period := number(spec, sandboxMemory), number(spec, sandboxQuota), number(spec, sandboxPeriod)
+// container, else the settings; and the overhead beside them. It is no larger than the
+// host, whose memory is hostMiB: containers without a limit have one of 8 EiB.
+func size(spec *specs.Spec, o options.Options, hostMiB int) (cpus, memoryMiB int, err error) {
+	var memory, quota, period int64
+	for name, field := range map[string]*int64{sandboxMemory: &memory, sandboxQuota: &quota, sandboxPeriod: &period} {
+		if *field, err = number(spec, name); err != nil {
+			return 0, 0, err
+		}
+	}
 	if r := spec.Linux.Resources; r != nil && memory == 0 && r.Memory != nil && r.Memory.Limit != nil {
 		memory = *r.Memory.Limit
 	}
@@ -31,23 +39,38 @@ func size(spec *specs.Spec, o options.Options) (cpus, memoryMiB int) {
 	}
 	cpus, memoryMiB = o.CPUs, o.MemoryMiB
 	if quota > 0 && period > 0 {
-		cpus = int((quota + period - 1) / period)
+		cpus = int(min((quota-1)/period+1, math.MaxInt32))
 	}
 	const mib = 1 << 20
 	if memory > 0 {
 		// A limit below the default stays a limit: the guest enforces it. The machine
 		// is not made smaller, because memory that it does not touch costs nothing.
-		memoryMiB = max(memoryMiB, int((memory+mib-1)/mib))
+		memoryMiB = max(memoryMiB, int(min((memory-1)/mib+1, int64(hostMiB))))
 	}
-	return max(1, min(cpus, runtime.NumCPU())), memoryMiB + o.OverheadMiB
+	return max(1, min(cpus, runtime.NumCPU())), memoryMiB + o.OverheadMiB, nil
 }
 
-func number(spec *specs.Spec, annotation string) int64 {
-	n, err := strconv.ParseInt(spec.Annotations[annotation], 10, 64)
-	if err != nil || n < 0 {
-		return 0
+// number reads an annotation. CRI writes 0, or a negative number, for no limit.
+func number(spec *specs.Spec, annotation string) (int64, error) {
+	text, ok := spec.Annotations[annotation]
+	if !ok {
+		return 0, nil
 	}
-	return n
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("annotation %s %q: want a number", annotation, text)
+	}
+	return max(n, 0), nil
+}
+
+// hostMemory is the memory of this host, in MiB.
+func hostMemory() (int, error) {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0, fmt.Errorf("sysinfo: %w", err)
+	}
+	const mib = 1 << 20
+	return int(info.Totalram * uint64(info.Unit) / mib), nil
 }
 
 // shmSize is the size of the pod's /dev/shm, as its first container has it.

@@ -2,6 +2,8 @@ package pod
 
 import (
 	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -23,12 +25,32 @@ func TestSize(t *testing.T) {
 		{"a pod's", &specs.Spec{Linux: &specs.Linux{}, Annotations: map[string]string{
 			sandboxMemory: "2147483648", sandboxQuota: "200000", sandboxPeriod: "100000",
 		}}, 2, 2176},
-		{"nonsense", &specs.Spec{Linux: &specs.Linux{}, Annotations: map[string]string{sandboxMemory: "-1", sandboxQuota: "x"}}, 1, 640},
+		{"no limit, said by -1", &specs.Spec{Linux: &specs.Linux{}, Annotations: map[string]string{sandboxMemory: "-1", sandboxQuota: "-1"}}, 1, 640},
+		{"more than there is", &specs.Spec{Linux: &specs.Linux{}, Annotations: map[string]string{
+			sandboxMemory: "9223372036854775807", sandboxQuota: "9223372036854775807", sandboxPeriod: "1",
+		}}, runtime.NumCPU(), 8192 + 128},
 	} {
-		cpus, memory := size(c.spec, options.Default())
-		if cpus != min(c.cpus, runtime.NumCPU()) || memory != c.memory {
-			t.Errorf("%s: %d CPUs and %d MiB, want %d and %d", c.name, cpus, memory, c.cpus, c.memory)
+		cpus, memory, err := size(c.spec, options.Default(), 8192)
+		if cpus != min(c.cpus, runtime.NumCPU()) || memory != c.memory || err != nil {
+			t.Errorf("%s: %d CPUs and %d MiB, %v; want %d and %d", c.name, cpus, memory, err, c.cpus, c.memory)
 		}
+	}
+}
+
+func TestSizeIsNumbers(t *testing.T) {
+	for _, name := range []string{sandboxMemory, sandboxQuota, sandboxPeriod} {
+		for _, value := range []string{"", "x", "1Gi", "99999999999999999999"} {
+			_, _, err := size(&specs.Spec{Linux: &specs.Linux{}, Annotations: map[string]string{name: value}}, options.Default(), 8192)
+			if err == nil || !strings.Contains(err.Error(), name+" "+strconv.Quote(value)) {
+				t.Errorf("%s=%q: %v", name, value, err)
+			}
+		}
+	}
+}
+
+func TestHostMemory(t *testing.T) {
+	if n, err := hostMemory(); n < 64 || err != nil {
+		t.Errorf("%d MiB, %v", n, err)
 	}
 }
 
