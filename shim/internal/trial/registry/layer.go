@@ -61,12 +61,14 @@ func layerOf(entries ...entry) v1.Layer {
 const (
 	users = `root:x:0:0:root:/root:/bin/sh
 daemon:x:1:1:daemon:/usr/sbin:/bin/false
+sys:x:3:3:sys:/dev:/bin/sh
 www-data:x:33:33:www-data:/var/www:/bin/false
 nobody:x:65534:65534:nobody:/home:/bin/false
 default-user:x:1000:1000::/home:/bin/sh
 `
 	groups = `root:x:0:
 daemon:x:1:
+sys:x:3:
 www-data:x:33:
 nogroup:x:65534:
 default-user:x:1000:
