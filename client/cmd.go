@@ -168,6 +168,7 @@ func (c *Cmd) start() error {
 	}
 	p := &process{kept: c.keptState(), stdin: c.stdin, labelled: c.Sink != nil}
 	p.stdout, p.stderr = c.outputs()
+	p.orderGaps()
 	if err := c.ask(p); err != nil {
 		return err
 	}

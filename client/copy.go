@@ -77,7 +77,7 @@ func (c *Cmd) copyAll() {
 	c.copied = make(chan error, 3) // One for each stream: none waits for Wait.
 	c.copyInput()
 	if c.Sink != nil {
-		c.copyOutput(c.Sink.copyTo, c.proc.stdout)
+		c.copyOutput(func(from *stream) error { return c.Sink.copyTo(from, c.proc.sinkGap()) }, c.proc.stdout)
 	}
 	if c.Stdout != nil {
 		c.copyOutput(toWriter(c.Stdout), c.proc.stdout)

@@ -138,6 +138,15 @@ func (c *Cmd) Offsets() (stdout, stderr uint64) {
 	return c.proc.kept.offsets()
 }
 
+// Begun returns the offsets at which the outputs of a kept command begin for this client:
+// those of its [View], or higher ones if the bytes there were gone. It is 0 before Start.
+func (c *Cmd) Begun() (stdout, stderr uint64) {
+	if c.proc == nil || c.proc.kept == nil {
+		return 0, 0
+	}
+	return c.proc.kept.start.Stdout, c.proc.kept.start.Stderr
+}
+
 // HasTTY reports whether a kept command has a terminal.
 func (c *Cmd) HasTTY() bool {
 	if c.proc == nil || c.proc.kept == nil {

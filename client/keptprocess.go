@@ -8,13 +8,32 @@ import (
 
 // keptState is what a process has that is a client of a kept command.
 type keptState struct {
-	start wire.KeptStart // Set before the process has started.
-	gap   func(stderr bool, offset uint64)
+	start   wire.KeptStart // Set before the process has started.
+	gap     func(stderr bool, offset uint64)
+	sinkGap func(stderr bool, offset uint64) // The caller's, where gap puts them in order.
+
 	wants [2]bool // The outputs that the client reads.
 
 	mu    sync.Mutex
 	got   [2]uint64 // How far the outputs have come.
 	acked [2]uint64
+}
+
+// orderGaps lets the gaps of outputs that a Sink takes wait for what came before them.
+func (p *process) orderGaps() {
+	if p.kept == nil || p.kept.gap == nil || !p.labelled {
+		return
+	}
+	p.kept.sinkGap = p.kept.gap
+	p.kept.gap = func(stderr bool, offset uint64) { p.stdout.push(labelGap(stderr, offset)) }
+}
+
+// sinkGap takes the gaps of outputs that a Sink takes; nil if the caller wants none.
+func (p *process) sinkGap() func(stderr bool, offset uint64) {
+	if p.kept == nil {
+		return nil
+	}
+	return p.kept.sinkGap
 }
 
 // begin takes the agent's word on where the outputs begin.

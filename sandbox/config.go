@@ -133,7 +133,7 @@ type Config struct {
 	// Generation is the protocol's generation for a machine that is configured by
 	// message, and thus the newest that our agent uses: 7, 8 for raw records, or 9 for
 	// freezing and the growth of the root's disk too. 0 means 9. If it is set to 8 or more,
-	// raw records use a second port, unless the machine has an Init or a PortSocket.
+	// raw records use a second port, unless the machine has an Init, a PortSocket or Survive.
 	Generation int `json:"generation,omitempty"`
 
 	// Socket is the path of a Unix socket on which the running machine serves other
@@ -157,6 +157,13 @@ type Config struct {
 	// can use it to reconnect to a machine with an Init. "" means a link that ends with
 	// the host process.
 	PortSocket string `json:"-"`
+
+	// Survive is a directory for the sockets and records by which another process can take
+	// the machine over with [Adopt], as Files may be; nobody else may enter it. QEMU and
+	// virtiofsd then outlive the process that starts the machine, even one that is killed,
+	// until that or an adopting process ends the machine. It needs Socket and Files, and
+	// excludes pauses, snapshots and templates. "" means a machine that ends with its process.
+	Survive string `json:"-"`
 
 	Console     io.Writer `json:"-"`                      // Receives the guest's console; must not block.
 	ConsoleFile string    `json:"console_file,omitempty"` // Receives the console, up to a bound; "" means none.
@@ -226,7 +233,7 @@ func (c Config) check() error {
 	if info, _ := wire.Lookup(wire.TypeBootstrap); c.Generation != 0 && (c.Generation < int(info.Since) || c.Generation > int(wire.Newest)) {
 		return fmt.Errorf("generation %d: want %d to %d", c.Generation, info.Since, wire.Newest)
 	}
-	for _, check := range []func() error{c.checkSize, c.checkDevices, c.checkNaming, c.checkPlan} {
+	for _, check := range []func() error{c.checkSize, c.checkDevices, c.checkNaming, c.checkPlan, c.checkSurvive} {
 		if err := check(); err != nil {
 			return err
 		}

@@ -166,6 +166,9 @@ func (l *layout) lay(cfg Config, cache *image.Cache, kernel image.Kernel) error 
 	if l.machine.Records {
 		l.machine.Cmdline = append(l.machine.Cmdline, wire.SecondPortWord)
 	}
+	if cfg.Survive != "" {
+		l.machine.Cmdline = append(l.machine.Cmdline, wire.ReturningHostWord)
+	}
 	if l.shareless {
 		l.machine.Cmdline = append(l.machine.Cmdline, bootenv.Word(bootenv.Share, bootenv.ShareInMemory))
 	} else if err := l.runtime(cfg.Runtime); err != nil {

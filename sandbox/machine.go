@@ -44,6 +44,7 @@ type Machine struct {
 	warm    bool        // It has started from a template.
 	spoke   atomic.Bool // The guest has sent its first message.
 	saving  saving
+	survive string // See Config.Survive.
 	killing sync.Once
 	loops   sync.WaitGroup
 
@@ -98,6 +99,9 @@ func startOnce(ctx context.Context, given Config) (*Machine, error) {
 	if err := MakeDir(ctx, m.client, cfg.Dir); err != nil {
 		return nil, errors.Join(err, m.Kill())
 	}
+	if err := m.bequeath(given); err != nil {
+		return nil, errors.Join(err, m.Kill())
+	}
 	return m, nil
 }
 
@@ -127,7 +131,7 @@ func (l *layout) begin(ctx context.Context, cfg Config) (*Machine, error) {
 // core.ready. If the template is the cause of a failure, the error is a faultError.
 func (l *layout) attempt(ctx context.Context, cfg Config, from *snapshot.State) (*Machine, error) {
 	options := vmm.Options{
-		Console: cfg.Console, ConsoleFile: cfg.ConsoleFile, PortSocket: cfg.PortSocket, Sharing: l.sharing, Taps: cfg.tapFiles(),
+		Console: cfg.Console, ConsoleFile: cfg.ConsoleFile, PortSocket: cfg.PortSocket, Lasting: cfg.Survive, Sharing: l.sharing, Taps: cfg.tapFiles(),
 	}
 	if from != nil {
 		options.From = &from.Files
@@ -137,7 +141,7 @@ func (l *layout) attempt(ctx context.Context, cfg Config, from *snapshot.State) 
 	if err != nil {
 		return nil, blame(from, err)
 	}
-	m := &Machine{vm: vm, layout: l, warm: from != nil}
+	m := &Machine{vm: vm, layout: l, warm: from != nil, survive: cfg.Survive}
 	err = m.boot(ctx, cfg, start)
 	if err == nil {
 		return m, nil
@@ -244,7 +248,7 @@ func (m *Machine) endDeadline() time.Duration {
 // end releases the machine's resources on the host.
 func (m *Machine) end() error {
 	m.disconnect()
-	return m.layout.remove()
+	return errors.Join(m.disinherit(), m.layout.remove())
 }
 
 // disconnect ends the clients, after the end of the link.

@@ -12,7 +12,7 @@ const MaxSpares = 256
 // A PoolConfig describes a [Pool].
 type PoolConfig struct {
 	// Machine describes every machine of the pool. It must not name what only one machine
-	// can have: Files, Socket, PortSocket, ConsoleFile, Upper.Disk, Taps, or a disk that
+	// can have: Files, Socket, PortSocket, Survive, ConsoleFile, Upper.Disk, Taps, or a disk that
 	// the machine writes to.
 	Machine Config
 
@@ -78,7 +78,7 @@ func (c PoolConfig) check() error {
 // have.
 func (c Config) checkShareable() error {
 	for _, own := range []struct{ name, value string }{
-		{"Files", c.Files}, {"Socket", c.Socket}, {"PortSocket", c.PortSocket}, {"ConsoleFile", c.ConsoleFile}, {"Upper.Disk", c.Upper.Disk},
+		{"Files", c.Files}, {"Socket", c.Socket}, {"PortSocket", c.PortSocket}, {"Survive", c.Survive}, {"ConsoleFile", c.ConsoleFile}, {"Upper.Disk", c.Upper.Disk},
 	} {
 		if own.value != "" {
 			return fmt.Errorf("%s %s: a pool's machines cannot share it", own.name, own.value)

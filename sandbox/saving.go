@@ -64,6 +64,7 @@ func (e *UnsavableError) Unwrap() error { return e.Err }
 
 var (
 	errNoRelay   = errors.New("it has one client without a relay; Config.Socket gives it one")
+	errSurvives  = errors.New("it outlives the process that started it (agentctl's --survive)")
 	errNoBarrier = errors.New("its agent cannot freeze commands (protocol generation 9)")
 	errPaused    = errors.New("the machine is paused")
 	errNotPaused = errors.New("the machine is not paused")
@@ -75,6 +76,8 @@ var (
 func (m *Machine) CheckSavable() error {
 	err := m.layout.machine.CheckSavable()
 	switch {
+	case m.survive != "":
+		err = errSurvives
 	case err != nil && !m.saving.config.hasShares():
 		err = fmt.Errorf("%w; a machine that is made to start from a template (agentctl's --warm) has no such directory of its own", err)
 	case err != nil:

@@ -26,7 +26,7 @@ type binding struct {
 // hasSecond reports whether a machine gets a second port: its generation has one, and
 // it has only one host process in its life.
 func (c Config) hasSecond() bool {
-	return wire.Generation(c.Generation) >= wire.BulkSince && c.Configuration == ByBootstrap && c.Init == "" && c.PortSocket == ""
+	return wire.Generation(c.Generation) >= wire.BulkSince && c.Configuration == ByBootstrap && c.Init == "" && c.PortSocket == "" && c.Survive == ""
 }
 
 // answerSecond waits for the guest's greeting and answers it.

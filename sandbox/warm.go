@@ -84,7 +84,7 @@ func (c Config) whyCold() error {
 		{c.hasShares(), "shared directories"},
 		{len(c.Taps) > 0 || c.hooks.Card, "a network card other than the user network's"},
 		{c.Init != "", "an init of its own"},
-		{c.hooks.Port != nil || c.PortSocket != "", "a port that others use"},
+		{c.hooks.Port != nil || c.PortSocket != "" || c.Survive != "", "a port that others use"},
 		{len(c.hooks.ExtraWords)+len(c.Debug)+len(c.Hosts) > 0 || !c.Resolver.empty(), "words of its own for the kernel"},
 		{len(c.Modules) > 0, "modules of its own"},
 	} {

@@ -98,6 +98,11 @@ const (
 	SecondPortWord    = "microsandbox.agent_transport=" + SecondPortProfile
 )
 
+// ReturningHostWord is the word on the kernel command line by which a host says that it, or
+// another host process, may close the agent's port and open it again: the end of the port is
+// then not the end of the machine (protocol section 1).
+const ReturningHostWord = "agentd.host=returns"
+
 // PortGreeting is the first message of the guest on the second port. The host's answer
 // has the same form and repeats the 16 bytes that name the connection.
 type PortGreeting [24]byte

@@ -19,6 +19,7 @@ import (
 // lifeFlags are the flags for a machine's end and restart.
 type lifeFlags struct {
 	restart     string
+	survive     bool
 	stopSignal  string
 	stopTimeout int
 	flags       *pflag.FlagSet
@@ -27,6 +28,7 @@ type lifeFlags struct {
 func (f *lifeFlags) register(flags *pflag.FlagSet) {
 	f.flags = flags
 	flags.StringVar(&f.restart, "restart", "no", "when a machine in the background is started again: `POLICY` no, on-failure[:TIMES], always or unless-stopped")
+	flags.BoolVar(&f.survive, "survive", false, "in the background: let the machine outlive its supervisor, if that is killed; the next command on it starts another")
 	flags.StringVar(&f.stopSignal, "stop-signal", "", "the `SIGNAL` that asks its command to end (default TERM)")
 	flags.IntVar(&f.stopTimeout, "stop-timeout", int(machines.DefaultGrace/time.Second), "`seconds` between that signal and SIGKILL; -1 means no bound")
 }
@@ -36,6 +38,7 @@ func (f *lifeFlags) apply(r *machines.Record) (err error) {
 	if r.Restart, err = machines.ParseRestart(f.restart); err != nil {
 		return fmt.Errorf("--restart: %w", err)
 	}
+	r.Survive = f.survive
 	if r.Restart == "no" {
 		r.Restart = ""
 	}

@@ -70,6 +70,9 @@ var killings = []killing{
 	{first: "run -d --name m", tool: "stop m", moment: "stopping", victim: tool, want: "stopped", settles: true, long: true},
 	{first: "run -d --name m", tool: "stop m", moment: "stopped", victim: supervisor, want: "stopped", long: true},
 	{first: "run -d --name m", tool: "rm -f m", moment: "vanishing", long: true},
+	{first: "create --survive m", tool: "start m", moment: "qemu", victim: both, want: "failed dead"},
+	{first: "create --survive m", tool: "start m", moment: "running", victim: both, want: "running"},
+	{first: "run -d --survive --name m", tool: "stop m", moment: "stopping", victim: supervisor, want: "failed dead"},
 }
 
 // A scene is where commands work: a store, a cache and a directory for temporary

@@ -18,8 +18,18 @@ import (
 	"github.com/agentd-go/agentd/sandbox"
 )
 
-// lookup returns the machine with that name.
+// lookup returns the machine with that name. One of --survive whose supervisor was killed
+// gets another one first.
 func lookup(name string) (*machines.Machine, error) {
+	m, err := find(name)
+	if err == nil {
+		err = adopt(m)
+	}
+	return m, err
+}
+
+// find returns the machine with that name as it is.
+func find(name string) (*machines.Machine, error) {
 	if isPod(name) {
 		return nil, fmt.Errorf("machine %s: %w", name, errPod)
 	}
@@ -372,11 +382,16 @@ func launch(ctx context.Context, m *machines.Machine) error {
 // eachMachine calls f for the named machines, and continues after errors. It prints
 // each name on success at once; as JSON, all at the end.
 func eachMachine(cmd *cobra.Command, names []string, f func(context.Context, *machines.Machine) error) (err error) {
+	return eachFound(cmd, names, lookup, f)
+}
+
+// eachFound is eachMachine for machines that get returns.
+func eachFound(cmd *cobra.Command, names []string, get func(name string) (*machines.Machine, error), f func(context.Context, *machines.Machine) error) (err error) {
 	ctx, stop := interruptible(cmd)
 	defer stop()
 	asJSON, done := wantsJSON(cmd), []change{}
 	for _, name := range names {
-		m, failed := lookup(name)
+		m, failed := get(name)
 		if failed == nil {
 			failed = f(ctx, m)
 		}
@@ -411,8 +426,12 @@ end within 8 more seconds (16 in software emulation) is killed. Its files stay.
 			if err != nil {
 				return err
 			}
-			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
+			return eachFound(cmd, args, find, func(ctx context.Context, m *machines.Machine) error {
 				defer awaiting("stopping " + m.Name())()
+				if err := adopt(m); err != nil { // The guest cannot be asked to end.
+					say(err.Error())
+					return advise(m.KillLeft())
+				}
 				return advise(m.Stop(ctx, q))
 			})
 		},
@@ -439,17 +458,24 @@ any signal goes to a command that 'agentctl exec -d' has started.
 			if kept != "" {
 				return forKept(cmd, args, func(ctx context.Context, c *client.Client) error { return signalKept(ctx, c, kept, sig) })
 			}
-			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
-				if sig == syscall.SIGKILL {
-					return advise(m.Kill(ctx))
-				}
-				return advise(m.Signal(ctx, sig))
-			})
+			if sig == syscall.SIGKILL {
+				return eachFound(cmd, args, find, func(ctx context.Context, m *machines.Machine) error { return advise(killMachine(ctx, m)) })
+			}
+			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error { return advise(m.Signal(ctx, sig)) })
 		},
 	}
 	cmd.Flags().StringVarP(&name, "signal", "s", "KILL", "the `SIGNAL`, by its name or number")
 	cmd.Flags().StringVar(&kept, "cmd", "", "signal a kept `COMMAND` of one machine, and not the machine")
 	return offerJSON(cmd)
+}
+
+// killMachine ends a machine like a power cut, also one that has lost its supervisor.
+func killMachine(ctx context.Context, m *machines.Machine) error {
+	err := m.KillLeft()
+	if errors.Is(err, machines.ErrNotRunning) || errors.Is(err, machines.ErrRunning) {
+		return m.Kill(ctx)
+	}
+	return err
 }
 
 // forKept calls f with a client of the one machine that is named.
@@ -479,9 +505,11 @@ no effect, because a machine has no volumes without a name. With
 			if kept != "" {
 				return forKept(cmd, args, func(ctx context.Context, c *client.Client) error { return c.Release(ctx, kept) })
 			}
-			return eachMachine(cmd, args, func(ctx context.Context, m *machines.Machine) error {
-				return remove(ctx, m, force)
-			})
+			get := lookup
+			if force {
+				get = find // It is killed, and needs no supervisor for that.
+			}
+			return eachFound(cmd, args, get, func(ctx context.Context, m *machines.Machine) error { return remove(ctx, m, force) })
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill them first")
@@ -493,7 +521,7 @@ no effect, because a machine has no volumes without a name. With
 
 func remove(ctx context.Context, m *machines.Machine, force bool) error {
 	if force {
-		err := m.Kill(ctx)
+		err := killMachine(ctx, m)
 		if err != nil && !errors.Is(err, machines.ErrNotRunning) {
 			return err
 		}
@@ -561,7 +589,7 @@ func await(ctx context.Context, name string) (o outcome, err error) {
 	if err != nil {
 		return o, err
 	}
-	s, err := m.Await(ctx)
+	s, err := awaitMachine(ctx, m)
 	if errors.Is(err, machines.ErrNotFound) {
 		return o, fmt.Errorf("machine %s was killed and removed; how it ended is not known", name)
 	}
@@ -569,6 +597,23 @@ func await(ctx context.Context, name string) (o outcome, err error) {
 		err = fmt.Errorf("machine %s: %s", name, s.Error)
 	}
 	return outcome{name, s.Phase, s.Exit, s.Error}, err
+}
+
+// awaitMachine waits for the end of a machine, also over the ends of supervisors that it
+// outlives.
+func awaitMachine(ctx context.Context, m *machines.Machine) (machines.State, error) {
+	for {
+		s, err := m.Await(ctx)
+		if err != nil || s.Phase != machines.Dead {
+			return s, err
+		}
+		if err := adopt(m); err != nil {
+			return s, err
+		}
+		if now, err := m.Status(); err != nil || now.Phase == machines.Dead {
+			return now.State, err
+		}
+	}
 }
 
 func (o outcome) status() int {

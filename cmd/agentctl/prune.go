@@ -94,7 +94,7 @@ func (f *pruneFlags) run(ctx context.Context, asJSON bool) error {
 // because it may use any of them.
 func (f *pruneFlags) plan(store *machines.Store) (p pruning, err error) {
 	p = nothing()
-	all, err := store.List()
+	all, err := listed(store)
 	if err != nil {
 		return p, err
 	}

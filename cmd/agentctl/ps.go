@@ -138,7 +138,7 @@ func ownMachines() (lines []machineLine, failed error) {
 	if err != nil {
 		return nil, err
 	}
-	all, failed := store.List()
+	all, failed := listed(store)
 	for _, m := range all {
 		s, err := m.Status()
 		if err != nil {

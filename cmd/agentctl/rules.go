@@ -30,6 +30,7 @@ var rules = []rule{
 	{starters, "image root", "", "a machine has one root"},
 	{starters, "cold warm", "", "want one of them"},
 	{"run,create,testexec", "no-healthcheck", "health-cmd health-interval health-timeout health-retries health-start-period health-start-interval", "want one of them"},
+	{"run,create", "survive", "warm", "a machine from a template ends with its supervisor"},
 	{"snapshot ls", "json quiet", "", "each says what is printed"},
 	{"exec", "privileged", "socket", "what the machine takes from commands is known by its name alone"},
 	{"ps", "json format quiet", "", "each says what is printed"},
@@ -51,6 +52,7 @@ var rules = []rule{
 type need struct{ command, flag, other, why string }
 
 var needs = []need{
+	{"run", "survive", "detach", "agentctl itself supervises the machine then, and it ends with agentctl"},
 	{"run", "json", "detach", "standard output is the command's without it"},
 	{"exec", "detach-keys", "name", "a command that is not kept cannot be left"},
 }

@@ -135,7 +135,7 @@ func runningNames() (names []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := store.List()
+	all, err := listed(store)
 	for _, m := range all {
 		if s, failed := m.Status(); failed == nil && s.Phase == machines.Running {
 			names = append(names, m.Name())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -15,10 +16,11 @@ import (
 
 // newSupervise is the hidden command that start runs in the background.
 func newSupervise() *cobra.Command {
-	return &cobra.Command{
+	var adopts bool
+	cmd := &cobra.Command{
 		Use: "supervise NAME", Hidden: true,
 		RunE: func(_ *cobra.Command, args []string) error {
-			m, err := lookup(args[0])
+			m, err := find(args[0])
 			if err != nil {
 				return err
 			}
@@ -35,9 +37,30 @@ func newSupervise() *cobra.Command {
 					cancel(nil)
 				}
 			}()
-			return m.Supervise(ctx, func(line string) {
+			return m.Supervise(ctx, adopts, func(line string) {
 				fmt.Fprintln(os.Stderr, time.Now().Format(time.DateTime), legible(line))
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&adopts, "adopt", false, "take over a machine whose supervisor was killed")
+	return cmd
+}
+
+// adopt gives a machine of --survive a supervisor if its own was killed.
+func adopt(m *machines.Machine) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return m.Adopt(context.Background(), self, "supervise", "--adopt", m.Name())
+}
+
+// listed lists the machines of a store. Those of --survive whose supervisor was killed get
+// another one first. One that cannot be taken over is listed as it is, with an error.
+func listed(store *machines.Store) (all []*machines.Machine, failed error) {
+	all, failed = store.List()
+	for _, m := range all {
+		failed = errors.Join(failed, adopt(m))
+	}
+	return all, failed
 }

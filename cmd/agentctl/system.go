@@ -119,7 +119,7 @@ func imageUsage(*machines.Store) ([]usage, error) {
 }
 
 func machineUsage(store *machines.Store) ([]usage, error) {
-	all, err := store.List()
+	all, err := listed(store)
 	u := usage{Type: "machines"}
 	for _, m := range all {
 		s, failed := m.Status()

@@ -29,6 +29,7 @@ type Live struct {
 	doors   net.Listener // Listener of the control socket; nil if it could not be opened.
 
 	pausedBefore bool // The machine was paused before this supervisor began.
+	adopted      bool // This supervisor has taken the machine over from one that was killed, and has not ended it yet.
 	restored     bool // This life began from a pause without a supervisor: nobody awaits its command.
 
 	saving sync.Mutex // Held while the machine is paused, resumed, saved, or told to end; guards state then.
@@ -49,8 +50,9 @@ func (m *Machine) Up(ctx context.Context, log func(line string)) (*Live, error) 
 		err = m.endStrays(ctx)
 	}
 	if err == nil {
-		l.openControl()
-		err = l.begin(ctx)
+		if err = l.openControl(); err == nil {
+			err = l.begin(ctx)
+		}
 	}
 	if err != nil {
 		l.state.Error = err.Error()
@@ -100,10 +102,15 @@ func (l *Live) begin(ctx context.Context) (err error) {
 	if err := l.tellRunning(); err != nil {
 		return errors.Join(err, l.Kill(), l.closePorts())
 	}
+	l.serve()
+	return nil
+}
+
+// serve lets requests reach the machine, and begins its health checks.
+func (l *Live) serve() {
 	l.ending = false
 	l.control.set(func(c *control) { c.client, c.grow, c.live = l.Client(), l.grow, l })
 	l.checks = startChecks(l.machine.record.Health, l.Client(), l.machine.file(healthName), l.log)
-	return nil
 }
 
 // growWait bounds the growth of a disk, less than controlWait: the guest gives up sooner.
@@ -147,19 +154,23 @@ func (l *Live) tellRunning() error {
 	return l.say()
 }
 
-// openControl opens the control socket. An error does not stop the machine, which is
-// useful without it.
-func (l *Live) openControl() {
+// openControl opens the control socket. An error does not stop a machine that is useful
+// without it: one that ends with its supervisor.
+func (l *Live) openControl() error {
 	path := l.machine.file(controlName)
 	_ = os.RemoveAll(path) // The socket of a killed supervisor.
 	var config net.ListenConfig
 	doors, err := config.Listen(context.Background(), "unix", path)
 	if err != nil {
+		if l.machine.record.Survive {
+			return fmt.Errorf("control: %w", err)
+		}
 		l.log("control: " + err.Error())
-		return
+		return nil
 	}
 	l.doors = doors
 	go l.control.serve(doors)
+	return nil
 }
 
 // config returns the record's configuration with paths in the machine's directory.
@@ -169,6 +180,9 @@ func (m *Machine) config(log func(line string)) sandbox.Config {
 		cfg.Upper.SizeMiB = 0 // The disk was made with that size, and has another now.
 	}
 	cfg.Files, cfg.Socket, cfg.Log = m.file(filesName), m.Socket(), log
+	if m.record.Survive {
+		cfg.Survive, cfg.Warm = m.dir, sandbox.WarmNone
+	}
 	if cfg.ConsoleFile == "" {
 		cfg.ConsoleFile = m.Console()
 	}

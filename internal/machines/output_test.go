@@ -155,7 +155,7 @@ func TestOutputLongLine(t *testing.T) {
 func TestOutputAfterKill(t *testing.T) {
 	for _, torn := range []string{"", "2026-01-02T03:04:05.0000", "2026-01-02T03:04:05.000000000Z stdout F hal"} {
 		m := inDirectory(t)
-		whole := Entry{time.Unix(7, 0), Stdout, false, []byte("whole")}.append(nil)
+		whole := Entry{time.Unix(7, 0), Stdout, false, []byte("whole"), nil}.append(nil)
 		if err := os.WriteFile(m.Output(), append(whole, torn...), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -313,7 +313,8 @@ func TestStopWords(t *testing.T) {
 
 func FuzzEntry(f *testing.F) {
 	f.Add("plain")
-	f.Add(string(Entry{time.Unix(1, 2), Stderr, true, []byte("x y")}.append(nil)))
+	f.Add(string(Entry{time.Unix(1, 2), Stderr, true, []byte("x y"), nil}.append(nil)))
+	f.Add(string(Entry{time.Unix(1, 2), Stderr, true, []byte("x y"), &[2]uint64{7, 0}}.append(nil)))
 	f.Fuzz(func(t *testing.T, line string) {
 		e := parseEntry([]byte(line))
 		if e.Time.IsZero() {

@@ -52,6 +52,9 @@ type Record struct {
 	Socket  string            `json:"socket,omitempty"`     // Replaces the socket in its directory.
 	PIDs    uint64            `json:"pids_limit,omitempty"` // Most processes and threads of Command; 0 means no bound.
 
+	// Survive lets the machine outlive its supervisor, if that is killed: see Adopt.
+	Survive bool `json:"survive,omitempty"`
+
 	Restart     RestartPolicy  `json:"restart,omitempty"`
 	StopSignal  string         `json:"stop_signal,omitempty"`     // For its command; "" means TERM.
 	StopTimeout *time.Duration `json:"stop_timeout_ns,omitempty"` // For its command; nil means DefaultGrace, less than 0 no bound.
@@ -63,11 +66,11 @@ type Record struct {
 }
 
 // MainCommand is the name under which the agent keeps a machine's command that has a terminal or
-// an input, for clients that attach to it.
+// an input, for clients that attach to it, or that outlives its supervisor.
 const MainCommand = "main"
 
 // Kept reports whether the agent keeps the machine's command, so that clients can attach to it.
-func (r *Record) Kept() bool { return len(r.Command) > 0 && (r.TTY || r.Input) }
+func (r *Record) Kept() bool { return len(r.Command) > 0 && (r.TTY || r.Input || r.Survive) }
 
 // A Phase is a phase of a machine's life.
 type Phase string

@@ -21,6 +21,7 @@ var notStored = map[string]string{
 	"Socket":         "the machine's own, or Record.Socket",
 	"Log":            "a function",
 	"PortSocket":     "for hosts that come back to a machine by themselves",
+	"Survive":        "Record.Survive",
 	"Console":        "a writer",
 	"Files":          "a directory of the machine's",
 	"hooks":          "of tests",

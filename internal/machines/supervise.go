@@ -146,25 +146,30 @@ func keepDescriptors() error {
 	return err
 }
 
-// Supervise runs a background supervisor. It starts the machine and its command and
-// reports to Launch. It ends the machine when stop ends, or when its command or the
-// machine itself has ended; then its policy may start it again.
-func (m *Machine) Supervise(stop context.Context, log func(line string)) error {
+// Supervise runs a background supervisor. It starts the machine and its command, or with
+// adopt takes them over as [Machine.TakeUp] does, and reports to Launch. It ends the machine
+// when stop ends, or when its command or the machine itself has ended; then its policy may
+// start it again.
+func (m *Machine) Supervise(stop context.Context, adopt bool, log func(line string)) error {
 	launcher := os.NewFile(reportFD, "launcher")
 	stop, cancel := context.WithCancel(stop)
 	defer cancel()
 	if d := m.record.Timeout; d > 0 {
 		var expire context.CancelFunc
-		stop, expire = context.WithTimeout(stop, d)
+		stop, expire = context.WithDeadline(stop, m.begun(adopt).Add(d))
 		defer expire()
 	}
-	l, err := m.Up(stop, log)
+	up, begin := m.Up, (*Live).startCommand
+	if adopt {
+		up, begin = m.TakeUp, (*Live).resumeCommand
+	}
+	l, err := up(stop, log)
 	var r report
 	var command *client.Cmd
 	if err == nil {
 		l.OnStop(cancel, nil)
 		r.Notes = Notes(l.Machine)
-		command, err = l.startCommand(stop)
+		command, err = begin(l, stop)
 		if err != nil {
 			err = l.finish(l.settle(context.Background(), err, nil))
 		}
@@ -182,6 +187,14 @@ func (m *Machine) Supervise(stop context.Context, log func(line string)) error {
 		return err
 	}
 	return l.supervise(stop, command)
+}
+
+// begun is when the machine's time began: now, or before it was adopted.
+func (m *Machine) begun(adopt bool) time.Time {
+	if s, err := m.state(); adopt && err == nil {
+		return s.Started
+	}
+	return time.Now()
 }
 
 // supervise waits for the end of each life and restarts the machine as its policy says.
@@ -291,6 +304,12 @@ func (l *Live) keep(cmd *client.Cmd, out *outputLog) error {
 		return nil
 	}
 	cmd.Keep = &client.Keep{Name: MainCommand, Gap: out.gap}
+	if r.Survive {
+		cmd.Keep.Age, out.stamped = keptEnd, true
+	}
+	if !r.TTY && !r.Input {
+		return nil
+	}
 	if r.TTY {
 		cmd.TTY, cmd.AddEnv = true, []string{usualTerm}
 	}

@@ -25,6 +25,11 @@ func Accepting(fd int) Backend {
 	return Backend{kind: "socket", opts: ",fd=" + strconv.Itoa(fd) + ",server=on,wait=off"}
 }
 
+// Awaiting is like Accepting, but QEMU does not start before the first connection.
+func Awaiting(fd int) Backend {
+	return Backend{kind: "socket", opts: ",fd=" + strconv.Itoa(fd) + ",server=on,wait=on"}
+}
+
 // Dialed is a Unix socket that QEMU connects to.
 func Dialed(path string) Backend {
 	return Backend{kind: "socket", opts: ",path=" + escape(path)}
@@ -145,6 +150,9 @@ func (m Machine) memoryArgs(file *Memory) []string {
 // portID is the name of the agent's port in QEMU's events.
 const portID = "agent"
 
+// agentChardev is the character device of the agent's port.
+const agentChardev = "agent"
+
 // linkArgs are the console, the control link and the agent's ports.
 func (m Machine) linkArgs(run RuntimePaths) []string {
 	args := []string{"-chardev", chardev("console", run.Console), "-device", "virtio-serial-device"}
@@ -156,7 +164,7 @@ func (m Machine) linkArgs(run RuntimePaths) []string {
 	args = append(
 		args,
 		"-chardev", chardev("qmp", run.QMP), "-mon", "chardev=qmp,mode=control",
-		"-chardev", chardev("agent", run.Agent), "-device", "virtserialport,chardev=agent,name=agent,id="+portID,
+		"-chardev", chardev(agentChardev, run.Agent), "-device", "virtserialport,chardev=agent,name=agent,id="+portID,
 	)
 	if m.Records {
 		args = append(args, "-chardev", chardev("records", run.Records), "-device", "virtserialport,chardev=records,name=agent-bulk")

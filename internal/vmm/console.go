@@ -48,6 +48,31 @@ func newConsole(o Options) (*console, error) {
 	return c, nil
 }
 
+// interruption is a line of the console of a machine that was taken over.
+const interruption = "\r\n[agentctl: nobody read the console for a while before this]\r\n"
+
+// continueConsole goes on with the file of the process that had the machine before.
+func continueConsole(o Options) (*console, error) {
+	c := &console{tail: newTail(consoleTail), tap: o.Console, done: make(chan struct{})}
+	if o.ConsoleFile == "" {
+		return c, nil
+	}
+	f, err := os.OpenFile(o.ConsoleFile, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("console file: %w", err)
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = io.Copy(c.tail, io.NewSectionReader(f, max(0, size-consoleTail), consoleTail))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("console file: %w", err), f.Close())
+	}
+	c.log = &consoleLog{f: f, left: int(max(0, consoleFile-size))}
+	c.take([]byte(interruption))
+	return c, nil
+}
+
 // pump copies from the machine until it ends, then completes the file.
 func (c *console) pump(from io.ReadCloser) {
 	defer close(c.done)

@@ -233,7 +233,7 @@ func TestRealMachineDiesWithItsParent(t *testing.T) {
 			Shares: []Share{{Tag: "rootfs", Dir: root}},
 		}
 		v := boot(t, m)
-		fmt.Println("\npids", v.Pid(), v.helpers[0].cmd.Process.Pid)
+		fmt.Println("\npids", v.Pid(), v.helpers[0].pid)
 		_ = v.Wait(t.Context())
 		return
 	}

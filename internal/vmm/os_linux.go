@@ -46,9 +46,18 @@ func duplicate(f *os.File) (*os.File, error) {
 // listening returns a socket that listens at path, for a child to inherit, and a
 // connection to it that waits to be accepted.
 func listening(path string) (net.Conn, *os.File, error) {
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	const private = 0o600 // Whatever the umask is: bind(2) takes it from the descriptor.
+	config := net.ListenConfig{Control: func(_, _ string, link syscall.RawConn) (err error) {
+		failed := link.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), private) })
+		return errors.Join(failed, err)
+	}}
+	listener, err := config.Listen(context.Background(), "unix", path)
 	if err != nil {
 		return nil, nil, err
+	}
+	l, ok := listener.(*net.UnixListener)
+	if !ok {
+		return nil, nil, fmt.Errorf("%s: a listener of type %T", path, listener)
 	}
 	l.SetUnlinkOnClose(false)
 	defer func() { _ = l.Close() }() // The child keeps its copy.

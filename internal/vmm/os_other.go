@@ -40,4 +40,16 @@ func (v *VM) Starved() time.Duration { return 0 }
 // FileID is not supported here.
 func FileID(string) (string, error) { return "", errNotLinux }
 
+func ownSession() *syscall.SysProcAttr { return nil }
+
+func outlet(string) (*os.File, error) { return nil, errNotLinux }
+
+func (p *process) drain(string) error { return errNotLinux }
+
+func adoptProcess(string, ProcessID, string, chan struct{}) (*process, error) {
+	return nil, errNotLinux
+}
+
+func (p *process) signalHandle(syscall.Signal) {}
+
 func writeWith(net.Conn, []byte, *os.File) error { return errNotLinux }

@@ -158,6 +158,9 @@ func newPlan(m Machine, t tools, o Options) (plan, error) {
 	if o.PortSocket != "" {
 		run.Agent = Accepting(fdAgent)
 	}
+	if o.Lasting != "" {
+		run.Agent, run.Console, run.QMP = Awaiting(fdAgent), Awaiting(fdConsole), Awaiting(fdQMP)
+	}
 	p.stateFD = o.addMemory(&run, fdShares+m.inherited())
 	p.qemu = t.words(m, run)
 	byHand := handPaths(len(m.Shares))

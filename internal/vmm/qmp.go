@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,7 +41,21 @@ type qmp struct {
 	waiting map[uint64]chan qmpMessage // one slot each; nil after the end
 	watched []*watcher
 
+	over  atomic.Bool   // QEMU has said that it shuts down
 	ended chan struct{} // closed at the end of the link
+}
+
+// errVanished says that QEMU has ended without a word on its control link. Its status is not
+// known: it was no child of ours.
+var errVanished = errors.New("it was killed, or has failed")
+
+// verdict says why a QEMU has ended that was no child of ours.
+func (q *qmp) verdict() error {
+	<-q.ended // QEMU's end ends the link.
+	if q.over.Load() {
+		return nil
+	}
+	return errVanished
 }
 
 // qmpMessage is a greeting, a reply, or an event.
@@ -247,6 +262,9 @@ func (q *qmp) read(lines *bufio.Scanner) {
 		case m.ID != nil:
 			q.deliver(*m.ID, m)
 		case m.Event != "":
+			if m.Event == "SHUTDOWN" {
+				q.over.Store(true)
+			}
 			q.tell(m)
 		}
 	}

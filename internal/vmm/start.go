@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -37,6 +38,13 @@ type Options struct {
 	// its connection and dial again. "" means a port with one connection for its whole
 	// life.
 	PortSocket string
+
+	// Lasting is a directory in which the machine's links are sockets, of mode 0600. QEMU and
+	// virtiofsd then outlive this process, and another one can take the machine over by
+	// [Adopt]. The machine boots only with a guest whose host may come back. Nobody else may
+	// enter the directory. PortSocket is "" then. "" means that the machine ends with this
+	// process.
+	Lasting string
 
 	// Taps are open descriptors of the interfaces of [Machine.Taps], one for each in
 	// their order. QEMU inherits them; the caller closes them.
@@ -73,7 +81,7 @@ func Start(ctx context.Context, m Machine, o Options) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &VM{command: p.hand, machine: m, program: p.program, named: o.named(), done: make(chan struct{})}
+	v := &VM{command: p.hand, machine: m, program: p.program, named: o.named(), lasting: o.Lasting, done: make(chan struct{})}
 	var u undo
 	err = v.hold(m, o, &u)
 	if err == nil {
@@ -81,6 +89,9 @@ func Start(ctx context.Context, m Machine, o Options) (*VM, error) {
 	}
 	if err == nil && o.From != nil {
 		err = v.mon.restore(ctx, m, o.From, p.stateFD)
+	}
+	if err == nil {
+		err = v.remember()
 	}
 	if err != nil {
 		u.run()
@@ -105,8 +116,12 @@ func (d *descriptors) close() {
 func (v *VM) launch(ctx context.Context, p plan, o Options, u *undo) error {
 	var ends descriptors
 	defer ends.close()
-	v.nursery = newNursery()
+	v.nursery = newNursery(o.Lasting)
 	u.push(v.nursery.stop)
+	if o.Lasting != "" {
+		removeLasting(o.Lasting) // Of a machine before this one.
+		u.push(func() { removeLasting(o.Lasting) })
+	}
 	control, err := v.openLinks(o, &ends, u)
 	if err != nil {
 		return err
@@ -152,8 +167,8 @@ func (v *VM) openLinks(o Options, ends *descriptors, u *undo) (control net.Conn,
 	var conns [fdShares - fdAgent]net.Conn
 	for i := range conns {
 		pair := socketPair
-		if i == 0 && o.PortSocket != "" {
-			pair = func() (net.Conn, *os.File, error) { return listening(o.PortSocket) }
+		if path := o.socket(i); path != "" {
+			pair = func() (net.Conn, *os.File, error) { return listening(path) }
 		}
 		if conns[i], err = open(pair, ends, u); err != nil {
 			return nil, err
@@ -167,6 +182,18 @@ func (v *VM) openLinks(o Options, ends *descriptors, u *undo) (control net.Conn,
 	go v.console.pump(v.terminal)
 	u.push(func() { v.console.drain(v.terminal) })
 	return control, nil
+}
+
+// socket returns the path of the socket for a link, in the order of fdAgent and its
+// neighbors; "" is a link without a name.
+func (o Options) socket(i int) string {
+	switch {
+	case o.Lasting != "":
+		return filepath.Join(o.Lasting, [...]string{lastingPort, lastingTerminal, lastingQMP}[i])
+	case i == 0:
+		return o.PortSocket
+	}
+	return ""
 }
 
 // open makes a link; QEMU inherits one end.

@@ -31,6 +31,7 @@ type VM struct {
 	machine Machine // As it runs: with its accelerator.
 	program string  // QEMU.
 	named   bool    // See Named.
+	lasting string  // See Options.Lasting.
 
 	nursery  *nursery
 	helpers  []*process
@@ -88,7 +89,7 @@ func (v *VM) Pid() int {
 	if v.resumed != nil {
 		return 0
 	}
-	return v.mon.cmd.Process.Pid
+	return v.mon.pid
 }
 
 // Done returns a channel that is closed when the machine has ended and its
@@ -171,6 +172,9 @@ func (v *VM) watch() {
 	_ = v.mon.qmp.close() // QEMU has ended, and no other one starts.
 	v.nursery.stop()
 	v.letGo()
+	if v.lasting != "" {
+		removeLasting(v.lasting)
+	}
 	v.err = v.result()
 	close(v.done)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/agentd-go/agentd/internal/guest/sys"
+	"github.com/agentd-go/agentd/wire"
 	"github.com/agentd-go/agentd/wire/frame"
 )
 
@@ -101,10 +102,18 @@ func (a *Agent) lost(why error) {
 	<-time.After(absence)
 }
 
+// isNewHost reports whether a message is the first one of a host that has come back. Such a
+// host says that every client has gone, because the agent may not have noticed that the last
+// host went: the port may have been closed and opened again before the agent looked at it.
+func (a *Agent) isNewHost(m *wire.ClientDisconnected) bool {
+	return a.lasting != nil && m.IDStart == 0 && m.IDEndExclusive == math.MaxUint32 && m.Incarnation == nil
+}
+
 // forgetAll detaches every session, as if each client had gone.
 func (a *Agent) forgetAll() {
 	a.disconnect(0, math.MaxUint32)
 	a.leases.clear()
+	a.host.Credit.Restart()
 	if o := a.replies[nobody]; o != nil {
 		o.Discard()
 		delete(a.replies, nobody)

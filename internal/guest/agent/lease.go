@@ -70,6 +70,10 @@ func (a *Agent) lease(body []byte) {
 // left handles the end of a client. The end of its lease is acknowledged when no frame of
 // that client can follow. A lease that is not in force any more ends nothing.
 func (a *Agent) left(m *wire.ClientDisconnected) {
+	if a.isNewHost(m) {
+		a.forgetAll()
+		return
+	}
 	slot := slotOf(m.IDStart)
 	lease, leased := a.leases.get(slot)
 	if m.Incarnation != nil && (!leased || lease != *m.Incarnation) {

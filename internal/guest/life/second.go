@@ -11,16 +11,19 @@ import (
 )
 
 // bind opens a second port for raw records if a word on the kernel command line asks for
-// one and the host's generation has it. Beside another init there is none: a host that
-// comes back uses the first port only.
+// one and the host's generation has it. Beside another init, and for a host that may come
+// back, there is none: such a host uses the first port only.
 func (l *Life) bind() error {
-	if !agent.HasSecond(l.plan.Generation) {
-		return nil
-	}
 	// The kernel passes no word with a dot in it on as a variable.
 	line, err := os.ReadFile("/proc/cmdline")
-	if err != nil || !asks(line) {
+	switch {
+	case err != nil:
 		return err
+	case asks(line, wire.ReturningHostWord):
+		l.agent = agent.Resume(l.port, l.agent.Unread())
+		return nil
+	case !agent.HasSecond(l.plan.Generation) || !asks(line, wire.SecondPortWord):
+		return nil
 	}
 	deadline := time.Now().Add(secondDeadline)
 	if l.second, err = l.Open(wire.SecondPort, deadline); err != nil {
@@ -38,6 +41,6 @@ func (l *Life) bind() error {
 	return l.agent.Bind(l.second, connection, deadline)
 }
 
-func asks(line []byte) bool {
-	return strings.Contains(" "+strings.TrimSpace(string(line))+" ", " "+wire.SecondPortWord+" ")
+func asks(line []byte, word string) bool {
+	return strings.Contains(" "+strings.TrimSpace(string(line))+" ", " "+word+" ")
 }

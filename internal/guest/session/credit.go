@@ -26,6 +26,7 @@ type Credit struct {
 	stored bool // Input is given back when it has been stored.
 
 	mu      sync.Mutex
+	host    int                    // How many hosts have gone: see Restart.
 	got     wire.TransportCounters // Received.
 	back    wire.TransportCounters // Received and consumed.
 	told    wire.TransportCounters // Consumed, and told to the host.
@@ -50,6 +51,7 @@ type Charge struct {
 	Over bool // The host has exceeded its credit.
 
 	to    *Credit
+	host  int
 	bytes uint64
 	bulk  bool
 }
@@ -61,7 +63,7 @@ func (c *Credit) Receive(n int, bulk bool) Charge {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	ch := Charge{to: c, bytes: uint64(n), bulk: bulk}
+	ch := Charge{to: c, host: c.host, bytes: uint64(n), bulk: bulk}
 	add(&c.got, ch)
 	if bulk {
 		close(c.arrived)
@@ -90,6 +92,9 @@ func (ch Charge) Refund() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if ch.host != c.host {
+		return
+	}
 	add(&c.back, ch)
 	bytes := c.back.ControlBytes + c.back.BulkBytes - c.told.ControlBytes - c.told.BulkBytes
 	frames := c.back.ControlFrames + c.back.BulkFrames - c.told.ControlFrames - c.told.BulkFrames
@@ -154,6 +159,18 @@ func (c *Credit) setSilent(silent bool, tell func(wire.TransportCounters)) {
 	defer c.mu.Unlock()
 	c.silent, c.told = silent, c.back
 	tell(c.limitLocked())
+}
+
+// Restart begins to count for the next host, which begins with the first credit again. What
+// the last host has sent is not given back any more.
+func (c *Credit) Restart() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.host++
+	c.got, c.back, c.told = wire.TransportCounters{}, wire.TransportCounters{}, wire.TransportCounters{}
 }
 
 // Position returns what was received, and a channel that is closed when more data comes.
