@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os/exec"
 	"strings"
@@ -181,4 +182,36 @@ func TestFollowNeedsALink(t *testing.T) {
 	if !errors.Is(err, fs.ErrPermission) || dialed != 1 {
 		t.Errorf("%v after %d attempts", err, dialed)
 	}
+}
+
+// A Sink is told of a gap after the output before it and before the output behind it, so that
+// it can count offsets; Begun is where the output begins.
+func TestSinkGaps(t *testing.T) {
+	scriptReady(t, 7, keeps, func(c *client.Client, p *peer) {
+		t := p.t
+		wait := background(func() {
+			id := p.expect(&wire.KeptAttach{Name: "n", Streams: wire.KeptStdout | wire.KeptStderr, Stdout: new(uint64(5)), Stderr: new(uint64(0))})
+			p.send(id, &wire.ExecStarted{PID: 7, Kept: &wire.KeptStart{Name: "n", Stdout: 9}})
+			p.send(id, &wire.ExecStdout{Data: []byte("a")})
+			p.send(id, &wire.KeptGap{Stream: wire.KeptStdout, Offset: 100})
+			p.send(id, &wire.KeptGap{Stream: wire.KeptStderr, Offset: 7})
+			p.send(id, &wire.ExecStdout{Data: []byte("b")})
+			p.send(id, new(wire.ExecExited))
+		})
+		var got strings.Builder
+		view := client.View{Stdout: new(uint64(5)), Stderr: new(uint64(0)), Gap: func(stderr bool, offset uint64) { fmt.Fprintf(&got, "gap %t %d;", stderr, offset) }}
+		cmd := c.Attach(t.Context(), "n", view)
+		cmd.Sink = func(stderr bool, b []byte) error {
+			_, err := fmt.Fprintf(&got, "%t %s;", stderr, b)
+			return err
+		}
+		err := cmd.Run()
+		wait()
+		if stdout, stderr := cmd.Begun(); err != nil || stdout != 9 || stderr != 0 {
+			t.Errorf("%v, begun at %d and %d", err, stdout, stderr)
+		}
+		if want := "false a;gap false 100;gap true 7;false b;"; got.String() != want {
+			t.Errorf("got %q, want %q", &got, want)
+		}
+	})
 }

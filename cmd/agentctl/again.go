@@ -28,9 +28,13 @@ type lifeFlags struct {
 func (f *lifeFlags) register(flags *pflag.FlagSet) {
 	f.flags = flags
 	flags.StringVar(&f.restart, "restart", "no", "when a machine in the background is started again: `POLICY` no, on-failure[:TIMES], always or unless-stopped")
-	flags.BoolVar(&f.survive, "survive", false, "in the background: let the machine outlive its supervisor, if that is killed; the next command on it starts another")
 	flags.StringVar(&f.stopSignal, "stop-signal", "", "the `SIGNAL` that asks its command to end (default TERM)")
 	flags.IntVar(&f.stopTimeout, "stop-timeout", int(machines.DefaultGrace/time.Second), "`seconds` between that signal and SIGKILL; -1 means no bound")
+}
+
+// registerSurvive adds the flag of commands whose machine may run in the background.
+func (f *lifeFlags) registerSurvive(flags *pflag.FlagSet) {
+	flags.BoolVar(&f.survive, "survive", false, "in the background: let the machine outlive its supervisor, if that is killed; the next command on it starts another")
 }
 
 // apply checks the flags and writes them into the record.

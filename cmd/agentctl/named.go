@@ -209,6 +209,7 @@ With --name the arguments are those of 'agentctl run -d', as with containers: 'c
 	cmd.Flags().StringVar(&f.name, "name", "", "the machine's `name`; the first word is an image or a program then")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "say nothing but errors")
 	f.registerTTY(cmd.Flags())
+	f.life.registerSurvive(cmd.Flags())
 	refuseFlags(cmd.Flags(), notCreated...)
 	return offerJSON(cmd)
 }

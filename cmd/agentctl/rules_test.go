@@ -26,6 +26,9 @@ func eitherWay(groups ...string) (all []string) {
 	return all
 }
 
+// surviving is eitherWay for a command with --survive, which goes with --cold alone.
+func surviving(group string) []string { return append(eitherWay(group), group+" cold survive") }
+
 // independent are the switches of each command that can be given together, in groups:
 // two of one group are independent of each other. A command with one switch at most has
 // no entry.
@@ -33,7 +36,7 @@ var independent = map[string][]string{
 	"attach":       {"no-stdin sig-proxy", "interactive sig-proxy"},
 	"boot-times":   eitherWay(machineSwitches + " json"),
 	"cp":           {"archive json quiet recursive"},
-	"create":       eitherWay(stayingSwitches + " json quiet interactive tty"),
+	"create":       surviving(stayingSwitches + " json quiet interactive tty"),
 	"debug frames": {"interactive tty"},
 	"debug plan":   eitherWay(machineSwitches + " json"),
 	"debug stacks": {"all json"},
@@ -51,7 +54,7 @@ var independent = map[string][]string{
 	"rmi":          {"force json"},
 	"system prune": {"all force json snapshots volumes"},
 	"kernel rm":    {"force json"},
-	"run":          eitherWay(stayingSwitches + " quiet rm detach json interactive tty"),
+	"run":          surviving(stayingSwitches + " quiet rm detach json interactive tty"),
 	"stats":        {"all json no-stream no-trunc"},
 	"testexec":     eitherWay(stayingSwitches),
 	"volume prune": {"all force json"},

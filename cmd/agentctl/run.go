@@ -126,6 +126,7 @@ func (r *runner) registerOwn(flags *pflag.FlagSet) {
 		return nil
 	})
 	r.registerTTY(flags)
+	r.life.registerSurvive(flags)
 	flags.StringVar(&r.name, "name", "", "the machine's `name` (default: a free one)")
 	flags.BoolVarP(&r.detach, "detach", "d", false, "run in the background")
 	flags.BoolVar(&r.remove, "rm", false, "remove the machine when it has ended; always so without -d")

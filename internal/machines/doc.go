@@ -18,6 +18,10 @@
 //	  paused/       the memory of a paused machine (sandbox.Machine.Pause)
 //	  files/        the machine's own files: its root, its disks
 //
+// and, while a machine with [Record.Survive] runs, QEMU's sockets port, qmp and tty, the
+// FIFOs out.N of what it and virtiofsd print, and vm.json and guest.json for the next
+// supervisor (sandbox.Config.Survive).
+//
 // Beside them are volumes and snapshots, which outlive machines: see [Volume] and
 // [Snapshot].
 //
@@ -39,7 +43,8 @@
 //
 // # Processes
 //
-// The kernel kills QEMU and virtiofsd when their supervisor dies. A process that is
+// The kernel kills QEMU and virtiofsd when their supervisor dies, except with
+// [Record.Survive]: then they go on, and [Machine.Adopt] starts another supervisor. A process that is
 // left has the machine's directory in its environment ([Variable]); Remove and Up end
 // it first.
 //

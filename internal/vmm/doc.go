@@ -17,6 +17,9 @@
 //	console  socket pair   read until it ends, into a ring and a bounded file
 //	share i  connected to virtiofsd i, which inherits the listening end
 //
+// With [Options.Lasting] the agent's link, QMP and the console are sockets in a directory, on
+// which QEMU listens: see [Adopt]. QEMU serves one connection of each after the other.
+//
 // # Who dies with whom
 //
 // The kernel kills QEMU when this process ends (Pdeathsig; the kernel ties it to the
@@ -26,6 +29,9 @@
 // when the last holder (first this process, later QEMU) has closed it. If a virtiofsd
 // ends early, the machine is ended too, because the guest would wait for its files for
 // ever.
+//
+// With Options.Lasting nobody dies with this process. A record in the directory names the
+// processes.
 //
 // # Not here
 //

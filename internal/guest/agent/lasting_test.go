@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"io"
+	"math"
 	"os"
 	"sync"
 	"testing"
@@ -189,4 +190,36 @@ func TestInterrupt(t *testing.T) {
 	if s := h.wait(); s.end != agent.Interrupted || s.err != nil {
 		t.Errorf("ended with %d, %v", s.end, s.err)
 	}
+}
+
+// A host that opens the port before the agent has noticed that the last one closed it says
+// that every client has gone, and gets nothing of the last host's sessions. Its credit begins
+// anew.
+func TestHostComesUnnoticed(t *testing.T) {
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		port := newComingPort()
+		theirs, ours := link(t)
+		port.comes(theirs)
+		h := attach(t, ours)
+		h.serve(agent.Resume(port, nil), theirs, config{generation: wire.BarrierSince})
+		h.next(0)
+		h.send(1, sh("echo $$ >/pid; while :; do echo more; done"))
+		h.next(1)
+		h.next(1) // Its first output, after its id.
+		h.send(0, &wire.ClientDisconnected{IDStart: 0, IDEndExclusive: math.MaxUint32})
+		h.send(9, &wire.Ping{})
+		if _, ok := h.next(9).Message.(*wire.Pong); !ok {
+			t.Error("no answer to the ping")
+		}
+		before := h.kept(1, 2)
+		h.send(9, &wire.Ping{})
+		h.next(9)
+		if n := h.kept(1, 2); n != before {
+			t.Errorf("%d frames of a session of the host before", n-before)
+		}
+		if _, err := os.Stat("/proc/" + pidOf(t) + "/stat"); err != nil {
+			t.Errorf("the command has not gone on: %v", err)
+		}
+	})
 }
