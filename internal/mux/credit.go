@@ -23,11 +23,12 @@ type Credit struct {
 	sent    [Free]Totals
 	limit   [Free]Totals
 	writers []*Writer
+	turns   turns
 }
 
 // NewCredit returns a credit with its first limits.
 func NewCredit(control, data Totals) *Credit {
-	return &Credit{limit: [Free]Totals{Control: control, Data: data}}
+	return &Credit{limit: [Free]Totals{Control: control, Data: data}, turns: turns{window: data}}
 }
 
 // Resume begins with what another Credit has sent.
@@ -62,6 +63,7 @@ func (c *Credit) Grant(control, data Totals) {
 		l := &c.limit[class]
 		l.Bytes, l.Frames = max(l.Bytes, t.Bytes), max(l.Frames, t.Frames)
 	}
+	c.takenLocked()
 	writers := c.writers
 	c.mu.Unlock()
 	for _, w := range writers {
@@ -69,19 +71,19 @@ func (c *Credit) Grant(control, data Totals) {
 	}
 }
 
-// spend counts a frame of n bytes, if there is credit for it.
-func (c *Credit) spend(class Class, n int) bool {
+// spend counts a payer's frame of n bytes, if there is credit for it.
+func (c *Credit) spend(p *Payer, class Class, n int) bool {
 	if class == Free {
 		return true
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s, l := &c.sent[class], c.limit[class]
-	next := Totals{s.Bytes + uint64(n), s.Frames + 1}
-	if next.Bytes > l.Bytes || next.Frames > l.Frames {
+	frame := Totals{uint64(n), 1}
+	next := c.sent[class].plus(frame)
+	if !next.within(c.limit[class]) || class == Data && !c.mayLocked(p, frame) {
 		return false
 	}
-	*s = next
+	c.sent[class] = next
 	return true
 }
 
@@ -97,7 +99,7 @@ func (w *Writer) affordLocked(o *Outbox) (q queued, ok bool) {
 		if i > 0 && class == Data {
 			continue
 		}
-		if w.credit.spend(class, len(f)) {
+		if w.credit.spend(o.payer, class, len(f)) {
 			return o.queue.take(i), true
 		}
 		if class != Data {

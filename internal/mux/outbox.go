@@ -28,6 +28,7 @@ type Outbox struct {
 	listed   bool // In w.fresh, w.rest or w.blocked.
 	blocked  bool // In w.blocked.
 	finished bool // No more frames are accepted.
+	payer    *Payer
 
 	first [1]queued // The queue's memory for the one frame that most outboxes ever hold.
 }

@@ -144,8 +144,11 @@ func New(cfg Config) *Relay {
 		// One outbox for all clients of the slot: a client's frames must not overtake
 		// the frame that says that the previous client has left.
 		s.out = r.writer.Outbox(0)
+		payer := new(mux.Payer)
+		s.out.PayAs(payer)
 		if r.records != nil {
 			s.records = r.records.writer.Outbox(0)
+			s.records.PayAs(payer)
 		}
 	}
 	r.count()

@@ -1,0 +1,4 @@
+package mux
+
+// TurnPatience is exported for tests.
+const TurnPatience = turnPatience
