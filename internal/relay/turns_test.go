@@ -10,6 +10,8 @@ import (
 
 // A client whose command reads no input holds up itself alone, also with a guest that gives
 // credit back only for input that was read, and says to nobody whose that was.
+//
+//holds:wire 15: a relay keeps to the credit of the published agent; a client whose command reads nothing holds up itself alone
 func TestInputThatNobodyReads(t *testing.T) {
 	const window, many = 32, 200
 	limits := relay.Limits{ControlBytes: 1 << 30, ControlFrames: 1 << 20, DataBytes: 1 << 30, DataFrames: window}
