@@ -24,8 +24,10 @@ const pingBound = 100 * time.Millisecond
 type answers []time.Duration
 
 // check allows one late answer of ten: the host of a test may be as busy as its guest.
-func (a answers) check() error {
+func (a answers) check(t *testing.T) error {
+	t.Helper()
 	slices.Sort(a)
+	t.Logf("%d pings: median %v, 99 of 100 %v, the longest %v", len(a), a[len(a)/2], a[len(a)*99/100], a[len(a)-1])
 	if most := a[len(a)*9/10]; most > pingBound {
 		return fmt.Errorf("one of ten pings took %v, the longest %v; want %v", most, a[len(a)-1], pingBound)
 	}
@@ -50,14 +52,14 @@ func TestLimitsOfACommand(t *testing.T) {
 		}
 		type trial struct {
 			name  string
-			check func(*guest) error
+			check func(*testing.T, *guest) error
 		}
 		trials := []trial{{"memory", memoryKilled}, {"processes", forkBomb}, {"tree", treeKilled}, {"figures", figures}}
 		if os.Getenv("AGENTD_LONG") == "1" { // A busy host needs minutes for it.
-			trials = append(trials, trial{"all memory", allMemory})
+			trials = append(trials, trial{"all memory", allMemory}, trial{"endless", endless})
 		}
 		for _, c := range trials {
-			t.Run(c.name, func(t *testing.T) { verdict(t, c.name, c.check(g)) })
+			t.Run(c.name, func(t *testing.T) { verdict(t, c.name, c.check(t, g)) })
 		}
 	})
 }
@@ -115,7 +117,8 @@ func (c counting) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func memoryKilled(g *guest) error {
+func memoryKilled(t *testing.T, g *guest) error {
+	t.Helper()
 	const bound = 64 << 20
 	c := g.cmd("tail", "/dev/zero") // It keeps the last line, which has no end.
 	c.Resources.Memory = bound
@@ -133,12 +136,13 @@ func memoryKilled(g *guest) error {
 	case u.MemoryPeak < bound/2 || u.MemoryPeak > bound+bound/8 || u.User+u.System == 0:
 		return fmt.Errorf("usage %+v", u)
 	}
-	return pings.check()
+	return pings.check(t)
 }
 
 // allMemory: without limits the machine's own memory is the bound. The agent keeps what it
 // needs to answer.
-func allMemory(g *guest) error {
+func allMemory(t *testing.T, g *guest) error {
+	t.Helper()
 	g.Allow("Out of memory")
 	hungry := g.sh(`for i in 1 2 3 4; do dd if=/dev/zero of=/dev/null bs=150M count=2 & done 2>/dev/null; wait
 		dmesg | grep -q 'Out of memory: Killed process .*(dd)'`)
@@ -146,10 +150,11 @@ func allMemory(g *guest) error {
 	if err = cmp.Or(err, neighbour); err != nil {
 		return err
 	}
-	return pings.check()
+	return pings.check(t)
 }
 
-func forkBomb(g *guest) error {
+func forkBomb(t *testing.T, g *guest) error {
+	t.Helper()
 	c := g.sh("i=0; while [ $i -lt 400 ]; do sleep 100 & i=$((i+1)); done 2>/dev/null; echo $i; kill -9 0")
 	c.Resources.PIDs = 32
 	pings, err, neighbour := withNeighbour(g, c)
@@ -162,11 +167,34 @@ func forkBomb(g *guest) error {
 	case exit.Usage == nil || exit.Usage.OOMKills != 0:
 		return fmt.Errorf("usage %+v", exit.Usage)
 	}
-	return pings.check()
+	return pings.check(t)
+}
+
+// endless: a fork bomb that goes on within its bound, and commands that allocate for ever, one
+// after the other.
+func endless(t *testing.T, g *guest) error {
+	t.Helper()
+	bomb := g.sh("bomb() { bomb | bomb & }; trap '' TERM; bomb 2>/dev/null; sleep 1000")
+	bomb.Resources.PIDs = 64
+	if err := bomb.Start(); err != nil {
+		return err
+	}
+	for range 5 {
+		if err := memoryKilled(t, g); err != nil {
+			return err
+		}
+	}
+	if err := bomb.KillTree(); err != nil {
+		return err
+	}
+	if exit, ok := errors.AsType[*client.ExitError](bomb.Wait()); !ok {
+		return fmt.Errorf("the fork bomb ended with %w", exit)
+	}
+	return nil
 }
 
 // treeKilled: the end of a command's tree takes a daemon that left its session.
-func treeKilled(g *guest) error {
+func treeKilled(_ *testing.T, g *guest) error {
 	c := g.sh("setsid sh -c 'setsid sleep 12345 & echo; sleep 12345'; sleep 12345")
 	out, err := c.StdoutPipe()
 	if err != nil {
@@ -192,7 +220,7 @@ func treeKilled(g *guest) error {
 }
 
 // figures: a command's end says what it took, and its processor's time is bounded.
-func figures(g *guest) error {
+func figures(_ *testing.T, g *guest) error {
 	c := g.sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; dd if=/dev/zero of=/dev/shm/figures bs=1M count=8 2>/dev/null; rm /dev/shm/figures")
 	c.ReportUsage = true
 	if err := c.Run(); err != nil {
