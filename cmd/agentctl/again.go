@@ -74,6 +74,7 @@ type stopFlags struct {
 func (f *stopFlags) register(flags *pflag.FlagSet) {
 	f.flags = flags
 	flags.IntVarP(&f.timeout, "timeout", "t", int(machines.DefaultGrace/time.Second), "`seconds` between the stop signal and SIGKILL; -1 means no bound (default: the machine's own)")
+	flags.Lookup("timeout").DefValue = "" // The text names the default.
 	flags.IntVar(&f.timeout, "time", int(machines.DefaultGrace/time.Second), "the same")
 	_ = flags.MarkHidden("time") // Cannot fail: the flag was just defined.
 	flags.StringVarP(&f.signal, "signal", "s", "", "the `SIGNAL` that asks the command to end (default: the machine's own)")
@@ -153,9 +154,9 @@ running machine use its directory by its name.
 func newPort() *cobra.Command {
 	return offerJSON(&cobra.Command{
 		Use:   "port NAME [PORT[/tcp|/udp]]",
-		Short: "Show which ports of this host lead into a running machine",
-		Long: `Show the ports of this host that lead into a running machine (-p): all of them, or the
-address for one port of the machine.
+		Short: "Show which ports of this host are forwarded into a running machine",
+		Long: `Show the ports of this host that are forwarded into a running machine (-p): all of them,
+or the address for one port of the machine.
 ` + exitHelp(plainExit),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -202,7 +203,7 @@ func onlyPort(ports []machines.Port, text string) (some []machines.Port, err err
 		}
 	}
 	if len(some) == 0 {
-		return nil, fmt.Errorf("no port of this host leads to its port %s", number)
+		return nil, fmt.Errorf("no port of this host is forwarded to its port %s", number)
 	}
 	return some, nil
 }

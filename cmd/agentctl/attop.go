@@ -12,7 +12,7 @@ import (
 func atTop(cmd *cobra.Command, name string) *cobra.Command {
 	own, rest, _ := strings.Cut(cmd.Use, " ")
 	cmd.Use = strings.TrimSpace(name + " " + rest)
-	cmd.Long = "As 'agentctl image " + own + "'. " + cmd.Long
+	cmd.Long = "The same as 'agentctl image " + own + "'.\n\n" + cmd.Long
 	cmd.Example = ""
 	return cmd
 }

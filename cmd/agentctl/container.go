@@ -36,7 +36,7 @@ func (f *containerFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.resolver.Search, "dns-search", nil, "`domain` to search names in")
 	flags.StringArrayVar(&f.resolver.Options, "dns-option", nil, "`option` of the resolver, such as ndots:2")
 	flags.StringArrayVar(&f.resolver.Options, "dns-opt", nil, "the same")
-	flags.StringSliceVar(&f.capAdd, "cap-add", nil, "accepted for compatibility: a `capability`; commands of root have all of them")
+	flags.StringSliceVar(&f.capAdd, "cap-add", nil, "accepted for compatibility: root's commands have every `capability` anyway")
 	flags.StringSliceVar(&f.capDrop, "cap-drop", nil, "refused: see --security")
 	flags.BoolVar(&f.privileged, "privileged", false, "accepted for compatibility; commands of root have all privileges in the machine")
 	flags.StringArrayVar(&f.security, "security-opt", nil, "accepted for compatibility: seccomp=unconfined, apparmor=unconfined, label=disable")
@@ -119,7 +119,7 @@ func parseVolume(s string) (m sandbox.Mount, err error) {
 			return m, err
 		}
 		if _, err := os.Lstat(name); err == nil {
-			return m, fmt.Errorf("volume %q: %s is in this directory, and no volume yet: write ./%s for what is here, or 'agentctl volume create %s'", s, name, name, name)
+			return m, fmt.Errorf("volume %q: this directory has a file %s, and no volume has the name: write ./%s for the file, or run 'agentctl volume create %s' first", s, name, name, name)
 		}
 	}
 	return machines.ParseMount(store.VolumePath(name) + ":" + rest)
@@ -133,7 +133,7 @@ func parseNetwork(word string) (card bool, err error) {
 	case "user", "bridge", "default":
 		return true, nil
 	case "host":
-		return false, errors.New("--network host: a machine has a network of its own; --network user reaches what this host reaches, this host at 10.0.2.2, and -p leads ports into the machine")
+		return false, errors.New("--network host: a machine has a network of its own; --network user reaches what this host reaches, this host at 10.0.2.2, and -p forwards ports into the machine")
 	}
 	return false, fmt.Errorf("--network %s: want none, or user (bridge and default are the same) for this host's connections; %s", word, noNetwork)
 }
@@ -181,7 +181,7 @@ var capabilities = strings.Fields(`ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOC
 func (f *containerFlags) privileges(restricted bool) error {
 	for _, name := range append(slices.Clone(f.capAdd), f.capDrop...) {
 		if !slices.Contains(capabilities, strings.TrimPrefix(strings.ToUpper(name), "CAP_")) {
-			return fmt.Errorf("capability %q: Linux has none of that name", name)
+			return fmt.Errorf("capability %q: Linux has no capability of that name", name)
 		}
 	}
 	for _, name := range f.capAdd {
@@ -192,7 +192,7 @@ func (f *containerFlags) privileges(restricted bool) error {
 	}
 	switch {
 	case len(f.capDrop) > 0:
-		return fmt.Errorf("--cap-drop %s: a capability counts for the machine's own kernel alone; --security restricted takes CAP_SYS_ADMIN and every gain of privileges, with -u USER all", f.capDrop[0])
+		return fmt.Errorf("--cap-drop %s: capabilities hold only in the machine's own kernel; --security restricted takes CAP_SYS_ADMIN away and lets no command gain privileges, and with -u USER a command has none", f.capDrop[0])
 	case f.privileged && restricted:
 		return errors.New("--privileged: --security restricted takes privileges away")
 	}

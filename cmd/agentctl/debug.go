@@ -194,7 +194,7 @@ func newDebugCmdline() *cobra.Command {
 			}
 			b, err := os.ReadFile(m.Script())
 			if err != nil {
-				return fmt.Errorf("machine %s has not been up yet: %w", args[0], err)
+				return fmt.Errorf("machine %s has not run yet: %w", args[0], err)
 			}
 			_, err = os.Stdout.Write(b)
 			return err

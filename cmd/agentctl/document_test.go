@@ -30,8 +30,7 @@ func everyCommand(root *cobra.Command) map[string]*cobra.Command {
 	return all
 }
 
-// AGENTCTL.md names every command and every flag of run and create, and no flag that no
-// command has.
+// AGENTCTL.md names every command, and it or a document beside it every flag.
 func TestDocumentCommands(t *testing.T) {
 	text := doctest.Open(t, commandsDocument, "")
 	words := text.Words()
@@ -43,9 +42,15 @@ func TestDocumentCommands(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"run", "create"} {
-		all[name].Flags().VisitAll(func(f *pflag.Flag) {
-			if !f.Hidden && f.Name != "help" && !words["--"+f.Name] && !words["-"+f.Shorthand] {
+	for _, beside := range []string{"docs/IMAGES.md", "docs/SNAPSHOTS.md"} {
+		maps.Copy(words, doctest.Open(t, beside, "").Words())
+	}
+	for name, c := range all {
+		if c.HasParent() && c.Parent().Name() == "completion" { // Cobra's own.
+			continue
+		}
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden && !words["--"+f.Name] && (f.Shorthand == "" || !words["-"+f.Shorthand]) {
 				t.Errorf("%s does not name --%s of %s", commandsDocument, f.Name, name)
 			}
 		})

@@ -20,9 +20,9 @@ const execExit = `  the command's own status, or
 const execLong = `Run a command in a running machine. If agentctl ends first, the command is killed,
 except with -d and --name. With -i the command gets standard input; without -i it is not read.
 
-With --name and without -d the command is kept too, and shown until it ends: when the link
-to the machine ends it is made again, and no byte is lost. If agentctl ends first the
-command goes on.
+With --name and without -d the command is kept too, and its output is shown until it ends. If
+the link to the machine ends, exec connects again, and no byte is lost. If agentctl ends first,
+the command continues.
 
 -i and -t with -d: the command has an open input and a terminal, for 'agentctl attach -i'.
 
@@ -76,7 +76,7 @@ func newExec() *cobra.Command {
 	}
 	f.register(cmd.Flags())
 	registerBounds(cmd.Flags(), &f.bounds)
-	cmd.Flags().BoolVarP(&detached, "detach", "d", false, "start the command, print its name and return; it runs on at most until the machine ends, and 'attach', 'logs', 'wait' and 'ps' have its output and its end")
+	cmd.Flags().BoolVarP(&detached, "detach", "d", false, "start the command, print its name and return; it continues without agentctl, and 'attach', 'logs', 'wait' and 'ps' show its output and its end")
 	cmd.Flags().StringVar(&kept, "name", "", "keep the command under a `NAME` (with -d the default is c1, c2, …)")
 	cmd.Flags().StringVar(&socket, "socket", "", "the machine's socket, instead of a name")
 	cmd.Flags().StringArrayVar(&f.envFiles, "env-file", nil, "`file` of variables, one a line")

@@ -153,7 +153,7 @@ func (f *copier) stream(ctx context.Context, p *places, sources []string, target
 	case len(sources) > 1:
 		return misuse(fmt.Errorf("cp with -: one source and one target, not %d sources", len(sources)))
 	case sources[0] == target:
-		return misuse(errors.New("cp - -: one of the two must be a place"))
+		return misuse(errors.New("cp - -: one of the two must be a path or NAME:PATH"))
 	case target == "-":
 		from, err := p.end(ctx, sources[0])
 		if err != nil {
@@ -189,7 +189,7 @@ func (f *copier) one(ctx context.Context, from, to transfer.End, sum *copyResult
 		if ctx.Err() != nil || !client.LinkEnded(err) || failed >= fruitless {
 			return err
 		}
-		say("the link to the machine has ended; the copy goes on over the next one")
+		say("the link to the machine has ended; the copy continues on a new one")
 		if becomes {
 			from.Name = strings.TrimSuffix(from.Name, "/") + "/."
 		}
@@ -432,7 +432,7 @@ func parseMode(mode string) (*fs.FileMode, error) {
 // archiveOut writes a tree to standard output.
 func archiveOut(ctx context.Context, from transfer.End) error {
 	if term.IsTerminal(int(os.Stdout.Fd())) {
-		return errors.New("an archive is not for a terminal; lead it to a file or a program")
+		return errors.New("standard output is a terminal; redirect the archive to a file or a program")
 	}
 	return transfer.WriteTar(ctx, os.Stdout, from, sayPlain)
 }

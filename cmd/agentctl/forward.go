@@ -17,14 +17,14 @@ func newForward() *cobra.Command {
 	var reverse []string
 	cmd := offerJSON(&cobra.Command{
 		Use:   "forward NAME [-R GUEST:HOST]... [[[ADDRESS:]PORT:]PORT[/udp]]...",
-		Short: "Lead ports of this host into a running machine, or its ports to this host",
+		Short: "Forward ports of this host into a running machine, or its ports to this host",
 		Long: `Forward ports of this host into a running machine until ^C, and print the addresses on
 which they listen. The agent makes the connections, so the machine needs no network. If
-the link to the machine ends it is made again: connections that are open end, and the
-ports stay open.
+the link to the machine ends, forward connects again: open connections end, and the ports
+stay open.
 
-With -R the machine listens, and its programs reach this host: nothing but the address that
-is named. Each side is [ADDRESS:]PORT or a Unix socket; the guest's port 0 is any free port.
+With -R the agent listens in the machine, and programs of the machine reach the named address
+of this host, and nothing else. Each side is [ADDRESS:]PORT or a Unix socket; the guest's port 0 is any free port.
 Only root of the machine may connect to a Unix socket unless 'agentctl exec' changes that.
 ` + exitHelp(plainExit),
 		Example: `  agentctl forward dev 8080:80
@@ -44,7 +44,7 @@ Only root of the machine may connect to a Unix socket unless 'agentctl exec' cha
 			})
 		},
 	})
-	cmd.Flags().StringArrayVarP(&reverse, "reverse", "R", nil, "lead a port or socket of the machine to this host: `GUEST:HOST`, each [ADDRESS:]PORT or a Unix socket")
+	cmd.Flags().StringArrayVarP(&reverse, "reverse", "R", nil, "forward a port or socket of the machine to this host: `GUEST:HOST`, each [ADDRESS:]PORT or a Unix socket")
 	return cmd
 }
 
@@ -91,7 +91,7 @@ func holdLink(ctx context.Context, r *client.Reconnector) error {
 			return err
 		}
 		if links > 0 {
-			say("the link to the machine has ended and was made again; connections that were open have ended")
+			say("the link to the machine has ended and was made again; open connections were lost")
 		}
 		select {
 		case <-ctx.Done():

@@ -90,7 +90,7 @@ func removeImage(name string, force bool) (r imageRemoval, err error) {
 	}
 	last := len(i.Names) < 2 || !i.Is(name)
 	if used := users[i.ID]; last && used != nil && !force {
-		return r, fmt.Errorf("image %s: machine %s is made of it; 'agentctl rm' that first, or 'agentctl image rm -f %s'", name, strings.Join(used, ", "), name)
+		return r, fmt.Errorf("image %s: machine %s is made of it; remove that first, or run 'agentctl image rm -f %s'", name, strings.Join(used, ", "), name)
 	}
 	return imageRemoval{name, i.ID, last}, cache.RemoveImage(name)
 }

@@ -141,7 +141,7 @@ func (f *imageFlags) take(cmd *cobra.Command, source, name string) error {
 	o.Name = name
 	if source == byStream || strings.HasPrefix(source, byStream+":") {
 		if term.IsTerminal(int(os.Stdin.Fd())) {
-			return misuse(fmt.Errorf("%s: standard input is a terminal: name a file, or lead an archive into it with <FILE", pathOf(cmd)))
+			return misuse(fmt.Errorf("%s: standard input is a terminal: name a file, or redirect one with <FILE", pathOf(cmd)))
 		}
 		o.Input = os.Stdin
 	}

@@ -21,7 +21,7 @@ type imageUse struct {
 
 func (f *imageUse) register(flags *pflag.FlagSet) {
 	f.health.register(flags)
-	flags.BoolVarP(&f.all, "publish-all", "P", false, "lead a free port of this host into each TCP port that the image exposes; 'agentctl port' shows them")
+	flags.BoolVarP(&f.all, "publish-all", "P", false, "forward a free port of this host to each TCP port that the image exposes; 'agentctl port' shows them")
 }
 
 func (f *imageUse) check(image bool) error {

@@ -131,7 +131,7 @@ func removeKernel(name string, force bool) (sandbox.Kernel, error) {
 			return sandbox.Kernel{}, err
 		}
 		if len(users) > 0 {
-			return sandbox.Kernel{}, fmt.Errorf("kernel %s: machine %s names it; 'agentctl rm' that first, or 'agentctl kernel rm -f %s'", name, strings.Join(users, ", "), name)
+			return sandbox.Kernel{}, fmt.Errorf("kernel %s: machine %s names it; remove that first, or run 'agentctl kernel rm -f %s'", name, strings.Join(users, ", "), name)
 		}
 	}
 	return inCache(func(c *sandbox.Cache) (sandbox.Kernel, error) { return c.RemoveKernel(name) })

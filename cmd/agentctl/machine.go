@@ -198,7 +198,7 @@ type nameFlags struct {
 
 func (f *nameFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&f.labels, "label", "l", nil, "label the machine: `KEY=VALUE`")
-	flags.StringArrayVarP(&f.ports, "publish", "p", nil, "lead a port of this host into the machine: `[[ADDRESS:]PORT:]PORT[/udp]`, each port a range too")
+	flags.StringArrayVarP(&f.ports, "publish", "p", nil, "forward a port of this host into the machine: `[[ADDRESS:]PORT:]PORT[/udp]`; each PORT may be a range")
 	flags.StringArrayVarP(&f.env, "env", "e", nil, "set `KEY=VALUE` for commands; KEY alone takes the value from here")
 	flags.StringArrayVar(&f.envFile, "env-file", nil, "`file` of such entries, one a line")
 	flags.StringVar(&f.idFile, "cidfile", "", "`file` to which the machine's name is written; it must not exist")

@@ -528,14 +528,14 @@ func remove(ctx context.Context, m *machines.Machine, force bool) error {
 		}
 	}
 	if s, err := m.Status(); err == nil && s.Phase == machines.Paused && !s.Alive && !force {
-		return fmt.Errorf("machine %s: %w; 'agentctl resume %s' it, or 'agentctl rm -f %s'", m.Name(), machines.ErrPaused, m.Name(), m.Name())
+		return fmt.Errorf("machine %s: %w; run 'agentctl resume %s' first, or 'agentctl rm -f %s'", m.Name(), machines.ErrPaused, m.Name(), m.Name())
 	}
 	err := m.Remove(ctx)
 	if force && errors.Is(err, machines.ErrNotFound) {
 		return nil // A passing machine was removed at its end.
 	}
 	if errors.Is(err, machines.ErrRunning) {
-		return fmt.Errorf("%w; 'agentctl stop %s' it first, or 'agentctl rm -f %s'", err, m.Name(), m.Name())
+		return fmt.Errorf("%w; run 'agentctl stop %s' first, or 'agentctl rm -f %s'", err, m.Name(), m.Name())
 	}
 	return err
 }

@@ -21,8 +21,8 @@ func newPorts() *cobra.Command {
 	cmd := offerJSON(&cobra.Command{
 		Use:   "ports [-w] NAME",
 		Short: "Show at which TCP ports programs of a running machine listen",
-		Long: `Show the TCP addresses at which programs of a running machine listen. With -w it goes on until
-^C with each that begins (+) or ceases (-) to be one, as seen twice a second.
+		Long: `Show the TCP addresses at which programs of a running machine listen. With -w, look twice a
+second until ^C, and print a line for each address that is new (+) or gone (-).
 ` + exitHelp(plainExit),
 		Example: `  agentctl ports dev
   agentctl ports -w --json dev`,
@@ -37,7 +37,7 @@ func newPorts() *cobra.Command {
 			})
 		},
 	})
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on, with a line for each that begins or ceases to listen")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "continue until ^C, with a line for each address that is new or gone")
 	return cmd
 }
 

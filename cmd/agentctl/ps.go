@@ -53,8 +53,8 @@ func newPs() *cobra.Command {
 		Use:   "ps [flags] [NAME]",
 		Short: "List machines, or the processes in one",
 		Long: `List the machines that run; with -a all machines. With a name, list the processes inside
-that machine; with -a also the kernel's threads. The
-commands of 'agentctl exec -d' follow, with those that have ended.
+that machine; with -a also the kernel's threads. The commands of 'agentctl exec -d' follow,
+also those that have ended.
 
 A machine is created, starting, running, paused, restarting, stopping, stopped, failed
 or dead. It is dead if its supervisor was killed and its memory is not on the disk.
@@ -92,6 +92,7 @@ in place of a machine's name.
 	cmd.Flags().BoolVar(&f.json, "json", false, "as JSON")
 	cmd.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "only machines with `KEY=VALUE`: name, status, exited, health or label")
 	cmd.Flags().IntVarP(&f.last, "last", "n", -1, "the `NUMBER` of machines that were made last, in any state")
+	cmd.Flags().Lookup("last").DefValue = "" // -1 stands for all, and is not to be written.
 	cmd.Flags().BoolVarP(&f.latest, "latest", "l", false, "the machine that was made last, in any state")
 	cmd.Flags().StringVar(&f.format, "format", "", formatHelp)
 	cmd.Flags().BoolVar(&f.pods, "pods", false, "the machines of containerd's pods, in place of agentctl's own")

@@ -21,7 +21,7 @@ type refusal struct {
 const (
 	ownKernel = "a machine has a kernel of its own, and shares no namespace with this host or another machine"
 	noWeights = "a machine is a process of this host: bound it with --cpus, -m and --cpuset-cpus, or put agentctl into a control group (systemd-run --scope -p ...)"
-	noNetwork = "machines have no network among themselves; --network user reaches what this host reaches, -p leads a port into the machine, --add-host names an address"
+	noNetwork = "machines have no network among themselves; --network user reaches what this host reaches, -p forwards a port into the machine, --add-host names an address"
 	noLogger  = "'agentctl logs' has what the command prints; a program of this host can follow it with logs -f"
 )
 

@@ -71,11 +71,11 @@ user, environment and working directory are the command's, unless flags say
 otherwise. As with containers, the command is the arguments of the image's entry
 point if it has one, and without a command the image's own is run.
 
-Without --image and -- the first word is the image, as with containers, where the
-small root has no such program: 'run debian:12 id' is 'run --image debian:12 -- id'.
+Without --image and --, the first word names an image, as with containers, if the small
+root has no program of that name: 'run debian:12 id' is 'run --image debian:12 -- id'.
 
-Standard output and error are the command's; standard input is with -i, and is not
-read without. ^C and other signals go to the command; a second ^C ends the machine.
+Standard output and error are the command's. Standard input is read only with -i.
+^C and other signals go to the command; a second ^C ends the machine.
 While it runs, 'agentctl ps' shows it and 'agentctl exec' works in it.
 
 With -d the machine runs in the background: run prints its name and returns, and

@@ -164,7 +164,7 @@ processor is refused. The snapshot stays as it is.
 	}
 	cmd.Flags().StringVar(&name, "name", "", "`name` of the machine (default: one is made up)")
 	cmd.Flags().StringVar(&hostname, "hostname", "", "host `name` of the machine (default: the machine's name)")
-	cmd.Flags().StringArrayVarP(&ports, "publish", "p", nil, "lead a port of this host into the machine: `[[ADDRESS:]PORT:]PORT`; those of the snapshot's machine are not kept")
+	cmd.Flags().StringArrayVarP(&ports, "publish", "p", nil, "forward a port of this host into the machine: `[[ADDRESS:]PORT:]PORT`; those of the snapshot's machine are not kept")
 	f.register(cmd)
 	return offerJSON(cmd)
 }

@@ -28,10 +28,9 @@ func newStats() *cobra.Command {
 		Use:   "stats [flags] [NAME...]",
 		Short: "Show what machines take, or a machine and its processes",
 		Long: `Show a line for each machine that runs, or for each of several names. For one name, show
-memory, CPU, pressure, disks, network, what the agent's commands take, each with all that
-descends from it, and the busiest processes. On a terminal the
-figures are renewed every second until ^C; otherwise they are shown once. Percentages are
-of one CPU. Pressure is the share of the last ten seconds in which a process waited.
+memory, CPU, pressure, disks, network, the use of each command of the agent with all its
+descendants, and the busiest processes. On a terminal the figures are renewed every second
+until ^C; otherwise they are shown once. Percentages are of one CPU. Pressure is the share of the last ten seconds in which a process waited.
 
 A machine that does not answer within 5 seconds is left out if it was not named.
 ` + exitHelp(plainExit),

@@ -82,6 +82,9 @@ func checkValues(flags *pflag.FlagSet) {
 			f.Value = number{f.Value, bounds[f.Name]}
 		case "duration":
 			f.Value = elapsed{f.Value}
+			if f.DefValue == "0s" {
+				f.DefValue = "" // Help does not show the default of a flag that has none.
+			}
 		}
 	})
 }

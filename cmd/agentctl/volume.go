@@ -125,7 +125,7 @@ volumes with a name are removed only with -a; here all volumes have one.
 ` + exitHelp(plainExit),
 		RunE: inStore(func(cmd *cobra.Command, store *machines.Store, _ []string) error {
 			if !all {
-				return misuse(errors.New("volume prune: all volumes have names; -a removes those that no machine is made with"))
+				return misuse(errors.New("volume prune: all volumes have names; -a removes those that no machine uses"))
 			}
 			unused, err := unusedVolumes(store, nil)
 			if err != nil {
