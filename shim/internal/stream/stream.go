@@ -43,11 +43,12 @@ type Set struct {
 	inDone  chan struct{}
 	copies  sync.WaitGroup
 	drained chan struct{}
+	closed  chan struct{}
 }
 
 // Open opens all, or none.
 func Open(ctx context.Context, spec Spec) (s *Set, err error) {
-	s = &Set{inDone: make(chan struct{}), drained: make(chan struct{})}
+	s = &Set{inDone: make(chan struct{}), drained: make(chan struct{}), closed: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -144,7 +145,7 @@ func (s *Set) Start(connect Connector) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		s.copies.Go(func() { carryOut(s.out[i], conn) })
+		s.copies.Go(func() { s.carryOut(s.out[i], conn) })
 	}
 	if s.in == nil {
 		return nil
@@ -160,11 +161,13 @@ func (s *Set) Start(connect Connector) error {
 // carryOut closes the host's side after the last byte: a client reads to that end
 // before it deletes the process. The rest of an output that nobody wants any more is
 // taken, so that its process does not wait for ever.
-func carryOut(to io.WriteCloser, conn net.Conn) {
+func (s *Set) carryOut(to io.WriteCloser, conn net.Conn) {
 	defer func() { _ = errors.Join(to.Close(), conn.Close()) }()
 	if _, err := io.Copy(to, conn); err != nil {
 		_, _ = io.Copy(io.Discard, conn)
+		return
 	}
+	awaitReader(to, s.closed)
 }
 
 func (s *Set) carryIn(conn net.Conn) {
@@ -222,6 +225,7 @@ func (s *Set) Drained() <-chan struct{} { return s.drained }
 // Close closes the host's sides.
 func (s *Set) Close() {
 	s.once.Do(func() {
+		close(s.closed)
 		s.CloseInput()
 		if s.in != nil {
 			_ = s.in.Close()

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -48,6 +49,51 @@ func TestInputEndsByCloseInputAlone(t *testing.T) {
 	got, err := io.ReadAll(theirs)
 	if string(got) != "one two" || err != nil {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// A short process can have ended before its client has opened the fifo. Its output stays
+// until then, or until the process is deleted.
+func TestOutputWaitsForItsReader(t *testing.T) {
+	for _, comes := range []bool{true, false} {
+		out := fifo(t)
+		s, err := Open(t.Context(), Spec{Stdout: out})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, theirs := tcpPair(t)
+		if err := s.Start(func(string) (net.Conn, error) { return ours, nil }); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := theirs.Write([]byte("text")); err != nil {
+			t.Fatal(err)
+		}
+		_ = theirs.Close()
+		awaitNoReader(t, out)
+		if comes {
+			if got, err := os.ReadFile(out); string(got) != "text" || err != nil {
+				t.Errorf("got %q, %v", got, err)
+			}
+			<-s.Drained()
+		}
+		s.Close()
+		<-s.Drained()
+	}
+}
+
+// awaitNoReader waits until nobody has a fifo open for reading: to open it for writing
+// fails then (fifo(7)).
+func awaitNoReader(t *testing.T, name string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; <-time.After(time.Millisecond) {
+		f, err := os.OpenFile(name, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		if errors.Is(err, unix.ENXIO) {
+			return
+		}
+		if err != nil || time.Now().After(end) {
+			t.Fatalf("the fifo is open for reading, %v", err)
+		}
+		_ = f.Close()
 	}
 }
 
