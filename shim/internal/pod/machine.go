@@ -112,7 +112,8 @@ func (p *Pod) newMachine(ctx context.Context, spec *specs.Spec, held *pact.Held)
 const runMode = 0o755
 
 // translationMiB is for the translated code of an emulated guest: a pod boots with as
-// much work as without a bound, which takes 91 MiB, and a host has many pods.
+// much work as without a bound, which takes 91 MiB, and a host has many pods. With 16 a
+// second container takes half as much work again.
 const translationMiB = 24
 
 // describe is the machine as a value, but for what is made for it.
