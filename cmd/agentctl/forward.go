@@ -15,8 +15,9 @@ import (
 
 func newForward() *cobra.Command {
 	var reverse []string
+	var auto bool
 	cmd := offerJSON(&cobra.Command{
-		Use:   "forward NAME [-R GUEST:HOST]... [[[ADDRESS:]PORT:]PORT[/udp]]...",
+		Use:   "forward NAME [--auto] [-R GUEST:HOST]... [[[ADDRESS:]PORT:]PORT[/udp]]...",
 		Short: "Forward ports of this host into a running machine, or its ports to this host",
 		Long: `Forward ports of this host into a running machine until ^C, and print the addresses on
 which they listen. The agent makes the connections, so the machine needs no network. If
@@ -26,15 +27,28 @@ stay open.
 With -R the agent listens in the machine, and programs of the machine reach the named address
 of this host, and nothing else. Each side is [ADDRESS:]PORT or a Unix socket; the guest's port 0 is any free port.
 Only root of the machine may connect to a Unix socket unless 'agentctl exec' changes that.
+
+With --auto each TCP port at which a program of the machine listens gets a port of this
+host's 127.0.0.1 while it listens: the same number, or another if that is taken. A line
+says so when one begins (+) and ends (-).
 ` + exitHelp(plainExit),
 		Example: `  agentctl forward dev 8080:80
   agentctl forward dev 5432
   agentctl forward dev 8053:53/udp
+  agentctl forward dev --auto
   agentctl forward dev -R 8080:3000
   agentctl forward dev -R /run/agent.sock:$SSH_AUTH_SOCK`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if auto && len(args) > 1 {
+				return misuse(fmt.Errorf("forward: --auto and %s: --auto finds the ports itself", args[1]))
+			}
+			if auto {
+				return withReconnector(cmd, args[0], func(ctx context.Context, r *client.Reconnector) error {
+					return forwardAuto(ctx, r, wantsJSON(cmd))
+				})
+			}
 			ports, err := forwards(args[1:], reverse)
 			if err != nil {
 				return misuse(err)
@@ -45,6 +59,7 @@ Only root of the machine may connect to a Unix socket unless 'agentctl exec' cha
 		},
 	})
 	cmd.Flags().StringArrayVarP(&reverse, "reverse", "R", nil, "forward a port or socket of the machine to this host: `GUEST:HOST`, each [ADDRESS:]PORT or a Unix socket")
+	cmd.Flags().BoolVar(&auto, "auto", false, "forward a port of this host to each port at which the machine listens")
 	return cmd
 }
 

@@ -31,6 +31,7 @@ var rules = []rule{
 	{starters, "cold warm", "", "want one of them"},
 	{"run,create,testexec", "no-healthcheck", "health-cmd health-interval health-timeout health-retries health-start-period health-start-interval", "want one of them"},
 	{"run,create", "survive", "warm", "a machine from a template ends with its supervisor"},
+	{"forward", "auto reverse", "", "each is a direction of its own: run forward twice"},
 	{"snapshot ls", "json quiet", "", "each chooses what is printed"},
 	{"exec", "privileged", "socket", "a socket does not tell with which --security its machine was made"},
 	{"ps", "json format quiet", "", "each chooses what is printed"},

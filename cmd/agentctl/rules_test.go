@@ -41,6 +41,7 @@ var independent = map[string][]string{
 	"debug plan":   eitherWay(machineSwitches + " json"),
 	"debug stacks": {"all json"},
 	"exec":         {"interactive privileged tty detach"},
+	"forward":      {"auto json"},
 	"image ls":     {"all digests json no-trunc", "all no-trunc quiet"},
 	"images":       {"all digests json no-trunc", "all no-trunc quiet"},
 	"image prune":  {"all force json"},

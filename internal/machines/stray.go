@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/agentd-go/agentd/sandbox"
 )
 
 // Variable is the environment variable that holds the machine's directory in a
@@ -61,8 +63,12 @@ func (m *Machine) endStrays(ctx context.Context) error {
 	return endStrays(ctx, m.dir)
 }
 
-// endStrays waits for the processes of a killed supervisor to end, and kills the rest.
+// endStrays waits for the processes of a killed supervisor to end, and kills the rest: at
+// once those that are meant to outlive it.
 func endStrays(ctx context.Context, dir string) error {
+	if err := sandbox.EndLeft(dir); err != nil {
+		return err
+	}
 	deadline := time.Now().Add(strayWait)
 	tick := time.NewTicker(strayLook)
 	defer tick.Stop()

@@ -380,7 +380,7 @@ const forEver = 100 * 365 * 24 * time.Hour
 func (m *Machine) Kill(ctx context.Context) error { return m.endBy(ctx, SignalCut, cutWait) }
 
 // endBy signals the supervisor. If it does not end in time, endBy kills it, and QEMU
-// dies with it.
+// dies with it or after it.
 func (m *Machine) endBy(ctx context.Context, word os.Signal, wait time.Duration) error {
 	supervisor, err := m.supervisor()
 	if err != nil {
