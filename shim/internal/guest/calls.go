@@ -60,10 +60,7 @@ func (s *Server) Pause(_ context.Context, r *task.PauseRequest) (*emptypb.Empty,
 	if err != nil {
 		return nil, err
 	}
-	if err := c.box.Pause(); err != nil {
-		return nil, asStatus(err)
-	}
-	return &emptypb.Empty{}, nil
+	return done(c.box.Pause())
 }
 
 // Resume lets them go on.
@@ -72,10 +69,7 @@ func (s *Server) Resume(_ context.Context, r *task.ResumeRequest) (*emptypb.Empt
 	if err != nil {
 		return nil, err
 	}
-	if err := c.box.Resume(); err != nil {
-		return nil, asStatus(err)
-	}
-	return &emptypb.Empty{}, nil
+	return done(c.box.Resume())
 }
 
 // Checkpoint is not offered: no image of a process fits another machine's kernel.
@@ -89,10 +83,7 @@ func (s *Server) ResizePty(_ context.Context, r *task.ResizePtyRequest) (*emptyp
 	if err != nil {
 		return nil, err
 	}
-	if err := p.resize(uint16(r.Width), uint16(r.Height)); err != nil {
-		return nil, asStatus(err)
-	}
-	return &emptypb.Empty{}, nil
+	return done(p.resize(uint16(r.Width), uint16(r.Height)))
 }
 
 // CloseIO closes a process's input in the guest.
@@ -117,10 +108,7 @@ func (s *Server) Update(_ context.Context, r *task.UpdateTaskRequest) (*emptypb.
 	if err := json.Unmarshal(r.Resources.GetValue(), &limits); err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "resources: %v", err)
 	}
-	if err := c.update(&limits); err != nil {
-		return nil, asStatus(err)
-	}
-	return &emptypb.Empty{}, nil
+	return done(c.update(&limits))
 }
 
 // Stats are the metrics of the container's cgroup, in containerd's form of cgroup 2.

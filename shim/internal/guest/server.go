@@ -212,6 +212,14 @@ func asStatus(err error) error {
 	return status.Error(codes.Unknown, err.Error())
 }
 
+// done answers a call that has no result.
+func done(err error) (*emptypb.Empty, error) {
+	if err != nil {
+		return nil, asStatus(err)
+	}
+	return &emptypb.Empty{}, nil
+}
+
 func marshal(m proto.Message) (*anypb.Any, error) {
 	b, err := proto.Marshal(m)
 	return &anypb.Any{TypeUrl: string(m.ProtoReflect().Descriptor().FullName()), Value: b}, err

@@ -3,7 +3,6 @@ package host
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -28,10 +27,7 @@ func EnterNetwork(origin Origin, path string) error {
 // of this process do not have what was mounted after its start, where the host's are
 // private.
 func openNetwork(origin Origin, path string) (ns *os.File, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
+	err = OnThread(func() (err error) {
 		if path == "" {
 			path = "/proc/thread-self/ns/net"
 			err = unix.Unshare(unix.CLONE_NEWNET)
@@ -41,8 +37,8 @@ func openNetwork(origin Origin, path string) (ns *os.File, err error) {
 		if err == nil {
 			ns, err = os.Open(path)
 		}
-	}()
-	<-done
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("network namespace: %w", err)
 	}

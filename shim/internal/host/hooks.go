@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -37,21 +36,16 @@ func RunHooks(ctx context.Context, origin Origin, network *os.File, kind string,
 }
 
 // inRuntime calls f on a thread in the namespaces of containerd, which ends with it.
-func inRuntime(origin Origin, network *os.File, f func() error) (err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if err = unix.Setns(int(network.Fd()), unix.CLONE_NEWNET); err != nil {
-			err = fmt.Errorf("enter the network namespace of the host: %w", err)
-			return
+func inRuntime(origin Origin, network *os.File, f func() error) error {
+	return OnThread(func() error {
+		if err := unix.Setns(int(network.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter the network namespace of the host: %w", err)
 		}
-		if err = origin.enter(); err == nil {
-			err = f()
+		if err := origin.enter(); err != nil {
+			return err
 		}
-	}()
-	<-done
-	return err
+		return f()
+	})
 }
 
 func runHook(ctx context.Context, h specs.Hook, input []byte) error {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -202,15 +201,12 @@ func copyMount(origin Origin, b plan.Bind) (mount int, isDir bool, err error) {
 	if b.Recursive {
 		flags |= unix.AT_RECURSIVE
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
+	err = OnThread(func() (err error) {
 		if err = origin.enter(); err != nil {
-			return
+			return err
 		}
 		if mount, err = unix.OpenTree(unix.AT_FDCWD, b.Source, flags); err != nil {
-			return
+			return err
 		}
 		// Of what was opened: a guest may change what the name leads to meanwhile.
 		var info unix.Stat_t
@@ -221,8 +217,8 @@ func copyMount(origin Origin, b plan.Bind) (mount int, isDir bool, err error) {
 			_ = unix.Close(mount)
 		}
 		isDir = info.Mode&unix.S_IFMT == unix.S_IFDIR
-	}()
-	<-done
+		return err
+	})
 	return mount, isDir, err
 }
 

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -215,16 +214,12 @@ func command(a Args, dir string, files ...*os.File) (*exec.Cmd, error) {
 // inNamespaces calls f on a thread that is in the pod's network namespace and in a
 // new mount namespace, and a child that f starts with it. The thread ends there.
 func inNamespaces(spec *specs.Spec, f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
+	return host.OnThread(func() error {
 		if err := enter(spec); err != nil {
-			done <- err
-			return
+			return err
 		}
-		done <- f()
-	}()
-	return <-done
+		return f()
+	})
 }
 
 func enter(spec *specs.Spec) error {
