@@ -156,6 +156,7 @@ type InitError struct {
 	Failure string // "user_not_found", "group_not_found" or "unknown".
 }
 
+// Error returns a line for people.
 func (e *InitError) Error() string { return "the agent says: " + e.Message }
 
 // A resumed link begins with the bytes that were read from it before.

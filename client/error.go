@@ -46,6 +46,7 @@ type LinkError struct {
 	Err error
 }
 
+// Error returns a line for people.
 func (e *LinkError) Error() string { return "agent link ended: " + e.Err.Error() }
 
 // Unwrap returns the cause; nil for the two that are the end of a reader.
@@ -82,10 +83,11 @@ func causeOf(ctx context.Context) error {
 type GenerationError struct {
 	Feature string // The call, in words.
 	Message string // The protocol's name of the message, such as "core.ping".
-	Needs   int
-	Have    int // What the agent and this client have in common.
+	Needs   int    // The generation from which on agents have the call.
+	Have    int    // What the agent and this client have in common.
 }
 
+// Error returns a line for people.
 func (e *GenerationError) Error() string {
 	return fmt.Sprintf("%s: needs protocol generation %d (%s), have %d", e.Feature, e.Needs, e.Message, e.Have)
 }
@@ -119,6 +121,7 @@ type FrameError struct {
 	Err  error
 }
 
+// Error returns a line for people.
 func (e *FrameError) Error() string {
 	if e.Type == "" {
 		return "bad frame from agent: " + e.Err.Error()
@@ -146,6 +149,7 @@ type ProtocolError struct {
 // was asked, and why.
 const KindUnavailable = string(wire.ErrorUnavailable)
 
+// Error returns a line for people.
 func (e *ProtocolError) Error() string {
 	if e.OffendingType == "" {
 		return fmt.Sprintf("agent: %s: %s", e.Kind, e.Message)
@@ -175,6 +179,7 @@ type ExitError struct {
 // ExitCode returns the code, or -1 if a signal ended the command.
 func (e *ExitError) ExitCode() int { return e.code }
 
+// Error returns a line for people.
 func (e *ExitError) Error() string {
 	text := "exit status " + strconv.Itoa(e.code)
 	switch {
@@ -231,6 +236,7 @@ type StartError struct {
 	Message string        // In the agent's words, with the path.
 }
 
+// Error returns a line for people.
 func (e *StartError) Error() string { return "start command: " + e.Message }
 
 // Is reports whether the error is one of those named above.
@@ -272,6 +278,7 @@ type StdinError struct {
 	Message string
 }
 
+// Error returns a line for people.
 func (e *StdinError) Error() string { return "write command input: " + e.Message }
 
 // Unwrap returns Errno, or nil if it is 0.

@@ -29,6 +29,7 @@ type ExtensionError struct {
 	Extension string // The name, such as "kept".
 }
 
+// Error returns a line for people.
 func (e *ExtensionError) Error() string {
 	return fmt.Sprintf("%s: the agent does not have the extension %q", e.Feature, e.Extension)
 }

@@ -92,10 +92,10 @@ type Stat struct {
 	UID, GID uint32    // Numbers of the guest.
 	Atime    time.Time // Zero if the guest does not know it; in seconds without ExtensionFiles.
 
-	Ctime         time.Time
-	Device, Inode uint64 // Equal for all names of one file.
-	Links         uint64
-	Blocks        uint64 // Of 512 bytes: what the file takes on its disk.
+	Ctime         time.Time // When the description or the content changed last.
+	Device, Inode uint64    // Equal for all names of one file.
+	Links         uint64    // How many names the file has.
+	Blocks        uint64    // Of 512 bytes: what the file takes on its disk.
 }
 
 // String shows the entry as package fs does.

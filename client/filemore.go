@@ -93,11 +93,11 @@ func (c *Client) xattr(ctx context.Context, op wire.OpCall) ([]byte, error) {
 type FSStat struct {
 	Kind      uint64 // Its magic number (linux/magic.h), such as 0xef53 for ext4.
 	Block     uint64 // The unit of Blocks, Free and Available, in bytes.
-	Blocks    uint64
-	Free      uint64
-	Available uint64 // Free without what only root may use.
+	Blocks    uint64 // Of the whole file system.
+	Free      uint64 // Blocks that nothing uses.
+	Available uint64 // Free, without what only root may use.
 	Files     uint64 // Inodes; 0 if they have no limit.
-	FreeFiles uint64
+	FreeFiles uint64 // Inodes that nothing uses.
 	MaxName   uint64 // The longest name of a file in bytes.
 	ReadOnly  bool
 }

@@ -159,7 +159,7 @@ func (c *Cmd) HasTTY() bool {
 type KeptCommand struct {
 	Name    string
 	Args    []string // The command first; the end of long ones is left out.
-	PID     int
+	PID     int      // In the guest.
 	TTY     bool
 	Started time.Time // By the guest's clock.
 	Ended   time.Time // Zero while the command runs.
@@ -176,8 +176,8 @@ type KeptCommand struct {
 // Running reports whether the command runs.
 func (k *KeptCommand) Running() bool { return k.Ended.IsZero() }
 
-// A KeptRange is the part of an output that is kept, from Start up to before End. End is how
-// many bytes there have been.
+// A KeptRange is the part of an output that is kept, in bytes from the output's beginning: from
+// Start up to before End. End is how many bytes there have been.
 type KeptRange struct {
 	Start, End uint64
 }

@@ -39,6 +39,7 @@ type ReconnectError struct {
 	Err      error // Of the last attempt.
 }
 
+// Error returns a line for people.
 func (e *ReconnectError) Error() string {
 	return fmt.Sprintf("agent link ended, and attempt %d to connect again failed: %v", e.Attempts, e.Err)
 }

@@ -22,7 +22,8 @@ type Resources struct {
 	Disks      []DiskLimit
 }
 
-// A DiskLimit bounds what is moved to and from a disk in a second. 0 is no limit.
+// A DiskLimit bounds what is moved to and from a disk: bytes and operations in a second. 0 is
+// no limit.
 type DiskLimit struct {
 	Device                string // MAJOR:MINOR in the guest.
 	ReadBytes, WriteBytes uint64
@@ -81,14 +82,14 @@ func count(n uint64) *uint64 {
 
 // A Usage is what a command and all that descended from it took.
 type Usage struct {
-	User   time.Duration `json:"user_ns"` // Time on processors in programs.
-	System time.Duration `json:"system_ns"`
+	User   time.Duration `json:"user_ns"`   // Time on processors in programs.
+	System time.Duration `json:"system_ns"` // Time on processors in the kernel.
 
-	// MemoryPeak is the most memory at a time, in bytes; 0 if the guest's kernel does not
-	// count it. So are the others.
+	// MemoryPeak is the most memory that was in use at a time, in bytes. It and the next two
+	// are 0 if the guest's kernel does not count them.
 	MemoryPeak uint64 `json:"memory_peak"`
-	ReadBytes  uint64 `json:"read_bytes"` // From disks.
-	WriteBytes uint64 `json:"write_bytes"`
+	ReadBytes  uint64 `json:"read_bytes"`  // From disks.
+	WriteBytes uint64 `json:"write_bytes"` // To disks.
 
 	// OOMKills is how many processes the guest's memory killer ended, and Victims are those
 	// that the kernel's log still names.
@@ -98,7 +99,7 @@ type Usage struct {
 
 // A Victim is a process that the guest's memory killer ended.
 type Victim struct {
-	PID  int    `json:"pid"`
+	PID  int    `json:"pid"`  // In the guest.
 	Name string `json:"name"` // The first 15 bytes.
 }
 

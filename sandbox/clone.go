@@ -20,10 +20,10 @@ type Snapshot struct {
 	Paused    bool            `json:"paused,omitempty"` // It was paused: its disks are not in the directory.
 	Made      time.Time       `json:"made"`             // When its clock stood still.
 	Config    Config          `json:"config"`
-	Record    json.RawMessage `json:"-"`    // What Machine.Snapshot was given.
-	QEMU      string          `json:"qemu"` // QEMU's version.
-	Processor string          `json:"processor"`
-	Kernel    string          `json:"kernel"` // The SHA-256 of its kernel.
+	Record    json.RawMessage `json:"-"`         // What Machine.Snapshot was given.
+	QEMU      string          `json:"qemu"`      // QEMU's version.
+	Processor string          `json:"processor"` // Its model, and a digest of its features.
+	Kernel    string          `json:"kernel"`    // The SHA-256 of its kernel.
 	MemoryMiB int             `json:"memory_mib"`
 	State     int64           `json:"state_bytes"` // Its memory and devices in the directory.
 	Disks     []int64         `json:"disk_bytes"`  // The sizes of its disks.

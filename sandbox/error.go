@@ -55,6 +55,7 @@ func (e *BootError) Error() string {
 	return b.String()
 }
 
+// Unwrap returns the cause.
 func (e *BootError) Unwrap() error { return e.Err }
 
 // passing names a fault that another boot of the same machine rarely has, or returns "".

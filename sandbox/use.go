@@ -10,8 +10,8 @@ import (
 
 // A Use counts entries and the bytes that they take on the host's disk, without holes.
 type Use struct {
-	Count int
-	Size  int64
+	Count int   // Entries.
+	Size  int64 // Bytes on the disk.
 }
 
 // Uses returns what the cache takes, by the names of its directories: kernels; lowers

@@ -26,7 +26,10 @@ type EnvelopeError struct {
 	Err             error
 }
 
+// Error returns a line for people.
 func (e *EnvelopeError) Error() string { return "decode envelope: " + e.Err.Error() }
+
+// Unwrap returns the cause.
 func (e *EnvelopeError) Unwrap() error { return e.Err }
 
 // DecodeEnvelope decodes the envelope in a frame's body. The error is an

@@ -21,6 +21,7 @@ type PayloadError struct {
 	Err   error
 }
 
+// Error returns a line for people.
 func (e *PayloadError) Error() string {
 	where := string(e.Type)
 	if e.Field != "" {
@@ -29,6 +30,7 @@ func (e *PayloadError) Error() string {
 	return "payload of " + where + ": " + e.Err.Error()
 }
 
+// Unwrap returns the cause.
 func (e *PayloadError) Unwrap() error { return e.Err }
 
 func payloadError(t Type, err error) error {
@@ -43,6 +45,7 @@ type UnknownTypeError struct {
 	Type Type
 }
 
+// Error returns a line for people.
 func (e *UnknownTypeError) Error() string {
 	return "unknown message type " + string(e.Type)
 }

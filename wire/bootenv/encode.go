@@ -18,6 +18,7 @@ type Error struct {
 	Rule  string
 }
 
+// Error returns a line for people.
 func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %q: %s", e.Field, e.Value, e.Rule)
 }
