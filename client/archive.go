@@ -109,13 +109,18 @@ func (c *Client) pack(ctx context.Context, dir string, o PackOptions) (*fetch, e
 // Next returns the next piece of the archive, which is valid until the next call. The error
 // of the end is io.EOF.
 func (a *Archive) Next() ([]byte, error) {
-	a.fetch.from.Consumed(a.last)
-	p, err := a.fetch.next()
-	a.last = len(p)
+	p, err := a.next()
 	if err == io.EOF { //nolint:errorlint // Ours, and bare.
 		return nil, err
 	}
 	return p, pathError("pack", a.name, err)
+}
+
+func (a *Archive) next() ([]byte, error) {
+	a.fetch.from.Consumed(a.last)
+	p, err := a.fetch.next()
+	a.last = len(p)
+	return p, err
 }
 
 // Read reads the archive.

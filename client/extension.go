@@ -17,6 +17,7 @@ const (
 	ExtensionListen  = wire.ExtensionListen  // Client.Listen, and Conn.SetLinger.
 	ExtensionUDP     = wire.ExtensionUDP     // Client.DialContext of "udp".
 	ExtensionUnix    = wire.ExtensionUnix    // Client.DialContext of "unix".
+	ExtensionWatch   = wire.ExtensionWatch   // Client.Watch.
 )
 
 // Has reports whether the agent has an extension.

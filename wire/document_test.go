@@ -113,7 +113,7 @@ func TestDocumentExtensions(t *testing.T) {
 	for _, row := range doctest.Open(t, protocol, "7.9").Rows(3)[1:] {
 		got = append(got, strings.Trim(row[0], "`"))
 	}
-	if want := []string{ExtensionArchive, ExtensionFiles, ExtensionKept, ExtensionLimits, ExtensionListen, ExtensionUDP, ExtensionUnix}; !slices.Equal(got, want) {
+	if want := []string{ExtensionArchive, ExtensionFiles, ExtensionKept, ExtensionLimits, ExtensionListen, ExtensionUDP, ExtensionUnix, ExtensionWatch}; !slices.Equal(got, want) {
 		t.Errorf("the document has %q, want %q", got, want)
 	}
 }

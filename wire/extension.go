@@ -10,6 +10,7 @@ const (
 	ExtensionListen  = "listen"  // TCPConnect.Listen, TCPConnect.Listener and TCPClose.Reset.
 	ExtensionUDP     = "udp"     // TCPConnect.UDP.
 	ExtensionUnix    = "unix"    // TCPConnect.Unix.
+	ExtensionWatch   = "watch"   // OpWatch.
 )
 
 const (

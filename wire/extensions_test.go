@@ -19,6 +19,7 @@ func extensionMessages() []Message {
 		&FSRequest{Op: &OpUnpack{Path: "/p", Owners: true, Xattrs: true, Devices: true, Replace: true}},
 		&FSRequest{Op: &OpCall{Call: CallSetXattr, Path: "/a", FollowSymlink: true, Other: "user.a", Value: []byte{0, 1}}},
 		&FSRequest{Op: &OpFileCall{Call: CallLockShared, Handle: 7, Wait: MaxLockWait}},
+		&FSRequest{Op: &OpWatch{Path: "/a", Recursive: true, Exclude: []string{"*.o"}}},
 		&FSRequest{Op: &OpStat{Path: "/a", Exact: true}},
 		&FSRequest{Op: &OpFStat{Handle: 7, Exact: true}},
 		&FSRequest{Op: &OpReadDir{Handle: 7, Exact: true}},

@@ -1,12 +1,14 @@
 package wire
 
 // fsExtensions are the operations that agents have only if they announce their
-// extension (Ready.Extensions): ExtensionArchive, and ExtensionFiles for OpCall and OpFileCall.
+// extension (Ready.Extensions): ExtensionArchive, ExtensionFiles for OpCall and OpFileCall,
+// and ExtensionWatch for OpWatch.
 var fsExtensions = alternatives[FSOp]{
 	{"Pack", func() FSOp { return new(OpPack) }},
 	{"Unpack", func() FSOp { return new(OpUnpack) }},
 	{"Call", func() FSOp { return new(OpCall) }},
 	{"FileCall", func() FSOp { return new(OpFileCall) }},
+	{"Watch", func() FSOp { return new(OpWatch) }},
 }
 
 // fsExtensionResults are the results of these operations.

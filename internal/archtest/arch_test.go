@@ -37,7 +37,7 @@ var may = map[string][]string{
 	"internal/guest/proc":          {"internal/guest/sys"},
 	"internal/guest/session":       {"wire", "wire/frame", "internal/mux", "internal/flow", "internal/guest/sys"},
 	"internal/guest/session/exec":  {"wire", "internal/mux", "internal/ring", "internal/guest/session", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys"},
-	"internal/guest/session/files": {"wire", "wire/frame", "internal/flow", "internal/pax", "internal/tree", "internal/guest/session", "internal/guest/sys"},
+	"internal/guest/session/files": {"wire", "wire/frame", "internal/flow", "internal/pax", "internal/tree", "internal/watch", "internal/guest/session", "internal/guest/sys"},
 	"internal/guest/session/tcp":   {"wire", "internal/guest/session", "internal/guest/sys"},
 	"internal/guest/agent":         {"wire", "wire/frame", "internal/mux", "internal/guest/session", "internal/guest/session/exec", "internal/guest/session/files", "internal/guest/session/tcp", "internal/guest/plan", "internal/guest/proc", "internal/guest/sys", "internal/procfs"},
 	"internal/filelock":            {},
@@ -55,7 +55,8 @@ var may = map[string][]string{
 	"internal/machines":            {"wire", "wire/bootenv", "client", "sandbox"},
 	"internal/procfs":              {},
 	"internal/pax":                 {},
-	"internal/tree":                {"internal/pax"}, // Both ends' descriptors: no system calls of the guest alone.
+	"internal/tree":                {"internal/pax"},          // Both ends' descriptors: no system calls of the guest alone.
+	"internal/watch":               {"wire", "internal/tree"}, // As internal/tree.
 	"internal/transfer":            {"client", "internal/archive", "internal/pax", "internal/tree"},
 	"internal/trace":               {"wire", "wire/frame"},
 	"cmd/agentctl":                 {"sandbox", "client", "internal/machines", "internal/pods", "internal/procfs", "internal/transfer", "internal/trace"},

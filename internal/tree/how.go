@@ -23,9 +23,7 @@ type Pack struct {
 	// the beginning. So an interrupted transfer goes on.
 	After string
 
-	// Exclude are patterns of names that are left out, with all that is below them. One
-	// with a slash is of the whole name, the others of its last part (path.Match).
-	Exclude []string
+	Exclude Patterns // Names that are left out.
 
 	Bare      bool // Leave contents out; the size is in a record ([SizeRecord]).
 	Xattrs    bool // Extended attributes.

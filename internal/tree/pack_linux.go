@@ -3,8 +3,6 @@ package tree
 import (
 	"errors"
 	"io"
-	"path"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -55,10 +53,8 @@ type level struct {
 
 // NewPacker opens the directory to pack. The caller closes the packer.
 func NewPacker(dir string, how Pack) (*Packer, error) {
-	for _, pattern := range how.Exclude {
-		if _, err := path.Match(pattern, ""); err != nil {
-			return nil, errors.New("exclude " + strconv.Quote(pattern) + ": " + err.Error())
-		}
+	if err := how.Exclude.Check(); err != nil {
+		return nil, err
 	}
 	fd, err := retry(func() (int, error) { return unix.Open(dir, openDir|unix.O_CLOEXEC, 0) })
 	if err != nil {
@@ -208,7 +204,7 @@ func join(dir, name string) string {
 // enter packs one entry, and goes down into a directory. It reports whether there is
 // something to read.
 func (p *Packer) enter(dir int, e entry, name string, inside bool) bool {
-	if p.excluded(name) || inside && e.kind != unix.DT_DIR && e.kind != unix.DT_UNKNOWN {
+	if p.how.Exclude.Match(name) || inside && e.kind != unix.DT_DIR && e.kind != unix.DT_UNKNOWN {
 		return false
 	}
 	if e.kind == unix.DT_REG {
@@ -236,19 +232,6 @@ func (p *Packer) problem(op, name string, err error) {
 	if p.how.Names != nil || !errors.Is(err, unix.ENOENT) {
 		p.Report.Problem(op, name, err)
 	}
-}
-
-func (p *Packer) excluded(name string) bool {
-	for _, pattern := range p.how.Exclude {
-		what := name
-		if !strings.Contains(pattern, "/") {
-			what = path.Base(name)
-		}
-		if ok, _ := path.Match(pattern, what); ok { // NewPacker has checked the patterns.
-			return true
-		}
-	}
-	return false
 }
 
 func (p *Packer) directory(parent int, base, name string, st *unix.Stat_t, inside bool) bool {

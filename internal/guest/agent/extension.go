@@ -8,7 +8,7 @@ import (
 )
 
 // extensions are the vendor extensions that this agent has (protocol section 7.9), sorted.
-var extensions = []string{wire.ExtensionArchive, wire.ExtensionFiles, wire.ExtensionKept, wire.ExtensionListen, wire.ExtensionUDP, wire.ExtensionUnix}
+var extensions = []string{wire.ExtensionArchive, wire.ExtensionFiles, wire.ExtensionKept, wire.ExtensionListen, wire.ExtensionUDP, wire.ExtensionUnix, wire.ExtensionWatch}
 
 // announced is the value of Ready.Extensions. Without control groups there are no limits of
 // one command.

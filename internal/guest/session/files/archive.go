@@ -2,7 +2,6 @@ package files
 
 import (
 	"errors"
-	"io"
 	"math"
 
 	"github.com/agentd-go/agentd/internal/flow"
@@ -12,28 +11,11 @@ import (
 	"github.com/agentd-go/agentd/wire"
 )
 
-// A Pack sends a directory to the host as an archive.
-type Pack struct {
-	*session.Stream
-	client *client
-}
-
-// errNoOffer refuses archives by data messages: without credit a host could neither stop
+// errNoOffer refuses archives and events by data messages: without credit a host could neither stop
 // the sending nor be stopped.
-var errNoOffer = errors.New("an archive needs an offer of raw bulk")
+var errNoOffer = errors.New("needs an offer of raw bulk")
 
-func startPack(base *session.Base, c *client, op *wire.OpPack, offer *wire.BulkOffer) *Pack {
-	p := &Pack{client: c}
-	var err error
-	p.Stream, err = newArchive(base, session.Moves{
-		Flows: wire.FlowGuestToHost, Name: "filesystem pack", Stray: session.NoOffer,
-		Stop: func(err error) { p.To.Fail(err) },
-	}, offer, op.Path)
-	p.Work(func() { p.run(op, err) }, func(why string) { p.End(p, fileFailed(why)) })
-	return p
-}
-
-// newArchive makes the stream of an archive.
+// newArchive makes the stream of an archive, or of events.
 func newArchive(base *session.Base, moves session.Moves, offer *wire.BulkOffer, path string) (*session.Stream, error) {
 	moves.Kind, moves.Data, moves.Count = wire.BulkFS, wire.TypeFSData, &base.Host.Activity.Files
 	moves.Record, moves.Offer = flow.MaxRecord, moves.Name
@@ -51,45 +33,26 @@ func newArchive(base *session.Base, moves session.Moves, offer *wire.BulkOffer, 
 	return s, err
 }
 
-// Detach ends the sending.
-func (p *Pack) Detach() {
-	p.Base.Detach()
-	p.To.Fail(session.ErrDetached)
+// A packing makes the archive of a directory.
+type packing struct {
+	op     *wire.OpPack
+	packer *tree.Packer
 }
 
-func (p *Pack) run(op *wire.OpPack, err error) {
-	var result wire.FSResult
-	if err == nil {
-		result, err = p.pass(op)
-	}
-	p.Farewell(err)
-	p.End(p, fileResponse("pack: ", result, err))
+func (p *packing) open() (err error) {
+	p.packer, err = tree.NewPacker(p.op.Path, packOf(p.op))
+	return err
 }
 
-// pass sends the archive. Each call that makes a part of it takes a place among the calls.
-func (p *Pack) pass(op *wire.OpPack) (wire.FSResult, error) {
-	var packer *tree.Packer
-	var err error
-	refused := p.client.call(func() { packer, err = tree.NewPacker(op.Path, packOf(op)) })
-	if err = errors.Join(refused, err); err != nil {
-		return nil, err
+func (p *packing) read(b []byte) (int, error) { return p.packer.Read(b) }
+func (*packing) wait() error                  { return nil }
+func (*packing) stop()                        {}
+func (p *packing) result() wire.FSResult      { return archiveResult(&p.packer.Report) }
+
+func (p *packing) close() {
+	if p.packer != nil {
+		p.packer.Close()
 	}
-	defer packer.Close()
-	p.Begin()
-	err = p.Pump(session.Stored(func(b []byte) (n int, err error) {
-		if p.Detached() {
-			return 0, session.ErrDetached
-		}
-		if refused := p.client.call(func() { n, err = packer.Read(b) }); refused != nil {
-			return 0, refused
-		}
-		return n, err
-	})).Run()
-	if !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	p.Send(p.To.End())
-	return archiveResult(&packer.Report), nil
 }
 
 func packOf(op *wire.OpPack) tree.Pack {

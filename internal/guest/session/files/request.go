@@ -41,10 +41,13 @@ func (f *Table) Start(h *session.Host, id uint32, slot int, req *wire.FSRequest,
 		return startWrite(base(&h.Activity.FileStreams), c, op, req.Bulk)
 	}
 	if op, ok := req.Op.(*wire.OpPack); ok {
-		return startPack(base(&h.Activity.FileStreams), c, op, req.Bulk)
+		return startOutflow(base(&h.Activity.FileStreams), c, "pack", op.Path, req.Bulk, &packing{op: op}, nil)
 	}
 	if op, ok := req.Op.(*wire.OpUnpack); ok {
 		return startUnpack(base(&h.Activity.FileStreams), c, op, req.Bulk)
+	}
+	if op, ok := req.Op.(*wire.OpWatch); ok {
+		return startWatch(base(&h.Activity.FileStreams), c, op, req.Bulk)
 	}
 	r := &Request{Base: base(nil), client: c}
 	r.job, r.err = c.job(req.Op)
@@ -198,7 +201,7 @@ func (c *client) job(op wire.FSOp) (job, error) {
 		return pathCall(op)
 	case *wire.OpFileCall:
 		return c.fileCall(op)
-	case *wire.OpRead, *wire.OpWrite, *wire.OpPack, *wire.OpUnpack: // Streams: see Start.
+	case *wire.OpRead, *wire.OpWrite, *wire.OpPack, *wire.OpUnpack, *wire.OpWatch: // Streams: see Start.
 	}
 	return job{}, errors.New("unknown file operation")
 }
@@ -210,5 +213,6 @@ func MovesContents(op wire.FSOp) bool {
 	_, write := op.(*wire.OpWrite)
 	_, pack := op.(*wire.OpPack)
 	_, unpack := op.(*wire.OpUnpack)
-	return read || write || pack || unpack
+	_, watch := op.(*wire.OpWatch)
+	return read || write || pack || unpack || watch
 }
