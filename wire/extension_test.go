@@ -39,7 +39,7 @@ func TestReadyWithoutExtensions(t *testing.T) {
 // A name is short, and has no letters that need quotes.
 func TestExtensionNames(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{ExtensionArchive, ExtensionFiles, ExtensionKept, ExtensionLimits, ExtensionUnix, ExtensionWatch} {
+	for _, name := range []string{ExtensionArchive, ExtensionFiles, ExtensionKept, ExtensionLimits, ExtensionListen, ExtensionUDP, ExtensionUnix, ExtensionWatch} {
 		if name == "" || len(name) > MaxExtensionName || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz") != "" {
 			t.Errorf("%q", name)
 		}

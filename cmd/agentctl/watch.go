@@ -43,14 +43,12 @@ on standard error says that all later changes are shown.
   agentctl watch -r --exclude .git --json dev /srv /etc`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			c, err := connect(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			defer func() { _ = c.Close() }() // It was only read.
-			return f.watch(ctx, c, args[1:])
+			return withClient(cmd, args[0], func(ctx context.Context, c *client.Client) error {
+				if err := f.watch(ctx, c, args[1:]); ctx.Err() == nil {
+					return err
+				}
+				return nil // The user has ended it.
+			})
 		},
 	}
 	cmd.Flags().BoolVarP(&f.recursive, "recursive", "r", false, "watch all directories below, too, also new ones")
