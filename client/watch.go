@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"io"
+	"slices"
 	"math"
 
 	"github.com/agentd-go/agentd/wire"
@@ -117,7 +118,7 @@ func (w *Watch) event() (wire.WatchEvent, error) {
 		if err != nil {
 			return e, err
 		}
-		w.unread = append(w.unread[:len(w.unread):len(w.unread)], p...)
+		w.unread = append(slices.Clip(w.unread), p...)
 	}
 }
 
