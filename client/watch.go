@@ -3,8 +3,8 @@ package client
 import (
 	"context"
 	"io"
-	"slices"
 	"math"
+	"slices"
 
 	"github.com/agentd-go/agentd/wire"
 )
