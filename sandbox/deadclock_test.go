@@ -86,3 +86,14 @@ func keepBusy(t *testing.T, programs int) {
 		})
 	}
 }
+
+// A template with a dead clock is removed: every machine from it would be dead. Other failures
+// of a boot are the configuration's.
+func TestDeadTemplate(t *testing.T) {
+	if !sandbox.BlamesTemplate("init failed: " + bootenv.DeadClock + ": it does not move") {
+		t.Error("a template with a dead clock is kept")
+	}
+	if sandbox.BlamesTemplate("init failed: mount /x: no such device") {
+		t.Error("a template is removed for a fault of the configuration")
+	}
+}

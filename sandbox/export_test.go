@@ -81,3 +81,10 @@ func Fresh() *wire.Fresh { return fresh() }
 
 // MissedPatch is missedPatch.
 func MissedPatch(console string) bool { return missedPatch(console) }
+
+// BlamesTemplate reports whether a start from a template that failed for a reason of the guest
+// removes the template.
+func BlamesTemplate(reason string) bool {
+	_, blamed := errors.AsType[*faultError](blameBoot(&BootError{Reason: reason}))
+	return blamed
+}

@@ -154,7 +154,7 @@ func (l *layout) attempt(ctx context.Context, cfg Config, from *snapshot.State) 
 	case errors.Is(err, errNotFresh):
 		err = &faultError{err}
 	default:
-		err = m.bootError(ctx, err)
+		err = blameBoot(m.bootError(ctx, err))
 	}
 	m.vm.Kill()
 	m.disconnect()

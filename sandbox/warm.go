@@ -15,6 +15,7 @@ import (
 	"github.com/agentd-go/agentd/internal/snapshot"
 	"github.com/agentd-go/agentd/internal/vmm"
 	"github.com/agentd-go/agentd/wire"
+	"github.com/agentd-go/agentd/wire/bootenv"
 )
 
 // A WarmStart says whether a machine may start from a template: the memory of a machine
@@ -277,11 +278,20 @@ func (m *Machine) listen(ctx context.Context) (listening context.Context, done f
 }
 
 // A faultError is a failed start whose cause is the template: QEMU has refused it, or
-// the guest has sent nothing, or it has not renewed its random generator.
+// the guest has sent nothing, it has a dead clock, or it has not renewed its random generator.
 type faultError struct{ Err error }
 
 func (e *faultError) Error() string { return e.Err.Error() }
 func (e *faultError) Unwrap() error { return e.Err }
+
+// blameBoot turns a dead clock of a machine from a template into a faultError: the template has
+// the kernel's decision against its timer, so every machine from it is dead.
+func blameBoot(err *BootError) error {
+	if err.passing() == bootenv.DeadClock {
+		return &faultError{err}
+	}
+	return err
+}
 
 // blame turns QEMU's refusal of a template into a faultError.
 func blame(from *snapshot.State, err error) error {
