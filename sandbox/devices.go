@@ -40,8 +40,8 @@ const (
 )
 
 // A Disk is a file that the guest sees as a block device. The first is /dev/vda, in the
-// order of [Config.Disks]; the disks of an image and its upper come before them. The
-// guest also finds a disk by its serial.
+// order of [Config.Disks]; the disks of an image and its upper come before them, and those
+// of the small root after them. The guest also finds a disk by its serial.
 type Disk struct {
 	Path     string     `json:"path"`
 	Serial   string     `json:"serial,omitempty"` // At most 20 printable bytes; "" for none.
@@ -106,10 +106,13 @@ func (l *layout) attach(cfg Config) error {
 	return l.mount(cfg)
 }
 
+// numbers are those of some disks of a machine, in their order, from one to before another.
+type numbers struct{ from, end int }
+
 // anew reports whether a guest from a template must look at a disk anew. Layers have no
 // partitions, and nobody needs the size of a read-only one; QEMU says that of the others.
 func (l *layout) anew(i int, path string) (bool, error) {
-	if i >= l.layers {
+	if i < l.layers.from || i >= l.layers.end {
 		return true, nil
 	}
 	info, err := os.Stat(path)

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,15 +88,16 @@ func (l *layout) fromImage(ctx context.Context, cfg Config, cache *image.Cache) 
 	if err != nil {
 		return cfg, err
 	}
-	return l.fromLower(cfg, img)
+	return l.fromLower(cfg, img, 0)
 }
 
-// fromLower is fromImage after the image was found.
-func (l *layout) fromLower(cfg Config, img image.Image) (Config, error) {
+// fromLower is fromImage after the image was found. The root's disks come before the
+// configuration's disk with the number at.
+func (l *layout) fromLower(cfg Config, img image.Image, at int) (Config, error) {
 	if cfg.ReadOnlyRoot && img.FSType == "erofs" && cfg.Upper.Disk == "" && cfg.Configuration == ByBootstrap {
 		cfg.Upper.Tmpfs = true // The boot's own writes need no disk.
 	}
-	root, disks, err := l.disksOf(img, cfg.Upper)
+	root, disks, err := l.disksOf(img, cfg.Upper, at)
 	if err != nil {
 		return cfg, err
 	}
@@ -103,9 +105,9 @@ func (l *layout) fromLower(cfg Config, img image.Image) (Config, error) {
 		l.rootFile = last.Path
 	}
 	if img.FSType == "erofs" {
-		l.layers = len(disks)
+		l.layers = numbers{at, at + len(disks)}
 	}
-	cfg.Disks = append(disks, cfg.Disks...)
+	cfg.Disks = slices.Insert(slices.Clone(cfg.Disks), at, disks...)
 	if cfg.User == "" {
 		cfg.User = img.Config.User
 	}
@@ -119,20 +121,15 @@ func (l *layout) fromLower(cfg Config, img image.Image) (Config, error) {
 	return cfg, nil
 }
 
-// Names of the first disks of a machine with an image.
-const (
-	lowerDevice = "/dev/vda"
-	upperDevice = "/dev/vdb"
-)
-
-// disksOf returns the disks for an image, and the description of the root on them.
-func (l *layout) disksOf(img image.Image, u Upper) (wire.BlockRoot, []Disk, error) {
+// disksOf returns the disks for an image, and the description of the root on them. The
+// first of them has the number at.
+func (l *layout) disksOf(img image.Image, u Upper, at int) (wire.BlockRoot, []Disk, error) {
 	if img.FSType != "erofs" {
 		disk, err := l.copyOf(img, u)
-		return &wire.DiskImage{Device: lowerDevice, FSType: &img.FSType}, []Disk{disk}, err
+		return &wire.DiskImage{Device: diskDevice(at), FSType: &img.FSType}, []Disk{disk}, err
 	}
-	upper, disks, err := l.upper(u)
-	return &wire.OCIErofs{Lower: lowerDevice, Upper: upper}, append([]Disk{{Path: img.Path, ReadOnly: true}}, disks...), err
+	upper, disks, err := l.upper(u, diskDevice(at+1))
+	return &wire.OCIErofs{Lower: diskDevice(at), Upper: upper}, append([]Disk{{Path: img.Path, ReadOnly: true}}, disks...), err
 }
 
 const upperType = "ext4"
@@ -156,7 +153,7 @@ func mergeEnv(lower, upper []string) (all []string) {
 }
 
 // upper returns the message's description of the upper, and its disk if it has one.
-func (l *layout) upper(u Upper) (wire.Upper, []Disk, error) {
+func (l *layout) upper(u Upper, device string) (wire.Upper, []Disk, error) {
 	if u.Tmpfs {
 		t := &wire.UpperTmpfs{}
 		if size := uint32(u.SizeMiB); size > 0 {
@@ -171,7 +168,7 @@ func (l *layout) upper(u Upper) (wire.Upper, []Disk, error) {
 	if err := makeUpper(path, u.SizeMiB); err != nil {
 		return nil, nil, fmt.Errorf("upper: %w", err)
 	}
-	return &wire.UpperDevice{Device: upperDevice, FSType: upperType}, []Disk{{Path: path}}, nil
+	return &wire.UpperDevice{Device: device, FSType: upperType}, []Disk{{Path: path}}, nil
 }
 
 // makeUpper makes a disk, unless it exists.

@@ -48,7 +48,7 @@ type layout struct {
 
 	templates snapshot.Templates
 	room      int        // The number of devices that the kernel's board can have.
-	layers    int        // The number of the first disks that are an image's layers: erofs, and an upper.
+	layers    numbers    // The disks that are an image's layers: erofs, and an upper.
 	cold      error      // Why the machine boots; nil while it may start from a template.
 	tsc       func() int // Returns vmm.Machine.TSCkHz, which is measured concurrently.
 }

@@ -37,5 +37,6 @@ func (l *layout) fromSmallRoot(cfg Config, cache *image.Cache) (Config, error) {
 		return cfg, err
 	}
 	cfg.Image = path
-	return l.fromLower(cfg, image.Image{FSType: "erofs", Path: path})
+	// After the configuration's own disks, which have the same names beside a shared root.
+	return l.fromLower(cfg, image.Image{FSType: "erofs", Path: path}, len(cfg.Disks))
 }

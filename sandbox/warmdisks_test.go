@@ -66,14 +66,16 @@ func TestDisksOfItsOwn(t *testing.T) {
 	}
 }
 
-// A root that is a disk of its own has its own size, too.
+// A root that is a disk of its own has its own size, too. And the small root's disks come after
+// the others, so that these have the same names as beside a shared root.
 func TestRootThatIsADisk(t *testing.T) {
 	for _, kernel := range kernels(t) {
 		t.Run(kernel, func(t *testing.T) {
 			ownTemplates(t)
-			cfg := warm(t, kernel)
-			cfg.Image = ext4(t, busyboxRoot(t))
-			for range 2 {
+			image, small := warm(t, kernel), warm(t, kernel)
+			image.Image = ext4(t, busyboxRoot(t))
+			small.Disks = []sandbox.Disk{{Path: ext4(t, "")}}
+			for _, cfg := range []sandbox.Config{image, small} {
 				m := startWarm(t, cfg)
 				if why := m.Cold(); why != nil {
 					t.Fatal(why)
