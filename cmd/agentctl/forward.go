@@ -25,12 +25,13 @@ the link to the machine ends, forward connects again: open connections end, and 
 stay open.
 
 With -R the agent listens in the machine, and programs of the machine reach the named address
-of this host, and nothing else. Each side is [ADDRESS:]PORT or a Unix socket; the guest's port 0 is any free port.
-Only root of the machine may connect to a Unix socket unless 'agentctl exec' changes that.
+of this host, and nothing else. Each side is [ADDRESS:]PORT or a Unix socket; the guest's
+port 0 is any free port. Only root of the machine may connect to a Unix socket, unless its
+owner is changed (chown) by 'agentctl exec'.
 
-With --auto each TCP port at which a program of the machine listens gets a port of this
-host's 127.0.0.1 while it listens: the same number, or another if that is taken. A line
-says so when one begins (+) and ends (-).
+With --auto, each TCP port at which a program of the machine listens gets a port at
+127.0.0.1 of this host while it listens: the same number, or another if that is taken. A
+line says which is new (+) or gone (-).
 ` + exitHelp(plainExit),
 		Example: `  agentctl forward dev 8080:80
   agentctl forward dev 5432

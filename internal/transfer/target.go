@@ -129,6 +129,12 @@ func onHost[T any](t *hostTarget, f func(*os.Root) (T, error)) (v T, err error) 
 	return f(root)
 }
 
+// do is onHost for what has no result.
+func (t *hostTarget) do(f func(*os.Root) error) error {
+	_, err := onHost(t, func(r *os.Root) (struct{}, error) { return struct{}{}, f(r) })
+	return err
+}
+
 func (t *hostTarget) Lstat(_ context.Context, name string) (fs.FileInfo, error) {
 	return onHost(t, func(r *os.Root) (fs.FileInfo, error) { return r.Lstat(name) })
 }
@@ -177,40 +183,26 @@ func (t *hostTarget) Mkdir(_ context.Context, name string) error {
 // Symlink makes a link and sets its time. It ignores file systems that have no time for
 // links.
 func (t *hostTarget) Symlink(_ context.Context, target, name string, mtime time.Time) error {
-	root, err := t.open()
-	if err != nil {
-		return err
-	}
-	if err := root.Symlink(target, name); err != nil {
-		return err
-	}
-	_ = timeLink(root, name, mtime)
-	return nil
+	return t.do(func(r *os.Root) error {
+		if err := r.Symlink(target, name); err != nil {
+			return err
+		}
+		_ = timeLink(r, name, mtime)
+		return nil
+	})
 }
 
 func (t *hostTarget) Link(_ context.Context, old, name string) (bool, error) {
-	root, err := t.open()
-	if err != nil {
-		return false, err
-	}
-	return true, root.Link(old, name)
+	return onHost(t, func(r *os.Root) (bool, error) { return true, r.Link(old, name) })
 }
 
 func (t *hostTarget) Remove(_ context.Context, name string) error {
-	root, err := t.open()
-	if err != nil {
-		return err
-	}
-	return root.Remove(name)
+	return t.do(func(r *os.Root) error { return r.Remove(name) })
 }
 
 // Describe sets permissions and time. A link is refused.
 func (t *hostTarget) Describe(_ context.Context, name string, mode fs.FileMode, mtime time.Time) error {
-	root, err := t.open()
-	if err != nil {
-		return err
-	}
-	return describe(root, name, mode&permissions, mtime)
+	return t.do(func(r *os.Root) error { return describe(r, name, mode&permissions, mtime) })
 }
 
 // A hostFile is written as part and renamed at the end.
