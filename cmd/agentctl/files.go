@@ -214,13 +214,7 @@ func (f *copier) once(ctx context.Context, from, to transfer.End, sum *copyResul
 		sayPlain(odd)
 	}
 	var done transfer.Progress
-	meter := transfer.NewMeter(plan, &done, time.Now())
-	finish = f.progress(func(now time.Time) string { return meter.Line(now, terminalSize(os.Stderr).columns-1) })
-	if err = plan.Do(ctx, &done); err == nil {
-		finish(meter.Summary(time.Now()))
-	} else {
-		finish("")
-	}
+	err = f.do(ctx, plan, &done)
 	sum.Files += done.Files.Load()
 	sum.Bytes += done.Bytes.Load()
 	sum.Skipped += plan.Skipped
@@ -233,6 +227,19 @@ func (f *copier) once(ctx context.Context, from, to transfer.End, sum *copyResul
 		return plan.Becomes, fmt.Errorf("interrupted after %d of %d files; %s", done.Files.Load(), plan.Files, next)
 	}
 	return plan.Becomes, err
+}
+
+// do carries out a plan and shows its progress.
+func (f *copier) do(ctx context.Context, plan *transfer.Plan, done *transfer.Progress) error {
+	meter := transfer.NewMeter(plan, done, time.Now())
+	finish := f.progress(func(now time.Time) string { return meter.Line(now, terminalSize(os.Stderr).columns-1) })
+	err := plan.Do(ctx, done)
+	if err != nil {
+		finish("")
+		return err
+	}
+	finish(meter.Summary(time.Now()))
+	return nil
 }
 
 // progress draws a line until the copy ends, unless standard error is no terminal or

@@ -90,7 +90,7 @@ func newRoot() *cobra.Command {
 		newRun(), newCreate(), newStart(), newStop(), newKill(), newRemove(), newWait(), newSupervise(),
 		newRestart(), newRename(), newPort(), newPorts(), newAttach(),
 		newExec(), newShell(), newPs(), newInspect(), newLogs(),
-		newCp(), newLs(), newCat(), newPut(), newTar(), newWatch(),
+		newCp(), newLs(), newCat(), newPut(), newTar(), newSync(), newWatch(),
 		newBootTimes(), newKernel(), newImage(), newPull(),
 		newTop(), atTop(newImageList(), "images"), atTop(newImageRemove(), "rmi"), atTop(newImageTag(), "tag"), atTop(newImageSave(), "save"), newLoad(),
 	)

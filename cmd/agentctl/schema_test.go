@@ -30,7 +30,7 @@ const schemas = "../../docs/schema"
 var outputs = map[string]any{
 	"error": failure{}, "machines": []machineLine{}, "changes": []change{}, "outcomes": []outcome{}, "kept-ends": []keptEnd{}, "log-line": logLine{},
 	"processes": []procfs.Process{}, "kept": []keptLine{}, "inspect": []inspection{}, "stats": procfs.Rates{}, "stats-list": []machineStats{}, "why": hang{}, "stacks": []stack{},
-	"plan": []planStep{}, "copy": copyResult{}, "files": []fileLine{}, "watch-line": watchLine{}, "boot-times": bootTimes{}, "ports": []machines.Port{}, "port-line": portLine{}, "forward-line": forwardLine{},
+	"plan": []planStep{}, "copy": copyResult{}, "sync": syncResult{}, "files": []fileLine{}, "watch-line": watchLine{}, "boot-times": bootTimes{}, "ports": []machines.Port{}, "port-line": portLine{}, "forward-line": forwardLine{},
 	"image": sandbox.Image{}, "images": []sandbox.Image{}, "image-removals": []imageRemoval{},
 	"usage": []usage{}, "pruning": pruning{},
 	"kernel": sandbox.Kernel{}, "kernels": []sandbox.Kernel{}, "config": sandbox.Config{},

@@ -31,8 +31,9 @@ const (
 
 // Progress counts the copied files and bytes. It may be read during the copy.
 type Progress struct {
-	Files atomic.Int64
-	Bytes atomic.Int64
+	Files   atomic.Int64
+	Bytes   atomic.Int64
+	Removed atomic.Int64 // Names that a sync has removed; a directory counts as one.
 }
 
 // Do carries the plan out. If a file fails, the others are still copied; the error
@@ -42,6 +43,13 @@ func (p *Plan) Do(ctx context.Context, done *Progress) error {
 	if p.through != nil {
 		return p.writeThrough(ctx, done)
 	}
+	if p.sync != nil {
+		return p.doSync(ctx, done)
+	}
+	return p.copy(ctx, done)
+}
+
+func (p *Plan) copy(ctx context.Context, done *Progress) error {
 	if p.streams() {
 		return p.stream(ctx, done)
 	}

@@ -13,6 +13,9 @@
 // place of requests for each file (stream.go): packages pax and tree pack and unpack it on both
 // ends. The plan then lists a tree of a machine by one archive without contents (listed.go).
 //
+// A [Sync] is such a copy of a directory's contents that can also remove what the source does not
+// have. It removes last, and only if all was listed and copied.
+//
 // A file gets its name only when it is complete: it is written as .agentctl-RANDOM in the same
 // directory and then renamed. In a machine a sync of its disk comes before the rename, so that a
 // killed machine keeps only names of complete files; the files of one second share a sync. The

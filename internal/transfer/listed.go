@@ -30,8 +30,8 @@ type listed struct {
 // list lists both trees, each in one request, where they are a machine's whose agent can.
 func (p *Plan) list(ctx context.Context) error {
 	// A directory into which only the contents go may have far more in it than the copy.
-	if to, ok := p.to.(*guestTarget); ok && !p.contents && to.g.archives() {
-		there, err := listTree(ctx, to.g, to.dir)
+	if to, ok := p.to.(*guestTarget); ok && (!p.contents || p.sync != nil) && to.g.archives() {
+		there, err := listTree(ctx, to.g, to.dir, nil)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -43,7 +43,7 @@ func (p *Plan) list(ctx context.Context) error {
 	if !ok || !g.archives() {
 		return nil
 	}
-	l, err := listTree(ctx, g, p.source)
+	l, err := listTree(ctx, g, p.source, p.exclude())
 	if err != nil {
 		return err
 	}
@@ -55,15 +55,15 @@ func (p *Plan) list(ctx context.Context) error {
 	return nil
 }
 
-// listTree lists a tree of a machine.
-func listTree(ctx context.Context, g Guest, top string) (*listed, error) {
+// listTree lists a tree of a machine without the excluded names.
+func listTree(ctx context.Context, g Guest, top string, exclude []string) (*listed, error) {
 	l := &listed{Guest: g, top: path.Clean(top), dirs: map[string][]fs.DirEntry{}, link: map[string]string{}}
-	return l, l.read(ctx)
+	return l, l.read(ctx, exclude)
 }
 
-func (l *listed) read(ctx context.Context) error {
+func (l *listed) read(ctx context.Context, exclude []string) error {
 	from, err := from(ctx, l.Guest, func(c *client.Client) (*client.Archive, error) {
-		return c.Pack(ctx, l.top, client.PackOptions{Bare: true, Devices: true})
+		return c.Pack(ctx, l.top, client.PackOptions{Bare: true, Devices: true, Exclude: exclude})
 	})
 	if err != nil {
 		return err
@@ -110,7 +110,7 @@ func (l *listed) add(h *pax.Header) error {
 
 // below returns a name below the top.
 func (l *listed) below(name string) (string, bool) {
-	if name == l.top {
+	if name = path.Clean(name); name == l.top { // The top may have come as "top/.".
 		return ".", true
 	}
 	return strings.CutPrefix(name, strings.TrimSuffix(l.top, "/")+"/")

@@ -64,6 +64,11 @@ type Plan struct {
 	source   string   // The top of the tree.
 	members  []member // Of a tree, in the order of an archive.
 
+	sync    *Sync    // What is asked for beyond a copy; nil for a copy.
+	clashes []string // Of another type in the target; removed before the copy.
+	extras  []extra  // Not in the source; removed after it.
+	stale   int      // Directories that are new, or whose time or permissions differ.
+
 	through *End // The device or pipe at the target, which gets the source's bytes; nil for none.
 
 	foreign fs.FileMode // Mode bits that are not kept.
@@ -108,7 +113,11 @@ const (
 // itself. A directory never replaces another type of file, and no other type replaces a
 // directory. The caller must close the plan.
 func New(ctx context.Context, from, to End, how How) (*Plan, error) {
-	info, err := source(ctx, from, how != Files)
+	return (&Plan{how: how}).make(ctx, from, to)
+}
+
+func (p *Plan) make(ctx context.Context, from, to End) (*Plan, error) {
+	info, err := source(ctx, from, p.how != Files)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +128,7 @@ func New(ctx context.Context, from, to End, how How) (*Plan, error) {
 	if err != nil && strings.HasSuffix(to.Name, "/") && !info.IsDir() {
 		return nil, err
 	}
-	p := &Plan{from: from.Side, how: how, source: from.Name, foreign: foreign(from.Side, to.Side)}
+	p.from, p.source, p.foreign = from.Side, from.Name, foreign(from.Side, to.Side)
 	if err == nil && !there.IsDir() && !there.Mode().IsRegular() {
 		return p.pour(from, to, info, there)
 	}
@@ -127,7 +136,7 @@ func New(ctx context.Context, from, to End, how How) (*Plan, error) {
 	if err == nil && info.IsDir() {
 		err = p.list(ctx)
 		p.raw = p.mayStream()
-		p.archive = how == Exact && p.raw
+		p.archive = p.how == Exact && p.raw
 	}
 	if err == nil {
 		err = p.plan(ctx, from.Name, target, info)
@@ -214,7 +223,11 @@ func (p *Plan) plan(ctx context.Context, from, target string, info fs.FileInfo) 
 }
 
 func (p *Plan) item(from, to string, info fs.FileInfo, depth int) item {
-	return item{depth: depth, from: from, to: to, mode: info.Mode() &^ p.foreign, mtime: info.ModTime().Truncate(time.Second)}
+	mtime := info.ModTime()
+	if p.sync == nil {
+		mtime = mtime.Truncate(time.Second)
+	}
+	return item{depth: depth, from: from, to: to, mode: info.Mode() &^ p.foreign, mtime: mtime}
 }
 
 // add plans one name; old describes the existing file at the target, nil for none.
@@ -227,9 +240,9 @@ func (p *Plan) add(ctx context.Context, from, to string, info, old fs.FileInfo, 
 		return p.addLink(ctx, i, old)
 	case info.Mode().IsRegular():
 		i.size = info.Size()
-		return p.addFile(i, old)
+		return p.addFile(ctx, i, old)
 	}
-	return p.addSpecial(i, info, old)
+	return p.addSpecial(ctx, i, info, old)
 }
 
 // foreign returns the mode bits that a machine's file loses on this host: set-user-ID
@@ -242,11 +255,14 @@ func foreign(from, to Side) fs.FileMode {
 	return fs.ModeSetuid | fs.ModeSetgid
 }
 
-func (p *Plan) addFile(i item, old fs.FileInfo) error {
+func (p *Plan) addFile(ctx context.Context, i item, old fs.FileInfo) error {
 	if old != nil && !old.Mode().IsRegular() && old.Mode()&fs.ModeSymlink == 0 {
-		return &OverwriteError{i.to, old.Mode().Type(), 0}
+		if !p.clash(ctx, i.to, old) {
+			return &OverwriteError{i.to, old.Mode().Type(), 0}
+		}
+		old = nil
 	}
-	if old != nil && old.Mode()&^fs.ModeIrregular == i.mode && old.Size() == i.size && old.ModTime().Truncate(time.Second).Equal(i.mtime) {
+	if old != nil && old.Mode()&^fs.ModeIrregular == i.mode && old.Size() == i.size && p.sameTime(i, old) {
 		p.Skipped++
 		return nil
 	}
@@ -262,7 +278,10 @@ func (p *Plan) addFile(i item, old fs.FileInfo) error {
 
 func (p *Plan) addLink(ctx context.Context, i item, old fs.FileInfo) (err error) {
 	if old != nil && !old.Mode().IsRegular() && old.Mode()&fs.ModeSymlink == 0 {
-		return &OverwriteError{i.to, old.Mode().Type(), fs.ModeSymlink}
+		if !p.clash(ctx, i.to, old) {
+			return &OverwriteError{i.to, old.Mode().Type(), fs.ModeSymlink}
+		}
+		old = nil
 	}
 	if i.link, err = p.from.ReadLink(ctx, i.from); err == nil {
 		err = p.asText(i.from, i.link)
@@ -306,8 +325,11 @@ func (e *listError) Error() string { return e.err.Error() }
 func (e *listError) Unwrap() error { return e.err }
 
 func (p *Plan) addDir(ctx context.Context, i item, old fs.FileInfo) error {
-	if i.exists = old != nil && old.IsDir(); old != nil && !i.exists {
+	if i.exists = old != nil && old.IsDir(); old != nil && !i.exists && !p.clash(ctx, i.to, old) {
 		return &OverwriteError{i.to, old.Mode().Type(), fs.ModeDir}
+	}
+	if !i.exists || old.Mode() != i.mode || !p.sameTime(i, old) {
+		p.stale++
 	}
 	entries, err := p.from.ReadDir(ctx, i.from)
 	if err != nil {
@@ -328,11 +350,14 @@ func (p *Plan) addDir(ctx context.Context, i item, old fs.FileInfo) error {
 			return fmt.Errorf("%s lists %q twice", i.from, e.Name())
 		}
 		names[e.Name()] = true
+		if p.excluded(path.Join(i.to, e.Name())) {
+			continue
+		}
 		if err := p.addEntry(ctx, i, e, there[e.Name()]); err != nil {
 			return err
 		}
 	}
-	return nil
+	return p.addExtras(ctx, i, names, there)
 }
 
 // addEntry plans one entry of a directory.

@@ -142,7 +142,7 @@ func (s *stream) count(h *pax.Header) {
 
 // receive asks the source's machine for an archive, and unpacks what the plan has of it.
 func (s *stream) receive(ctx context.Context, g Guest) error {
-	o := client.PackOptions{Xattrs: s.p.archive, Links: s.p.archive, Devices: s.p.archive}
+	o := client.PackOptions{Exclude: s.p.exclude(), Xattrs: s.p.archive, Links: s.p.archive, Devices: s.p.archive}
 	if names := s.p.names(); s.p.Skipped > 0 && mayAsk(names) {
 		o.Names = names
 	}
@@ -212,14 +212,18 @@ func (s *stream) unpackHere(from *client.Archive) error {
 }
 
 // addSpecial plans a device or a fifo, if the copy keeps them.
-func (p *Plan) addSpecial(i item, info, old fs.FileInfo) error {
+func (p *Plan) addSpecial(ctx context.Context, i item, info, old fs.FileInfo) error {
 	kind, ok := specials[info.Mode().Type()]
 	if !ok || !p.archive {
 		p.Odd = append(p.Odd, fmt.Sprintf("%s: left out: %s is no file, directory or link", i.from, info.Mode().Type()))
 		return nil
 	}
-	if old != nil && old.IsDir() {
+	if old != nil && old.IsDir() && !p.clash(ctx, i.to, old) {
 		return &OverwriteError{i.to, old.Mode().Type(), info.Mode().Type()}
+	}
+	if p.sync != nil && kind == pax.Fifo && old != nil && old.Mode() == i.mode && p.sameTime(i, old) {
+		p.Skipped++ // Devices are made again: listings do not have their numbers.
+		return nil
 	}
 	p.note(i, kind)
 	p.Files++

@@ -32,6 +32,7 @@ type Target interface {
 	// name becomes a copy and shared is false.
 	Link(ctx context.Context, old, name string) (shared bool, err error)
 	Remove(ctx context.Context, name string) error
+	RemoveAll(ctx context.Context, name string) error // With all that is below; a missing one is no error.
 	Describe(ctx context.Context, name string, mode fs.FileMode, mtime time.Time) error
 	// Settle gives committed files their names. After it the copy is on disk and
 	// survives a kill of the machine.
@@ -200,6 +201,14 @@ func (t *hostTarget) Remove(_ context.Context, name string) error {
 	return t.do(func(r *os.Root) error { return r.Remove(name) })
 }
 
+func (t *hostTarget) RemoveAll(_ context.Context, name string) error {
+	root, err := t.open()
+	if err != nil {
+		return err
+	}
+	return root.RemoveAll(name)
+}
+
 // Describe sets permissions and time. A link is refused.
 func (t *hostTarget) Describe(_ context.Context, name string, mode fs.FileMode, mtime time.Time) error {
 	return t.do(func(r *os.Root) error { return describe(r, name, mode&permissions, mtime) })
@@ -336,6 +345,15 @@ func (t *guestTarget) Remove(ctx context.Context, name string) error {
 		}
 		asked = true
 		return err
+	})
+}
+
+func (t *guestTarget) RemoveAll(ctx context.Context, name string) error {
+	return t.g.do(ctx, func(c *client.Client) error {
+		if err := c.RemoveAll(ctx, t.path(name)); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
 	})
 }
 
