@@ -79,4 +79,3 @@ func TestGreetGuestSilent(t *testing.T) {
 	}
 	_, _ = ours.Close(), theirs.Close()
 }
-

@@ -1,7 +1,9 @@
 package vmm
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"syscall"
 
@@ -15,7 +17,7 @@ func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: tru
 // opens it for reading too, so that its writes never fail for lack of a reader, and without
 // blocking: what does not fit into the pipe (64 KiB) is lost while nobody reads.
 func outlet(path string) (writer *os.File, err error) {
-	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
