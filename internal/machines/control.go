@@ -256,7 +256,7 @@ func (m *Machine) Grow(ctx context.Context, size int64) error {
 }
 
 func (m *Machine) askRunning(ctx context.Context, q request) error {
-	if alive, err := held(m.file(lifeName)); err != nil {
+	if alive, err := m.alive(); err != nil {
 		return m.wrap(err)
 	} else if !alive {
 		return m.wrap(ErrNotRunning)

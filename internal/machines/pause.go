@@ -146,7 +146,7 @@ func (m *Machine) Pause(ctx context.Context) error {
 // go on. Otherwise the supervisor was killed: argv starts another as in Launch, and the
 // machine's commands go on without their clients. notes are those of Launch.
 func (m *Machine) Resume(ctx context.Context, argv ...string) (notes []string, err error) {
-	if alive, err := held(m.file(lifeName)); err != nil {
+	if alive, err := m.alive(); err != nil {
 		return nil, m.wrap(err)
 	} else if alive {
 		return nil, m.askSaving(ctx, request{Do: controlResume})
@@ -163,7 +163,7 @@ func (m *Machine) Resume(ctx context.Context, argv ...string) (notes []string, e
 
 // askSaving is askRunning for requests that take long.
 func (m *Machine) askSaving(ctx context.Context, q request) error {
-	if alive, err := held(m.file(lifeName)); err != nil {
+	if alive, err := m.alive(); err != nil {
 		return m.wrap(err)
 	} else if !alive && m.isPaused() {
 		return m.wrap(ErrPaused)

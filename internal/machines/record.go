@@ -178,9 +178,12 @@ func (m *Machine) file(name string) string { return filepath.Join(m.dir, name) }
 // life takes longer than a try, so one more is normally enough.
 const statusTries = 10
 
+// alive reports whether the machine has a supervisor.
+func (m *Machine) alive() (bool, error) { return held(m.file(lifeName)) }
+
 // Status returns the current status of the machine.
 func (m *Machine) Status() (s Status, err error) {
-	before, err := held(m.file(lifeName))
+	before, err := m.alive()
 	for range statusTries {
 		if err != nil {
 			return s, err
@@ -188,7 +191,7 @@ func (m *Machine) Status() (s Status, err error) {
 		if s.State, err = m.state(); err != nil {
 			return s, err
 		}
-		s.Alive, err = held(m.file(lifeName))
+		s.Alive, err = m.alive()
 		if s.Alive == before {
 			break
 		}

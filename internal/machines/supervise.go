@@ -70,7 +70,7 @@ func Notes(m *sandbox.Machine) (lines []string) {
 // supervisor ends too. The error is ErrRunning if the machine has a supervisor already.
 // Launch returns the machine's [Notes].
 func (m *Machine) Launch(ctx context.Context, argv ...string) (notes []string, err error) {
-	if alive, err := held(m.file(lifeName)); err != nil {
+	if alive, err := m.alive(); err != nil {
 		return nil, m.wrap(err)
 	} else if alive {
 		return nil, m.wrap(ErrRunning)
@@ -415,7 +415,7 @@ func (m *Machine) awaitOrKill(ctx context.Context, wait time.Duration) error {
 // with the same number.
 func (m *Machine) supervisor() (*os.Process, error) {
 	// Checked first: a machine whose state cannot be read may be removed too.
-	if alive, err := held(m.file(lifeName)); err != nil {
+	if alive, err := m.alive(); err != nil {
 		return nil, err
 	} else if !alive {
 		return nil, ErrNotRunning
@@ -431,7 +431,7 @@ func (m *Machine) supervisor() (*os.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	alive, err := held(m.file(lifeName))
+	alive, err := m.alive()
 	again, failed := m.state()
 	if err = errors.Join(err, failed); err == nil && (!alive || again.PID != s.PID) {
 		err = ErrNotRunning

@@ -70,14 +70,14 @@ func (m *Machine) Adopt(ctx context.Context, argv ...string) error {
 }
 
 func (m *Machine) isHeld() bool {
-	alive, err := held(m.file(lifeName))
+	alive, err := m.alive()
 	return err == nil && alive
 }
 
 // orphan reports whether the machine needs another supervisor, or whether one is taking it
 // over.
 func (m *Machine) orphan() (wants, busy bool, err error) {
-	alive, err := held(m.file(lifeName))
+	alive, err := m.alive()
 	if err != nil {
 		return false, false, m.wrap(err)
 	}
