@@ -35,7 +35,7 @@ func TestSurviveKills(t *testing.T) {
 	}
 	const kills = 50
 	seed := uint64(time.Now().UnixNano())
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // Moments, not secrets.
+	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)
 	for i := range kills {
 		time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)

@@ -69,7 +69,7 @@ func TestSyncByArchives(t *testing.T) {
 			if err := errors.Join(os.RemoveAll(to+"/more"), os.Remove(from+"/skip.o")); err != nil {
 				t.Fatal(err)
 			}
-			if p, _ := synced(t, how, step.from, step.to); p.Files > 0 || len(p.Changes()) > 0 || !bytes.Equal(archived(t, to), archived(t, from)) {
+			if again, _ := synced(t, how, step.from, step.to); again.Files > 0 || len(again.Changes()) > 0 || !bytes.Equal(archived(t, to), archived(t, from)) {
 				t.Errorf("%s is another tree: %v", to, p.Changes())
 			}
 			later := time.Unix(1700000000, int64(n+1))
