@@ -70,7 +70,7 @@ func TestSyncByArchives(t *testing.T) {
 				t.Fatal(err)
 			}
 			if again, _ := synced(t, how, step.from, step.to); again.Files > 0 || len(again.Changes()) > 0 || !bytes.Equal(archived(t, to), archived(t, from)) {
-				t.Errorf("%s is another tree: %v", to, p.Changes())
+				t.Errorf("%s is another tree: %v", to, again.Changes())
 			}
 			later := time.Unix(1700000000, int64(n+1))
 			if err := os.Chtimes(from+"/d/e/large", later, later); err != nil {
