@@ -152,6 +152,7 @@ func (l *Live) takeUp(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	l.log("took the machine over: its supervisor was killed")
 	l.reopenPorts()
 	l.state.PID = os.Getpid()
 	if err := l.say(); err != nil {

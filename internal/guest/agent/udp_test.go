@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -62,12 +64,69 @@ func TestUDPEcho6(t *testing.T) {
 	nstest.Run(t, func() { udpSizes(t, udpClient(t, wire.BulkSince), "udp6", "[::1]:0", client.MaxDatagram, 200) })
 }
 
-// Every size from 0 to the longest.
-func TestUDPEverySize(t *testing.T) {
+// Every size from 0 to the longest, by records, by messages and over IPv6.
+func TestUDPEverySize(t *testing.T) { udpEverySize(t, wire.BulkSince, "udp", "127.0.0.1:0", 65507) }
+
+func TestUDPEverySizeMessages(t *testing.T) { udpEverySize(t, speaks, "udp4", "127.0.0.1:0", 65507) }
+
+func TestUDPEverySize6(t *testing.T) {
+	udpEverySize(t, wire.BulkSince, "udp6", "[::1]:0", client.MaxDatagram)
+}
+
+// udpEverySize compares what the guest's kernel has had with what came: each datagram reached
+// the echo and, on its way back, the agent.
+func udpEverySize(t *testing.T, g wire.Generation, network, address string, most int) {
+	t.Helper()
 	if os.Getenv("AGENTD_LONG") != "1" {
 		t.Skip("65,508 datagrams take a minute: AGENTD_LONG=1")
 	}
-	nstest.Run(t, func() { udpSizes(t, udpClient(t, wire.BulkSince), "udp", "127.0.0.1:0", 65507, 65508) })
+	nstest.Run(t, func() {
+		c := udpClient(t, g)
+		before, started := kernelDatagrams(t), time.Now()
+		udpSizes(t, c, network, address, most, most+1)
+		had := kernelDatagrams(t)
+		t.Logf("%d datagrams there and back in %v; the kernel delivered %d and dropped %d",
+			most+1, time.Since(started).Round(time.Millisecond), had.in-before.in, had.dropped-before.dropped)
+		if had.in-before.in != 2*(most+1) || had.dropped != before.dropped {
+			t.Errorf("the kernel had %+v before and %+v after", before, had)
+		}
+	})
+}
+
+// A datagramCount is what the kernel has delivered to sockets and dropped, with both versions
+// of IP.
+type datagramCount struct{ in, dropped int }
+
+// kernelDatagrams reads the counts of the network namespace (RFC 4113; Documentation/networking/snmp_counter.rst).
+func kernelDatagrams(t *testing.T) (c datagramCount) {
+	t.Helper()
+	four, err := os.ReadFile("/proc/net/snmp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	six, err := os.ReadFile("/proc/net/snmp6")
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]int{}
+	var names []string
+	for line := range strings.Lines(string(four)) {
+		fields := strings.Fields(line)
+		if fields[0] != "Udp:" {
+			continue
+		}
+		for i, name := range names {
+			counts[name], _ = strconv.Atoi(fields[i]) // The line of names comes first.
+		}
+		names = fields
+	}
+	for line := range strings.Lines(string(six)) {
+		name, value, _ := strings.Cut(line, " ")
+		counts[strings.TrimSpace(name)], _ = strconv.Atoi(strings.TrimSpace(value))
+	}
+	c.in = counts["InDatagrams"] + counts["Udp6InDatagrams"]
+	c.dropped = counts["InErrors"] + counts["Udp6InErrors"]
+	return c
 }
 
 // udpSizes sends count datagrams of sizes between 0 and most, with both of these, each when
