@@ -1,7 +1,10 @@
 package host
 
 import (
+	"fmt"
 	"runtime/debug"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/agentd-go/agentd/internal/procfs"
 )
@@ -12,4 +15,14 @@ import (
 func LetGo() error {
 	debug.FreeOSMemory()
 	return procfs.ReleaseProgram()
+}
+
+// TotalMemory is the memory of this host, in MiB.
+func TotalMemory() (int, error) {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0, fmt.Errorf("sysinfo: %w", err)
+	}
+	const mib = 1 << 20
+	return int(info.Totalram * uint64(info.Unit) / mib), nil
 }

@@ -7,3 +7,9 @@ func TestLetGo(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestTotalMemory(t *testing.T) {
+	if n, err := TotalMemory(); n < 64 || err != nil {
+		t.Errorf("%d MiB, %v", n, err)
+	}
+}

@@ -122,11 +122,11 @@ func (p *Pod) describe(spec *specs.Spec) (sandbox.Config, error) {
 	if err := o.Annotate(spec.Annotations); err != nil {
 		return sandbox.Config{}, err
 	}
-	host, err := hostMemory()
+	total, err := host.TotalMemory()
 	if err != nil {
 		return sandbox.Config{}, err
 	}
-	cpus, memory, err := size(spec, o, host)
+	cpus, memory, err := size(spec, o, total)
 	if err != nil {
 		return sandbox.Config{}, err
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/agentd-go/agentd/shim/internal/options"
 )
@@ -61,16 +60,6 @@ func number(spec *specs.Spec, annotation string) (int64, error) {
 		return 0, fmt.Errorf("annotation %s %q: want a number", annotation, text)
 	}
 	return max(n, 0), nil
-}
-
-// hostMemory is the memory of this host, in MiB.
-func hostMemory() (int, error) {
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
-		return 0, fmt.Errorf("sysinfo: %w", err)
-	}
-	const mib = 1 << 20
-	return int(info.Totalram * uint64(info.Unit) / mib), nil
 }
 
 // shmSize is the size of the pod's /dev/shm, as its first container has it.

@@ -48,12 +48,6 @@ func TestSizeIsNumbers(t *testing.T) {
 	}
 }
 
-func TestHostMemory(t *testing.T) {
-	if n, err := hostMemory(); n < 64 || err != nil {
-		t.Errorf("%d MiB, %v", n, err)
-	}
-}
-
 func TestShmSize(t *testing.T) {
 	for option, want := range map[string]int64{"size=65536k": 64 << 20, "size=1048576": 1 << 20, "size=x": 0, "mode=1777": 0} {
 		s := &specs.Spec{Mounts: []specs.Mount{{Destination: "/dev/shm", Options: []string{option}}}}
