@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"runtime/debug"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/agentd-go/agentd/internal/procfs"
+	"golang.org/x/sys/unix"
 )
 
 // LetGo gives memory back to the system that this process does not need while it rests:
