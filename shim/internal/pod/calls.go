@@ -122,13 +122,19 @@ func (m *machine) connector(ctx context.Context, p *Process) func(name string) (
 }
 
 // stream opens a connection to the port of streams.
-func (m *machine) stream(ctx context.Context, want pact.Stream) (net.Conn, error) {
-	conn, err := m.vm.Client().DialContext(ctx, "tcp", m.streams)
+func (m *machine) stream(ctx context.Context, want pact.Stream) (conn net.Conn, err error) {
+	err = m.guard.within(ctx, "stream "+want.Name, func(ctx context.Context) error {
+		conn, err = m.openStream(ctx, want)
+		return err
+	})
+	return conn, err
+}
+
+func (m *machine) openStream(limited context.Context, want pact.Stream) (net.Conn, error) {
+	conn, err := m.vm.Client().DialContext(limited, "tcp", m.streams)
 	if err != nil {
 		return nil, err
 	}
-	limited, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
 	stop := context.AfterFunc(limited, func() { _ = conn.Close() })
 	if err := askStream(conn, want); err != nil {
 		stop()

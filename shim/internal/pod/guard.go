@@ -59,11 +59,16 @@ func (g *guard) intercept(ctx context.Context, q *ttrpc.Request, a *ttrpc.Respon
 	if lasting[q.Method] {
 		return call(ctx, q, a)
 	}
+	return g.within(ctx, q.Method, func(ctx context.Context) error { return call(ctx, q, a) })
+}
+
+// within bounds the time in which the guest answers, and ends the machine after it.
+func (g *guard) within(ctx context.Context, what string, ask func(context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, g.limit)
 	defer cancel()
-	err := call(limited, q, a)
+	err := ask(limited)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		g.fail("it does not answer %s within %v", q.Method, g.limit)
+		g.fail("it does not answer %s within %v", what, g.limit)
 		return errors.Join(ErrEnded, err)
 	}
 	return err

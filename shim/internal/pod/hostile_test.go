@@ -3,6 +3,7 @@ package pod
 import (
 	"bytes"
 	"context"
+	"errors"
 	"encoding/binary"
 	"io"
 	"net"
@@ -140,6 +141,25 @@ func TestGuardKnowsWhoGaveUp(t *testing.T) {
 		if err := g.intercept(long, &ttrpc.Request{Method: method}, nil, nil, silent); err == nil {
 			t.Error("no error")
 		}
+	}
+}
+
+// A connection for a stream that the guest never opens ends the machine, as a call without an
+// answer does: who holds the pod's lock meanwhile would hold it for ever.
+func TestGuardEndsWhatIsNotAnswered(t *testing.T) {
+	killed := make(chan struct{})
+	g := newGuard(func() error { close(killed); return nil }, t.Logf)
+	g.limit = time.Millisecond
+	err := g.within(t.Context(), "stream stdout", func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	if !errors.Is(err, ErrEnded) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	<-killed
+	if err := g.within(t.Context(), "stream stdout", func(context.Context) error { return nil }); err != nil {
+		t.Error(err)
 	}
 }
 
