@@ -87,7 +87,9 @@ func hostile(t *testing.T, killed bool, answer func(io.WriteCloser)) {
 	defer func() { _ = theirs.Close() }()
 	ended := make(chan struct{})
 	g := newGuard(func() error { close(ended); return ours.Close() }, t.Logf)
-	g.limit = 300 * time.Millisecond
+	if killed { // Else a busy host takes its time.
+		g.limit = 300 * time.Millisecond
+	}
 	rpc := ttrpc.NewClient(ours, ttrpc.WithUnaryClientInterceptor(g.intercept))
 	defer func() { _ = rpc.Close() }()
 	go func() {
@@ -168,11 +170,13 @@ func TestGuardEndsWhatIsNotAnswered(t *testing.T) {
 func TestGuardInsists(t *testing.T) {
 	var kills atomic.Int32
 	killed := make(chan struct{})
-	g := newGuard(func() error { kills.Add(1); close(killed); return nil }, t.Logf)
-	g.kill = time.Hour
+	end := func() error { kills.Add(1); close(killed); return nil }
+	patient := newGuard(end, t.Logf)
+	patient.kill = time.Hour
 	done := make(chan struct{})
-	g.insist("good", done)
+	patient.insist("good", done)
 	close(done)
+	g := newGuard(end, t.Logf)
 	g.kill = time.Millisecond
 	for range 3 {
 		g.insist("bad", make(chan struct{}))
