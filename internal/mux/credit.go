@@ -26,6 +26,11 @@ type Credit struct {
 	turns   turns
 }
 
+// A spender is a Credit. Programs that make none, as the guest's, do not link its code.
+type spender interface {
+	spend(p *Payer, class Class, n int) bool
+}
+
 // NewCredit returns a credit with its first limits.
 func NewCredit(control, data Totals) *Credit {
 	return &Credit{limit: [Free]Totals{Control: control, Data: data}, turns: turns{window: data}}

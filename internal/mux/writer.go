@@ -44,7 +44,7 @@ type Writer struct {
 	limit   int
 	busy    bool    // A batch is being written.
 	parked  bool    // See Park.
-	credit  *Credit // nil is no limit.
+	credit  spender // nil is no limit.
 	class   func(frame []byte) Class
 	blocked []*Outbox // Those whose next frame waits for credit; they are listed.
 	express *Outbox
