@@ -80,3 +80,45 @@ func TestWatchesEnd(t *testing.T) {
 		}
 	})
 }
+
+// A burst of changes in a large tree is told whole, or its loss is told. AGENTD_LONG=1 makes
+// 50,000 changes among 100,000 files.
+func TestWatchBurst(t *testing.T) {
+	dirs := 20
+	if os.Getenv("AGENTD_LONG") == "1" {
+		dirs = 1000
+	}
+	nstest.Run(t, func() {
+		nstest.Root(t)
+		c := watching(t)
+		const files, changed = 100, 50
+		name := func(d, f int) string { return fmt.Sprintf("%d/%d", d, f) }
+		for d := range dirs {
+			must(t, os.MkdirAll(fmt.Sprintf("/top/%d", d), 0o755))
+			for f := range files {
+				must(t, os.WriteFile("/top/"+name(d, f), nil, 0o644))
+			}
+		}
+		w, err := c.Watch(t.Context(), "/top", client.WatchOptions{Recursive: true})
+		must(t, err)
+		made := make(chan error, 1)
+		go func() {
+			var err error
+			for n := range dirs * changed {
+				err = errors.Join(err, os.Chmod("/top/"+name(n%dirs, n/dirs), 0o600))
+			}
+			made <- errors.Join(err, os.WriteFile("/top/end", nil, 0o644))
+		}()
+		told := map[string]bool{}
+		e, err := w.Next()
+		for ; err == nil && e.Name != "end" && e.Op != client.WatchOverflow; e, err = w.Next() {
+			told[e.Name] = true
+		}
+		must(t, err, <-made)
+		if len(told) != dirs*changed && e.Op != client.WatchOverflow {
+			t.Errorf("%d changes are told, want %d", len(told), dirs*changed)
+		}
+		t.Logf("%d of %d changes, the end is %v", len(told), dirs*changed, e.Op)
+		must(t, w.Close())
+	})
+}
