@@ -77,14 +77,14 @@ func mappingsOf(maps string, code uintptr) (own []Mapping, err error) {
 	var all []Mapping
 	program := ""
 	for line := range strings.Lines(maps) {
-		w := strings.Fields(line)
-		switch {
-		case len(w) > 0 && strings.HasSuffix(w[0], ":"):
-			if n := len(all); n > 0 && (w[0] == "Anonymous:" || w[0] == "Swap:") && (len(w) < 2 || w[1] != "0") { //nolint:mnd // A name and a value.
+		if field, value, ok := strings.Cut(line, ":"); ok && !strings.Contains(field, " ") {
+			if n := len(all); n > 0 && (field == "Anonymous" || field == "Swap") && strings.TrimSpace(value) != "0 kB" {
 				all[n-1].written = true
 			}
 			continue
-		case len(w) < 5 || len(w[1]) != 4: //nolint:mnd // Range, permissions, offset, device and inode.
+		}
+		w := strings.Fields(line)
+		if len(w) < 5 || len(w[1]) != 4 { //nolint:mnd // Range, permissions, offset, device and inode.
 			return nil, fmt.Errorf("%q: want a mapping or one of its fields", line)
 		}
 		m := Mapping{file: w[3] + " " + w[4], fixed: w[1][1] == '-'}
