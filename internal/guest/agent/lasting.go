@@ -92,7 +92,7 @@ func (a *Agent) lost(why error) {
 	}
 	if a.lasting.leave() {
 		sys.Logf("the host has gone: %v", why)
-		a.forgetAll()
+		a.forgetHost()
 		ctx, cancel := context.WithTimeout(context.Background(), flushing)
 		defer cancel()
 		_ = a.writer.Drain(ctx) // Fails only by its deadline.
@@ -109,11 +109,16 @@ func (a *Agent) isNewHost(m *wire.ClientDisconnected) bool {
 	return a.lasting != nil && m.IDStart == 0 && m.IDEndExclusive == math.MaxUint32 && m.Incarnation == nil
 }
 
+// forgetHost makes ready for the next host, which begins with the first credit.
+func (a *Agent) forgetHost() {
+	a.forgetAll()
+	a.host.Credit.Restart()
+}
+
 // forgetAll detaches every session, as if each client had gone.
 func (a *Agent) forgetAll() {
 	a.disconnect(0, math.MaxUint32)
 	a.leases.clear()
-	a.host.Credit.Restart()
 	if o := a.replies[nobody]; o != nil {
 		o.Discard()
 		delete(a.replies, nobody)

@@ -71,7 +71,7 @@ func (a *Agent) lease(body []byte) {
 // that client can follow. A lease that is not in force any more ends nothing.
 func (a *Agent) left(m *wire.ClientDisconnected) {
 	if a.isNewHost(m) {
-		a.forgetAll()
+		a.forgetHost()
 		return
 	}
 	slot := slotOf(m.IDStart)
