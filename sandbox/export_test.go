@@ -71,7 +71,7 @@ func (c Config) WhyCold() error { return c.whyCold() }
 // ColdWith is what Machine.Cold says of a machine in a directory with an accelerator, before
 // a template is looked for.
 func (c Config) ColdWith(accel vmm.Accel, dir string) error {
-	l := &layout{dir: dir, machine: vmm.Machine{Accel: accel}}
+	l := &layout{dir: dir, room: smallDisks, machine: vmm.Machine{Accel: accel}}
 	l.mayWarm(c)
 	return l.cold
 }
