@@ -184,7 +184,7 @@ func TestFollowNeedsALink(t *testing.T) {
 	}
 }
 
-// A Sink is told of a gap after the output before it and before the output behind it, so that
+// A Sink is told of a gap between the output before it and the output after it, so that
 // it can count offsets; Begun is where the output begins.
 func TestSinkGaps(t *testing.T) {
 	scriptReady(t, 7, keeps, func(c *client.Client, p *peer) {

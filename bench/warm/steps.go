@@ -78,7 +78,7 @@ func usedBy(pid int) time.Duration {
 	const utime, cstime, tick = 11, 14, 10 * time.Millisecond // After the name in brackets.
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
-		return 0 // It has ended; who waits for it has its time.
+		return 0 // It has ended: its parent is told its time.
 	}
 	words := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 	ticks := 0

@@ -32,19 +32,19 @@ type autoForwarder struct {
 	tell func(forwardLine) error
 	log  func(line string)
 
-	led  map[uint16]*ledPort
-	full bool // The log has said that there are too many.
+	ports map[uint16]*forwardedPort
+	full  bool // The log has said that there are too many.
 }
 
-// A ledPort is one port of the machine, however many addresses it has there.
-type ledPort struct {
+// A forwardedPort is one port of the machine, however many addresses it has there.
+type forwardedPort struct {
 	port machines.Port
-	led  io.Closer
+	from io.Closer
 }
 
 // forwardAuto follows the machine's ports until ctx ends or the machine has gone.
 func forwardAuto(ctx context.Context, r *client.Reconnector, asJSON bool) error {
-	a := &autoForwarder{dial: r, log: say, led: map[uint16]*ledPort{}, tell: func(l forwardLine) error { return tellForward(l, asJSON) }}
+	a := &autoForwarder{dial: r, log: say, ports: map[uint16]*forwardedPort{}, tell: func(l forwardLine) error { return tellForward(l, asJSON) }}
 	defer a.close()
 	for {
 		c, err := r.Client(ctx)
@@ -86,21 +86,21 @@ func (a *autoForwarder) follow(ctx context.Context, c *client.Client) error {
 // update begins and ends ports so that they fit the addresses at which the machine listens.
 func (a *autoForwarder) update(ctx context.Context, now []netip.AddrPort) error {
 	wanted := guestPorts(now)
-	for number, p := range a.led {
+	for number, p := range a.ports {
 		if _, stays := wanted[number]; stays {
 			continue
 		}
-		delete(a.led, number)
-		_ = p.led.Close() // Its server has gone.
+		delete(a.ports, number)
+		_ = p.from.Close() // Its server has gone.
 		if err := a.tell(forwardLine{p.port, true}); err != nil {
 			return err
 		}
 	}
 	for _, at := range sortedPorts(wanted) {
-		if _, led := a.led[at.Port()]; led {
+		if _, open := a.ports[at.Port()]; open {
 			continue
 		}
-		if len(a.led) >= maxAuto {
+		if len(a.ports) >= maxAuto {
 			if !a.full {
 				a.log(fmt.Sprintf("the machine listens at more than %d ports; the others are left out while these last", maxAuto))
 			}
@@ -157,13 +157,13 @@ func (a *autoForwarder) begin(ctx context.Context, at netip.AddrPort) error {
 		return err
 	}
 	p.Host = from.Addr().String()
-	a.led[at.Port()] = &ledPort{p, from.Forward(a.dial, a.log)}
+	a.ports[at.Port()] = &forwardedPort{p, from.Forward(a.dial, a.log)}
 	return a.tell(forwardLine{Port: p})
 }
 
 func (a *autoForwarder) close() {
-	for _, p := range a.led {
-		_ = p.led.Close() // Connections end with this process.
+	for _, p := range a.ports {
+		_ = p.from.Close() // Connections end with this process.
 	}
 }
 

@@ -28,7 +28,7 @@ func newAuto(t *testing.T) (a *autoForwarder, lines func() []forwardLine, logged
 	var told []forwardLine
 	logged = &strings.Builder{}
 	a = &autoForwarder{
-		dial: guestDialer{}, led: map[uint16]*ledPort{},
+		dial: guestDialer{}, ports: map[uint16]*forwardedPort{},
 		tell: func(l forwardLine) error { told = append(told, l); return nil },
 		log:  func(line string) { logged.WriteString(line + "\n") },
 	}
@@ -72,7 +72,7 @@ func addresses(t *testing.T, all ...string) (parsed []netip.AddrPort) {
 	return parsed
 }
 
-// A port is led by its own number if that is free, else by another that is told, and its
+// A port is forwarded by its own number if that is free, else by another that is told, and its
 // listener ends with its server.
 func TestForwardAuto(t *testing.T) {
 	a, lines, logged := newAuto(t)
@@ -88,7 +88,7 @@ func TestForwardAuto(t *testing.T) {
 	}
 	loop := fmt.Sprint("127.0.0.1:", free)
 	if len(hosts) != 2 || hosts[loop] != loop || hosts[second] == "" || numberOf(t, hosts[second]) == taken {
-		t.Fatalf("led %v", hosts)
+		t.Fatalf("forwarded %v", hosts)
 	}
 	if !strings.Contains(logged.String(), fmt.Sprint("127.0.0.1:", taken, " -> ")) || strings.Count(logged.String(), "\n") != 1 {
 		t.Errorf("logged %q", logged)
@@ -117,7 +117,7 @@ func TestForwardAuto(t *testing.T) {
 		}
 		if conn, err := net.Dial("tcp", l.Host); err == nil {
 			_ = conn.Close()
-			t.Errorf("%s is still led", l.Host)
+			t.Errorf("%s is still forwarded", l.Host)
 		}
 	}
 }

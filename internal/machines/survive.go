@@ -38,9 +38,9 @@ func (m *Machine) served() bool {
 }
 
 // Adopt gives a machine with [Record.Survive] a supervisor if its own was killed and the
-// machine goes on: argv, which must call TakeUp's Supervise, as in Launch. It does nothing
-// for any other machine. If another program adopts the machine, Adopt waits for that. The
-// end of ctx does not end the machine.
+// machine goes on. argv is the supervisor's command, as in Launch; it must call
+// [Machine.Supervise] so that it adopts. Adopt does nothing for any other machine. If another
+// program adopts the machine, Adopt waits for that. The end of ctx does not end the machine.
 func (m *Machine) Adopt(ctx context.Context, argv ...string) error {
 	if !m.record.Survive {
 		return nil
